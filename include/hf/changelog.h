@@ -1,0 +1,76 @@
+/*
+ * changelog.h - the durable, append-only log in front of the state: preallocated segments.
+ *
+ * A record holds one signed frame message or one durable fact (enrolment, revocation, token use,
+ * content key), under a checksum. One sync makes everything appended before it durable, so the core
+ * acknowledges a whole group after one fdatasync of preallocated space. Facts are absolute ("edge X is
+ * now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
+ *
+ * After a failed write or sync nothing past the last synced offset is read or synced again: the next
+ * append opens a new segment that voids the rest (DESIGN section 5, "fsyncgate"). The byte format is
+ * specified at the top of proto/store/changelog.c.
+ *
+ * Threads: one writer calls open, append, sync, trim and close. The read functions may be called by
+ * any thread at any time between open and close, and see synced records only.
+ */
+#ifndef HF_CHANGELOG_H
+#define HF_CHANGELOG_H
+
+#include "hf/err.h"
+#include "hf/types.h"
+
+struct hf_changelog;
+
+enum hf_record_type {
+    HF_RECORD_FRAME = 1, /* payload: a whole frame message */
+    HF_RECORD_FACT = 2,  /* payload: one durable fact; seq = of the last frame before it */
+};
+
+struct hf_changelog_config {
+    const char *dir;         /* made with mode 0700 when it is not there */
+    uint64_t segment_bytes;  /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its own */
+    hf_seq base_seq;         /* seq that a new, empty log begins after */
+    hf_seq covered;          /* `applied` of the committed state: damage up to here is corruption */
+};
+
+/* Called at open for each record that recovery accepts, in order. The payload is borrowed. A result
+ * other than HF_OK ends the open with it. */
+typedef enum hf_err hf_changelog_visit(void *ctx, enum hf_record_type type, hf_seq seq,
+                                       struct hf_slice payload);
+
+/* Recovers and opens. A torn tail is zeroed and synced; a damaged record that the state or a later
+ * record's synced_seq covers is HF_CORRUPT with segment and offset in e->text. HF_LOCKED when another
+ * process has it. `visit` may be NULL; it is called for FACTs and for FRAMEs with seq > from. */
+enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
+                              hf_changelog_visit *visit, void *ctx, struct hf_changelog **log,
+                              struct hf_error *e);
+void hf_changelog_close(struct hf_changelog *log); /* does not sync; NULL is fine */
+
+/* Buffers one record. A FRAME's seq must be last+1. HF_TOO_BIG, HF_NOMEM. */
+enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
+                                struct hf_slice payload);
+/* Writes what is buffered and syncs it. On HF_IO or HF_FULL everything appended since the last good
+ * sync is dropped from the log, as if it had never been appended. */
+enum hf_err hf_changelog_sync(struct hf_changelog *log);
+
+/* First and last synced frame; first == last + 1 when there is none. */
+hf_seq hf_changelog_first(const struct hf_changelog *log);
+hf_seq hf_changelog_last(const struct hf_changelog *log);
+/* Bytes of the frames first..last, O(log segments) from cumulative offsets. 0 when out of range. */
+uint64_t hf_changelog_bytes(const struct hf_changelog *log, hf_seq first, hf_seq last);
+uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
+
+/* Copies the payload of frame seq into buffer (checksum verified). *len is its size, also with
+ * HF_TOO_BIG. HF_NOTFOUND before first or after last, HF_CORRUPT. */
+enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
+                              size_t cap, size_t *len);
+
+/* Unlinks whole segments while the log holds more than bytes_max, but never a frame above `keep` nor
+ * the newest segment. At most one segment a call, so that the writer is never held for long;
+ * *again says whether more is due. */
+enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep, bool *again);
+
+/* Where the last synced byte is: for the simulator, which tears what lies behind it. */
+void hf_changelog_synced_at(const struct hf_changelog *log, char path[512], uint64_t *offset);
+
+#endif

@@ -1,0 +1,230 @@
+/*
+ * messages.h - the plain text of control requests and replies (inside the envelope).
+ *
+ * A request is msgpack [counter, type, body...], a reply [type, code, body...]. The decoders borrow
+ * from their input; fixed parts are copied. Every list has a bound. A reply is never empty: it
+ * carries data, or a code that says why not. PROTOCOL.md section 7.
+ */
+#ifndef HF_MESSAGES_H
+#define HF_MESSAGES_H
+
+#include "hf/batch.h"
+#include "hf/cursor.h"
+#include "hf/err.h"
+#include "hf/ranges.h"
+#include "hf/seal.h"
+
+enum hf_message_type {
+    HF_MSG_COOKIE = 0, /* reply only: nothing but a cookie and the counter to go on from */
+    HF_MSG_JOIN = 1,
+    HF_MSG_HELLO = 2,
+    HF_MSG_PLAN = 3,
+    HF_MSG_FETCH = 4,
+    HF_MSG_REPORT = 5,
+};
+
+#define HF_VERSION_TEXT_MAX 31u
+#define HF_CONTENT_KEYS_MAX 64u
+#define HF_REPORT_HOLES_MAX 16u
+#define HF_REPLY_FRAMES_MAX 512u
+/* Plain bytes a data reply may use for frames or records, envelope and framing excluded. */
+#define HF_REPLY_DATA_MAX (HF_MESSAGE_MAX - 1024u)
+
+enum hf_want {
+    HF_WANT_LOG = 1,   /* frames first..last */
+    HF_WANT_BODY = 2,  /* sealed body of seq from offset */
+    HF_WANT_DELTA = 3, /* keys by last change in (lo, hi] */
+    HF_WANT_KEYS = 4,  /* live keys in key order, (lo, end) */
+};
+
+/* A bound of a DELTA (seq, ordinal, offset) or KEYS (key, offset) range. "Everything up to and
+ * including this record, and `offset` bytes of the value of the next one": offset > 0 means the
+ * range begins inside the value of the record named. A record that is wholly taken has
+ * offset == HF_OFFSET_END. */
+#define HF_OFFSET_END UINT32_MAX
+struct hf_bound {
+    hf_seq seq;
+    uint32_t ordinal;
+    uint32_t offset;
+    struct hf_slice key; /* KEYS only */
+};
+
+struct hf_join_request {
+    struct hf_id token;
+    struct hf_hash proof;
+    struct hf_slice name;
+    struct hf_slice version;
+};
+
+struct hf_hello_request {
+    hf_seq applied;
+    struct hf_slice header;    /* signed header of applied, empty at 0 */
+    struct hf_signature signature;
+    struct hf_id epoch_id;     /* zero when none is known */
+    uint32_t wire_min, wire_max;
+    uint64_t features;
+    struct hf_slice version;   /* of the software, text */
+};
+
+struct hf_plan_request {
+    struct hf_id epoch_id;
+    hf_seq applied;
+};
+
+struct hf_fetch_request {
+    struct hf_id epoch_id;
+    enum hf_want want;
+    hf_seq first, last;        /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
+    uint32_t offset;           /* BODY */
+    struct hf_bound from;      /* DELTA, KEYS: exclusive lower bound */
+};
+
+enum hf_store_state {
+    HF_STORE_OK = 0,
+    HF_STORE_FULL = 1,     /* no space; serves, does not acknowledge */
+    HF_STORE_FAILED = 2,   /* I/O error; serves from what it holds */
+    HF_STORE_DIVERGED = 3, /* digest mismatch with a sound store */
+};
+
+struct hf_report {
+    struct hf_id epoch_id;
+    hf_seq applied;            /* durable */
+    hf_seq received;           /* highest verified */
+    struct hf_hash digest;     /* of applied */
+    uint32_t store_state;
+    uint64_t staleness_ms;     /* UINT64_MAX = unknown */
+    uint64_t applied_total;    /* changes since start */
+    uint64_t received_bytes;   /* since start */
+    hf_seq transfer_base;      /* asof of a live transfer, 0 = none */
+    uint64_t transfer_done, transfer_total; /* bytes */
+    uint64_t uptime_ms;
+    uint32_t hole_count;       /* the lowest holes, HF_REPORT_HOLES_MAX at most */
+    struct hf_range hole[HF_REPORT_HOLES_MAX];
+    uint32_t holes_total;
+    struct hf_slice version;
+};
+
+struct hf_request { /* decoded; body borrowed */
+    uint64_t counter;
+    enum hf_message_type type;
+    union {
+        struct hf_join_request join;
+        struct hf_hello_request hello;
+        struct hf_plan_request plan;
+        struct hf_fetch_request fetch;
+        struct hf_report report;
+    };
+};
+
+void hf_request_encode(const struct hf_request *q, struct hf_writer *w);
+enum hf_err hf_request_decode(struct hf_slice plain, struct hf_request *q);
+
+struct hf_content_key {
+    uint32_t id;
+    hf_seq from; /* first seq that may use it */
+    struct hf_key key;
+};
+
+struct hf_limits {
+    uint32_t message_max;
+    uint32_t in_flight_max;   /* a connection */
+    uint32_t report_ms;       /* how often REPORT is wanted */
+    uint32_t beacon_ms;       /* how often a beacon comes on an idle stream */
+};
+
+struct hf_beacon_proof { /* a signed beacon that answers this request */
+    struct hf_slice signed_beacon;
+    uint32_t index;
+    uint32_t path_len;
+    struct hf_hash path[HF_PROOF_MAX];
+};
+
+struct hf_hello_reply {
+    struct hf_beacon_proof beacon;
+    struct hf_slice genesis;   /* signed */
+    uint32_t key_count;
+    struct hf_content_key key[HF_CONTENT_KEYS_MAX];
+    struct hf_limits limits;
+    struct hf_slice edge_name;
+    struct hf_slice evidence;  /* HF_FORK: msgpack [header, signature] of the core at that seq, else empty */
+};
+
+enum hf_plan_kind {
+    HF_PLAN_NONE = 0, /* nothing to send */
+    HF_PLAN_LOG = 1,
+    HF_PLAN_DELTA = 2,
+    HF_PLAN_SNAPSHOT = 3,
+};
+
+struct hf_plan_reply {
+    enum hf_plan_kind kind;
+    uint64_t bytes;          /* estimate of the whole transfer */
+    hf_seq head;             /* S: the committed head that the plan was made at */
+    struct hf_slice reason;  /* a sentence for the log */
+    uint32_t split_count;    /* DELTA: seqs that cut the range into about equal parts */
+    hf_seq split[16];
+};
+
+/* A record of DELTA or KEYS, or a fragment of one when offset > 0 or offset + value.len < total. */
+struct hf_record {
+    struct hf_slice key;
+    hf_seq seq;
+    uint32_t ordinal;
+    bool tombstone;
+    uint32_t total;  /* bytes of the whole value */
+    uint32_t offset;
+    struct hf_slice value;
+};
+
+struct hf_chunk {            /* DELTA and KEYS */
+    struct hf_slice descriptor; /* bytes that are the associated data */
+    enum hf_want want;
+    struct hf_bound from, to; /* `to` is how far this chunk got; exclusive, inclusive */
+    bool end;                 /* the range asked for is complete */
+    hf_seq asof;
+    uint32_t key_id;
+    uint32_t raw_bytes;       /* of the records before compression */
+    uint32_t compression;
+    struct hf_slice sealed;
+};
+
+struct hf_fetch_reply {
+    enum hf_want want;
+    uint32_t frame_count;                 /* LOG: whole frame messages, in order, contiguous */
+    struct hf_slice frames;               /* LOG: the bins, walk with hf_fetch_next_frame */
+    hf_seq seq;                           /* LOG: of the last frame; BODY: seq */
+    uint32_t offset, total;               /* BODY */
+    struct hf_slice body;                 /* BODY */
+    struct hf_chunk chunk;                /* DELTA, KEYS */
+    uint32_t retry_ms;                    /* HF_BUSY */
+    struct hf_slice evidence;             /* HF_FORK */
+};
+
+struct hf_reply {
+    enum hf_message_type type;
+    enum hf_err code;   /* HF_OK, or why not */
+    union {
+        uint64_t counter;              /* COOKIE: use counters above this */
+        struct hf_hello_reply hello;   /* JOIN answers with type JOIN and edge_name set */
+        struct hf_plan_reply plan;
+        struct hf_fetch_reply fetch;
+        struct hf_beacon_proof report;
+    };
+};
+
+void hf_reply_encode(const struct hf_reply *p, struct hf_writer *w);
+enum hf_err hf_reply_decode(struct hf_slice plain, struct hf_reply *p);
+
+/* Building and walking the frames of a LOG reply (each a bin with a whole frame message). */
+void hf_fetch_put_frame(struct hf_writer *frames, struct hf_slice message);
+bool hf_fetch_next_frame(struct hf_slice *frames, struct hf_slice *message);
+
+/* Encodes the descriptor of a chunk (want, from, to, end, asof, key id, raw bytes, compression). */
+void hf_chunk_describe(const struct hf_chunk *c, struct hf_writer *w);
+void hf_record_encode(const struct hf_record *rec, struct hf_writer *w);
+/* Walks decrypted chunk records; false at the end or on damage (r->failed tells). */
+bool hf_record_next(struct hf_reader *r, struct hf_record *rec);
+/* Upper bound of the encoded size without the value's bytes. */
+#define HF_RECORD_OVERHEAD 64u
+
+#endif
