@@ -1,0 +1,48 @@
+/*
+ * loop.h - the shell of a process: libuv loop, signals, lanes for slow work, service manager.
+ *
+ * One loop thread owns the engine and all clients. One writer thread and a small pool run jobs
+ * (world.h); their completions come back to the loop in order of completion. SIGTERM and SIGINT stop
+ * the loop, SIGHUP calls on_reload. Readiness and watchdog go to $NOTIFY_SOCKET (sd_notify protocol).
+ */
+#ifndef HF_LOOP_H
+#define HF_LOOP_H
+
+#include "hf/err.h"
+#include "hf/types.h"
+#include "hf/world.h"
+
+struct uv_loop_s;
+struct hf_loop;
+
+struct hf_loop_config {
+    uint32_t pool_threads; /* 0 = 2 */
+    void *ctx;
+    /* Called when due (hf_loop_wake_at); returns when it wants to be called next. */
+    hf_ms (*on_tick)(void *ctx, hf_ms now);
+    void (*on_stop)(void *ctx);   /* SIGTERM or SIGINT, once; end with hf_loop_exit */
+    void (*on_reload)(void *ctx); /* SIGHUP */
+};
+
+enum hf_err hf_loop_open(const struct hf_loop_config *c, struct hf_loop **l, struct hf_error *e);
+struct uv_loop_s *hf_loop_uv(struct hf_loop *l);
+/* Runs until hf_loop_exit. */
+void hf_loop_run(struct hf_loop *l);
+void hf_loop_exit(struct hf_loop *l);
+/* Joins the lanes (waits for running jobs, drops queued ones) and frees. */
+void hf_loop_close(struct hf_loop *l);
+/* Brings the next on_tick forward; never moves it back. */
+void hf_loop_wake_at(struct hf_loop *l, hf_ms when);
+/* Any thread may call it; done() always runs on the loop's thread. */
+void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job);
+
+hf_ms hf_clock_ms(void);        /* CLOCK_BOOTTIME */
+uint64_t hf_clock_us(void);     /* CLOCK_MONOTONIC, for measurements */
+uint64_t hf_clock_wall_ms(void);
+
+/* "READY=1", "STOPPING=1", "STATUS=..."; nothing happens without $NOTIFY_SOCKET. */
+void hf_notify(const char *state);
+/* Replaces the process by itself with the same arguments; all descriptors but 0-2 are closed. */
+_Noreturn void hf_reexec(char **argv);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * resp.h - a RESP server (the Redis protocol, versions 2 and 3) on TCP and a unix socket.
+ *
+ * It parses commands, keeps replies in the order of the commands also when some are answered later,
+ * and bounds everything a client can make it hold: command size, arguments, unread replies, clients.
+ * It knows no command. DESIGN section 8.
+ *
+ * Threads: the loop's thread only.
+ */
+#ifndef HF_RESP_H
+#define HF_RESP_H
+
+#include "hf/err.h"
+#include "hf/types.h"
+
+struct uv_loop_s;
+struct hf_resp_server;
+struct hf_resp_client;
+struct hf_resp_slot; /* the place of a reply that comes later */
+
+struct hf_resp_config {
+    const char *tcp;          /* "127.0.0.1:7412", "[::1]:0" (port 0 picks one), or NULL */
+    const char *unix_path;    /* mode 0600; a stale socket file is replaced; or NULL */
+    uint32_t clients_max;     /* 0 = 1024 */
+    size_t command_bytes_max; /* 0 = 8 MiB: all arguments of one command */
+    size_t client_user_bytes; /* zeroed memory of the owner's for each client */
+    void *ctx;
+    void (*on_command)(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv, size_t argc);
+    /* All commands that one read brought have been delivered: a good moment to start a group. */
+    void (*on_drained)(void *ctx);
+    void (*on_close)(void *ctx, struct hf_resp_client *c); /* its user memory goes after this */
+};
+
+enum hf_err hf_resp_open(struct uv_loop_s *loop, const struct hf_resp_config *c,
+                         struct hf_resp_server **s, struct hf_error *e);
+uint16_t hf_resp_port(const struct hf_resp_server *s);
+uint32_t hf_resp_clients(const struct hf_resp_server *s);
+void hf_resp_close(struct hf_resp_server *s); /* flushes nothing; closes all */
+
+void *hf_resp_user(struct hf_resp_client *c);
+int hf_resp_version(const struct hf_resp_client *c); /* 2 or 3 */
+void hf_resp_set_version(struct hf_resp_client *c, int version);
+bool hf_resp_is_unix(const struct hf_resp_client *c);
+uint64_t hf_resp_client_id(const struct hf_resp_client *c);
+/* After what is queued has been sent, the connection is closed. */
+void hf_resp_quit(struct hf_resp_client *c);
+
+/* ---- replies to the command being delivered, in order ---- */
+
+void hf_resp_simple(struct hf_resp_client *c, const char *text);
+/* "ERR ...", "READONLY ..."; no newline. */
+void hf_resp_error(struct hf_resp_client *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void hf_resp_integer(struct hf_resp_client *c, int64_t value);
+void hf_resp_bulk(struct hf_resp_client *c, struct hf_slice bytes);
+void hf_resp_nil(struct hf_resp_client *c);
+void hf_resp_array(struct hf_resp_client *c, size_t count); /* then count replies */
+void hf_resp_map(struct hf_resp_client *c, size_t pairs);   /* flat array in version 2 */
+
+/* ---- replies that come later ---- */
+
+/* Reserves the place of this command's reply. Later commands may be answered meanwhile; what they
+ * reply waits behind it. The slot lives until it is completed, also when the client goes. */
+struct hf_resp_slot *hf_resp_defer(struct hf_resp_client *c);
+/* The client of a slot, NULL when it is gone. */
+struct hf_resp_client *hf_resp_slot_client(struct hf_resp_slot *slot);
+/* Between begin and end the reply functions above write into the slot. begin returns NULL when the
+ * client is gone (then end must still be called). */
+struct hf_resp_client *hf_resp_slot_begin(struct hf_resp_slot *slot);
+void hf_resp_slot_end(struct hf_resp_slot *slot);
+
+#endif

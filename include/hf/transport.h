@@ -1,0 +1,81 @@
+/*
+ * transport.h - all of nng behind connect, send, request, and link up or down.
+ *
+ * nng's data path is fast and robust; the connection life cycle of Debian's 1.5.2 is not (PROTOCOL.md
+ * appendix A lists faults A to E). The guards live here, so that nothing above knows of them:
+ *   A  every listener is probed with a real SP handshake and opened again when it no longer answers;
+ *   B  a dialer that has had no pipe for 2 s is closed and made anew;
+ *   C  a pipe is closed only after it has been silent, never while bytes arrive; a pipe whose removal is
+ *      not confirmed within 2 s means that nng's reaper is stuck: on_wedged, and the daemon re-executes;
+ *   D  no message above HF_MESSAGE_MAX, at most 2 requests in flight a connection, and a watch on
+ *      descriptors that no pipe accounts for: on_wedged;
+ *   E  no RESPONDENT or SURVEYOR sockets.
+ * NNG_OPT_RECVMAXSZ is set on every socket before it listens or dials.
+ *
+ * Threads: everything is called from the loop's thread, and every callback arrives there, except that
+ * hf_listener_reply may be called from any thread. nng's own threads only enqueue.
+ */
+#ifndef HF_TRANSPORT_H
+#define HF_TRANSPORT_H
+
+#include "hf/err.h"
+#include "hf/types.h"
+#include "hf/world.h"
+
+struct uv_loop_s;
+
+/* "tcp://127.0.0.1:7410" (or tls+tcp://) into the URL of the next port. Port 0 is refused. */
+enum hf_err hf_url_control(const char *stream_url, char *control_url, size_t cap);
+
+/* ---- edge: one SUB and some REQ connections to a core ---- */
+
+struct hf_dialer;
+
+struct hf_dialer_config {
+    const char *stream_url;
+    const char *control_url;
+    uint32_t control_connections; /* REQ sockets, 1..8; each carries at most 2 requests at once */
+    void *ctx;
+    void (*on_link)(void *ctx, enum hf_channel channel, bool up);
+    void (*on_message)(void *ctx, struct hf_slice message);  /* from the stream; borrowed */
+    /* message.data == NULL: timed out, or the connection broke. Borrowed. Exactly once an id. */
+    void (*on_reply)(void *ctx, uint64_t id, struct hf_slice message);
+    void (*on_wedged)(void *ctx, const char *why);
+};
+
+enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config *c,
+                           struct hf_dialer **d, struct hf_error *e);
+/* Only messages that begin with this prefix are delivered from now on; may be called for several. */
+enum hf_err hf_dialer_subscribe(struct hf_dialer *d, struct hf_slice prefix);
+/* Queues when all connections are busy; the time-out counts from now. At most 64 may be open. */
+enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice message,
+                              hf_ms timeout_ms);
+/* The owner has heard nothing for too long: drop what is there once it is silent, and dial anew. */
+void hf_dialer_redial(struct hf_dialer *d, enum hf_channel channel);
+void hf_dialer_close(struct hf_dialer *d); /* abandons nng's sockets: nng_close can hang */
+
+/* ---- core: one PUB and one REP listener ---- */
+
+struct hf_listener;
+
+struct hf_listener_config {
+    const char *stream_url;      /* port 0 picks a free pair P, P+1 */
+    uint32_t contexts;           /* REP contexts, default 64 when 0 */
+    uint32_t pipes_per_address;  /* default 64 when 0 */
+    uint32_t pipes_max;          /* default 4096 when 0 */
+    void *ctx;
+    /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply. Borrowed.
+     * peer is an address text without port, for quotas and logs. */
+    void (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
+    void (*on_wedged)(void *ctx, const char *why);
+};
+
+enum hf_err hf_listener_open(struct uv_loop_s *loop, const struct hf_listener_config *c,
+                             struct hf_listener **l, struct hf_error *e);
+uint16_t hf_listener_port(const struct hf_listener *l); /* of the stream */
+void hf_listener_publish(struct hf_listener *l, struct hf_slice message);
+void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice message); /* any thread */
+uint32_t hf_listener_pipes(const struct hf_listener *l);
+void hf_listener_close(struct hf_listener *l);
+
+#endif
