@@ -81,7 +81,9 @@ enum hf_err hf_prefix_read(struct hf_reader *r, enum hf_kind *kind, struct hf_id
 /* ---- header and frame ---- */
 
 void hf_header_encode(const struct hf_header *h, struct hf_writer *w);
-/* Checks shape, bounds and canonicality of the known fields. HF_MALFORMED, HF_UPGRADE. */
+/* Checks shape, bounds and canonicality of the known fields. HF_MALFORMED, HF_UPGRADE. With
+ * HF_UPGRADE (only then is a failed *h written) the fields are there but their bounds unchecked, so
+ * that the caller finds the signer and verifies before it believes that an upgrade is needed. */
 enum hf_err hf_header_decode(struct hf_slice bytes, struct hf_header *h);
 /* BLAKE2b-256("holdfast/v1/chain" || header bytes). */
 struct hf_hash hf_chain_hash(struct hf_slice header);
@@ -95,7 +97,8 @@ bool hf_header_verify(struct hf_slice header, const struct hf_signature *sig,
 void hf_frame_encode(const struct hf_id *stream, struct hf_slice header,
                      const struct hf_signature *sig, struct hf_slice body, struct hf_writer *w);
 /* Parses a whole frame message (prefix included) and its header; checks no signature. If a body is
- * there its length equals h.body_bytes. */
+ * there its length equals h.body_bytes. HF_MALFORMED, HF_VERSION; HF_UPGRADE as above: *stream and
+ * *f are filled, and nothing in them may be believed before the signature is verified. */
 enum hf_err hf_frame_decode(struct hf_slice message, struct hf_id *stream, struct hf_frame *f);
 /* True when BLAKE2b-256 of the body is what the header says. */
 bool hf_frame_body_matches(const struct hf_frame *f);
@@ -122,6 +125,11 @@ struct hf_meta {
     uint32_t first_ordinal;
     uint32_t count;
 };
+
+/* A batch may carry requests that changed nothing, so metas have a bound of their own. */
+#define HF_BODY_METAS_MAX HF_BATCH_CHANGES_MAX
+/* Bytes of a raw body beside its changes and metas, at most: three array headers. */
+#define HF_BODY_OVERHEAD (1u + 5u + 5u)
 
 /* Bytes that one change or meta entry adds to the raw body, at most. */
 size_t hf_change_bytes_max(const struct hf_change *c);

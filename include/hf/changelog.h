@@ -8,7 +8,7 @@
  *
  * After a failed write or sync nothing past the last synced offset is read or synced again: the next
  * append opens a new segment that voids the rest (DESIGN section 5, "fsyncgate"). The byte format is
- * specified at the top of proto/store/changelog.c.
+ * specified at the top of proto/store/segment.c.
  *
  * Threads: one writer calls open, append, sync, trim and close. The read functions may be called by
  * any thread at any time between open and close, and see synced records only.
@@ -21,6 +21,8 @@
 
 struct hf_changelog;
 
+#define HF_LOG_RECORD_MAX (8u << 20) /* bytes of a payload: twice the largest batch, envelope included */
+
 enum hf_record_type {
     HF_RECORD_FRAME = 1, /* payload: a whole frame message */
     HF_RECORD_FACT = 2,  /* payload: one durable fact; seq = of the last frame before it */
@@ -31,6 +33,7 @@ struct hf_changelog_config {
     uint64_t segment_bytes;  /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its own */
     hf_seq base_seq;         /* seq that a new, empty log begins after */
     hf_seq covered;          /* `applied` of the committed state: damage up to here is corruption */
+    bool single_thread;      /* never start the thread that makes the next segment ahead (simulator) */
 };
 
 /* Called at open for each record that recovery accepts, in order. The payload is borrowed. A result
@@ -38,26 +41,32 @@ struct hf_changelog_config {
 typedef enum hf_err hf_changelog_visit(void *ctx, enum hf_record_type type, hf_seq seq,
                                        struct hf_slice payload);
 
-/* Recovers and opens. A torn tail is zeroed and synced; a damaged record that the state or a later
- * record's synced_seq covers is HF_CORRUPT with segment and offset in e->text. HF_LOCKED when another
- * process has it. `visit` may be NULL; it is called for FACTs and for FRAMEs with seq > from. */
+/* Recovers and opens. A torn tail is zeroed and synced; a damaged or missing record that the state
+ * covers, or that was synced when a later one was written, is HF_CORRUPT with segment and offset in
+ * e->text; then nothing on disk is changed. HF_LOCKED when another process has it, HF_MISMATCH for
+ * another format. `visit` may be NULL; it is called for FACTs and for FRAMEs with seq > from. */
 enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
                               hf_changelog_visit *visit, void *ctx, struct hf_changelog **log,
                               struct hf_error *e);
 void hf_changelog_close(struct hf_changelog *log); /* does not sync; NULL is fine */
 
-/* Buffers one record. A FRAME's seq must be last+1. HF_TOO_BIG, HF_NOMEM. */
+/* Buffers one record. A FRAME's seq must be that of the last appended + 1, a FACT's the same, else
+ * HF_ARG. HF_TOO_BIG also when the group would pass 256 MiB. HF_NOMEM. On failure the records before
+ * it stay buffered. */
 enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
                                 struct hf_slice payload);
-/* Writes what is buffered and syncs it. On HF_IO or HF_FULL everything appended since the last good
- * sync is dropped from the log, as if it had never been appended. */
+/* Writes what is buffered and syncs it, all in one segment. On HF_IO, HF_FULL or HF_NOMEM everything
+ * appended since the last good sync is dropped from the log, as if it had never been appended. A crash
+ * before the next good sync may bring it back: its outcome is then unknown, as with any lost answer. */
 enum hf_err hf_changelog_sync(struct hf_changelog *log);
 
 /* First and last synced frame; first == last + 1 when there is none. */
 hf_seq hf_changelog_first(const struct hf_changelog *log);
 hf_seq hf_changelog_last(const struct hf_changelog *log);
-/* Bytes of the frames first..last, O(log segments) from cumulative offsets. 0 when out of range. */
+/* Payload bytes of the frames first..last, exact: from the sparse index and a few heads read from the
+ * file. 0 when the log does not hold all of them. */
 uint64_t hf_changelog_bytes(const struct hf_changelog *log, hf_seq first, hf_seq last);
+/* Size of all files, the one that is prepared next included. */
 uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
 
 /* Copies the payload of frame seq into buffer (checksum verified). *len is its size, also with
@@ -65,12 +74,14 @@ uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
 enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
                               size_t cap, size_t *len);
 
-/* Unlinks whole segments while the log holds more than bytes_max, but never a frame above `keep` nor
- * the newest segment. At most one segment a call, so that the writer is never held for long;
- * *again says whether more is due. */
+/* Unlinks (or keeps as the next segment file) whole segments while the files of the log take more than
+ * bytes_max, but never a frame above `keep` nor the newest segment. A fact at the end of a segment
+ * stays until a frame after it is covered by keep. At most one segment a call, so that the writer is
+ * never held for long; *again says whether more is due. */
 enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep, bool *again);
 
-/* Where the last synced byte is: for the simulator, which tears what lies behind it. */
+/* Where the last synced byte is: for the simulator, which tears what lies behind it. The path is empty
+ * while nothing was synced. */
 void hf_changelog_synced_at(const struct hf_changelog *log, char path[512], uint64_t *offset);
 
 #endif

@@ -14,7 +14,7 @@
 #define HF_LTHASH_LANES 1024u
 
 struct hf_lthash {
-    uint16_t lane[HF_LTHASH_LANES]; /* stored little-endian */
+    uint16_t lane[HF_LTHASH_LANES]; /* the machine's order; _save and _load are little-endian */
 };
 
 /* BLAKE2b-256 over domain (its characters, no terminator) and then each of the slices. */

@@ -64,7 +64,8 @@ struct hf_error {
 /* Sets code and text (NULL e is fine) and returns code, so that a caller can `return hf_error_set(...)`. */
 enum hf_err hf_error_set(struct hf_error *e, enum hf_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Puts "prefix: " before the text and returns the code that e holds. */
+/* Puts "prefix: " before the text and returns the code that e holds. e must not be NULL: without it
+ * there is no code to return. */
 enum hf_err hf_error_wrap(struct hf_error *e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -40,7 +40,8 @@ enum hf_want {
 /* A bound of a DELTA (seq, ordinal, offset) or KEYS (key, offset) range. "Everything up to and
  * including this record, and `offset` bytes of the value of the next one": offset > 0 means the
  * range begins inside the value of the record named. A record that is wholly taken has
- * offset == HF_OFFSET_END. */
+ * offset == HF_OFFSET_END. DELTA bounds have no key; in a KEYS bound seq and ordinal name the record
+ * that offset is inside of, so that the core can tell that it has changed since (HF_MOVED). */
 #define HF_OFFSET_END UINT32_MAX
 struct hf_bound {
     hf_seq seq;
@@ -58,8 +59,8 @@ struct hf_join_request {
 
 struct hf_hello_request {
     hf_seq applied;
-    struct hf_slice header;    /* signed header of applied, empty at 0 */
-    struct hf_signature signature;
+    struct hf_slice header;    /* signed header of applied; empty if and only if applied is 0 */
+    struct hf_signature signature; /* travels only with a header */
     struct hf_id epoch_id;     /* zero when none is known */
     uint32_t wire_min, wire_max;
     uint64_t features;
@@ -98,7 +99,7 @@ struct hf_report {
     hf_seq transfer_base;      /* asof of a live transfer, 0 = none */
     uint64_t transfer_done, transfer_total; /* bytes */
     uint64_t uptime_ms;
-    uint32_t hole_count;       /* the lowest holes, HF_REPORT_HOLES_MAX at most */
+    uint32_t hole_count;       /* the lowest holes, in order, HF_REPORT_HOLES_MAX at most */
     struct hf_range hole[HF_REPORT_HOLES_MAX];
     uint32_t holes_total;
     struct hf_slice version;
@@ -116,7 +117,9 @@ struct hf_request { /* decoded; body borrowed */
     };
 };
 
+/* Writes the fields that the type (and a FETCH's want) has; the others need not be set. */
 void hf_request_encode(const struct hf_request *q, struct hf_writer *w);
+/* Unknown trailing elements are skipped. HF_MALFORMED, and q is zeroed. */
 enum hf_err hf_request_decode(struct hf_slice plain, struct hf_request *q);
 
 struct hf_content_key {
@@ -125,7 +128,7 @@ struct hf_content_key {
     struct hf_key key;
 };
 
-struct hf_limits {
+struct hf_limits { /* 0 = not said, use your own */
     uint32_t message_max;
     uint32_t in_flight_max;   /* a connection */
     uint32_t report_ms;       /* how often REPORT is wanted */
@@ -143,7 +146,7 @@ struct hf_hello_reply {
     struct hf_beacon_proof beacon;
     struct hf_slice genesis;   /* signed */
     uint32_t key_count;
-    struct hf_content_key key[HF_CONTENT_KEYS_MAX];
+    struct hf_content_key key[HF_CONTENT_KEYS_MAX]; /* ids rise */
     struct hf_limits limits;
     struct hf_slice edge_name;
     struct hf_slice evidence;  /* HF_FORK: msgpack [header, signature] of the core at that seq, else empty */
@@ -190,7 +193,7 @@ struct hf_chunk {            /* DELTA and KEYS */
 
 struct hf_fetch_reply {
     enum hf_want want;
-    uint32_t frame_count;                 /* LOG: whole frame messages, in order, contiguous */
+    uint32_t frame_count;                 /* LOG: whole frame messages, in order, contiguous; >= 1 */
     struct hf_slice frames;               /* LOG: the bins, walk with hf_fetch_next_frame */
     hf_seq seq;                           /* LOG: of the last frame; BODY: seq */
     uint32_t offset, total;               /* BODY */
@@ -212,19 +215,25 @@ struct hf_reply {
     };
 };
 
+/* Every type has one shape, whatever the code; what a refusal has no use for travels as zero and
+ * empty. Only the data of a FETCH (frames, body, chunk) is left out unless the code is HF_OK. */
 void hf_reply_encode(const struct hf_reply *p, struct hf_writer *w);
+/* Errors as hf_request_decode. */
 enum hf_err hf_reply_decode(struct hf_slice plain, struct hf_reply *p);
 
-/* Building and walking the frames of a LOG reply (each a bin with a whole frame message). */
+/* Building and walking the frames of a LOG reply (each a bin with a whole frame message). next is
+ * false at the end, and on damage, when *frames stays non-empty; decode has checked the walk. */
 void hf_fetch_put_frame(struct hf_writer *frames, struct hf_slice message);
 bool hf_fetch_next_frame(struct hf_slice *frames, struct hf_slice *message);
 
-/* Encodes the descriptor of a chunk (want, from, to, end, asof, key id, raw bytes, compression). */
+/* Encodes the descriptor of a chunk (want, from, to, end, asof, key id, raw bytes, compression). A
+ * reply carries c->descriptor, these bytes: they were sealed with, and decode reads the fields
+ * from them. It wants from <= to, from < to unless `end`, and for DELTA to.seq <= asof. */
 void hf_chunk_describe(const struct hf_chunk *c, struct hf_writer *w);
 void hf_record_encode(const struct hf_record *rec, struct hf_writer *w);
 /* Walks decrypted chunk records; false at the end or on damage (r->failed tells). */
 bool hf_record_next(struct hf_reader *r, struct hf_record *rec);
-/* Upper bound of the encoded size without the value's bytes. */
+/* Upper bound of the encoded size without the bytes of key and value. */
 #define HF_RECORD_OVERHEAD 64u
 
 #endif

@@ -9,6 +9,7 @@
  * (GROUP); the driver's writer lane makes it durable and reports GROUP_DONE; only then come ANSWER and
  * PUBLISH, in that order (G3). COMMIT of the state follows when idle, by count, by age, or because a
  * reader waits. Nothing acknowledges or publishes a seq that no START or GROUP_DONE has reported.
+ * GROUP, COMMIT and RECOVER use the writer lane, one at a time; each ends with its own event.
  */
 #ifndef HF_PUBLISHER_H
 #define HF_PUBLISHER_H
@@ -31,11 +32,12 @@ enum hf_publisher_event_type {
     HF_PUB_START = 0,   /* position, committed */
     HF_PUB_WRITE,       /* something waits; `count` writes */
     HF_PUB_FLUSH,       /* nothing more is coming at this moment */
-    HF_PUB_GROUP_DONE,  /* code; position is the new durable head; count changes made; first..head frames */
+    HF_PUB_GROUP_DONE,  /* code; position is the durable head; count changes made; answered writes */
     HF_PUB_COMMITTED,   /* code; seq = committed */
+    HF_PUB_RECOVERED,   /* code; position is the durable head; seq = committed */
     HF_PUB_READ_WAITS,  /* a connection that wrote wants to read */
     HF_PUB_REPORT,      /* edge, report */
-    HF_PUB_HELLO,       /* edge */
+    HF_PUB_HELLO,       /* edge; seq = what it applied; ok: its history is the core's */
     HF_PUB_EDGE,        /* edge is enrolled (ok) or revoked (!ok) */
     HF_PUB_TICK,
 };
@@ -47,6 +49,7 @@ struct hf_publisher_event {
     struct hf_position position;
     hf_seq seq;
     uint32_t count;
+    uint32_t answered;               /* writes of the group that ended */
     uint32_t edge;                   /* row */
     bool ok;
     const struct hf_report *report;  /* borrowed during step */
@@ -57,7 +60,8 @@ enum hf_publisher_effect_type {
     HF_PUBFX_ANSWER,    /* answer the writes of the group that ended, with `code` */
     HF_PUBFX_PUBLISH,   /* frames first..last to the stream */
     HF_PUBFX_COMMIT,    /* commit the state on the writer lane */
-    HF_PUBFX_VISIBLE,   /* readers that waited may go on: committed = last */
+    HF_PUBFX_VISIBLE,   /* readers that waited may go on: committed = last; code != OK: the commit
+                           failed, and what they see is older than what was answered */
     HF_PUBFX_BEACON,    /* sign and publish a beacon without R */
     HF_PUBFX_RECOVER,   /* the append or commit failed: abort, replay the changelog into the state */
 };
@@ -116,5 +120,10 @@ struct hf_edge_row {
 /* Everything but name, key and lag_bytes. */
 void hf_publisher_edge(const struct hf_publisher *p, uint32_t edge, hf_ms now,
                        struct hf_edge_row *row);
+/* Edges that reported seq or more as durable, in the core's epoch; revoked and diverged ones are not
+ * counted. */
+uint32_t hf_publisher_edges_at(const struct hf_publisher *p, hf_seq seq);
+/* The lowest base of a transfer that an edge reported at or after `since`; UINT64_MAX when none. */
+hf_seq hf_publisher_transfer_base(const struct hf_publisher *p, hf_ms since);
 
 #endif

@@ -28,10 +28,19 @@ void hf_identity_free(struct hf_identity *id); /* wipes */
 void *hf_secret_new(size_t len);
 void hf_secret_free(void *p);
 
+/* Ed25519 over domain || message, which is at most HF_SIGNED_MAX bytes (else false). */
+#define HF_SIGNED_MAX 4096u
 bool hf_sign(const char *domain, struct hf_slice message, const uint8_t secret[HF_SECRET_BYTES],
              struct hf_signature *out);
 bool hf_verify(const char *domain, struct hf_slice message, const struct hf_signature *sig,
                const struct hf_key *signer);
+/* The form of everything signed that travels or is kept alone: msgpack [bin body, bin signature].
+ * Exactly two elements, nothing behind them: what is not signed has no place there. */
+#define HF_SIGNED_OVERHEAD (1u + 3u + 2u + HF_SIGNATURE_BYTES)
+void hf_signed_write(struct hf_writer *w, struct hf_slice body, const struct hf_signature *sig);
+/* Checks the form only. `body` is borrowed and at most max bytes. HF_MALFORMED. */
+enum hf_err hf_signed_split(struct hf_slice bytes, size_t max, struct hf_slice *body,
+                            struct hf_signature *sig);
 /* Keyed BLAKE2b of out_len (16..64) bytes over domain and parts. */
 void hf_keyed_hash(const char *domain, const uint8_t *key, size_t key_len,
                    const struct hf_slice *parts, size_t count, uint8_t *out, size_t out_len);
@@ -45,7 +54,10 @@ enum hf_err hf_unhex(const char *text, void *out, size_t len);
 /* ---- genesis: seq 0 of an epoch, signed by the root key ---- */
 
 #define HF_SIGNERS_MAX 16u
-#define HF_GENESIS_MAX 4096u
+#define HF_GENESIS_MAX 4096u /* signed, as it travels */
+
+/* Sequence numbers from outside stay below this, so that adding to one never wraps. */
+#define HF_SEQ_MAX ((hf_seq)INT64_MAX)
 
 struct hf_signer {
     uint32_t id;
@@ -78,10 +90,12 @@ struct hf_genesis {
     uint32_t flags_critical;
 };
 
-/* Encodes msgpack [bin genesis, bin signature]. */
+/* Encodes msgpack [bin genesis, bin signature]. HF_ARG when g is not valid or root_secret is not the
+ * secret of g->root; HF_TOO_BIG when w is too small. */
 enum hf_err hf_genesis_sign(const struct hf_genesis *g, const uint8_t root_secret[HF_SECRET_BYTES],
                             struct hf_writer *w);
-/* Checks the signature under the root key that the caller pinned. chain = the `prev` of seq 1. */
+/* Checks the signature under the root key that the caller pinned. chain = the `prev` of seq 1.
+ * HF_MALFORMED, HF_AUTH, HF_VERSION (other algorithms), HF_UPGRADE (unknown critical flag). */
 enum hf_err hf_genesis_open(struct hf_slice signed_bytes, const struct hf_key *pinned_root,
                             struct hf_genesis *g, struct hf_hash *chain);
 /* The key of signer id at seq for role 1; NULL when there is none. Borrowed from g. */
@@ -89,7 +103,7 @@ const struct hf_key *hf_genesis_signer(const struct hf_genesis *g, uint32_t sign
 
 /* ---- beacon ---- */
 
-#define HF_BEACON_MAX 512u
+#define HF_BEACON_MAX 512u /* signed, as it travels */
 #define HF_PROOF_MAX 8u /* Merkle path: up to 256 requests under one signature */
 
 struct hf_beacon {
@@ -115,7 +129,9 @@ enum hf_err hf_beacon_decode(struct hf_slice signed_bytes, struct hf_beacon *b);
 bool hf_beacon_verify(struct hf_slice signed_bytes, const struct hf_key *signer);
 /* R of one request: hash of its nonce. */
 struct hf_hash hf_beacon_leaf(const uint8_t nonce[HF_NONCE_BYTES]);
-/* Root of the Merkle tree over count (1..256) leaves, and the path of leaf `index`. */
+/* Root of the Merkle tree over count (1..256) leaves, and the path of leaf `index`. An odd node is
+ * promoted, so a path may be shorter than the tree is high; (index, length) still say on which
+ * levels it has an entry, and fold needs no count. A path that fits no tree folds to all zero. */
 struct hf_hash hf_merkle_root(const struct hf_hash *leaves, size_t count);
 size_t hf_merkle_path(const struct hf_hash *leaves, size_t count, size_t index,
                       struct hf_hash path[HF_PROOF_MAX]);
@@ -149,20 +165,23 @@ struct hf_envelope {
 void hf_request_seal(const struct hf_envelope *e, const struct hf_key *recipient,
                      const struct hf_envelope_keys *keys, struct hf_slice plain,
                      struct hf_writer *w);
-/* Splits a request without decrypting it. `sealed` is borrowed from the message. */
+/* Splits a request without decrypting it. `sealed` is borrowed from the message. HF_MALFORMED,
+ * HF_VERSION, HF_TOO_BIG. */
 enum hf_err hf_request_split(struct hf_slice message, struct hf_envelope *e,
                              struct hf_slice *sealed);
-/* HF_AUTH when it does not open. Writes the plain text into w. */
+/* HF_AUTH when it does not open, HF_TOO_BIG when w is too small. Writes the plain text into w. */
 enum hf_err hf_request_open(const struct hf_envelope *e, const struct hf_key *recipient,
                             const struct hf_envelope_keys *keys, struct hf_slice sealed,
                             struct hf_writer *w);
 
-/* REPLY message = prefix || cookie || nonce || sealed plain; the associated data also has the
+/* e->sender is the edge that asked, here the recipient.
+ * REPLY message = prefix || cookie || nonce || sealed plain; the associated data also has the
  * request's nonce, so a reply answers one request only. */
 void hf_reply_seal(const struct hf_envelope *e, const struct hf_key *sender,
                    const uint8_t request_nonce[HF_NONCE_BYTES], const struct hf_envelope_keys *keys,
                    struct hf_slice plain, struct hf_writer *w);
-/* On success e->cookie is the fresh cookie and e->stream the stream id of the reply. */
+/* On success e->cookie is the fresh cookie and e->stream the stream id of the reply. Errors as
+ * for requests. */
 enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
                           const struct hf_key *recipient,
                           const uint8_t request_nonce[HF_NONCE_BYTES],
@@ -172,7 +191,9 @@ enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
 #define HF_ENVELOPE_OVERHEAD                                                                       \
     (HF_PREFIX_BYTES + HF_KEY_BYTES + HF_COOKIE_BYTES + HF_NONCE_BYTES + HF_TAG_BYTES)
 
-/* Generic AEAD for chunks of DELTA and KEYS: out = nonce || ciphertext || tag. */
+/* AEAD for chunks of DELTA and KEYS: out = nonce || ciphertext || tag. The associated data is
+ * "holdfast/v1/chunk" || descriptor, since batch bodies are sealed under the same keys. */
+#define HF_DESCRIPTOR_MAX 1280u
 void hf_chunk_seal(const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES],
                    struct hf_slice descriptor, struct hf_slice plain, struct hf_writer *out);
 enum hf_err hf_chunk_unseal(const struct hf_key *key, struct hf_slice descriptor,
@@ -191,8 +212,11 @@ struct hf_token {
     char name[HF_NAME_MAX + 1];    /* of the edge */
 };
 
-/* "hfjoin1:" and base64url of the msgpack form with a checksum. */
+/* "hfjoin1:" and base64url of the msgpack form with a checksum. The text holds the secret: wipe it.
+ * HF_ARG when a field of t is not valid. */
 enum hf_err hf_token_print(const struct hf_token *t, char out[HF_TOKEN_TEXT_MAX]);
+/* White space around the text is ignored. HF_ARG: no token at all; HF_VERSION: of another version;
+ * HF_MALFORMED: damaged. */
 enum hf_err hf_token_parse(const char *text, struct hf_token *t, struct hf_error *e);
 /* What a core keeps instead of the secret. */
 struct hf_hash hf_token_verifier(const uint8_t secret[32]);

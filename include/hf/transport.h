@@ -52,7 +52,18 @@ enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice 
                               hf_ms timeout_ms);
 /* The owner has heard nothing for too long: drop what is there once it is silent, and dial anew. */
 void hf_dialer_redial(struct hf_dialer *d, enum hf_channel channel);
-void hf_dialer_close(struct hf_dialer *d); /* abandons nng's sockets: nng_close can hang */
+
+struct hf_dialer_counts {
+    uint64_t messages; /* delivered from the stream */
+    uint64_t dropped;  /* stream messages lost because the loop was late (4,096 or 64 MiB queued) */
+    uint64_t closes;   /* silent connections closed on request */
+    uint64_t redials;  /* dialers made anew because none of their tries came through */
+};
+void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out);
+
+/* No callback comes after it, open requests included. Abandons nng's sockets, whose memory is not
+ * freed: nng_close can hang. For a process that ends or executes itself again. */
+void hf_dialer_close(struct hf_dialer *d);
 
 /* ---- core: one PUB and one REP listener ---- */
 
@@ -75,7 +86,18 @@ enum hf_err hf_listener_open(struct uv_loop_s *loop, const struct hf_listener_co
 uint16_t hf_listener_port(const struct hf_listener *l); /* of the stream */
 void hf_listener_publish(struct hf_listener *l, struct hf_slice message);
 void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice message); /* any thread */
-uint32_t hf_listener_pipes(const struct hf_listener *l);
+uint32_t hf_listener_pipes(const struct hf_listener *l); /* connections, both ports together */
+
+struct hf_listener_counts {
+    uint64_t requests;         /* delivered */
+    uint64_t refused_pipes;    /* over a cap on connections */
+    uint64_t refused_requests; /* dropped: too many at once from one connection */
+    uint64_t probes;           /* of our own listeners, that succeeded */
+    uint64_t relistens;        /* listeners found dead and opened again; drops all connections */
+};
+void hf_listener_counts(const struct hf_listener *l, struct hf_listener_counts *out);
+
+/* As hf_dialer_close. The ports are free again afterwards. */
 void hf_listener_close(struct hf_listener *l);
 
 #endif

@@ -1,0 +1,264 @@
+/*
+ * apply.c - the store operation under way: applying frames, holding them, staging a transfer.
+ *
+ * One operation at a time, so that its result always refers to the state that ordered it; what comes
+ * meanwhile joins the next one, which is group commit. The closing rule of a transfer (PROTOCOL.md
+ * section 8): the switch is legal at a seq N >= the largest asof of its chunks, against the signed
+ * header of N, and never before, because states in between are not prefixes (G1).
+ *
+ * Trouble: a full disk or an I/O error changes nothing but time; the same work is ordered again. A
+ * digest that does not match stops applying until the store's own digest was recomputed: if the store
+ * is wrong it is replaced by a SNAPSHOT, if it is right the edge has diverged and says so.
+ */
+#include "edge/replica_impl.h"
+
+#define STORE_RETRY_MS 500 /* a full disk is looked at twice a second: recovers within 2 s (T6) */
+
+hf_seq stage_at(const struct hf_replica *r)
+{
+    return r->stage.tail > r->stage.covered ? r->stage.tail : r->stage.covered;
+}
+
+bool stage_in_tail(const struct hf_replica *r)
+{
+    return r->stage.active && (r->stage.kind == HF_PLAN_DELTA || r->stage.keys_done) &&
+           r->stage.covered >= r->stage.target;
+}
+
+static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
+{
+    HF_ASSERT(!r->store_busy);
+    r->store_busy = true;
+    r->store_op = op;
+    return fx_add(r, op);
+}
+
+/* ---- what is due ---- */
+
+static void order_apply(struct hf_replica *r)
+{
+    hf_seq first = r->applied.seq + 1;
+    hf_seq last = first;
+    const struct hf_hash *prev = &r->applied.chain;
+    const struct held *end = r->held + r->held_count;
+    struct held *h = held_find(r, first);
+    if (h == NULL) {
+        return;
+    }
+    for (; h < end && h->seq == last && h->state == HELD_READY; h++) {
+        if (last - first == r->cfg.apply_frames_max) {
+            break;
+        }
+        if (!hf_hash_eq(&h->prev, prev)) {
+            fx_add(r, HF_REPFX_EVIDENCE)->slot = h->slot;
+            diverge(r, HF_NOTE_FORK, h->seq, 0);
+            return;
+        }
+        prev = &h->chain;
+        last++;
+    }
+    if (last == first) {
+        return;
+    }
+    struct hf_replica_effect *e = order(r, HF_REPFX_APPLY);
+    e->first = first;
+    e->last = r->apply_last = last - 1;
+}
+
+static void order_stage(struct hf_replica *r)
+{
+    hf_seq at = stage_at(r);
+    const struct held *h;
+    if (r->chunk_request != 0) {
+        order(r, HF_REPFX_STAGE_CHUNK)->request = r->chunk_request;
+        r->chunk_request = 0;
+    } else if (r->skip_fragment) {
+        order(r, HF_REPFX_STAGE_SKIP);
+        r->skip_fragment = false;
+    } else if (!stage_in_tail(r)) {
+        return;
+    } else if (r->extend_target) {
+        order(r, HF_REPFX_STAGE_TARGET)->last = r->head;
+        r->extend_target = false;
+    } else if (at >= r->stage.asof) {
+        h = held_find(r, at);
+        if (h != NULL && (h->state == HELD_READY || h->state == HELD_NO_BODY)) {
+            order(r, HF_REPFX_STAGE_SWITCH)->slot = h->slot;
+        }
+    } else {
+        h = held_find(r, at + 1);
+        if (h != NULL && h->state == HELD_READY) {
+            order(r, HF_REPFX_STAGE_FRAME)->slot = h->slot;
+        }
+    }
+}
+
+/* Frames that wait behind a hole for long are worth a disk write: they survive a restart. */
+static void order_hold(struct hf_replica *r)
+{
+    hf_seq first = 0;
+    hf_seq last = 0;
+    for (uint32_t i = 0; i < r->held_count; i++) {
+        const struct held *h = &r->held[i];
+        bool whole = h->state == HELD_READY || (h->state == HELD_SEALED && h->has_body);
+        if (whole && !h->stored && r->now - h->since >= r->cfg.hold_ms) {
+            first = first == 0 ? h->seq : first;
+            last = h->seq;
+        }
+    }
+    if (first != 0) {
+        struct hf_replica_effect *e = order(r, HF_REPFX_HOLD);
+        e->first = first;
+        e->last = last;
+    }
+}
+
+void duty_store(struct hf_replica *r)
+{
+    if (r->store_busy || r->checking || r->now < r->store_retry || !r->has_genesis || !fx_room(r)) {
+        return;
+    }
+    if (r->reopen) {
+        order(r, HF_REPFX_REOPEN);
+        return;
+    }
+    if (r->stage.active && r->drop_stage) {
+        order(r, HF_REPFX_STAGE_DROP);
+        return;
+    }
+    r->drop_stage = false;
+    if (r->diverged) {
+        return;
+    }
+    if (r->stage.active) {
+        order_stage(r);
+    } else if (r->begin != HF_PLAN_NONE) {
+        struct hf_replica_effect *e = order(r, HF_REPFX_STAGE_BEGIN);
+        e->plan = r->begin;
+        e->last = r->begin_head;
+        r->begin = HF_PLAN_NONE;
+    } else {
+        order_apply(r);
+    }
+    if (!r->store_busy && fx_room(r)) {
+        order_hold(r);
+    }
+}
+
+/* ---- what came of it ---- */
+
+static void moved(struct hf_replica *r, const struct hf_position *at)
+{
+    HF_ASSERT(at->seq >= r->applied.seq); /* G6 */
+    if (at->seq == r->applied.seq) {
+        return;
+    }
+    bool repair = r->repairing || r->stage.active;
+    r->applied = *at;
+    r->progress_at = r->now;
+    if (at->seq > r->received) {
+        r->received = at->seq;
+    }
+    head_raise(r, at->seq);
+    fx_add(r, HF_REPFX_PUBLISH)->last = at->seq;
+    if (repair && r->healed_at >= 0 && !r->repair_noted) {
+        r->repair_noted = true;
+        note(r, HF_NOTE_FIRST_REPAIR, at->seq, (uint64_t)(r->now - r->healed_at));
+    }
+    freshen(r);
+}
+
+static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
+        r->store_state = HF_STORE_OK;
+        note(r, HF_NOTE_STORE_WELL, ev->position->seq, 0);
+    }
+    if (ev->op == HF_REPFX_REOPEN) {
+        r->reopen = false;
+    }
+    if (ev->op == HF_REPFX_HOLD) {
+        for (uint32_t i = 0; i < r->held_count; i++) {
+            bool in = r->held[i].seq >= ev->seq && r->held[i].seq <= ev->offset;
+            r->held[i].stored |= in && r->held[i].state != HELD_VERIFYING;
+        }
+    }
+    uint64_t bytes = r->stage.bytes;
+    moved(r, ev->position);
+    r->stage = *ev->stage;
+    if (ev->op == HF_REPFX_STAGE_SWITCH) {
+        note(r, HF_NOTE_SWITCHED, ev->position->seq, bytes);
+        r->transfer_total = r->transfer_done = 0;
+    }
+    if (r->stage.active) {
+        r->transfer_done = r->stage.bytes;
+        r->progress_at = r->now;
+    }
+    held_release(r, want_first(r) - 1);
+}
+
+static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    bool staging = ev->op >= HF_REPFX_STAGE_BEGIN && ev->op <= HF_REPFX_STAGE_DROP;
+    if (ev->code == HF_FULL || ev->code == HF_IO || ev->code == HF_NOMEM) {
+        enum hf_store_state now = ev->code == HF_IO ? HF_STORE_FAILED : HF_STORE_FULL;
+        if (r->store_state != now) {
+            note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
+        }
+        r->store_state = now;
+        r->reopen = ev->code == HF_IO;
+        r->store_retry = r->now + STORE_RETRY_MS;
+        /* Staged data is the first to go when there is no room: the served state is not. */
+        r->drop_stage |= ev->code == HF_FULL && r->stage.active;
+        return;
+    }
+    if (ev->op == HF_REPFX_STAGE_SWITCH || (staging && ev->code != HF_ARG)) {
+        note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
+        r->drop_stage = true;
+        r->store_retry = r->now + r->cfg.backoff_ms_max;
+        return;
+    }
+    if (ev->code == HF_DIGEST || ev->code == HF_CORRUPT) {
+        note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
+        r->checking = true;
+        fx_add(r, HF_REPFX_CHECK);
+        return;
+    }
+    if (ev->op == HF_REPFX_APPLY) {
+        struct held *h = held_find(r, ev->seq);
+        r->bad_frames++;
+        note(r, HF_NOTE_BAD_FRAME, ev->seq, (uint64_t)ev->code);
+        if (h != NULL) {
+            held_drop(r, h);
+        }
+        r->store_retry = r->now + STORE_RETRY_MS;
+    }
+}
+
+void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    HF_ASSERT(r->store_busy && r->store_op == ev->op);
+    r->store_busy = false;
+    if (ev->code == HF_OK) {
+        on_stored(r, ev);
+        return;
+    }
+    moved(r, ev->position); /* a run of frames may have been applied in part */
+    r->stage = *ev->stage;
+    held_release(r, want_first(r) - 1);
+    on_refused(r, ev);
+}
+
+void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    if (!r->checking) {
+        return;
+    }
+    r->checking = false;
+    if (ev->code == HF_OK) {
+        diverge(r, HF_NOTE_DIVERGED, r->applied.seq + 1, HF_DIGEST);
+        return;
+    }
+    r->begin = HF_PLAN_SNAPSHOT;
+    r->begin_head = r->head;
+}

@@ -1,0 +1,171 @@
+/*
+ * driver_impl.h - what the files of the edge's driver share.
+ *
+ * driver.c   open, close, events into the engine, effects out of it
+ * slots.c    frames between arrival and durability, and their verification on the pool
+ * session.c  requests sealed, replies opened, HELLO adopted
+ * storing.c  the engine's store operations on the writer lane
+ *
+ * The owner's thread runs everything but the `work` functions of jobs. A job's fields belong to its lane
+ * from hf_world.run until `done`; a slot that a job uses is marked, and freed only after it.
+ */
+#ifndef HF_EDGE_DRIVER_IMPL_H
+#define HF_EDGE_DRIVER_IMPL_H
+
+#include "hf/edge.h"
+
+#define EDGE_SLOTS_SPARE 64u  /* beyond the engine's table: frames not yet looked at */
+#define EDGE_PENDING_MAX 64u  /* requests handed to the transport and not answered */
+#define EDGE_CHUNK_RAW_MAX (1u << 20)
+
+struct verify_job {
+    struct hf_job job; /* first: the lane hands back its address */
+    struct hf_edge *edge;
+    struct hf_key signer, content;
+    bool has_signer, has_content;
+    enum hf_err code;
+};
+
+struct slot {
+    struct verify_job verify; /* first */
+    bool used;
+    bool orphan;         /* the engine is done with it; a job still uses it */
+    uint32_t users;      /* jobs that read it */
+    uint8_t *message;    /* owned; frame borrows from it */
+    struct hf_frame frame;
+    uint8_t *body;       /* owned; sealed body that was fetched in parts */
+    size_t body_have;
+    uint8_t *raw;        /* owned; opened body */
+    struct hf_body opened;
+};
+
+struct pending {
+    uint64_t id; /* the engine's; 0 = free */
+    struct hf_replica_effect effect;
+    uint8_t nonce[HF_NONCE_BYTES];
+    hf_ms t0;
+    uint32_t tries;
+};
+
+struct chunk { /* a reply to DELTA or KEYS that waits for the writer */
+    uint64_t request;
+    uint8_t *plain; /* owned; reply borrows from it */
+    struct hf_fetch_reply reply;
+};
+
+struct cursor { /* the stage's, with its key copied out */
+    struct hf_bound bound;
+    uint8_t key[HF_STORE_KEY_MAX];
+};
+
+struct store_job {
+    struct hf_job job; /* first: the lane hands back its address */
+    struct hf_edge *edge;
+    struct hf_replica_effect effect;
+    struct slot **slot;  /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
+    uint32_t slot_count;
+    struct chunk chunk;
+    struct hf_key chunk_key;
+    enum hf_err code;
+    hf_seq seq;
+    struct hf_position position;
+    struct hf_stage stage;
+    struct cursor cursor;
+};
+
+struct hf_edge {
+    struct hf_edge_config cfg;
+    struct hf_world world;
+    const struct hf_identity *id;
+    struct hf_state *state;
+    struct hf_replica *replica;
+    struct hf_replica_status last_status;
+
+    struct slot *slots;
+    uint32_t slot_count;
+    uint32_t *free_slots; /* stack of indexes */
+    uint32_t free_count;
+
+    /* ---- session ---- */
+    struct hf_envelope_keys *keys; /* owned, guarded memory */
+    struct hf_token token;
+    bool has_token;
+    struct hf_id stream;           /* zero until a genesis is known */
+    struct hf_id cookie;
+    uint64_t counter;
+    struct pending pending[EDGE_PENDING_MAX];
+    bool has_genesis;
+    struct hf_genesis genesis;
+    char name[HF_NAME_MAX + 1];
+    struct hf_content_key content[HF_CONTENT_KEYS_MAX]; /* newest last */
+    uint32_t content_count;
+    bool adopting;                 /* a HELLO's facts are being made durable */
+
+    /* ---- store ---- */
+    struct store_job store;        /* the engine orders one at a time */
+    struct slot **store_slots;     /* owned */
+    struct cursor cursor;
+    struct hf_position position;   /* durable */
+    struct chunk chunk;            /* the newest chunk reply */
+    uint32_t jobs;                 /* under way */
+
+    uint64_t received_bytes, applied_changes, dropped;
+};
+
+/* ---- driver.c ---- */
+void edge_event(struct hf_edge *edge, struct hf_replica_event *ev);
+void edge_note(struct hf_edge *edge, enum hf_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void edge_run(struct hf_edge *edge, enum hf_lane lane, struct hf_job *job);
+void edge_job_ended(struct hf_edge *edge);
+
+/* ---- slots.c ---- */
+enum hf_err slots_init(struct hf_edge *edge);
+void slots_deinit(struct hf_edge *edge);
+/* Copies a frame message into a slot and tells the engine. False: not well-formed, or no slot. */
+bool slots_take(struct hf_edge *edge, struct hf_slice message, bool restored, hf_seq *seq);
+void slots_drop(struct hf_edge *edge, uint32_t slot);
+void slots_release(struct hf_edge *edge, hf_seq last);
+void slots_verify(struct hf_edge *edge, uint32_t slot);
+struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq);
+void slot_use(struct slot *s);
+void slot_unuse(struct hf_edge *edge, struct slot *s);
+/* Adds fetched bytes of a body; false when they do not belong there. */
+bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have, size_t *total);
+const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id);
+
+/* ---- session.c ---- */
+enum hf_err session_init(struct hf_edge *edge, struct hf_error *e);
+void session_deinit(struct hf_edge *edge);
+void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx);
+void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message);
+/* Checks a signed beacon under the genesis and hands it to the engine. */
+bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon, const struct pending *answers);
+
+/* ---- storing.c ---- */
+/* Loads genesis, content keys and name from the store. */
+enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
+void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
+void storing_check(struct hf_edge *edge);
+void storing_evidence(struct hf_edge *edge, uint32_t slot);
+/* Makes what HELLO brought durable, then calls done. */
+struct adoption;
+typedef void adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code);
+struct adoption {
+    struct hf_job job;
+    struct hf_edge *edge;
+    enum hf_err code;
+    bool first;                /* no genesis was known before */
+    uint8_t genesis[HF_GENESIS_MAX];
+    size_t genesis_len;
+    struct hf_genesis opened;
+    struct hf_position origin; /* the position of seq 0 */
+    struct hf_content_key key[HF_CONTENT_KEYS_MAX];
+    uint32_t key_count;
+    char name[HF_NAME_MAX + 1];
+    uint64_t request;
+    adopted *done;
+};
+void storing_adopt(struct hf_edge *edge, struct adoption *a);
+
+#endif

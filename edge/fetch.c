@@ -1,0 +1,421 @@
+/*
+ * fetch.c - everything that the edge asks the core for: what, when, how often, and when to stop.
+ *
+ * Requests carry no state that matters: what is asked is computed afresh from what is missing, so a
+ * lost reply or a time-out needs no clean-up but freeing its entry. Several LOG requests are in flight
+ * at once for disjoint spans of the holes, lowest first; how many frames a span asks for follows how
+ * many the last replies brought. Failures back off with jitter (S16: many edges must not herd).
+ */
+#include "edge/replica_impl.h"
+
+#define REVOKED_RETRY_MS 60000
+#define SPAN_MAX 512u
+
+hf_seq want_first(const struct hf_replica *r)
+{
+    if (!r->stage.active) {
+        return r->applied.seq + 1;
+    }
+    if (!stage_in_tail(r)) {
+        return r->stage.target > 0 ? r->stage.target : 1;
+    }
+    hf_seq at = stage_at(r);
+    /* The frame `at` itself is wanted once its digest is to decide the switch. */
+    return at >= r->stage.asof && at > 0 ? at : at + 1;
+}
+
+hf_seq want_last(const struct hf_replica *r)
+{
+    hf_seq first = want_first(r);
+    hf_seq window = first + r->cfg.hold_frames_max / 2;
+    hf_seq last = r->stage.active && r->stage.asof > first ? r->stage.asof : r->head;
+    last = r->stage.active && r->stage.asof <= first ? first : last;
+    return last < window ? last : window;
+}
+
+/* ---- the table of requests ---- */
+
+static struct request *request_find(struct hf_replica *r, uint64_t id)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX && id != 0; i++) {
+        if (r->request[i].id == id) {
+            return &r->request[i];
+        }
+    }
+    return NULL;
+}
+
+bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].id != 0 && r->request[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void requests_abandon(struct hf_replica *r)
+{
+    memset(r->request, 0, sizeof(r->request));
+}
+
+static hf_ms timeout_of(const struct hf_replica *r)
+{
+    hf_ms t = r->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * r->rtt;
+    t = t > r->cfg.request_ms_min ? t : r->cfg.request_ms_min;
+    t <<= r->timeouts_in_row < 3 ? r->timeouts_in_row : 3;
+    return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
+}
+
+static struct hf_replica_effect *send(struct hf_replica *r, enum hf_replica_request kind,
+                                      hf_seq first, hf_seq last)
+{
+    struct request *q = r->request;
+    while (q < r->request + HF_REPLICA_REQUESTS_MAX && q->id != 0) {
+        q++;
+    }
+    HF_ASSERT(q < r->request + HF_REPLICA_REQUESTS_MAX);
+    *q = (struct request){.id = r->next_id++,
+                          .kind = kind,
+                          .first = first,
+                          .last = last,
+                          .applied = r->applied.seq,
+                          .sent = r->now};
+    struct hf_replica_effect *e = fx_add(r, HF_REPFX_SEND);
+    e->request = q->id;
+    e->kind = kind;
+    e->first = first;
+    e->last = last;
+    e->timeout_ms = timeout_of(r);
+    r->requests++;
+    return e;
+}
+
+void back_off(struct hf_replica *r, hf_ms least)
+{
+    hf_ms wait = jitter(r, r->backoff);
+    r->retry_at = r->now + (wait > least ? wait : least);
+    r->backoff = 2 * r->backoff < r->cfg.backoff_ms_max ? 2 * r->backoff : r->cfg.backoff_ms_max;
+}
+
+/* ---- what is due ---- */
+
+void duty_control(struct hf_replica *r)
+{
+    if (!r->link[HF_CHANNEL_CONTROL] || !fx_room(r)) {
+        return;
+    }
+    bool greeting = request_open(r, HF_REPRQ_JOIN) || request_open(r, HF_REPRQ_HELLO);
+    if (r->need_hello && !greeting && r->now >= r->retry_at) {
+        send(r, r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO, 0, 0);
+    }
+    bool may_report = r->has_genesis && !r->revoked && !r->join;
+    if (may_report && r->now >= r->report_due && !request_open(r, HF_REPRQ_REPORT)) {
+        send(r, HF_REPRQ_REPORT, 0, 0);
+        r->report_due = r->now + r->cfg.report_ms;
+    }
+}
+
+/* The next span in [from, to] that is neither held nor asked for. */
+static bool missing(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *span)
+{
+    bool again = true;
+    while (again) {
+        if (from > to || !held_gap(r, from, to, span)) {
+            return false;
+        }
+        again = false;
+        for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+            const struct request *q = &r->request[i];
+            if (q->id == 0 || q->kind != HF_REPRQ_LOG || q->last < span->first ||
+                q->first > span->last) {
+                continue;
+            }
+            if (q->first <= span->first) {
+                from = q->last + 1;
+                again = true;
+                break;
+            }
+            span->last = q->first - 1;
+        }
+    }
+    return true;
+}
+
+static uint32_t log_requests(const struct hf_replica *r)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        n += r->request[i].id != 0 && r->request[i].kind == HF_REPRQ_LOG;
+    }
+    return n;
+}
+
+static void fetch_holes(struct hf_replica *r)
+{
+    struct hf_range span;
+    hf_seq last = want_last(r);
+    while (fx_room(r) && missing(r, want_first(r), last, &span)) {
+        if (r->hole_since < 0) {
+            r->hole_since = r->now;
+        }
+        if (!r->repairing && r->now - r->hole_since < r->cfg.gap_ms) {
+            return;
+        }
+        r->repairing = true;
+        if (log_requests(r) >= r->cfg.fetch_max) {
+            return;
+        }
+        if (span.last - span.first >= r->span) {
+            span.last = span.first + r->span - 1;
+        }
+        note(r, HF_NOTE_HOLE, span.first, span.last);
+        send(r, HF_REPRQ_LOG, span.first, span.last);
+    }
+    if (fx_room(r) && log_requests(r) == 0) {
+        r->hole_since = -1;
+        r->repairing = false;
+    }
+}
+
+/* A frame too large for a message came as its header: its body is fetched when it is the next. */
+static void fetch_body(struct hf_replica *r)
+{
+    hf_seq first = want_first(r);
+    const struct held *h = held_find(r, first);
+    bool decides = r->stage.active && first == stage_at(r);
+    if (h == NULL || h->state != HELD_NO_BODY || decides || request_open(r, HF_REPRQ_BODY)) {
+        return;
+    }
+    if (r->body_seq != first) {
+        r->body_seq = first;
+        r->body_offset = 0;
+    }
+    send(r, HF_REPRQ_BODY, first, first)->offset = r->body_offset;
+}
+
+static void fetch_stage(struct hf_replica *r)
+{
+    bool keys = r->stage.kind == HF_PLAN_SNAPSHOT && !r->stage.keys_done;
+    bool open = request_open(r, HF_REPRQ_DELTA) || request_open(r, HF_REPRQ_KEYS);
+    bool storing = r->store_busy || r->chunk_request != 0 || r->skip_fragment;
+    if (!open && !storing && !r->drop_stage) {
+        send(r, keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA, r->stage.covered, r->stage.target);
+    }
+}
+
+static bool plan_due(const struct hf_replica *r)
+{
+    hf_seq next = r->applied.seq + 1;
+    bool wide = r->head - r->applied.seq > r->cfg.plan_batches && r->plan_until < next;
+    return r->plan_now || r->log_floor > next || wide;
+}
+
+void duty_fetch(struct hf_replica *r)
+{
+    bool may = r->link[HF_CHANNEL_CONTROL] && r->has_genesis && !r->join && !r->revoked &&
+               !r->diverged && !r->checking && r->begin == HF_PLAN_NONE;
+    if (!may || r->now < r->retry_at || !fx_room(r)) {
+        return;
+    }
+    if (r->stage.active && !stage_in_tail(r)) {
+        fetch_stage(r);
+        return;
+    }
+    if (!r->stage.active && r->head <= r->applied.seq) {
+        r->hole_since = -1;
+        r->repairing = false;
+        return;
+    }
+    bool store_has_next = r->store_busy && r->store_op == HF_REPFX_APPLY;
+    if (!r->stage.active && plan_due(r) && !store_has_next) {
+        if (!request_open(r, HF_REPRQ_PLAN)) {
+            send(r, HF_REPRQ_PLAN, r->applied.seq, r->head);
+        }
+        return;
+    }
+    if (!r->extend_target) {
+        fetch_body(r);
+        fetch_holes(r);
+    }
+}
+
+/* ---- what came back ---- */
+
+static void on_greeted(struct hf_replica *r, const struct hf_replica_event *ev, bool joined)
+{
+    if (joined) {
+        r->join = false;
+        note(r, HF_NOTE_ENROLLED, 0, 0);
+    }
+    if (!r->has_genesis) {
+        HF_ASSERT(ev->position != NULL);
+        r->applied = *ev->position;
+        r->has_genesis = true;
+    }
+    r->need_hello = false;
+    r->revoked = false;
+    r->keys_fresh = true;
+}
+
+static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    note(r, HF_NOTE_PLAN, (uint64_t)ev->plan, ev->total);
+    r->plan_now = false;
+    if (ev->plan == HF_PLAN_NONE || ev->plan == HF_PLAN_LOG) {
+        r->plan_until = ev->seq > r->applied.seq ? ev->seq : r->applied.seq + 1;
+        r->log_floor = 0; /* the core knows better than the beacon that said so */
+        return;
+    }
+    if (!r->stage.active) {
+        r->begin = ev->plan;
+        r->begin_head = ev->seq;
+        r->transfer_total = ev->total;
+        head_raise(r, ev->seq);
+    }
+}
+
+static void on_log(struct hf_replica *r, const struct request *q, const struct hf_replica_event *ev)
+{
+    if (ev->seq >= q->last) {
+        r->span = 2 * r->span < SPAN_MAX ? 2 * r->span : SPAN_MAX;
+    } else if (ev->seq >= q->first) {
+        r->span = ev->seq - q->first + 1;
+    }
+}
+
+static void on_body(struct hf_replica *r, const struct request *q, const struct hf_replica_event *ev)
+{
+    struct held *h = held_find(r, q->first);
+    if (h == NULL || h->state != HELD_NO_BODY || r->body_seq != q->first) {
+        return;
+    }
+    r->progress_at = r->now;
+    r->body_offset = ev->offset;
+    if (ev->offset >= ev->total) {
+        h->has_body = true;
+        h->state = HELD_VERIFYING;
+        r->body_seq = 0;
+        fx_add(r, HF_REPFX_VERIFY)->slot = h->slot;
+    }
+}
+
+static void on_granted(struct hf_replica *r, const struct request *q,
+                       const struct hf_replica_event *ev)
+{
+    switch (q->kind) {
+    case HF_REPRQ_NONE:
+    case HF_REPRQ_REPORT:
+        break;
+    case HF_REPRQ_JOIN:
+    case HF_REPRQ_HELLO:
+        on_greeted(r, ev, q->kind == HF_REPRQ_JOIN);
+        break;
+    case HF_REPRQ_PLAN:
+        on_plan(r, ev);
+        break;
+    case HF_REPRQ_LOG:
+        on_log(r, q, ev);
+        break;
+    case HF_REPRQ_BODY:
+        on_body(r, q, ev);
+        break;
+    case HF_REPRQ_DELTA:
+    case HF_REPRQ_KEYS:
+        if (r->stage.active) {
+            r->chunk_request = q->id;
+        }
+        break;
+    }
+}
+
+/* True when the refusal says what to do next; otherwise it is noted and asked again later. */
+static bool refusal_understood(struct hf_replica *r, const struct request *q, enum hf_err code)
+{
+    bool chunk = q->kind == HF_REPRQ_DELTA || q->kind == HF_REPRQ_KEYS;
+    bool log = q->kind == HF_REPRQ_LOG || q->kind == HF_REPRQ_BODY;
+    if (code == HF_MOVED && chunk) {
+        r->skip_fragment = r->stage.active;
+        return true;
+    }
+    /* A core that has not even the frame of its own head cannot be helped by asking again at once. */
+    bool hopeless = r->stage.active && r->head <= r->stage.covered;
+    if (code == HF_BELOW_FLOOR && log && !hopeless) {
+        r->extend_target = r->stage.active;
+        r->plan_now = !r->stage.active;
+        return true;
+    }
+    if (code == HF_BELOW_FLOOR && chunk) {
+        r->drop_stage = r->plan_now = true;
+        return true;
+    }
+    return false;
+}
+
+static void on_refusal(struct hf_replica *r, const struct request *q,
+                       const struct hf_replica_event *ev)
+{
+    if (refusal_understood(r, q, ev->code)) {
+        return;
+    }
+    if (ev->code == HF_REVOKED) {
+        if (!r->revoked) {
+            note(r, HF_NOTE_REVOKED, 0, 0);
+        }
+        r->revoked = r->need_hello = true;
+        r->retry_at = r->now + jitter(r, REVOKED_RETRY_MS);
+        return;
+    }
+    if (ev->code == HF_FORK) {
+        diverge(r, HF_NOTE_FORK, r->applied.seq, 0);
+    }
+    if (ev->code == HF_UNKNOWN_EPOCH || ev->code == HF_SEALED) {
+        r->need_hello = true;
+    }
+    if (ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
+        note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
+    }
+    if (q->kind != HF_REPRQ_REPORT) {
+        back_off(r, ev->code == HF_BUSY ? ev->retry_ms : 0);
+    }
+}
+
+void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    struct request *open = request_find(r, ev->request);
+    if (open == NULL) {
+        return; /* abandoned */
+    }
+    struct request q = *open;
+    open->id = 0;
+    hf_ms took = r->now - q.sent;
+    took = took > 0 ? took : 1;
+    r->rtt = r->rtt == 0 ? took : (7 * r->rtt + took) / 8;
+    r->timeouts_in_row = 0;
+    heard_from(r, HF_CHANNEL_CONTROL);
+    if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
+        r->backoff = r->cfg.backoff_ms_min;
+    }
+    if (ev->code == HF_OK) {
+        on_granted(r, &q, ev);
+    } else {
+        on_refusal(r, &q, ev);
+    }
+}
+
+void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    struct request *open = request_find(r, ev->request);
+    if (open == NULL) {
+        return;
+    }
+    bool report = open->kind == HF_REPRQ_REPORT;
+    open->id = 0;
+    r->timeouts++;
+    r->timeouts_in_row++;
+    r->span = r->span > 1 ? r->span / 2 : 1;
+    if (!report) {
+        back_off(r, 0);
+    }
+}

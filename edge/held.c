@@ -1,0 +1,208 @@
+/*
+ * held.c - the table of frames between arrival and durability, sorted by seq.
+ *
+ * A frame enters unverified, is verified once, and leaves when its seq is durable, when it turns out
+ * bad, or when the table is full and a lower one needs the room. At most one frame a seq is held: a
+ * second one that arrives meanwhile is a duplicate, or, if the first proves bad, is asked for again.
+ * The cheap checks come before VERIFY is ordered (TESTPLAN section 4, order of checks).
+ */
+#include "edge/replica_impl.h"
+
+/* Index of the first entry with seq >= `seq`. */
+static uint32_t lower_bound(const struct hf_replica *r, hf_seq seq)
+{
+    uint32_t low = 0;
+    uint32_t high = r->held_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (r->held[mid].seq < seq) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+struct held *held_find(struct hf_replica *r, hf_seq seq)
+{
+    uint32_t i = lower_bound(r, seq);
+    return i < r->held_count && r->held[i].seq == seq ? &r->held[i] : NULL;
+}
+
+struct held *held_by_slot(struct hf_replica *r, uint32_t slot)
+{
+    for (uint32_t i = 0; i < r->held_count; i++) {
+        if (r->held[i].slot == slot) {
+            return &r->held[i];
+        }
+    }
+    return NULL;
+}
+
+static void forget(struct hf_replica *r, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        r->held_bytes -= r->held[i].bytes;
+        r->sealed_count -= r->held[i].state == HELD_SEALED;
+    }
+    r->held_count -= count;
+    memmove(&r->held[first], &r->held[first + count],
+            (r->held_count - first) * sizeof(r->held[0]));
+}
+
+static void drop_slot(struct hf_replica *r, uint32_t slot)
+{
+    fx_add(r, HF_REPFX_DROP)->slot = slot;
+}
+
+void held_drop(struct hf_replica *r, struct held *h)
+{
+    drop_slot(r, h->slot);
+    forget(r, (uint32_t)(h - r->held), 1);
+}
+
+void held_release(struct hf_replica *r, hf_seq last)
+{
+    uint32_t count = lower_bound(r, last + 1);
+    if (count > 0) {
+        forget(r, 0, count);
+        fx_add(r, HF_REPFX_RELEASE)->last = last;
+    }
+}
+
+/* Makes room for a frame of `bytes` at `seq` by giving up higher ones. False: it is the highest. */
+static bool make_room(struct hf_replica *r, hf_seq seq, uint32_t bytes)
+{
+    while (r->held_count == r->cfg.hold_frames_max ||
+           (r->held_count > 0 && r->held_bytes + bytes > r->cfg.hold_bytes_max)) {
+        struct held *top = &r->held[r->held_count - 1];
+        if (top->seq < seq || !fx_room(r)) {
+            return false;
+        }
+        note(r, HF_NOTE_HOLD_FULL, top->seq, 0);
+        held_drop(r, top);
+    }
+    return true;
+}
+
+static struct held *insert(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    uint32_t i = lower_bound(r, ev->header->seq);
+    memmove(&r->held[i + 1], &r->held[i], (r->held_count - i) * sizeof(r->held[0]));
+    r->held_count++;
+    r->held_bytes += ev->bytes;
+    struct held *h = &r->held[i];
+    *h = (struct held){.seq = ev->header->seq,
+                       .slot = ev->slot,
+                       .bytes = ev->bytes,
+                       .has_body = ev->ok,
+                       .since = r->now,
+                       .prev = ev->header->prev,
+                       .chain = ev->chain};
+    return h;
+}
+
+void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    hf_seq seq = ev->header->seq;
+    bool known = seq < want_first(r);
+    /* What is applied is known by its hash; another hash with a good signature is a fork. */
+    bool other = seq == r->applied.seq && !hf_hash_eq(&ev->chain, &r->applied.chain);
+    if (!r->has_genesis || !hf_id_eq(&ev->header->epoch_id, &r->applied.epoch_id)) {
+        r->need_hello |= r->has_genesis;
+        drop_slot(r, ev->slot);
+        return;
+    }
+    if ((known && !other) || held_find(r, seq) != NULL) {
+        r->duplicates++;
+        drop_slot(r, ev->slot);
+        return;
+    }
+    if (!make_room(r, seq, ev->bytes)) {
+        drop_slot(r, ev->slot);
+        return;
+    }
+    insert(r, ev)->state = HELD_VERIFYING;
+    fx_add(r, HF_REPFX_VERIFY)->slot = ev->slot;
+}
+
+void on_restored(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    hf_seq seq = ev->header->seq;
+    if (seq <= r->applied.seq || held_find(r, seq) != NULL || !make_room(r, seq, ev->bytes)) {
+        drop_slot(r, ev->slot);
+        return;
+    }
+    /* It was verified before it was stored, but its body has to be opened again. */
+    struct held *h = insert(r, ev);
+    h->state = HELD_VERIFYING;
+    h->stored = true;
+    fx_add(r, HF_REPFX_VERIFY)->slot = ev->slot;
+}
+
+void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    struct held *h = held_by_slot(r, ev->slot);
+    HF_ASSERT(h != NULL && h->state == HELD_VERIFYING);
+    if (ev->code != HF_OK && ev->code != HF_SEALED) {
+        r->bad_frames++;
+        note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)ev->code);
+        held_drop(r, h);
+        return;
+    }
+    heard_from(r, HF_CHANNEL_STREAM);
+    if (h->seq == r->applied.seq && !hf_hash_eq(&h->chain, &r->applied.chain)) {
+        fx_add(r, HF_REPFX_EVIDENCE)->slot = h->slot;
+        diverge(r, HF_NOTE_FORK, h->seq, 0);
+        held_drop(r, h);
+        return;
+    }
+    head_raise(r, h->seq);
+    if (ev->code == HF_SEALED) {
+        h->state = HELD_SEALED;
+        r->sealed_count++;
+        r->need_hello = true;
+        note(r, HF_NOTE_KEY_MISSING, h->seq, 0);
+        return;
+    }
+    h->state = h->has_body ? HELD_READY : HELD_NO_BODY;
+    if (h->has_body && h->seq > r->received) {
+        r->received = h->seq;
+    }
+}
+
+void retry_sealed(struct hf_replica *r)
+{
+    if (!r->keys_fresh) {
+        return;
+    }
+    for (uint32_t i = 0; i < r->held_count && r->sealed_count > 0; i++) {
+        if (r->held[i].state != HELD_SEALED) {
+            continue;
+        }
+        if (!fx_room(r)) {
+            return;
+        }
+        r->held[i].state = HELD_VERIFYING;
+        r->sealed_count--;
+        fx_add(r, HF_REPFX_VERIFY)->slot = r->held[i].slot;
+    }
+    r->keys_fresh = false;
+}
+
+bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *gap)
+{
+    hf_seq first = from;
+    uint32_t i = lower_bound(r, from);
+    while (i < r->held_count && r->held[i].seq == first) {
+        first++;
+        i++;
+    }
+    if (first > to) {
+        return false;
+    }
+    gap->first = first;
+    gap->last = i < r->held_count && r->held[i].seq <= to ? r->held[i].seq - 1 : to;
+    return true;
+}

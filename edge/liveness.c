@@ -1,0 +1,298 @@
+/*
+ * liveness.c - links, beacons, staleness, and what readers are told of all that.
+ *
+ * G8: the staleness bound is now - t0 of the newest request whose answering beacon's head is applied,
+ * t0 being taken before the request was handed to the transport; a beacon of the stream proves life but
+ * never freshness, and after a restart the bound is unknown. G13: a core whose answer to a request of
+ * ours names a head below what we had applied when we asked has lost data; an answer that was merely
+ * overtaken by the stream has not. G14: silence for three beacons is a dead link, whatever TCP thinks.
+ */
+#include "edge/replica_impl.h"
+
+#define BEACONS_MISSED 3
+
+static hf_ms later(hf_ms a, hf_ms b)
+{
+    return a > b ? a : b;
+}
+
+static hf_ms patience(const struct hf_replica *r)
+{
+    return BEACONS_MISSED * r->cfg.beacon_ms;
+}
+
+void heard_from(struct hf_replica *r, enum hf_channel channel)
+{
+    r->heard[channel] = r->now;
+}
+
+void head_raise(struct hf_replica *r, hf_seq head)
+{
+    if (head > r->head) {
+        r->head = head;
+    }
+    if (r->head <= r->applied.seq) {
+        r->behind_since = -1;
+    } else if (r->behind_since < 0) {
+        r->behind_since = r->progress_at = r->now;
+    }
+}
+
+void diverge(struct hf_replica *r, enum hf_replica_note why, uint64_t a, uint64_t b)
+{
+    if (!r->diverged) {
+        note(r, why, a, b);
+    }
+    r->diverged = true;
+    r->store_state = HF_STORE_DIVERGED;
+}
+
+/* ---- links ---- */
+
+void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    HF_ASSERT(ev->channel < HF_CHANNELS);
+    if (r->link[ev->channel] == ev->ok) {
+        return;
+    }
+    r->link[ev->channel] = ev->ok;
+    r->link_since[ev->channel] = r->now;
+    note(r, ev->ok ? HF_NOTE_LINK_UP : HF_NOTE_LINK_DOWN, (uint64_t)ev->channel, 0);
+    if (ev->channel != HF_CHANNEL_CONTROL || !ev->ok) {
+        return;
+    }
+    /* Whatever was asked over the old connection is asked again, at once but for a little jitter. */
+    requests_abandon(r);
+    r->timeouts_in_row = 0;
+    r->need_hello = true;
+    r->healed_at = r->now;
+    r->repair_noted = false;
+    r->report_due = r->now;
+    r->progress_at = r->now;
+    if (!r->revoked) {
+        r->retry_at = r->now + jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2;
+    }
+}
+
+static void redial(struct hf_replica *r, enum hf_channel channel, hf_ms silent)
+{
+    fx_add(r, HF_REPFX_REDIAL)->channel = channel;
+    note(r, HF_NOTE_LINK_SILENT, (uint64_t)channel, (uint64_t)silent);
+    r->link_since[channel] = r->now;
+    r->redials++;
+}
+
+/* Silence on the stream, or two unanswered requests in a row, and the link is dialled anew: TCP alone
+ * may take a quarter of an hour to notice. */
+static void watch_links(struct hf_replica *r)
+{
+    enum hf_channel s = HF_CHANNEL_STREAM;
+    enum hf_channel c = HF_CHANNEL_CONTROL;
+    hf_ms silent = r->now - later(r->heard[s], r->link_since[s]);
+    if (r->link[s] && r->has_genesis && silent >= patience(r)) {
+        redial(r, s, silent);
+    }
+    silent = r->now - later(r->heard[c], r->link_since[c]);
+    bool unanswered = r->timeouts_in_row >= 2 || (r->timeouts_in_row == 1 && is_silent(r));
+    if (r->link[c] && unanswered && silent >= patience(r)) {
+        redial(r, c, silent);
+        r->timeouts_in_row = 0;
+    }
+}
+
+/* The forced check: the head is ahead and nothing has moved, so nothing that is remembered counts. */
+static void watch_progress(struct hf_replica *r)
+{
+    bool waiting = r->head > r->applied.seq || r->stage.active;
+    if (!waiting || !r->link[HF_CHANNEL_CONTROL] || r->store_busy || r->diverged || r->revoked ||
+        r->now - r->progress_at < r->cfg.stall_ms) {
+        return;
+    }
+    note(r, HF_NOTE_STALLED, r->head, r->applied.seq);
+    requests_abandon(r);
+    r->need_hello = true;
+    r->plan_until = 0;
+    r->body_offset = 0;
+    r->body_seq = 0;
+    r->chunk_request = 0;
+    r->span = 16;
+    r->progress_at = r->now;
+}
+
+void duty_links(struct hf_replica *r)
+{
+    if (!fx_room(r)) {
+        return;
+    }
+    watch_links(r);
+    watch_progress(r);
+    bool fresh = r->beacon_at >= 0 && r->beacon_at >= r->healed_at;
+    if (r->healed_at >= 0 && fresh && r->applied.seq >= r->head && !r->stage.active) {
+        note(r, HF_NOTE_CAUGHT_UP, r->applied.seq, (uint64_t)(r->now - r->healed_at));
+        r->healed_at = -1;
+    }
+}
+
+hf_ms links_deadline(const struct hf_replica *r)
+{
+    enum hf_channel s = HF_CHANNEL_STREAM;
+    if (!r->link[s] || !r->has_genesis) {
+        return r->now + patience(r);
+    }
+    return later(r->heard[s], r->link_since[s]) + patience(r);
+}
+
+bool is_silent(const struct hf_replica *r)
+{
+    hf_ms heard = later(r->heard[0], r->heard[1]);
+    return heard < 0 || r->now - heard >= patience(r);
+}
+
+/* ---- beacons ---- */
+
+static void candidate_add(struct hf_replica *r, hf_ms t0, hf_seq head)
+{
+    if (r->candidate_count == CANDIDATES_MAX) {
+        /* The newest two may merge: the later t0 needs the higher head, the bound stays honest. */
+        r->candidate_count--;
+    }
+    r->candidate[r->candidate_count++] = (struct candidate){t0, head};
+}
+
+void freshen(struct hf_replica *r)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < r->candidate_count; i++) {
+        if (r->candidate[i].head <= r->applied.seq) {
+            r->fresh_t0 = later(r->fresh_t0, r->candidate[i].t0);
+        } else {
+            r->candidate[kept++] = r->candidate[i];
+        }
+    }
+    r->candidate_count = kept;
+    head_raise(r, r->applied.seq);
+}
+
+/* What the answer to our own request proves. */
+static void on_answer(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    const struct hf_beacon *b = ev->beacon;
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        const struct request *q = &r->request[i];
+        if (q->id != 0 && q->id == ev->request && b->head < q->applied) {
+            diverge(r, HF_NOTE_ROLLBACK, b->head, q->applied);
+            return;
+        }
+    }
+    candidate_add(r, ev->t0, b->head);
+    freshen(r);
+}
+
+void on_beacon(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    const struct hf_beacon *b = ev->beacon;
+    if (!r->has_genesis || !hf_id_eq(&b->epoch_id, &r->applied.epoch_id)) {
+        r->need_hello = true;
+        return;
+    }
+    bool answer = ev->t0 >= 0;
+    if (!answer && b->counter <= r->beacon_counter) {
+        r->duplicates++; /* a recording proves nothing, not even life */
+        return;
+    }
+    heard_from(r, answer ? HF_CHANNEL_CONTROL : HF_CHANNEL_STREAM);
+    r->beacon_at = r->now;
+    if (b->head == r->applied.seq && (!hf_hash_eq(&b->chain, &r->applied.chain) ||
+                                      !hf_hash_eq(&b->digest, &r->applied.digest))) {
+        diverge(r, HF_NOTE_FORK, b->head, 0);
+        return;
+    }
+    if (b->counter > r->beacon_counter) {
+        r->beacon_counter = b->counter;
+        r->log_floor = b->log_floor;
+        r->delta_floor = b->delta_floor;
+    }
+    head_raise(r, b->head);
+    if (answer) {
+        on_answer(r, ev);
+    }
+}
+
+/* ---- status ---- */
+
+static enum hf_replica_state state_of(const struct hf_replica *r, hf_ms now)
+{
+    hf_ms heard = later(r->heard[0], r->heard[1]);
+    bool frozen = r->beacon_at < 0 || now - r->beacon_at >= patience(r) ||
+                  (r->behind_since >= 0 && now - r->progress_at >= r->cfg.stall_ms);
+    bool wide = r->head - r->applied.seq > r->cfg.plan_batches;
+    if (r->diverged) {
+        return HF_REPLICA_DIVERGED;
+    }
+    if (r->revoked) {
+        return HF_REPLICA_REVOKED;
+    }
+    if (!r->has_genesis || (r->applied.seq == 0 && (r->beacon_at < 0 || r->head > 0))) {
+        return HF_REPLICA_JOINING;
+    }
+    if (heard < 0 || now - heard >= patience(r)) {
+        return HF_REPLICA_CUT_OFF;
+    }
+    if (r->stage.active || (r->head > r->applied.seq && wide)) {
+        return HF_REPLICA_CATCHING_UP;
+    }
+    if (frozen) {
+        return HF_REPLICA_FROZEN;
+    }
+    return r->head > r->applied.seq ? HF_REPLICA_LAGGING : HF_REPLICA_LIVE;
+}
+
+static void status_holes(const struct hf_replica *r, struct hf_replica_status *out)
+{
+    struct hf_range gap;
+    hf_seq from = r->applied.seq + 1;
+    while (from <= r->head && held_gap(r, from, r->head, &gap)) {
+        if (out->hole_count < HF_REPORT_HOLES_MAX) {
+            out->hole[out->hole_count++] = gap;
+        }
+        out->holes_total++;
+        from = gap.last + 1;
+    }
+}
+
+void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out)
+{
+    *out = (struct hf_replica_status){
+        .state = state_of(r, now),
+        .head = r->head,
+        .applied = r->applied.seq,
+        .received = r->received,
+        .staleness_ms = r->fresh_t0 < 0 ? UINT64_MAX : (uint64_t)(now - r->fresh_t0),
+        .store_state = r->store_state,
+        .transfer_done = r->transfer_done,
+        .transfer_total = r->stage.active ? r->transfer_total : 0,
+        .transfer_base = r->stage.active ? r->stage.base : 0,
+        .link_up = {r->link[0], r->link[1]},
+        .last_heard_ms = -1,
+        .duplicates = r->duplicates,
+        .bad_frames = r->bad_frames,
+        .redials = r->redials,
+        .timeouts = r->timeouts,
+        .requests = r->requests,
+        .held_now = r->held_count,
+        .held_bytes = r->held_bytes,
+    };
+    hf_ms heard = later(r->heard[0], r->heard[1]);
+    if (heard >= 0) {
+        out->last_heard_ms = now - heard;
+    }
+    status_holes(r, out);
+}
+
+const char *hf_replica_state_name(enum hf_replica_state s)
+{
+    static const char *const names[] = {"joining", "live",   "lagging", "catching-up",
+                                        "cut-off", "frozen", "revoked", "diverged"};
+    HF_ASSERT((size_t)s < sizeof(names) / sizeof(names[0]));
+    return names[s];
+}

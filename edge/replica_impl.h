@@ -1,0 +1,173 @@
+/*
+ * replica_impl.h - what the files of the replica engine share: its state, and one function per duty.
+ *
+ * replica.c     events in, the order of duties, notes, status
+ * held.c        the table of frames between arrival and durability
+ * fetch.c       holes, plans, and every request with its time-outs and backoff
+ * apply.c       the one store operation under way: apply, hold, staging, trouble
+ * liveness.c    links, beacons, staleness, and the state that readers are told
+ *
+ * PURE, all of it: see hf/replica.h. Each duty may be called at any time and does what is missing.
+ */
+#ifndef HF_EDGE_REPLICA_IMPL_H
+#define HF_EDGE_REPLICA_IMPL_H
+
+#include "hf/replica.h"
+
+enum held_state {
+    HELD_VERIFYING = 0, /* the pool has it */
+    HELD_NO_BODY,       /* the signature is good; the body must be fetched */
+    HELD_SEALED,        /* good, but the content key is missing */
+    HELD_READY,
+};
+
+struct held {
+    hf_seq seq;
+    uint32_t slot;
+    uint32_t bytes;
+    enum held_state state;
+    bool has_body;
+    bool stored;        /* also in the inbox */
+    hf_ms since;
+    struct hf_hash prev, chain;
+};
+
+struct request {
+    uint64_t id; /* 0 = free */
+    enum hf_replica_request kind;
+    hf_seq first, last;
+    hf_seq applied; /* when it was sent: a core whose head is below has lost data (G13) */
+    hf_ms sent;
+};
+
+struct candidate { /* an answered request: head was `head` at t0 */
+    hf_ms t0;
+    hf_seq head;
+};
+#define CANDIDATES_MAX 16u
+
+struct hf_replica {
+    struct hf_replica_config cfg;
+    hf_ms now;
+    uint64_t entropy;
+    struct hf_replica_effects *fx; /* of the step under way */
+    bool started, has_genesis, join;
+
+    /* ---- position ---- */
+    struct hf_position applied;
+    struct hf_stage stage;   /* cursor.key is not kept here */
+    hf_seq head;             /* proven */
+    hf_seq received;
+    hf_seq log_floor, delta_floor;
+    uint64_t beacon_counter;
+
+    /* ---- held frames, sorted by seq ---- */
+    struct held *held;
+    uint32_t held_count;
+    uint64_t held_bytes;
+    uint32_t sealed_count;
+    bool keys_fresh;         /* a HELLO was answered since: try the sealed ones again */
+
+    /* ---- store ---- */
+    bool store_busy;
+    enum hf_replica_effect_type store_op;
+    hf_seq apply_last;
+    enum hf_store_state store_state;
+    hf_ms store_retry;       /* no store operation before this */
+    bool reopen, checking;
+    bool diverged;
+    /* What a reply asked of the store, until the store is free. */
+    enum hf_plan_kind begin; /* NONE = no transfer is to begin */
+    hf_seq begin_head;
+    uint64_t chunk_request;  /* a reply whose chunk waits, 0 = none */
+    bool skip_fragment, extend_target, drop_stage;
+
+    /* ---- requests ---- */
+    struct request request[HF_REPLICA_REQUESTS_MAX];
+    uint64_t next_id;
+    hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
+    hf_ms rtt;               /* smoothed; 0 = unknown */
+    uint32_t timeouts_in_row;
+    bool need_hello, revoked;
+    hf_seq plan_until;       /* LOG was chosen up to here */
+    bool plan_now;           /* the log does not reach back: ask */
+    hf_seq span;             /* frames that one LOG reply is expected to bring */
+    hf_seq body_seq;         /* whose body is being fetched */
+    uint64_t body_offset;
+    hf_ms report_due;
+    hf_ms hole_since;        /* -1 = there is none */
+    bool repairing;          /* the first hole was waited for; ask for the rest at once */
+    hf_ms progress_at;       /* when something last moved */
+
+    /* ---- links ---- */
+    bool link[HF_CHANNELS];
+    hf_ms link_since[HF_CHANNELS];
+    hf_ms heard[HF_CHANNELS]; /* last authentic bytes, -1 = never */
+    hf_ms beacon_at;          /* last fresh beacon, -1 = never */
+    hf_ms healed_at;          /* control came back; -1 once caught up was noted */
+    bool repair_noted;
+    hf_ms behind_since;       /* head > applied; -1 = not behind */
+
+    /* ---- staleness (G8) ---- */
+    struct candidate candidate[CANDIDATES_MAX];
+    uint32_t candidate_count;
+    hf_ms fresh_t0;           /* -1 = unknown */
+
+    uint64_t transfer_total, transfer_done;
+    uint64_t duplicates, bad_frames, redials, timeouts, requests;
+};
+
+/* ---- replica.c ---- */
+/* Room is left for the effects of one duty; a duty that finds none stops and is called again. */
+bool fx_room(const struct hf_replica *r);
+struct hf_replica_effect *fx_add(struct hf_replica *r, enum hf_replica_effect_type type);
+void note(struct hf_replica *r, enum hf_replica_note n, uint64_t a, uint64_t b);
+/* ms in [half, whole], from the event's entropy. */
+hf_ms jitter(struct hf_replica *r, hf_ms whole);
+
+/* ---- held.c ---- */
+struct held *held_find(struct hf_replica *r, hf_seq seq);
+struct held *held_by_slot(struct hf_replica *r, uint32_t slot);
+/* Forgets it and drops its slot. */
+void held_drop(struct hf_replica *r, struct held *h);
+/* Forgets all up to and including seq; the slots are released. */
+void held_release(struct hf_replica *r, hf_seq last);
+void on_frame(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_restored(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_verified(struct hf_replica *r, const struct hf_replica_event *ev);
+void retry_sealed(struct hf_replica *r);
+/* The next frame that is missing and neither held nor asked for, in [from, to]. */
+bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *gap);
+
+/* ---- fetch.c ---- */
+void on_reply(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev);
+void requests_abandon(struct hf_replica *r);
+bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
+void back_off(struct hf_replica *r, hf_ms least);
+void duty_control(struct hf_replica *r); /* JOIN, HELLO, REPORT */
+void duty_fetch(struct hf_replica *r);   /* PLAN, LOG, BODY, DELTA, KEYS */
+/* All of it is wanted from here: the first frame that the store has not and that is not staged. */
+hf_seq want_first(const struct hf_replica *r);
+hf_seq want_last(const struct hf_replica *r);
+
+/* ---- apply.c ---- */
+void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_checked(struct hf_replica *r, const struct hf_replica_event *ev);
+void duty_store(struct hf_replica *r);
+/* In the tail of a transfer: the position that staged data has reached. */
+hf_seq stage_at(const struct hf_replica *r);
+bool stage_in_tail(const struct hf_replica *r);
+
+/* ---- liveness.c ---- */
+void on_link(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_beacon(struct hf_replica *r, const struct hf_replica_event *ev);
+void heard_from(struct hf_replica *r, enum hf_channel channel);
+void head_raise(struct hf_replica *r, hf_seq head);
+void freshen(struct hf_replica *r); /* after applied moved */
+void diverge(struct hf_replica *r, enum hf_replica_note why, uint64_t a, uint64_t b);
+void duty_links(struct hf_replica *r);
+hf_ms links_deadline(const struct hf_replica *r);
+bool is_silent(const struct hf_replica *r);
+
+#endif

@@ -1,0 +1,513 @@
+/*
+ * session.c - the edge's side of the control channel: requests sealed, replies opened and unpacked.
+ *
+ * A request is bound to one reply by its nonce, and to the core's present boot by its cookie; a COOKIE
+ * reply is answered by sending the same request again with the new cookie and counter, unseen by the
+ * engine. t0 of a request is taken before it is handed to the transport (G8). What a reply brings is
+ * handed to the engine as events: first frames and beacons, then the REPLY itself.
+ *
+ * Nothing in a reply is trusted before the envelope opened; beacons and frames inside carry signatures
+ * of their own, which are checked as if they had come over the stream. PROTOCOL.md sections 6 and 7.
+ */
+#include "edge/driver_impl.h"
+
+#include <stdlib.h>
+
+#define COOKIE_TRIES 3u
+
+enum hf_err session_init(struct hf_edge *edge, struct hf_error *e)
+{
+    edge->keys = hf_secret_new(sizeof(*edge->keys));
+    if (edge->keys == NULL) {
+        return hf_error_set(e, HF_NOMEM, "edge: no guarded memory for keys");
+    }
+    enum hf_err err = hf_envelope_derive(edge->id, &edge->cfg.core_key, edge->keys);
+    return err == HF_OK ? HF_OK : hf_error_set(e, HF_ARG, "the core key is not a valid key");
+}
+
+void session_deinit(struct hf_edge *edge)
+{
+    hf_secret_free(edge->keys);
+    edge->keys = NULL;
+}
+
+/* ---- sending ---- */
+
+static void fill_hello(struct hf_edge *edge, struct hf_view *v, struct hf_hello_request *q)
+{
+    struct hf_applied a;
+    *q = (struct hf_hello_request){.wire_min = HF_WIRE_VERSION,
+                                   .wire_max = HF_WIRE_VERSION,
+                                   .version = hf_slice_str(edge->cfg.version)};
+    if (edge->has_genesis && v != NULL && hf_view_applied(v, &a) == HF_OK) {
+        q->applied = a.at.seq;
+        q->header = a.header;
+        q->signature = a.signature;
+        q->epoch_id = a.at.epoch_id;
+    }
+}
+
+static void fill_report(struct hf_edge *edge, struct hf_report *q)
+{
+    struct hf_replica_status s;
+    hf_replica_status(edge->replica, edge->world.now(edge->world.ctx), &s);
+    *q = (struct hf_report){.epoch_id = edge->position.epoch_id,
+                            .applied = edge->position.seq,
+                            .received = s.received,
+                            .digest = edge->position.digest,
+                            .store_state = (uint32_t)s.store_state,
+                            .staleness_ms = s.staleness_ms,
+                            .applied_total = edge->applied_changes,
+                            .received_bytes = edge->received_bytes,
+                            .transfer_base = s.transfer_base,
+                            .transfer_done = s.transfer_done,
+                            .transfer_total = s.transfer_total,
+                            .hole_count = s.hole_count,
+                            .holes_total = s.holes_total,
+                            .version = hf_slice_str(edge->cfg.version)};
+    q->received = q->received > q->applied ? q->received : q->applied;
+    memcpy(q->hole, s.hole, sizeof(q->hole));
+}
+
+static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
+                       struct hf_fetch_request *q)
+{
+    *q = (struct hf_fetch_request){.epoch_id = edge->position.epoch_id,
+                                   .first = fx->first,
+                                   .last = fx->last};
+    if (fx->kind == HF_REPRQ_LOG) {
+        q->want = HF_WANT_LOG;
+    } else if (fx->kind == HF_REPRQ_BODY) {
+        q->want = HF_WANT_BODY;
+        q->offset = (uint32_t)fx->offset;
+    } else {
+        q->want = fx->kind == HF_REPRQ_DELTA ? HF_WANT_DELTA : HF_WANT_KEYS;
+        q->first = 0;
+        q->from = edge->cursor.bound;
+    }
+}
+
+/* The plain text of a request; v may be NULL. */
+static void fill(struct hf_edge *edge, const struct pending *p, struct hf_view *v,
+                 struct hf_request *q)
+{
+    const struct hf_replica_effect *fx = &p->effect;
+    struct hf_hash verifier;
+    *q = (struct hf_request){.counter = ++edge->counter};
+    switch (fx->kind) {
+    case HF_REPRQ_NONE:
+        HF_UNREACHABLE();
+    case HF_REPRQ_JOIN:
+        q->type = HF_MSG_JOIN;
+        verifier = hf_token_verifier(edge->token.secret);
+        q->join.token = edge->token.id;
+        q->join.proof =
+            hf_token_proof(&verifier, &edge->id->public_key, &edge->cfg.core_key, p->nonce);
+        q->join.name = hf_slice_str(edge->token.name);
+        q->join.version = hf_slice_str(edge->cfg.version);
+        break;
+    case HF_REPRQ_HELLO:
+        q->type = HF_MSG_HELLO;
+        fill_hello(edge, v, &q->hello);
+        break;
+    case HF_REPRQ_PLAN:
+        q->type = HF_MSG_PLAN;
+        q->plan.epoch_id = edge->position.epoch_id;
+        q->plan.applied = edge->position.seq;
+        break;
+    case HF_REPRQ_LOG:
+    case HF_REPRQ_BODY:
+    case HF_REPRQ_DELTA:
+    case HF_REPRQ_KEYS:
+        q->type = HF_MSG_FETCH;
+        fill_fetch(edge, fx, &q->fetch);
+        break;
+    case HF_REPRQ_REPORT:
+        q->type = HF_MSG_REPORT;
+        fill_report(edge, &q->report);
+        break;
+    }
+}
+
+static void transmit(struct hf_edge *edge, struct pending *p)
+{
+    uint8_t plain[4096];
+    uint8_t message[sizeof(plain) + HF_ENVELOPE_OVERHEAD];
+    struct hf_writer w;
+    struct hf_writer out;
+    struct hf_request q;
+    struct hf_view *v = NULL;
+    struct hf_envelope env = {
+        .stream = edge->stream, .sender = edge->id->public_key, .cookie = edge->cookie};
+    edge->world.random(edge->world.ctx, p->nonce, sizeof(p->nonce));
+    memcpy(env.nonce, p->nonce, sizeof(env.nonce));
+    if (p->effect.kind == HF_REPRQ_HELLO && hf_view_open(edge->state, &v) != HF_OK) {
+        v = NULL;
+    }
+    fill(edge, p, v, &q);
+    hf_writer_init(&w, plain, sizeof(plain));
+    hf_request_encode(&q, &w);
+    if (v != NULL) {
+        hf_view_close(v);
+    }
+    HF_ASSERT(!w.failed);
+    hf_writer_init(&out, message, sizeof(message));
+    hf_request_seal(&env, &edge->cfg.core_key, edge->keys, hf_writer_bytes(&w), &out);
+    HF_ASSERT(!out.failed);
+    p->t0 = edge->world.now(edge->world.ctx);
+    edge->world.request(edge->world.ctx, p->id, hf_writer_bytes(&out), p->effect.timeout_ms);
+}
+
+void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx)
+{
+    struct pending *p = NULL;
+    /* When all are taken by requests that the engine gave up, the oldest makes room. */
+    for (uint32_t i = 0; i < EDGE_PENDING_MAX; i++) {
+        struct pending *q = &edge->pending[i];
+        if (p == NULL || q->id < p->id) {
+            p = q;
+        }
+    }
+    *p = (struct pending){.id = fx->request, .effect = *fx};
+    transmit(edge, p);
+}
+
+/* ---- replies ---- */
+
+static void deliver(struct hf_edge *edge, const struct pending *p, struct hf_replica_event *ev)
+{
+    ev->type = HF_REPEV_REPLY;
+    ev->request = p->id;
+    edge_event(edge, ev);
+}
+
+bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon, const struct pending *p)
+{
+    struct hf_beacon b;
+    if (hf_beacon_decode(signed_beacon, &b) != HF_OK || (p == NULL && b.has_nonce)) {
+        return false;
+    }
+    const struct hf_key *signer = hf_genesis_signer(&edge->genesis, b.signer_id, b.head + 1);
+    if (signer == NULL || !hf_beacon_verify(signed_beacon, signer)) {
+        return false;
+    }
+    struct hf_replica_event ev = {.type = HF_REPEV_BEACON,
+                                  .beacon = &b,
+                                  .t0 = p == NULL ? -1 : p->t0,
+                                  .request = p == NULL ? 0 : p->id};
+    edge_event(edge, &ev);
+    return true;
+}
+
+/* A beacon in a reply counts as fresh only if its R is ours. */
+static void beacon_proof(struct hf_edge *edge, const struct pending *p,
+                         const struct hf_beacon_proof *proof)
+{
+    struct hf_beacon b;
+    if (proof->signed_beacon.len == 0 || hf_beacon_decode(proof->signed_beacon, &b) != HF_OK) {
+        return;
+    }
+    struct hf_hash leaf = hf_beacon_leaf(p->nonce);
+    struct hf_hash root = hf_merkle_fold(&leaf, proof->index, proof->path, proof->path_len);
+    if (!b.has_nonce || !hf_hash_eq(&root, &b.nonce)) {
+        edge->dropped++;
+        return;
+    }
+    edge->dropped += !session_beacon(edge, proof->signed_beacon, p);
+}
+
+/* ---- HELLO and JOIN ---- */
+
+static bool key_known(const struct hf_edge *edge, const struct hf_content_key *k)
+{
+    const struct hf_key *have = content_key(edge, k->id);
+    return have != NULL && hf_key_eq(have, &k->key);
+}
+
+static void content_add(struct hf_edge *edge, const struct hf_content_key *k)
+{
+    if (content_key(edge, k->id) != NULL) {
+        return;
+    }
+    if (edge->content_count == HF_CONTENT_KEYS_MAX) {
+        memmove(edge->content, edge->content + 1,
+                (HF_CONTENT_KEYS_MAX - 1) * sizeof(edge->content[0]));
+        edge->content_count--;
+    }
+    edge->content[edge->content_count++] = *k;
+}
+
+static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code)
+{
+    struct hf_replica_event ev = {.code = code};
+    struct pending p = {.id = a->request};
+    edge->adopting = false;
+    if (code == HF_OK) {
+        for (uint32_t i = 0; i < a->key_count; i++) {
+            content_add(edge, &a->key[i]);
+        }
+        memcpy(edge->name, a->name, sizeof(edge->name));
+        if (a->first) {
+            edge->genesis = a->opened;
+            edge->has_genesis = true;
+            edge->stream = a->opened.stream;
+            edge->position = a->origin;
+            edge->world.subscribe(edge->world.ctx, &edge->stream);
+        }
+        ev.position = &edge->position;
+    }
+    struct hf_position position = edge->position;
+    ev.position = &position;
+    deliver(edge, &p, &ev);
+}
+
+/* Fills what of the reply is new; HF_OK, or why it is refused. */
+static enum hf_err prepare(struct hf_edge *edge, const struct hf_hello_reply *h, struct adoption *a)
+{
+    struct hf_hash chain;
+    enum hf_err err = hf_genesis_open(h->genesis, &edge->cfg.core_key, &a->opened, &chain);
+    if (err != HF_OK) {
+        return err;
+    }
+    if (edge->has_genesis && !hf_id_eq(&a->opened.epoch_id, &edge->genesis.epoch_id)) {
+        return HF_UNKNOWN_EPOCH;
+    }
+    a->first = !edge->has_genesis;
+    memcpy(a->genesis, h->genesis.data, h->genesis.len);
+    a->genesis_len = h->genesis.len;
+    a->origin = (struct hf_position){
+        .epoch_id = a->opened.epoch_id, .chain = chain, .digest = a->opened.digest};
+    for (uint32_t i = 0; i < h->key_count; i++) {
+        if (!key_known(edge, &h->key[i])) {
+            a->key[a->key_count++] = h->key[i];
+        }
+    }
+    memcpy(a->name, edge->name, sizeof(a->name));
+    if (hf_name_valid(h->edge_name)) {
+        memcpy(a->name, h->edge_name.data, h->edge_name.len);
+        a->name[h->edge_name.len] = '\0';
+    }
+    return HF_OK;
+}
+
+static void on_hello(struct hf_edge *edge, const struct pending *p, const struct hf_hello_reply *h)
+{
+    struct hf_replica_event ev = {.code = HF_OK};
+    if (edge->adopting) {
+        ev.code = HF_BUSY;
+        deliver(edge, p, &ev);
+        return;
+    }
+    struct adoption *a = calloc(1, sizeof(*a));
+    ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : prepare(edge, h, a);
+    if (ev.code != HF_OK) {
+        free(a);
+        deliver(edge, p, &ev);
+        return;
+    }
+    if (edge->has_genesis) {
+        beacon_proof(edge, p, &h->beacon);
+    }
+    if (!a->first && a->key_count == 0 && strcmp(a->name, edge->name) == 0) {
+        struct hf_position position = edge->position;
+        free(a);
+        ev.position = &position;
+        deliver(edge, p, &ev);
+        return;
+    }
+    a->request = p->id;
+    a->done = on_adopted;
+    edge->adopting = true;
+    storing_adopt(edge, a);
+}
+
+/* ---- FETCH ---- */
+
+static void on_log(struct hf_edge *edge, const struct pending *p, const struct hf_fetch_reply *f)
+{
+    struct hf_slice rest = f->frames;
+    struct hf_slice message;
+    hf_seq seq = 0;
+    hf_seq last = 0;
+    while (hf_fetch_next_frame(&rest, &message)) {
+        if (!slots_take(edge, message, false, &seq)) {
+            edge->dropped++;
+            break;
+        }
+        last = seq;
+    }
+    struct hf_replica_event ev = {.code = last == 0 ? HF_MALFORMED : HF_OK, .seq = last};
+    deliver(edge, p, &ev);
+}
+
+static void on_chunk(struct hf_edge *edge, const struct pending *p, struct hf_slice plain)
+{
+    struct hf_replica_event ev = {.code = HF_OK};
+    struct hf_reply copy;
+    uint8_t *bytes = malloc(plain.len);
+    if (bytes == NULL) {
+        ev.code = HF_NOMEM;
+        deliver(edge, p, &ev);
+        return;
+    }
+    memcpy(bytes, plain.data, plain.len);
+    enum hf_err err = hf_reply_decode(hf_slice_of(bytes, plain.len), &copy);
+    HF_ASSERT(err == HF_OK); /* the same bytes decoded a moment ago */
+    if (content_key(edge, copy.fetch.chunk.key_id) == NULL) {
+        free(bytes);
+        ev.code = HF_SEALED;
+        deliver(edge, p, &ev);
+        return;
+    }
+    free(edge->chunk.plain);
+    edge->chunk = (struct chunk){.request = p->id, .plain = bytes, .reply = copy.fetch};
+    deliver(edge, p, &ev);
+}
+
+static enum hf_want wanted(enum hf_replica_request kind)
+{
+    return kind == HF_REPRQ_LOG     ? HF_WANT_LOG
+           : kind == HF_REPRQ_BODY  ? HF_WANT_BODY
+           : kind == HF_REPRQ_DELTA ? HF_WANT_DELTA
+                                    : HF_WANT_KEYS;
+}
+
+static void on_fetched(struct hf_edge *edge, const struct pending *p, const struct hf_fetch_reply *f,
+                       struct hf_slice plain)
+{
+    struct hf_replica_event ev = {.code = HF_MALFORMED};
+    size_t have = 0;
+    size_t total = 0;
+    if (f->want != wanted(p->effect.kind)) {
+        deliver(edge, p, &ev);
+    } else if (f->want == HF_WANT_LOG) {
+        on_log(edge, p, f);
+    } else if (f->want == HF_WANT_BODY) {
+        if (f->seq == p->effect.first && slots_body(edge, f, &have, &total)) {
+            ev.code = HF_OK;
+            ev.seq = f->seq;
+            ev.offset = have;
+            ev.total = total;
+        }
+        deliver(edge, p, &ev);
+    } else {
+        on_chunk(edge, p, plain);
+    }
+}
+
+/* ---- any reply ---- */
+
+static enum hf_message_type expected(enum hf_replica_request kind)
+{
+    switch (kind) {
+    case HF_REPRQ_JOIN:
+        return HF_MSG_JOIN;
+    case HF_REPRQ_HELLO:
+        return HF_MSG_HELLO;
+    case HF_REPRQ_PLAN:
+        return HF_MSG_PLAN;
+    case HF_REPRQ_REPORT:
+        return HF_MSG_REPORT;
+    case HF_REPRQ_LOG:
+    case HF_REPRQ_BODY:
+    case HF_REPRQ_DELTA:
+    case HF_REPRQ_KEYS:
+        return HF_MSG_FETCH;
+    case HF_REPRQ_NONE:
+        break;
+    }
+    HF_UNREACHABLE();
+}
+
+static void unpack(struct hf_edge *edge, const struct pending *p, const struct hf_reply *reply,
+                   struct hf_slice plain)
+{
+    struct hf_replica_event ev = {.code = reply->code};
+    if (reply->type != expected(p->effect.kind)) {
+        ev.code = HF_MALFORMED;
+        deliver(edge, p, &ev);
+        return;
+    }
+    if (reply->code != HF_OK) {
+        ev.retry_ms = reply->type == HF_MSG_FETCH ? reply->fetch.retry_ms : 0;
+        deliver(edge, p, &ev);
+        return;
+    }
+    switch (reply->type) {
+    case HF_MSG_JOIN:
+    case HF_MSG_HELLO:
+        on_hello(edge, p, &reply->hello);
+        break;
+    case HF_MSG_PLAN:
+        ev.plan = reply->plan.kind;
+        ev.seq = reply->plan.head;
+        ev.total = reply->plan.bytes;
+        deliver(edge, p, &ev);
+        break;
+    case HF_MSG_FETCH:
+        on_fetched(edge, p, &reply->fetch, plain);
+        break;
+    case HF_MSG_REPORT:
+        beacon_proof(edge, p, &reply->report);
+        deliver(edge, p, &ev);
+        break;
+    case HF_MSG_COOKIE:
+        HF_UNREACHABLE();
+    }
+}
+
+static struct pending *pending_find(struct hf_edge *edge, uint64_t request)
+{
+    for (uint32_t i = 0; i < EDGE_PENDING_MAX; i++) {
+        if (edge->pending[i].id == request && request != 0) {
+            return &edge->pending[i];
+        }
+    }
+    return NULL;
+}
+
+static void timed_out(struct hf_edge *edge, struct pending *p)
+{
+    struct hf_replica_event ev = {.type = HF_REPEV_TIMEOUT, .request = p->id};
+    p->id = 0;
+    edge_event(edge, &ev);
+}
+
+void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message)
+{
+    uint8_t plain_bytes[HF_MESSAGE_MAX];
+    struct pending *open = pending_find(edge, request);
+    struct hf_envelope env;
+    struct hf_writer w;
+    struct hf_reply reply;
+    if (open == NULL) {
+        return;
+    }
+    if (message.data == NULL) {
+        timed_out(edge, open);
+        return;
+    }
+    hf_writer_init(&w, plain_bytes, sizeof(plain_bytes));
+    enum hf_err err = hf_reply_open(message, &edge->cfg.core_key, &edge->id->public_key,
+                                    open->nonce, edge->keys, &env, &w);
+    struct hf_slice plain = err == HF_OK ? hf_writer_bytes(&w) : (struct hf_slice){0};
+    err = err == HF_OK ? hf_reply_decode(plain, &reply) : err;
+    if (err != HF_OK) {
+        edge->dropped++;
+        timed_out(edge, open); /* what cannot be opened is as good as lost */
+        return;
+    }
+    edge->cookie = env.cookie;
+    if (reply.type == HF_MSG_COOKIE) {
+        edge->counter = reply.counter > edge->counter ? reply.counter : edge->counter;
+        if (open->tries++ < COOKIE_TRIES) {
+            transmit(edge, open);
+        } else {
+            timed_out(edge, open);
+        }
+        return;
+    }
+    struct pending p = *open;
+    open->id = 0;
+    unpack(edge, &p, &reply, plain);
+}

@@ -1,0 +1,583 @@
+/*
+ * storing.c - the engine's store operations, run on the writer lane, and what the store says at open.
+ *
+ * Each operation is one LMDB transaction (G4) that is committed and synced before its STORE_DONE (G2).
+ * A run of frames whose digest fails is aborted and applied up to the last good one. A full map grows
+ * and the operation runs again; a full disk is reported and nothing is kept of it.
+ *
+ * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64 seq>".
+ */
+#include "edge/driver_impl.h"
+
+#include <stdlib.h>
+#include <zstd.h>
+
+#define GROW_TRIES 8u
+
+/* ---- operations; each runs on the writer lane ---- */
+
+static enum hf_err apply_run(struct store_job *j, uint32_t count)
+{
+    struct hf_state *s = j->edge->state;
+    for (uint32_t i = 0; i < count; i++) {
+        struct hf_body body = j->slot[i]->opened;
+        enum hf_err err = hf_state_apply_batch(s, &j->slot[i]->frame, &body);
+        if (err != HF_OK) {
+            j->seq = j->effect.first + i;
+            return err;
+        }
+    }
+    return count == 0 ? HF_OK : hf_state_inbox_del(s, 0, j->effect.first + count - 1);
+}
+
+static enum hf_err op_apply(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    enum hf_err err = apply_run(j, j->slot_count);
+    if (err == HF_OK) {
+        return hf_state_commit(s);
+    }
+    hf_seq bad = j->seq;
+    if (err == HF_MAP_FULL || err == HF_FULL || err == HF_IO || bad == j->effect.first) {
+        return err;
+    }
+    /* The frames before the bad one are good: keep them, and report the bad one. */
+    hf_state_abort(s);
+    enum hf_err prefix = apply_run(j, (uint32_t)(bad - j->effect.first));
+    prefix = prefix == HF_OK ? hf_state_commit(s) : prefix;
+    j->seq = prefix == HF_OK ? bad : j->effect.first;
+    return prefix == HF_OK ? err : prefix;
+}
+
+static enum hf_err op_hold(struct store_job *j)
+{
+    for (uint32_t i = 0; i < j->slot_count; i++) {
+        const struct slot *slot = j->slot[i];
+        uint8_t *whole = NULL;
+        struct hf_slice message = hf_slice_of(slot->message, 0);
+        size_t cap = HF_FRAME_OVERHEAD + slot->frame.header.len + slot->frame.body.len;
+        whole = malloc(cap);
+        if (whole == NULL) {
+            return HF_NOMEM;
+        }
+        struct hf_writer w;
+        hf_writer_init(&w, whole, cap);
+        hf_frame_encode(&j->edge->stream, slot->frame.header, &slot->frame.signature,
+                        slot->frame.body, &w);
+        message = hf_writer_bytes(&w);
+        enum hf_err err =
+            w.failed ? HF_TOO_BIG : hf_state_inbox_put(j->edge->state, slot->frame.h.seq, message);
+        free(whole);
+        if (err != HF_OK) {
+            return err;
+        }
+    }
+    return hf_state_commit(j->edge->state);
+}
+
+/* Opens the chunk's body: out is malloced by us, freed by the caller. */
+static enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
+                              size_t *len)
+{
+    if (c->raw_bytes > EDGE_CHUNK_RAW_MAX) {
+        return HF_TOO_BIG;
+    }
+    uint8_t *raw = malloc(c->raw_bytes + 1u);
+    uint8_t *packed = malloc(c->sealed.len + 1u);
+    enum hf_err err = HF_NOMEM;
+    if (raw == NULL || packed == NULL) {
+        goto out;
+    }
+    struct hf_writer w;
+    hf_writer_init(&w, packed, c->sealed.len);
+    err = hf_chunk_unseal(key, c->descriptor, c->sealed, &w);
+    if (err != HF_OK) {
+        goto out;
+    }
+    if (c->compression == HF_COMPRESSION_NONE) {
+        err = w.len == c->raw_bytes ? HF_OK : HF_MALFORMED;
+        memcpy(raw, packed, err == HF_OK ? w.len : 0);
+    } else {
+        size_t n = ZSTD_decompress(raw, c->raw_bytes, packed, w.len);
+        err = !ZSTD_isError(n) && n == c->raw_bytes ? HF_OK : HF_MALFORMED;
+    }
+out:
+    free(packed);
+    if (err != HF_OK) {
+        free(raw);
+        return err;
+    }
+    *out = raw;
+    *len = c->raw_bytes;
+    return HF_OK;
+}
+
+static enum hf_err op_chunk(struct store_job *j)
+{
+    uint8_t *raw = NULL;
+    size_t len = 0;
+    const struct hf_chunk *c = &j->chunk.reply.chunk;
+    enum hf_err err = chunk_open(c, &j->chunk_key, &raw, &len);
+    if (err != HF_OK) {
+        return err;
+    }
+    err = hf_state_stage_chunk(j->edge->state, c, hf_slice_of(raw, len));
+    free(raw);
+    return err == HF_OK ? hf_state_commit(j->edge->state) : err;
+}
+
+static enum hf_err op_drop(struct store_job *j)
+{
+    bool again = true;
+    while (again) {
+        enum hf_err err = hf_state_stage_drop(j->edge->state, &again);
+        err = err == HF_OK ? hf_state_commit(j->edge->state) : err;
+        if (err != HF_OK) {
+            return err;
+        }
+    }
+    return HF_OK;
+}
+
+static enum hf_err op_stage(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    const struct hf_replica_effect *fx = &j->effect;
+    enum hf_err err = HF_ARG;
+    struct hf_body body;
+    switch (fx->type) {
+    case HF_REPFX_STAGE_BEGIN:
+        err = hf_state_stage_begin(s, fx->plan, &j->position, fx->last);
+        break;
+    case HF_REPFX_STAGE_SKIP:
+        err = hf_state_stage_skip(s);
+        break;
+    case HF_REPFX_STAGE_TARGET:
+        err = hf_state_stage_target(s, fx->last);
+        break;
+    case HF_REPFX_STAGE_FRAME:
+        body = j->slot[0]->opened;
+        err = hf_state_stage_frame(s, &j->slot[0]->frame, &body);
+        break;
+    case HF_REPFX_STAGE_SWITCH:
+        j->seq = j->slot[0]->frame.h.seq;
+        err = hf_state_stage_switch(s, &j->slot[0]->frame);
+        if (err == HF_OK) {
+            err = hf_state_inbox_del(s, 0, j->seq);
+        }
+        break;
+    case HF_REPFX_VERIFY:
+    case HF_REPFX_DROP:
+    case HF_REPFX_RELEASE:
+    case HF_REPFX_SEND:
+    case HF_REPFX_PUBLISH:
+    case HF_REPFX_REDIAL:
+    case HF_REPFX_CHECK:
+    case HF_REPFX_EVIDENCE:
+    case HF_REPFX_NOTE:
+    case HF_REPFX_APPLY:
+    case HF_REPFX_HOLD:
+    case HF_REPFX_STAGE_CHUNK:
+    case HF_REPFX_STAGE_DROP:
+    case HF_REPFX_REOPEN:
+        HF_UNREACHABLE();
+    }
+    return err == HF_OK ? hf_state_commit(s) : err;
+}
+
+static enum hf_err run_once(struct store_job *j)
+{
+    struct hf_error e;
+    switch (j->effect.type) {
+    case HF_REPFX_APPLY:
+        return op_apply(j);
+    case HF_REPFX_HOLD:
+        return op_hold(j);
+    case HF_REPFX_STAGE_CHUNK:
+        return op_chunk(j);
+    case HF_REPFX_STAGE_DROP:
+        return op_drop(j);
+    case HF_REPFX_REOPEN:
+        return hf_state_reopen(j->edge->state, &e);
+    case HF_REPFX_STAGE_BEGIN:
+    case HF_REPFX_STAGE_SKIP:
+    case HF_REPFX_STAGE_TARGET:
+    case HF_REPFX_STAGE_FRAME:
+    case HF_REPFX_STAGE_SWITCH:
+        return op_stage(j);
+    case HF_REPFX_VERIFY:
+    case HF_REPFX_DROP:
+    case HF_REPFX_RELEASE:
+    case HF_REPFX_SEND:
+    case HF_REPFX_PUBLISH:
+    case HF_REPFX_REDIAL:
+    case HF_REPFX_CHECK:
+    case HF_REPFX_EVIDENCE:
+    case HF_REPFX_NOTE:
+        break;
+    }
+    HF_UNREACHABLE();
+}
+
+static void copy_stage(struct store_job *j)
+{
+    hf_state_stage_get(j->edge->state, &j->stage);
+    j->cursor.bound = j->stage.cursor;
+    HF_ASSERT(j->stage.cursor.key.len <= HF_STORE_KEY_MAX);
+    if (j->stage.cursor.key.len > 0) {
+        memcpy(j->cursor.key, j->stage.cursor.key.data, j->stage.cursor.key.len);
+    }
+}
+
+static void store_work(struct hf_job *job)
+{
+    struct store_job *j = (struct store_job *)job;
+    struct hf_state *s = j->edge->state;
+    j->code = run_once(j);
+    for (uint32_t i = 0; i < GROW_TRIES && j->code == HF_MAP_FULL; i++) {
+        hf_state_abort(s);
+        enum hf_err grown = hf_state_grow(s);
+        j->code = grown == HF_OK ? run_once(j) : grown;
+    }
+    if (j->code != HF_OK) {
+        hf_state_abort(s);
+    }
+    j->code = j->code == HF_MAP_FULL ? HF_FULL : j->code;
+    j->position = hf_state_position(s);
+    copy_stage(j);
+}
+
+/* ---- the owner's side ---- */
+
+static void chunk_clear(struct chunk *c)
+{
+    free(c->plain);
+    memset(c, 0, sizeof(*c));
+}
+
+static void store_done(struct hf_job *job)
+{
+    struct store_job *j = (struct store_job *)job;
+    struct hf_edge *edge = j->edge;
+    struct hf_position position = j->position;
+    struct hf_stage stage = j->stage;
+    bool hold = j->effect.type == HF_REPFX_HOLD;
+    struct hf_replica_event ev = {
+        .type = HF_REPEV_STORE_DONE,
+        .op = j->effect.type,
+        .code = j->code,
+        .seq = hold ? j->effect.first : j->seq,
+        .offset = hold ? j->effect.last : 0,
+        .position = &position,
+        .stage = &stage,
+    };
+    edge->position = position;
+    edge->cursor = j->cursor;
+    edge->cursor.bound.key.data = edge->cursor.key;
+    for (uint32_t i = 0; i < j->slot_count; i++) {
+        if (j->code == HF_OK && j->effect.type == HF_REPFX_APPLY) {
+            edge->applied_changes += j->slot[i]->frame.h.change_count;
+        }
+        slot_unuse(edge, j->slot[i]);
+    }
+    chunk_clear(&j->chunk);
+    edge_job_ended(edge);
+    edge_event(edge, &ev);
+}
+
+static void use_slot(struct store_job *j, struct slot *s)
+{
+    slot_use(s);
+    j->slot[j->slot_count++] = s;
+}
+
+/* The frames first..last that are whole, in order of seq. */
+static void use_run(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_seq last)
+{
+    uint64_t width = last - first + 1;
+    HF_ASSERT(j->effect.type == HF_REPFX_HOLD || width <= edge->slot_count);
+    for (uint32_t i = 0; i < edge->slot_count; i++) {
+        struct slot *s = &edge->slots[i];
+        bool in = s->used && !s->orphan && s->frame.h.seq >= first && s->frame.h.seq <= last;
+        if (!in || s->frame.body.data == NULL) {
+            continue;
+        }
+        if (j->effect.type == HF_REPFX_HOLD) {
+            if (s->users == 0) {
+                use_slot(j, s);
+            }
+        } else {
+            slot_use(s);
+            j->slot[s->frame.h.seq - first] = s;
+            j->slot_count++;
+        }
+    }
+    HF_ASSERT(j->effect.type == HF_REPFX_HOLD || j->slot_count == width);
+}
+
+void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
+{
+    struct store_job *j = &edge->store;
+    memset(j, 0, sizeof(*j));
+    j->job.work = store_work;
+    j->job.done = store_done;
+    j->edge = edge;
+    j->effect = *fx;
+    j->slot = edge->store_slots;
+    j->position = edge->position;
+    if (fx->type == HF_REPFX_APPLY || fx->type == HF_REPFX_HOLD) {
+        use_run(edge, j, fx->first, fx->last);
+    } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
+        use_slot(j, &edge->slots[fx->slot]);
+    } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
+        HF_ASSERT(edge->chunk.request == fx->request);
+        j->chunk = edge->chunk;
+        memset(&edge->chunk, 0, sizeof(edge->chunk));
+        const struct hf_key *key = content_key(edge, j->chunk.reply.chunk.key_id);
+        HF_ASSERT(key != NULL); /* session.c refused the reply otherwise */
+        j->chunk_key = *key;
+    }
+    edge_run(edge, HF_LANE_WRITER, &j->job);
+}
+
+/* ---- adoption of what HELLO brought ---- */
+
+static enum hf_err adopt(struct adoption *a)
+{
+    struct hf_state *s = a->edge->state;
+    enum hf_err err = HF_OK;
+    if (a->first) {
+        err = hf_state_genesis(s, &a->origin);
+        if (err == HF_OK) {
+            err = hf_state_object_put(s, hf_slice_str("genesis"),
+                                      hf_slice_of(a->genesis, a->genesis_len));
+        }
+    }
+    if (err == HF_OK && a->name[0] != '\0') {
+        err = hf_state_object_put(s, hf_slice_str("name"), hf_slice_str(a->name));
+    }
+    for (uint32_t i = 0; err == HF_OK && i < a->key_count; i++) {
+        uint32_t id = a->key[i].id;
+        uint8_t name[9] = {'c',
+                           'k',
+                           'e',
+                           'y',
+                           '/',
+                           (uint8_t)(id >> 24),
+                           (uint8_t)(id >> 16),
+                           (uint8_t)(id >> 8),
+                           (uint8_t)id};
+        uint8_t bytes[64];
+        struct hf_writer w;
+        hf_writer_init(&w, bytes, sizeof(bytes));
+        hf_write_uint(&w, a->key[i].from);
+        hf_write_fixed(&w, a->key[i].key.b, HF_KEY_BYTES);
+        err = hf_state_object_put(s, hf_slice_of(name, sizeof(name)), hf_writer_bytes(&w));
+    }
+    return err == HF_OK ? hf_state_commit(s) : err;
+}
+
+static void adopt_work(struct hf_job *job)
+{
+    struct adoption *a = (struct adoption *)job;
+    a->code = adopt(a);
+    for (uint32_t i = 0; i < GROW_TRIES && a->code == HF_MAP_FULL; i++) {
+        hf_state_abort(a->edge->state);
+        enum hf_err grown = hf_state_grow(a->edge->state);
+        a->code = grown == HF_OK ? adopt(a) : grown;
+    }
+    if (a->code != HF_OK) {
+        hf_state_abort(a->edge->state);
+    }
+}
+
+static void adopt_done(struct hf_job *job)
+{
+    struct adoption *a = (struct adoption *)job;
+    struct hf_edge *edge = a->edge;
+    edge_job_ended(edge);
+    a->done(edge, a, a->code);
+    free(a);
+}
+
+void storing_adopt(struct hf_edge *edge, struct adoption *a)
+{
+    a->job.work = adopt_work;
+    a->job.done = adopt_done;
+    a->edge = edge;
+    edge_run(edge, HF_LANE_WRITER, &a->job);
+}
+
+/* ---- at open ---- */
+
+static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_error *e)
+{
+    struct hf_slice prefix = hf_slice_str("ckey/");
+    struct hf_slice name = {0};
+    struct hf_slice bytes;
+    uint8_t last[16];
+    enum hf_err err = hf_view_next_object(v, prefix, name, &name, &bytes);
+    while (err == HF_OK) {
+        struct hf_reader r;
+        struct hf_content_key key;
+        hf_reader_init(&r, bytes);
+        key.from = hf_read_uint(&r, UINT64_MAX);
+        hf_read_fixed(&r, key.key.b, HF_KEY_BYTES);
+        if (!hf_reader_done(&r) || name.len != 9) {
+            return hf_error_set(e, HF_CORRUPT, "edge store: content key record is damaged");
+        }
+        key.id = (uint32_t)name.data[5] << 24 | (uint32_t)name.data[6] << 16 |
+                 (uint32_t)name.data[7] << 8 | name.data[8];
+        if (edge->content_count == HF_CONTENT_KEYS_MAX) {
+            memmove(edge->content, edge->content + 1,
+                    (HF_CONTENT_KEYS_MAX - 1) * sizeof(edge->content[0]));
+            edge->content_count--;
+        }
+        edge->content[edge->content_count++] = key;
+        memcpy(last, name.data, name.len);
+        err = hf_view_next_object(v, prefix, hf_slice_of(last, 9), &name, &bytes);
+    }
+    return err == HF_NOTFOUND ? HF_OK : hf_error_set(e, err, "edge store: %s", hf_err_text(err));
+}
+
+static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf_error *e)
+{
+    struct hf_slice bytes;
+    struct hf_hash chain;
+    enum hf_err err = hf_view_object(v, hf_slice_str("genesis"), &bytes);
+    if (err == HF_NOTFOUND) {
+        return HF_OK;
+    }
+    err = err == HF_OK ? hf_genesis_open(bytes, &edge->cfg.core_key, &edge->genesis, &chain) : err;
+    if (err != HF_OK) {
+        return hf_error_set(e, err == HF_AUTH ? HF_MISMATCH : err,
+                            "this directory belongs to another core (its genesis is not signed by "
+                            "the pinned core key); use another --data, or the right core key");
+    }
+    edge->has_genesis = true;
+    edge->stream = edge->genesis.stream;
+    if (hf_view_object(v, hf_slice_str("name"), &bytes) == HF_OK && bytes.len <= HF_NAME_MAX) {
+        memcpy(edge->name, bytes.data, bytes.len);
+        edge->name[bytes.len] = '\0';
+    }
+    struct hf_applied applied;
+    err = hf_view_applied(v, &applied);
+    if (err != HF_OK) {
+        return hf_error_set(e, err, "edge store: applied position: %s", hf_err_text(err));
+    }
+    edge->position = applied.at;
+    return load_keys(edge, v, e);
+}
+
+enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)
+{
+    struct hf_view *v;
+    enum hf_err err = hf_view_open(edge->state, &v);
+    if (err != HF_OK) {
+        return hf_error_set(e, err, "edge store: %s", hf_err_text(err));
+    }
+    err = load_facts(edge, v, e);
+    hf_view_close(v);
+    struct store_job j = {.edge = edge};
+    copy_stage(&j);
+    edge->store.stage = j.stage;
+    edge->cursor = j.cursor;
+    edge->cursor.bound.key.data = edge->cursor.key;
+    return err;
+}
+
+/* ---- check and evidence ---- */
+
+struct check_job {
+    struct hf_job job; /* first */
+    struct hf_edge *edge;
+    enum hf_err code;
+    struct hf_error why;
+};
+
+static void check_work(struct hf_job *job)
+{
+    struct check_job *c = (struct check_job *)job;
+    struct hf_view *v;
+    c->code = hf_view_open(c->edge->state, &v);
+    if (c->code == HF_OK) {
+        c->code = hf_view_verify(v, &c->why);
+        hf_view_close(v);
+    }
+}
+
+static void check_done(struct hf_job *job)
+{
+    struct check_job *c = (struct check_job *)job;
+    struct hf_edge *edge = c->edge;
+    struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = c->code};
+    if (c->code != HF_OK) {
+        edge_note(edge, HF_LEVEL_ERROR, "store: own state is damaged, fetching a snapshot reason=%s",
+                  c->why.text);
+    }
+    free(c);
+    edge_job_ended(edge);
+    edge_event(edge, &ev);
+}
+
+void storing_check(struct hf_edge *edge)
+{
+    struct check_job *c = calloc(1, sizeof(*c));
+    HF_ASSERT(c != NULL);
+    c->job.work = check_work;
+    c->job.done = check_done;
+    c->edge = edge;
+    edge_run(edge, HF_LANE_POOL, &c->job);
+}
+
+struct evidence_job {
+    struct hf_job job; /* first */
+    struct hf_edge *edge;
+    hf_seq seq;
+    size_t len;
+    uint8_t bytes[HF_HEADER_MAX + HF_SIGNATURE_BYTES + 16];
+};
+
+static void evidence_work(struct hf_job *job)
+{
+    struct evidence_job *k = (struct evidence_job *)job;
+    uint8_t name[17] = "evidence/";
+    for (int i = 0; i < 8; i++) {
+        name[9 + i] = (uint8_t)(k->seq >> (56 - 8 * i));
+    }
+    struct hf_state *s = k->edge->state;
+    enum hf_err err =
+        hf_state_object_put(s, hf_slice_of(name, sizeof(name)), hf_slice_of(k->bytes, k->len));
+    if (err != HF_OK || hf_state_commit(s) != HF_OK) {
+        hf_state_abort(s); /* the log line has been written; the proof comes again with the frame */
+    }
+}
+
+static void evidence_done(struct hf_job *job)
+{
+    struct evidence_job *k = (struct evidence_job *)job;
+    struct hf_edge *edge = k->edge;
+    free(k);
+    edge_job_ended(edge);
+}
+
+void storing_evidence(struct hf_edge *edge, uint32_t index)
+{
+    struct evidence_job *k = calloc(1, sizeof(*k));
+    if (index >= edge->slot_count || k == NULL) {
+        free(k);
+        return;
+    }
+    const struct hf_frame *f = &edge->slots[index].frame;
+    struct hf_writer w;
+    hf_writer_init(&w, k->bytes, sizeof(k->bytes));
+    hf_write_array(&w, 2);
+    hf_write_bin(&w, f->header);
+    hf_write_fixed(&w, f->signature.b, HF_SIGNATURE_BYTES);
+    k->job.work = evidence_work;
+    k->job.done = evidence_done;
+    k->edge = edge;
+    k->seq = f->h.seq;
+    k->len = hf_writer_bytes(&w).len;
+    edge_run(edge, HF_LANE_WRITER, &k->job);
+}
