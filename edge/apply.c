@@ -1,14 +1,15 @@
 /*
  * apply.c - the store operation under way: applying frames, holding them, staging a transfer.
  *
- * One operation at a time, so that its result always refers to the state that ordered it; what comes
- * meanwhile joins the next one, which is group commit. The closing rule of a transfer (PROTOCOL.md
- * section 8): the switch is legal at a seq N >= the largest asof of its chunks, against the signed
- * header of N, and never before, because states in between are not prefixes (G1).
+ * One operation at a time, so that its result always refers to the state that ordered it; what
+ * comes meanwhile joins the next one, which is group commit. The closing rule of a transfer
+ * (PROTOCOL.md section 8): the switch is legal at a seq N >= the largest asof of its chunks,
+ * against the signed header of N, and never before, because states in between are not prefixes
+ * (G1).
  *
  * Trouble: a full disk or an I/O error changes nothing but time; the same work is ordered again. A
- * digest that does not match stops applying until the store's own digest was recomputed: if the store
- * is wrong it is replaced by a SNAPSHOT, if it is right the edge has diverged and says so.
+ * digest that does not match stops applying until the store's own digest was recomputed: if the
+ * store is wrong it is replaced by a SNAPSHOT, if it is right the edge has diverged and says so.
  */
 #include "edge/replica_impl.h"
 

@@ -2,8 +2,8 @@
  * driver.c - opens an edge, feeds its engine with events, and carries out the effects in order.
  *
  * The driver adds no decision of its own: what to verify, ask, apply or give up is the engine's
- * business (replica.c). It must not block: what takes time is a job on one of the world's lanes, and
- * the world completes no job and answers no request from inside the call that started it.
+ * business (replica.c). It must not block: what takes time is a job on one of the world's lanes,
+ * and the world completes no job and answers no request from inside the call that started it.
  */
 #include "edge/driver_impl.h"
 
@@ -100,6 +100,7 @@ void edge_event(struct hf_edge *edge, struct hf_replica_event *ev)
     for (uint32_t i = 0; i < fx.count; i++) {
         carry_out(edge, &fx.at[i]);
     }
+    edge->world.wake_at(edge->world.ctx, hf_replica_deadline(edge->replica));
 }
 
 /* ---- open and close ---- */

@@ -6,16 +6,16 @@
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
  *
- * The owner's thread runs everything but the `work` functions of jobs. A job's fields belong to its lane
- * from hf_world.run until `done`; a slot that a job uses is marked, and freed only after it.
+ * The owner's thread runs everything but the `work` functions of jobs. A job's fields belong to its
+ * lane from hf_world.run until `done`; a slot that a job uses is marked, and freed only after it.
  */
 #ifndef HF_EDGE_DRIVER_IMPL_H
 #define HF_EDGE_DRIVER_IMPL_H
 
 #include "hf/edge.h"
 
-#define EDGE_SLOTS_SPARE 64u  /* beyond the engine's table: frames not yet looked at */
-#define EDGE_PENDING_MAX 64u  /* requests handed to the transport and not answered */
+#define EDGE_SLOTS_SPARE 64u /* beyond the engine's table: frames not yet looked at */
+#define EDGE_PENDING_MAX 64u /* requests handed to the transport and not answered */
 #define EDGE_CHUNK_RAW_MAX (1u << 20)
 
 struct verify_job {
@@ -29,13 +29,13 @@ struct verify_job {
 struct slot {
     struct verify_job verify; /* first */
     bool used;
-    bool orphan;         /* the engine is done with it; a job still uses it */
-    uint32_t users;      /* jobs that read it */
-    uint8_t *message;    /* owned; frame borrows from it */
+    bool orphan;      /* the engine is done with it; a job still uses it */
+    uint32_t users;   /* jobs that read it */
+    uint8_t *message; /* owned; frame borrows from it */
     struct hf_frame frame;
-    uint8_t *body;       /* owned; sealed body that was fetched in parts */
+    uint8_t *body; /* owned; sealed body that was fetched in parts */
     size_t body_have;
-    uint8_t *raw;        /* owned; opened body */
+    uint8_t *raw; /* owned; opened body */
     struct hf_body opened;
 };
 
@@ -62,7 +62,7 @@ struct store_job {
     struct hf_job job; /* first: the lane hands back its address */
     struct hf_edge *edge;
     struct hf_replica_effect effect;
-    struct slot **slot;  /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
+    struct slot **slot; /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
     uint32_t slot_count;
     struct chunk chunk;
     struct hf_key chunk_key;
@@ -90,7 +90,7 @@ struct hf_edge {
     struct hf_envelope_keys *keys; /* owned, guarded memory */
     struct hf_token token;
     bool has_token;
-    struct hf_id stream;           /* zero until a genesis is known */
+    struct hf_id stream; /* zero until a genesis is known */
     struct hf_id cookie;
     uint64_t counter;
     struct pending pending[EDGE_PENDING_MAX];
@@ -99,15 +99,15 @@ struct hf_edge {
     char name[HF_NAME_MAX + 1];
     struct hf_content_key content[HF_CONTENT_KEYS_MAX]; /* newest last */
     uint32_t content_count;
-    bool adopting;                 /* a HELLO's facts are being made durable */
+    bool adopting; /* a HELLO's facts are being made durable */
 
     /* ---- store ---- */
-    struct store_job store;        /* the engine orders one at a time */
-    struct slot **store_slots;     /* owned */
+    struct store_job store;    /* the engine orders one at a time */
+    struct slot **store_slots; /* owned */
     struct cursor cursor;
-    struct hf_position position;   /* durable */
-    struct chunk chunk;            /* the newest chunk reply */
-    uint32_t jobs;                 /* under way */
+    struct hf_position position; /* durable */
+    struct chunk chunk;          /* the newest chunk reply */
+    uint32_t jobs;               /* under way */
 
     uint64_t received_bytes, applied_changes, dropped;
 };
@@ -131,7 +131,8 @@ struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq);
 void slot_use(struct slot *s);
 void slot_unuse(struct hf_edge *edge, struct slot *s);
 /* Adds fetched bytes of a body; false when they do not belong there. */
-bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have, size_t *total);
+bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have,
+                size_t *total);
 const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id);
 
 /* ---- session.c ---- */
@@ -140,7 +141,8 @@ void session_deinit(struct hf_edge *edge);
 void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx);
 void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message);
 /* Checks a signed beacon under the genesis and hands it to the engine. */
-bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon, const struct pending *answers);
+bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
+                    const struct pending *answers);
 
 /* ---- storing.c ---- */
 /* Loads genesis, content keys and name from the store. */
@@ -155,7 +157,7 @@ struct adoption {
     struct hf_job job;
     struct hf_edge *edge;
     enum hf_err code;
-    bool first;                /* no genesis was known before */
+    bool first; /* no genesis was known before */
     uint8_t genesis[HF_GENESIS_MAX];
     size_t genesis_len;
     struct hf_genesis opened;

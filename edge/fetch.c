@@ -2,9 +2,10 @@
  * fetch.c - everything that the edge asks the core for: what, when, how often, and when to stop.
  *
  * Requests carry no state that matters: what is asked is computed afresh from what is missing, so a
- * lost reply or a time-out needs no clean-up but freeing its entry. Several LOG requests are in flight
- * at once for disjoint spans of the holes, lowest first; how many frames a span asks for follows how
- * many the last replies brought. Failures back off with jitter (S16: many edges must not herd).
+ * lost reply or a time-out needs no clean-up but freeing its entry. Several LOG requests are in
+ * flight at once for disjoint spans of the holes, lowest first; how many frames a span asks for
+ * follows how many the last replies brought. Failures back off with jitter (S16: many edges must
+ * not herd).
  */
 #include "edge/replica_impl.h"
 
@@ -285,7 +286,8 @@ static void on_log(struct hf_replica *r, const struct request *q, const struct h
     }
 }
 
-static void on_body(struct hf_replica *r, const struct request *q, const struct hf_replica_event *ev)
+static void on_body(struct hf_replica *r, const struct request *q,
+                    const struct hf_replica_event *ev)
 {
     struct held *h = held_find(r, q->first);
     if (h == NULL || h->state != HELD_NO_BODY || r->body_seq != q->first) {
@@ -339,7 +341,8 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
         r->skip_fragment = r->stage.active;
         return true;
     }
-    /* A core that has not even the frame of its own head cannot be helped by asking again at once. */
+    /* A core that has not even the frame of its own head cannot be helped by asking again at once.
+     */
     bool hopeless = r->stage.active && r->head <= r->stage.covered;
     if (code == HF_BELOW_FLOOR && log && !hopeless) {
         r->extend_target = r->stage.active;

@@ -1,10 +1,10 @@
 /*
  * held.c - the table of frames between arrival and durability, sorted by seq.
  *
- * A frame enters unverified, is verified once, and leaves when its seq is durable, when it turns out
- * bad, or when the table is full and a lower one needs the room. At most one frame a seq is held: a
- * second one that arrives meanwhile is a duplicate, or, if the first proves bad, is asked for again.
- * The cheap checks come before VERIFY is ordered (TESTPLAN section 4, order of checks).
+ * A frame enters unverified, is verified once, and leaves when its seq is durable, when it turns
+ * out bad, or when the table is full and a lower one needs the room. At most one frame a seq is
+ * held: a second one that arrives meanwhile is a duplicate, or, if the first proves bad, is asked
+ * for again. The cheap checks come before VERIFY is ordered (TESTPLAN section 4, order of checks).
  */
 #include "edge/replica_impl.h"
 
@@ -47,8 +47,7 @@ static void forget(struct hf_replica *r, uint32_t first, uint32_t count)
         r->sealed_count -= r->held[i].state == HELD_SEALED;
     }
     r->held_count -= count;
-    memmove(&r->held[first], &r->held[first + count],
-            (r->held_count - first) * sizeof(r->held[0]));
+    memmove(&r->held[first], &r->held[first + count], (r->held_count - first) * sizeof(r->held[0]));
 }
 
 static void drop_slot(struct hf_replica *r, uint32_t slot)

@@ -1,11 +1,12 @@
 /*
  * liveness.c - links, beacons, staleness, and what readers are told of all that.
  *
- * G8: the staleness bound is now - t0 of the newest request whose answering beacon's head is applied,
- * t0 being taken before the request was handed to the transport; a beacon of the stream proves life but
- * never freshness, and after a restart the bound is unknown. G13: a core whose answer to a request of
- * ours names a head below what we had applied when we asked has lost data; an answer that was merely
- * overtaken by the stream has not. G14: silence for three beacons is a dead link, whatever TCP thinks.
+ * G8: the staleness bound is now - t0 of the newest request whose answering beacon's head is
+ * applied, t0 being taken before the request was handed to the transport; a beacon of the stream
+ * proves life but never freshness, and after a restart the bound is unknown. G13: a core whose
+ * answer to a request of ours names a head below what we had applied when we asked has lost data;
+ * an answer that was merely overtaken by the stream has not. G14: silence for three beacons is a
+ * dead link, whatever TCP thinks.
  */
 #include "edge/replica_impl.h"
 
@@ -61,7 +62,8 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     if (ev->channel != HF_CHANNEL_CONTROL || !ev->ok) {
         return;
     }
-    /* Whatever was asked over the old connection is asked again, at once but for a little jitter. */
+    /* Whatever was asked over the old connection is asked again, at once but for a little jitter.
+     */
     requests_abandon(r);
     r->timeouts_in_row = 0;
     r->need_hello = true;
@@ -82,8 +84,8 @@ static void redial(struct hf_replica *r, enum hf_channel channel, hf_ms silent)
     r->redials++;
 }
 
-/* Silence on the stream, or two unanswered requests in a row, and the link is dialled anew: TCP alone
- * may take a quarter of an hour to notice. */
+/* Silence on the stream, or two unanswered requests in a row, and the link is dialled anew: TCP
+ * alone may take a quarter of an hour to notice. */
 static void watch_links(struct hf_replica *r)
 {
     enum hf_channel s = HF_CHANNEL_STREAM;
@@ -100,7 +102,8 @@ static void watch_links(struct hf_replica *r)
     }
 }
 
-/* The forced check: the head is ahead and nothing has moved, so nothing that is remembered counts. */
+/* The forced check: the head is ahead and nothing has moved, so nothing that is remembered counts.
+ */
 static void watch_progress(struct hf_replica *r)
 {
     bool waiting = r->head > r->applied.seq || r->stage.active;

@@ -4,12 +4,13 @@
  * Invariants that the whole engine protects: applied grows by one contiguous, verified frame after
  * another, or by one switch to a staged state whose digest was signed (G1, G6, G11); nothing is
  * reported as applied before STORE_DONE said it is durable (G2); nothing unverified is held as
- * received (G12); tables are bounded and when full keep the lowest frames, which are needed first (G16).
+ * received (G12); tables are bounded and when full keep the lowest frames, which are needed first
+ * (G16).
  *
- * It must not: read a clock, allocate after _new, or remember an intent that the state does not show.
- * Every duty looks at the state and does what is missing, so that a lost reply, a spurious tick or a
- * restart at any point changes nothing but time. Read hf/replica.h first, then held.c, apply.c,
- * fetch.c and liveness.c.
+ * It must not: read a clock, allocate after _new, or remember an intent that the state does not
+ * show. Every duty looks at the state and does what is missing, so that a lost reply, a spurious
+ * tick or a restart at any point changes nothing but time. Read hf/replica.h first, then held.c,
+ * apply.c, fetch.c and liveness.c.
  */
 #include "edge/replica_impl.h"
 
@@ -26,19 +27,23 @@ void hf_replica_defaults(struct hf_replica_config *c)
         .request_ms_min = 1500,
         .request_ms_max = 15000,
         .backoff_ms_min = 100,
-        /* A core that comes back is found within this; 1,000 edges then cost it 200 HELLOs a second. */
+        /* A core that comes back is found within this; 1,000 edges then cost it 200 HELLOs a
+           second. */
         .backoff_ms_max = 5000,
         .stable_ms = 10000,
-        /* TCP does not reorder: what is missing after the queues of both sides had their turn is lost. */
+        /* TCP does not reorder: what is missing after the queues of both sides had their turn is
+           lost. */
         .gap_ms = 20,
         .stall_ms = 10000,
         /* A hole that is repaired sooner is not worth a disk write. */
         .hold_ms = 1000,
         .hold_frames_max = 4096,
         .hold_bytes_max = 32u << 20,
-        /* Two connections with two requests each (PROTOCOL.md section 7), one kept for HELLO and REPORT. */
+        /* Two connections with two requests each (PROTOCOL.md section 7), one kept for HELLO and
+           REPORT. */
         .fetch_max = 3,
-        /* At 100 changes a frame this is 0.1 s of writing, which bounds the loss of a failed commit. */
+        /* At 100 changes a frame this is 0.1 s of writing, which bounds the loss of a failed
+           commit. */
         .apply_frames_max = 256,
         .plan_batches = 64,
     };
@@ -220,15 +225,16 @@ static const struct {
     [HF_NOTE_HOLE] = {HF_LEVEL_DEBUG, "asking for missing batches first=%a last=%b"},
     [HF_NOTE_PLAN] = {HF_LEVEL_INFO, "plan for the gap kind=%p bytes=%b"},
     [HF_NOTE_SWITCHED] = {HF_LEVEL_INFO, "transferred state is visible seq=%a bytes=%b"},
-    [HF_NOTE_STAGE_REFUSED] = {HF_LEVEL_ERROR,
-                               "transferred state does not match its signed digest, dropped seq=%a"},
+    [HF_NOTE_STAGE_REFUSED] =
+        {HF_LEVEL_ERROR, "transferred state does not match its signed digest, dropped seq=%a"},
     [HF_NOTE_BAD_FRAME] = {HF_LEVEL_WARN, "frame refused seq=%a reason=%e"},
     [HF_NOTE_KEY_MISSING] = {HF_LEVEL_INFO, "content key missing, asking the core seq=%a"},
     [HF_NOTE_HOLD_FULL] = {HF_LEVEL_DEBUG, "held frames at their limit, given up seq=%a"},
     [HF_NOTE_STORE_TROUBLE] = {HF_LEVEL_ERROR,
                                "store refused, serving what is there seq=%a reason=%e"},
     [HF_NOTE_STORE_WELL] = {HF_LEVEL_INFO, "store writes again seq=%a"},
-    [HF_NOTE_DIVERGED] = {HF_LEVEL_ERROR, "state differs from what the core signed seq=%a reason=%e"},
+    [HF_NOTE_DIVERGED] = {HF_LEVEL_ERROR,
+                          "state differs from what the core signed seq=%a reason=%e"},
     [HF_NOTE_ROLLBACK] = {HF_LEVEL_ERROR, "core is behind this edge: rolled back? core=%a here=%b"},
     [HF_NOTE_FORK] = {HF_LEVEL_ERROR, "two signed histories, evidence kept seq=%a"},
     [HF_NOTE_REVOKED] = {HF_LEVEL_ERROR, "this edge is revoked; serving what it has"},

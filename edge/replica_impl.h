@@ -1,5 +1,6 @@
 /*
- * replica_impl.h - what the files of the replica engine share: its state, and one function per duty.
+ * replica_impl.h - what the files of the replica engine share: its state, and one function per
+ * duty.
  *
  * replica.c     events in, the order of duties, notes, status
  * held.c        the table of frames between arrival and durability
@@ -27,7 +28,7 @@ struct held {
     uint32_t bytes;
     enum held_state state;
     bool has_body;
-    bool stored;        /* also in the inbox */
+    bool stored; /* also in the inbox */
     hf_ms since;
     struct hf_hash prev, chain;
 };
@@ -55,8 +56,8 @@ struct hf_replica {
 
     /* ---- position ---- */
     struct hf_position applied;
-    struct hf_stage stage;   /* cursor.key is not kept here */
-    hf_seq head;             /* proven */
+    struct hf_stage stage; /* cursor.key is not kept here */
+    hf_seq head;           /* proven */
     hf_seq received;
     hf_seq log_floor, delta_floor;
     uint64_t beacon_counter;
@@ -66,20 +67,20 @@ struct hf_replica {
     uint32_t held_count;
     uint64_t held_bytes;
     uint32_t sealed_count;
-    bool keys_fresh;         /* a HELLO was answered since: try the sealed ones again */
+    bool keys_fresh; /* a HELLO was answered since: try the sealed ones again */
 
     /* ---- store ---- */
     bool store_busy;
     enum hf_replica_effect_type store_op;
     hf_seq apply_last;
     enum hf_store_state store_state;
-    hf_ms store_retry;       /* no store operation before this */
+    hf_ms store_retry; /* no store operation before this */
     bool reopen, checking;
     bool diverged;
     /* What a reply asked of the store, until the store is free. */
     enum hf_plan_kind begin; /* NONE = no transfer is to begin */
     hf_seq begin_head;
-    uint64_t chunk_request;  /* a reply whose chunk waits, 0 = none */
+    uint64_t chunk_request; /* a reply whose chunk waits, 0 = none */
     bool skip_fragment, extend_target, drop_stage;
 
     /* ---- requests ---- */
@@ -89,15 +90,15 @@ struct hf_replica {
     hf_ms rtt;               /* smoothed; 0 = unknown */
     uint32_t timeouts_in_row;
     bool need_hello, revoked;
-    hf_seq plan_until;       /* LOG was chosen up to here */
-    bool plan_now;           /* the log does not reach back: ask */
-    hf_seq span;             /* frames that one LOG reply is expected to bring */
-    hf_seq body_seq;         /* whose body is being fetched */
+    hf_seq plan_until; /* LOG was chosen up to here */
+    bool plan_now;     /* the log does not reach back: ask */
+    hf_seq span;       /* frames that one LOG reply is expected to bring */
+    hf_seq body_seq;   /* whose body is being fetched */
     uint64_t body_offset;
     hf_ms report_due;
-    hf_ms hole_since;        /* -1 = there is none */
-    bool repairing;          /* the first hole was waited for; ask for the rest at once */
-    hf_ms progress_at;       /* when something last moved */
+    hf_ms hole_since;  /* -1 = there is none */
+    bool repairing;    /* the first hole was waited for; ask for the rest at once */
+    hf_ms progress_at; /* when something last moved */
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
@@ -106,12 +107,12 @@ struct hf_replica {
     hf_ms beacon_at;          /* last fresh beacon, -1 = never */
     hf_ms healed_at;          /* control came back; -1 once caught up was noted */
     bool repair_noted;
-    hf_ms behind_since;       /* head > applied; -1 = not behind */
+    hf_ms behind_since; /* head > applied; -1 = not behind */
 
     /* ---- staleness (G8) ---- */
     struct candidate candidate[CANDIDATES_MAX];
     uint32_t candidate_count;
-    hf_ms fresh_t0;           /* -1 = unknown */
+    hf_ms fresh_t0; /* -1 = unknown */
 
     uint64_t transfer_total, transfer_done;
     uint64_t duplicates, bad_frames, redials, timeouts, requests;

@@ -1,13 +1,14 @@
 /*
  * session.c - the edge's side of the control channel: requests sealed, replies opened and unpacked.
  *
- * A request is bound to one reply by its nonce, and to the core's present boot by its cookie; a COOKIE
- * reply is answered by sending the same request again with the new cookie and counter, unseen by the
- * engine. t0 of a request is taken before it is handed to the transport (G8). What a reply brings is
- * handed to the engine as events: first frames and beacons, then the REPLY itself.
+ * A request is bound to one reply by its nonce, and to the core's present boot by its cookie; a
+ * COOKIE reply is answered by sending the same request again with the new cookie and counter,
+ * unseen by the engine. t0 of a request is taken before it is handed to the transport (G8). What a
+ * reply brings is handed to the engine as events: first frames and beacons, then the REPLY itself.
  *
- * Nothing in a reply is trusted before the envelope opened; beacons and frames inside carry signatures
- * of their own, which are checked as if they had come over the stream. PROTOCOL.md sections 6 and 7.
+ * Nothing in a reply is trusted before the envelope opened; beacons and frames inside carry
+ * signatures of their own, which are checked as if they had come over the stream. PROTOCOL.md
+ * sections 6 and 7.
  */
 #include "edge/driver_impl.h"
 
@@ -72,9 +73,8 @@ static void fill_report(struct hf_edge *edge, struct hf_report *q)
 static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
                        struct hf_fetch_request *q)
 {
-    *q = (struct hf_fetch_request){.epoch_id = edge->position.epoch_id,
-                                   .first = fx->first,
-                                   .last = fx->last};
+    *q = (struct hf_fetch_request){
+        .epoch_id = edge->position.epoch_id, .first = fx->first, .last = fx->last};
     if (fx->kind == HF_REPRQ_LOG) {
         q->want = HF_WANT_LOG;
     } else if (fx->kind == HF_REPRQ_BODY) {
@@ -372,8 +372,8 @@ static enum hf_want wanted(enum hf_replica_request kind)
                                     : HF_WANT_KEYS;
 }
 
-static void on_fetched(struct hf_edge *edge, const struct pending *p, const struct hf_fetch_reply *f,
-                       struct hf_slice plain)
+static void on_fetched(struct hf_edge *edge, const struct pending *p,
+                       const struct hf_fetch_reply *f, struct hf_slice plain)
 {
     struct hf_replica_event ev = {.code = HF_MALFORMED};
     size_t have = 0;

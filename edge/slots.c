@@ -1,10 +1,10 @@
 /*
  * slots.c - the frames that the engine names by slot numbers, and their verification.
  *
- * A slot owns the bytes of one frame message from its arrival until the engine drops or releases it and
- * no job reads it any more. Verification runs on the pool: signature, body hash, opening, and a walk
- * over the whole body, in the order from cheap to dear of PROTOCOL.md section 9. Nothing of a frame is
- * believed before it came back good; the driver reads its header only to name it.
+ * A slot owns the bytes of one frame message from its arrival until the engine drops or releases it
+ * and no job reads it any more. Verification runs on the pool: signature, body hash, opening, and a
+ * walk over the whole body, in the order from cheap to dear of PROTOCOL.md section 9. Nothing of a
+ * frame is believed before it came back good; the driver reads its header only to name it.
  */
 #include "edge/driver_impl.h"
 
@@ -130,7 +130,8 @@ bool slots_take(struct hf_edge *edge, struct hf_slice message, bool restored, hf
     return true;
 }
 
-bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have, size_t *total)
+bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have,
+                size_t *total)
 {
     struct slot *s = slots_by_seq(edge, part->seq);
     if (s == NULL || s->frame.body.data != NULL || s->users > 0) {
@@ -222,9 +223,8 @@ static void verify_done(struct hf_job *job)
 {
     struct slot *s = (struct slot *)job;
     struct hf_edge *edge = s->verify.edge;
-    struct hf_replica_event ev = {.type = HF_REPEV_VERIFIED,
-                                  .slot = (uint32_t)(s - edge->slots),
-                                  .code = s->verify.code};
+    struct hf_replica_event ev = {
+        .type = HF_REPEV_VERIFIED, .slot = (uint32_t)(s - edge->slots), .code = s->verify.code};
     bool orphan = s->orphan;
     slot_unuse(edge, s);
     edge_job_ended(edge);

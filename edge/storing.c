@@ -1,11 +1,13 @@
 /*
- * storing.c - the engine's store operations, run on the writer lane, and what the store says at open.
+ * storing.c - the engine's store operations, run on the writer lane, and what the store says at
+ * open.
  *
- * Each operation is one LMDB transaction (G4) that is committed and synced before its STORE_DONE (G2).
- * A run of frames whose digest fails is aborted and applied up to the last good one. A full map grows
- * and the operation runs again; a full disk is reported and nothing is kept of it.
+ * Each operation is one LMDB transaction (G4) that is committed and synced before its STORE_DONE
+ * (G2). A run of frames whose digest fails is aborted and applied up to the last good one. A full
+ * map grows and the operation runs again; a full disk is reported and nothing is kept of it.
  *
- * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64 seq>".
+ * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64
+ * seq>".
  */
 #include "edge/driver_impl.h"
 
@@ -512,8 +514,8 @@ static void check_done(struct hf_job *job)
     struct hf_edge *edge = c->edge;
     struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = c->code};
     if (c->code != HF_OK) {
-        edge_note(edge, HF_LEVEL_ERROR, "store: own state is damaged, fetching a snapshot reason=%s",
-                  c->why.text);
+        edge_note(edge, HF_LEVEL_ERROR,
+                  "store: own state is damaged, fetching a snapshot reason=%s", c->why.text);
     }
     free(c);
     edge_job_ended(edge);

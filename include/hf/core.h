@@ -30,11 +30,14 @@ struct hf_core_config {
     const char *version;       /* software version text */
     uint64_t log_bytes_max;    /* retention of the changelog */
     uint64_t segment_bytes;    /* 0 = default */
+    bool single_thread;        /* the log starts no thread of its own (simulator) */
     uint64_t map_bytes;        /* 0 = default */
     hf_ms beacon_ms;           /* 0 = 1,000 */
     hf_ms commit_ms;           /* state is committed at least this often; 0 = 1,000 */
     uint32_t commit_changes;   /* ... or after so many changes; 0 = 50,000 */
     size_t waiting_bytes_max;  /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
+    uint64_t delta_batches;    /* deletes are remembered for so many batches, which is how far back
+                                  DELTA reaches; 0 = 1,000,000 */
 };
 
 /* Opens or creates the stream and replays the changelog. HF_MISMATCH for a directory of another
@@ -42,9 +45,12 @@ struct hf_core_config {
  * `id` stays the caller's and must outlive the core. */
 enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_core **core, struct hf_error *e);
-/* Commits the state when no job is under way, closes the store. */
+/* True when nothing waits and no job is under way: the moment for hf_core_close. */
+bool hf_core_idle(const struct hf_core *core);
+/* Commits the state and closes the store. The core must be idle. */
 void hf_core_close(struct hf_core *core);
-/* The simulator's crash: drops everything without writing. No job may be under way. */
+/* The simulator's crash: drops everything without writing and answers nobody. No job may be running;
+ * the world forgets those that it has not finished, whose memory is freed here. */
 void hf_core_crash(struct hf_core *core);
 
 /* ---- writes ---- */
@@ -80,7 +86,8 @@ void hf_core_write(struct hf_core *core, struct hf_write *w);
 void hf_core_flush(struct hf_core *core);
 
 /* Calls done(ctx) once all writes answered so far are visible to new views. Used before a connection
- * that wrote reads. May call it before returning. */
+ * that wrote reads. May call it before returning. When the commit fails (a full disk), readers go on
+ * with the last committed state: done is called then too. */
 void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *ctx);
 /* Views for local reads. */
 struct hf_state *hf_core_state(struct hf_core *core);

@@ -27,8 +27,9 @@ enum hf_message_type {
 #define HF_CONTENT_KEYS_MAX 64u
 #define HF_REPORT_HOLES_MAX 16u
 #define HF_REPLY_FRAMES_MAX 512u
-/* Plain bytes a data reply may use for frames or records, envelope and framing excluded. */
-#define HF_REPLY_DATA_MAX (HF_MESSAGE_MAX - 1024u)
+/* Plain bytes a data reply may use for frames or records, envelope and framing excluded. Those take
+ * 1,203 bytes for a KEYS chunk between two keys of full length. */
+#define HF_REPLY_DATA_MAX (HF_MESSAGE_MAX - 1536u)
 
 enum hf_want {
     HF_WANT_LOG = 1,   /* frames first..last */
@@ -199,7 +200,7 @@ struct hf_fetch_reply {
     uint32_t offset, total;               /* BODY */
     struct hf_slice body;                 /* BODY */
     struct hf_chunk chunk;                /* DELTA, KEYS */
-    uint32_t retry_ms;                    /* HF_BUSY */
+    uint32_t retry_ms;                    /* HF_BUSY; at most 60,000 */
     struct hf_slice evidence;             /* HF_FORK */
 };
 

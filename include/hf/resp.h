@@ -22,11 +22,14 @@ struct hf_resp_config {
     const char *tcp;          /* "127.0.0.1:7412", "[::1]:0" (port 0 picks one), or NULL */
     const char *unix_path;    /* mode 0600; a stale socket file is replaced; or NULL */
     uint32_t clients_max;     /* 0 = 1024 */
-    size_t command_bytes_max; /* 0 = 8 MiB: all arguments of one command */
+    size_t command_bytes_max; /* 0 = 8 MiB: all arguments of one command; at most 1 GiB */
+    size_t output_bytes_max;  /* 0 = 64 MiB: a client with more unread reply bytes is closed */
+    hf_ms stuck_ms_max;       /* 0 = 60 s: so is one that reads nothing while it has replies */
     size_t client_user_bytes; /* zeroed memory of the owner's for each client */
     void *ctx;
     void (*on_command)(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv, size_t argc);
-    /* All commands that one read brought have been delivered: a good moment to start a group. */
+    /* All commands that one turn of the loop brought, from all clients, have been delivered and
+     * nothing has been sent yet: a good moment to start a group, or to end slots. */
     void (*on_drained)(void *ctx);
     void (*on_close)(void *ctx, struct hf_resp_client *c); /* its user memory goes after this */
 };
@@ -35,7 +38,9 @@ enum hf_err hf_resp_open(struct uv_loop_s *loop, const struct hf_resp_config *c,
                          struct hf_resp_server **s, struct hf_error *e);
 uint16_t hf_resp_port(const struct hf_resp_server *s);
 uint32_t hf_resp_clients(const struct hf_resp_server *s);
-void hf_resp_close(struct hf_resp_server *s); /* flushes nothing; closes all */
+/* Flushes nothing; closes all, with on_close for each client before it returns. NULL is fine. The
+ * memory goes while the loop still runs, so run it once more; slots may be ended after that too. */
+void hf_resp_close(struct hf_resp_server *s);
 
 void *hf_resp_user(struct hf_resp_client *c);
 int hf_resp_version(const struct hf_resp_client *c); /* 2 or 3 */

@@ -43,6 +43,8 @@ struct hf_world {
     uint64_t (*wall_ms)(void *ctx); /* wall clock, for display only: no decision depends on it */
     void (*random)(void *ctx, void *buffer, size_t len);
     void (*run)(void *ctx, enum hf_lane lane, struct hf_job *job);
+    /* The driver's on_tick is due at this time; called after any event that may have moved it. */
+    void (*wake_at)(void *ctx, hf_ms when);
     /* One line: "unit: sentence key=value". */
     void (*note)(void *ctx, enum hf_level level, const char *text);
 

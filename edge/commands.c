@@ -1,0 +1,317 @@
+/*
+ * commands.c - the edge's RESP commands: reads, HF.GET, HF.STATUS, INFO; writes answer READONLY.
+ *
+ * HF.GET promises what its options ask for or says why not: STALE when the staleness bound is above
+ * MAXAGE or unknown (G8), NOTYET when fewer than MINSEQ batches are applied (G7). The sequence
+ * number in its reply is that of the state the value was read from.
+ */
+#include "edge/commands.h"
+
+#include "hf/loop.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static void text(struct hf_resp_client *c, const char *s)
+{
+    hf_resp_bulk(c, hf_slice_str(s));
+}
+
+static void number_or_nil(struct hf_resp_client *c, uint64_t n)
+{
+    if (n == UINT64_MAX) {
+        hf_resp_nil(c);
+    } else {
+        hf_resp_integer(c, (int64_t)n);
+    }
+}
+
+static const char *store_state_name(enum hf_store_state s)
+{
+    switch (s) {
+    case HF_STORE_OK:
+        return "ok";
+    case HF_STORE_FULL:
+        return "full";
+    case HF_STORE_FAILED:
+        return "failed";
+    case HF_STORE_DIVERGED:
+        return "diverged";
+    }
+    HF_UNREACHABLE();
+}
+
+/* ---- HF.GET ---- */
+
+struct hf_get {
+    uint64_t maxage;
+    uint64_t minseq;
+    bool has_maxage;
+};
+
+static bool get_options(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
+                        struct hf_get *o)
+{
+    bool good = argc % 2 == 0;
+    for (size_t i = 2; good && i + 1 < argc; i += 2) {
+        if (hf_kv_is(argv[i], "MAXAGE")) {
+            good = hf_kv_number(argv[i + 1], INT64_MAX, &o->maxage);
+            o->has_maxage = true;
+        } else if (hf_kv_is(argv[i], "MINSEQ")) {
+            good = hf_kv_number(argv[i + 1], INT64_MAX, &o->minseq);
+        } else {
+            good = false;
+        }
+    }
+    if (!good) {
+        hf_resp_error(c, "ERR syntax error: HF.GET key [MAXAGE ms] [MINSEQ n]");
+    }
+    return good;
+}
+
+static void run_get(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
+                    size_t argc)
+{
+    struct hf_get o = {0};
+    struct hf_replica_status s;
+    struct hf_applied applied;
+    struct hf_stored found = {0};
+    if (!get_options(c, argv, argc, &o)) {
+        return;
+    }
+    struct hf_view *v = hf_kv_view(k->kv, c);
+    if (v == NULL) {
+        return;
+    }
+    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    enum hf_err err = hf_view_applied(v, &applied);
+    if (err == HF_OK && applied.at.seq < o.minseq) {
+        hf_resp_error(c, "NOTYET applied %" PRIu64 " of %" PRIu64, applied.at.seq, o.minseq);
+        return;
+    }
+    if (o.has_maxage && s.staleness_ms == UINT64_MAX) {
+        hf_resp_error(c, "STALE the age is unknown: the core has not answered since the start");
+        return;
+    }
+    if (o.has_maxage && s.staleness_ms > o.maxage) {
+        hf_resp_error(c, "STALE at most %" PRIu64 " ms old, asked for %" PRIu64, s.staleness_ms,
+                      o.maxage);
+        return;
+    }
+    err = err == HF_OK ? hf_view_get(v, argv[1], false, &found) : err;
+    if (err != HF_OK && err != HF_NOTFOUND) {
+        hf_resp_error(c, "%s %s", err == HF_CORRUPT ? "CORRUPT" : "ERR store:", hf_err_text(err));
+        return;
+    }
+    hf_resp_array(c, 4);
+    if (err == HF_OK) {
+        hf_resp_bulk(c, found.value);
+    } else {
+        hf_resp_nil(c);
+    }
+    hf_resp_integer(c, (int64_t)applied.at.seq);
+    number_or_nil(c, s.staleness_ms);
+    text(c, hf_replica_state_name(s.state));
+}
+
+/* ---- HF.STATUS: columns in PROTOCOL.md section 10 ---- */
+
+static void run_status(struct edge_commands *k, struct hf_resp_client *c)
+{
+    struct hf_replica_status s;
+    struct hf_edge_info info;
+    struct hf_applied applied = {0};
+    char hex[2 * HF_HASH_BYTES + 1];
+    struct hf_view *v = hf_kv_view(k->kv, c);
+    if (v == NULL) {
+        return;
+    }
+    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_edge_info(k->edge, &info);
+    if (hf_view_applied(v, &applied) != HF_OK) {
+        applied.at = info.position;
+    }
+    hf_resp_array(c, 17);
+    text(c, k->version);
+    text(c, info.genesis.name);
+    hf_resp_integer(c, (int64_t)info.genesis.epoch);
+    hf_hex(applied.at.epoch_id.b, HF_ID_BYTES, hex);
+    text(c, hex);
+    hf_resp_integer(c, (int64_t)s.head);
+    hf_resp_integer(c, (int64_t)applied.at.seq);
+    hf_resp_integer(c, (int64_t)s.received);
+    hf_hex(applied.at.digest.b, HF_HASH_BYTES, hex);
+    text(c, hex);
+    text(c, hf_replica_state_name(s.state));
+    hf_resp_integer(c, s.holes_total);
+    number_or_nil(c, s.staleness_ms);
+    hf_resp_integer(c, (int64_t)applied.live_count);
+    text(c, store_state_name(s.store_state));
+    hf_resp_integer(c, (int64_t)s.transfer_done);
+    hf_resp_integer(c, (int64_t)s.transfer_total);
+    text(c, k->core_url);
+    text(c, info.name);
+}
+
+/* ---- INFO ---- */
+
+struct lines {
+    char text[4096];
+    size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void line(struct lines *l, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(l->text + l->len, sizeof(l->text) - l->len, format, args);
+    va_end(args);
+    HF_ASSERT(n >= 0 && l->len + (size_t)n + 2 < sizeof(l->text));
+    l->len += (size_t)n;
+    l->text[l->len++] = '\r';
+    l->text[l->len++] = '\n';
+}
+
+static void info_server(struct edge_commands *k, struct lines *l)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    line(l, "# Server");
+    line(l, "holdfast_version:%s", k->version);
+    line(l, "redis_mode:standalone");
+    line(l, "uptime_in_seconds:%lld", (long long)(hf_clock_ms() - k->started) / 1000);
+    line(l, "# Clients");
+    line(l, "connected_clients:%u", hf_resp_clients(k->server));
+    line(l, "# Memory");
+    line(l, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
+    line(l, "# Stats");
+    line(l, "total_commands_processed:%" PRIu64, k->served);
+}
+
+static void info_replication(struct edge_commands *k, const struct hf_replica_status *s,
+                             struct lines *l)
+{
+    const char *authority = strstr(k->core_url, "://");
+    authority = authority == NULL ? k->core_url : authority + 3;
+    const char *colon = strrchr(authority, ':');
+    int host = colon == NULL ? (int)strlen(authority) : (int)(colon - authority);
+    bool up = s->link_up[HF_CHANNEL_STREAM] && s->state != HF_REPLICA_CUT_OFF;
+    line(l, "# Replication");
+    line(l, "role:slave");
+    line(l, "master_host:%.*s", host, authority);
+    line(l, "master_port:%s", colon == NULL ? "" : colon + 1);
+    line(l, "master_link_status:%s", up ? "up" : "down");
+    line(l, "master_last_io_seconds_ago:%lld",
+         s->last_heard_ms < 0 ? -1LL : (long long)s->last_heard_ms / 1000);
+    line(l, "master_sync_in_progress:%d", s->transfer_total > 0);
+    line(l, "slave_read_repl_offset:%" PRIu64, s->received);
+    line(l, "slave_repl_offset:%" PRIu64, s->applied);
+    line(l, "slave_read_only:1");
+    line(l, "connected_slaves:0");
+    line(l, "master_repl_offset:%" PRIu64, s->head);
+}
+
+static void info_holdfast(struct edge_commands *k, const struct hf_replica_status *s,
+                          struct lines *l)
+{
+    struct hf_edge_info info;
+    hf_edge_info(k->edge, &info);
+    line(l, "# Holdfast");
+    line(l, "state:%s", hf_replica_state_name(s->state));
+    line(l, "name:%s", info.name);
+    if (s->staleness_ms == UINT64_MAX) {
+        line(l, "staleness_ms:unknown");
+    } else {
+        line(l, "staleness_ms:%" PRIu64, s->staleness_ms);
+    }
+    line(l, "store_state:%s", store_state_name(s->store_state));
+    line(l, "holes:%u", s->holes_total);
+    line(l, "held_frames:%" PRIu64, s->held_now);
+    line(l, "held_bytes:%" PRIu64, s->held_bytes);
+    line(l, "received_bytes:%" PRIu64, info.received_bytes);
+    line(l, "applied_changes:%" PRIu64, info.applied_changes);
+    line(l, "duplicates:%" PRIu64, s->duplicates);
+    line(l, "bad_frames:%" PRIu64, s->bad_frames);
+    line(l, "dropped_messages:%" PRIu64, info.dropped);
+    line(l, "requests:%" PRIu64, s->requests);
+    line(l, "timeouts:%" PRIu64, s->timeouts);
+    line(l, "redials:%" PRIu64, s->redials);
+}
+
+static void run_info(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
+                     size_t argc)
+{
+    struct lines l = {.len = 0};
+    struct hf_replica_status s;
+    struct hf_applied applied;
+    bool all = argc == 1 || hf_kv_is(argv[1], "ALL") || hf_kv_is(argv[1], "DEFAULT") ||
+               hf_kv_is(argv[1], "EVERYTHING");
+    struct hf_view *v = hf_kv_view(k->kv, c);
+    if (v == NULL) {
+        return;
+    }
+    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    if (all || hf_kv_is(argv[1], "SERVER")) {
+        info_server(k, &l);
+    }
+    if (all || hf_kv_is(argv[1], "REPLICATION")) {
+        info_replication(k, &s, &l);
+    }
+    if (all || hf_kv_is(argv[1], "HOLDFAST")) {
+        info_holdfast(k, &s, &l);
+    }
+    if ((all || hf_kv_is(argv[1], "KEYSPACE")) && hf_view_applied(v, &applied) == HF_OK) {
+        line(&l, "# Keyspace");
+        line(&l, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
+    }
+    hf_resp_bulk(c, hf_slice_of(l.text, l.len));
+}
+
+/* ---- dispatch ---- */
+
+static bool is_write(struct hf_slice name)
+{
+    static const char *const writes[] = {
+        "SET",    "DEL",   "UNLINK", "MSET",    "SETNX",    "SETEX",   "PSETEX",   "MSETNX",
+        "APPEND", "INCR",  "DECR",   "INCRBY",  "DECRBY",   "GETSET",  "GETDEL",   "EXPIRE",
+        "RENAME", "MULTI", "EXEC",   "DISCARD", "FLUSHALL", "FLUSHDB", "HF.APPLY", "HF.EDGE",
+    };
+    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
+        if (hf_kv_is(name, writes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv,
+                              size_t argc)
+{
+    struct edge_commands *k = ctx;
+    k->served++;
+    if (hf_kv_read(k->kv, c, argv, argc) || hf_kv_connection(k->kv, c, argv, argc)) {
+        return;
+    }
+    if (hf_kv_is(argv[0], "HF.GET") && argc >= 2) {
+        run_get(k, c, argv, argc);
+    } else if (hf_kv_is(argv[0], "HF.STATUS")) {
+        run_status(k, c);
+    } else if (hf_kv_is(argv[0], "INFO") && argc <= 2) {
+        run_info(k, c, argv, argc);
+    } else if (is_write(argv[0])) {
+        hf_resp_error(c, "READONLY You can't write against an edge; write to the core");
+    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "INFO")) {
+        hf_kv_arity(c, argv[0]);
+    } else {
+        hf_kv_unknown(c, argv[0]);
+    }
+}
+
+void edge_commands_on_drained(void *ctx)
+{
+    struct edge_commands *k = ctx;
+    hf_kv_drained(k->kv);
+}

@@ -1,0 +1,446 @@
+/*
+ * main.c - holdfast-edge: one libuv loop around the edge's driver, nng below it, RESP above it.
+ *
+ * Start: options, key, what to follow (a join token, a core's URL and key, or what DIR remembers),
+ * store, link, local readers. It serves what it has from the first moment, with or without a link.
+ * Stop: SIGTERM; everything that counts is committed already, so the process leaves with _exit (nng
+ * cannot be trusted to close). A wedged nng ends in a re-exec of the same command line: readers see
+ * a reconnect.
+ */
+#include "edge/commands.h"
+#include "edge/options.h"
+
+#include "hf/keyfile.h"
+#include "hf/log.h"
+#include "hf/loop.h"
+#include "hf/transport.h"
+#include "hf/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define REAP_READERS_MS 10000
+#define LOST_MAX 64u
+
+struct app {
+    struct edge_options opt;
+    char **argv;
+    struct hf_loop *loop;
+    struct hf_dialer *dialer;
+    struct hf_edge *edge;
+    struct hf_identity id;
+    struct hf_token token;
+    bool has_token;
+    struct hf_key core_key;
+    char core_url[HF_URL_MAX + 1];
+    char control_url[HF_URL_MAX + 16];
+    struct edge_commands commands;
+    uint64_t lost[LOST_MAX]; /* requests that the transport refused: answered at the next tick */
+    uint32_t lost_count;
+    hf_ms reap_at;
+};
+
+static _Noreturn void die(const struct hf_error *e)
+{
+    fprintf(stderr, "holdfast-edge: %s\n", e->text);
+    exit(e->code == HF_ARG ? 2 : 1);
+}
+
+/* ---- the world ---- */
+
+static hf_ms world_now(void *ctx)
+{
+    (void)ctx;
+    return hf_clock_ms();
+}
+
+static uint64_t world_wall(void *ctx)
+{
+    (void)ctx;
+    return hf_clock_wall_ms();
+}
+
+static void world_random(void *ctx, void *buffer, size_t len)
+{
+    (void)ctx;
+    HF_ASSERT(getrandom(buffer, len, 0) == (ssize_t)len);
+}
+
+static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
+{
+    struct app *app = ctx;
+    hf_loop_job(app->loop, lane, job);
+}
+
+static void world_wake_at(void *ctx, hf_ms when)
+{
+    struct app *app = ctx;
+    hf_loop_wake_at(app->loop, when);
+}
+
+static void world_note(void *ctx, enum hf_level level, const char *text)
+{
+    (void)ctx;
+    hf_log(level, "%s", text);
+}
+
+static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms)
+{
+    struct app *app = ctx;
+    if (hf_dialer_request(app->dialer, id, message, timeout_ms) != HF_OK) {
+        HF_ASSERT(app->lost_count < LOST_MAX); /* the engine has at most 16 open */
+        app->lost[app->lost_count++] = id;
+        hf_loop_wake_at(app->loop, hf_clock_ms() + 1);
+    }
+}
+
+static void world_redial(void *ctx, enum hf_channel channel)
+{
+    struct app *app = ctx;
+    hf_dialer_redial(app->dialer, channel);
+}
+
+static void world_subscribe(void *ctx, const struct hf_id *stream)
+{
+    static const enum hf_kind kinds[] = {HF_KIND_BATCH, HF_KIND_BEACON, HF_KIND_SURVEY};
+    struct app *app = ctx;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        uint8_t bytes[HF_PREFIX_BYTES];
+        struct hf_writer w;
+        hf_writer_init(&w, bytes, sizeof(bytes));
+        hf_prefix_write(&w, kinds[i], stream);
+        enum hf_err err = hf_dialer_subscribe(app->dialer, hf_writer_bytes(&w));
+        if (err != HF_OK) {
+            hf_log(HF_LEVEL_ERROR, "transport: cannot subscribe reason=%s", hf_err_text(err));
+        }
+    }
+}
+
+/* ---- callbacks of the transport and the loop ---- */
+
+static hf_ms on_tick(void *ctx, hf_ms now)
+{
+    struct app *app = ctx;
+    uint32_t lost = app->lost_count;
+    app->lost_count = 0;
+    for (uint32_t i = 0; i < lost; i++) {
+        hf_edge_on_reply(app->edge, app->lost[i], (struct hf_slice){0});
+    }
+    if (now >= app->reap_at) {
+        hf_state_reap_readers(hf_edge_state(app->edge));
+        app->reap_at = now + REAP_READERS_MS;
+    }
+    hf_ms next = hf_edge_on_tick(app->edge, now);
+    next = next < app->reap_at ? next : app->reap_at;
+    return app->lost_count > 0 ? now + 1 : next;
+}
+
+static void on_link(void *ctx, enum hf_channel channel, bool up)
+{
+    struct app *app = ctx;
+    hf_edge_on_link(app->edge, channel, up);
+}
+
+static void on_message(void *ctx, struct hf_slice message)
+{
+    struct app *app = ctx;
+    hf_edge_on_message(app->edge, message);
+}
+
+static void on_reply(void *ctx, uint64_t id, struct hf_slice message)
+{
+    struct app *app = ctx;
+    hf_edge_on_reply(app->edge, id, message);
+}
+
+static void on_wedged(void *ctx, const char *why)
+{
+    struct app *app = ctx;
+    hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
+    hf_reexec(app->argv);
+}
+
+static void on_stop(void *ctx)
+{
+    struct app *app = ctx;
+    hf_notify("STOPPING=1");
+    hf_log(HF_LEVEL_INFO, "edge: stopping");
+    hf_loop_exit(app->loop);
+}
+
+static void on_reload(void *ctx)
+{
+    (void)ctx;
+    hf_log(HF_LEVEL_WARN, "edge: nothing to reload; settings are read at start");
+}
+
+/* ---- what to follow ---- */
+
+static void core_path(const struct app *app, char *path, size_t cap)
+{
+    snprintf(path, cap, "%s/core", app->opt.data);
+}
+
+/* DIR/core: "url keyhex\n" of the core that this directory follows. */
+static bool recall(struct app *app)
+{
+    char path[320];
+    char hex[2 * HF_KEY_BYTES + 1];
+    core_path(app, path, sizeof(path));
+    FILE *f = fopen(path, "re");
+    if (f == NULL) {
+        return false;
+    }
+    bool good = fscanf(f, "%255s %64s", app->core_url, hex) == 2 &&
+                hf_unhex(hex, app->core_key.b, HF_KEY_BYTES) == HF_OK;
+    fclose(f);
+    return good;
+}
+
+static void remember(const struct app *app)
+{
+    char path[320];
+    char temp[336];
+    char hex[2 * HF_KEY_BYTES + 1];
+    core_path(app, path, sizeof(path));
+    snprintf(temp, sizeof(temp), "%s.new", path);
+    hf_hex(app->core_key.b, HF_KEY_BYTES, hex);
+    FILE *f = fopen(temp, "we");
+    bool good = f != NULL && fprintf(f, "%s %s\n", app->core_url, hex) > 0 && fflush(f) == 0 &&
+                fsync(fileno(f)) == 0;
+    if (f != NULL) {
+        good = fclose(f) == 0 && good;
+    }
+    if (!good || rename(temp, path) != 0) {
+        hf_log(HF_LEVEL_WARN, "edge: cannot write %s: %s; give --core and --core-key next time",
+               path, strerror(errno));
+    }
+}
+
+static enum hf_err follow_token(struct app *app, struct hf_error *e)
+{
+    if (hf_token_parse(app->opt.join, &app->token, e) != HF_OK) {
+        return e->code;
+    }
+    if (app->opt.name[0] != '\0' && strcmp(app->opt.name, app->token.name) != 0) {
+        return hf_error_set(e, HF_ARG, "the join token is for edge '%s', not '%s'", app->token.name,
+                            app->opt.name);
+    }
+    app->has_token = true;
+    app->core_key = app->token.root;
+    snprintf(app->core_url, sizeof(app->core_url), "%s", app->token.url);
+    return HF_OK;
+}
+
+static enum hf_err follow(struct app *app, struct hf_error *e)
+{
+    const struct edge_options *o = &app->opt;
+    enum hf_err err = HF_OK;
+    if (o->join[0] != '\0') {
+        err = follow_token(app, e);
+    } else if (o->core[0] != '\0' || o->core_key[0] != '\0') {
+        if (o->core[0] == '\0' || o->core_key[0] == '\0') {
+            return hf_error_set(e, HF_ARG, "--core and --core-key go together");
+        }
+        snprintf(app->core_url, sizeof(app->core_url), "%s", o->core);
+        if (hf_unhex(o->core_key, app->core_key.b, HF_KEY_BYTES) != HF_OK) {
+            return hf_error_set(e, HF_ARG, "--core-key: expected 64 hex digits");
+        }
+    } else if (!recall(app)) {
+        return hf_error_set(
+            e, HF_ARG,
+            "which core? give --join TOKEN (from `holdfast edge invite NAME` on the "
+            "core), or --core URL and --core-key KEY");
+    }
+    if (err == HF_OK &&
+        hf_url_control(app->core_url, app->control_url, sizeof(app->control_url)) != HF_OK) {
+        return hf_error_set(e, HF_ARG, "core URL '%s': expected tcp://ADDR:PORT", app->core_url);
+    }
+    return err;
+}
+
+/* ---- start ---- */
+
+static void harden(void)
+{
+    struct rlimit limit;
+    umask(077);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    limit = (struct rlimit){0, 0};
+    setrlimit(RLIMIT_CORE, &limit);
+}
+
+static void usage(FILE *out)
+{
+    fputs("holdfast-edge - keeps a copy of a core's data, serves it locally, survives bad links\n\n"
+          "usage: holdfast-edge --data DIR (--join TOKEN | --core URL --core-key KEY) [options]\n\n"
+          "After the first start --data DIR is enough: the directory remembers its core.\n\n",
+          out);
+    hf_config_help(&edge_options_table, out);
+}
+
+static void parse(struct app *app, int argc, char **argv)
+{
+    struct hf_error e;
+    int next = argc;
+    hf_config_presets(&edge_options_table, &app->opt);
+    enum hf_err err = hf_config_args(&edge_options_table, argc, argv, &app->opt, &next, &e);
+    if (err == HF_NOTFOUND && strcmp(e.text, "help") == 0) {
+        usage(stdout);
+        exit(0);
+    }
+    if (err == HF_NOTFOUND) {
+        puts("holdfast-edge " HF_VERSION);
+        exit(0);
+    }
+    if (err == HF_OK && app->opt.example) {
+        hf_config_example(&edge_options_table, stdout);
+        exit(0);
+    }
+    if (err == HF_OK && next < argc) {
+        err = hf_error_set(&e, HF_ARG, "unexpected argument '%s' (see --help)", argv[next]);
+    }
+    if (err == HF_OK && app->opt.data[0] == '\0') {
+        err = hf_error_set(&e, HF_ARG, "--data DIR is needed (see --help)");
+    }
+    if (err != HF_OK) {
+        e.code = HF_ARG;
+        die(&e);
+    }
+}
+
+static enum hf_level level_of(const char *text)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return (enum hf_level)i;
+        }
+    }
+    struct hf_error e;
+    hf_error_set(&e, HF_ARG, "--log: expected error, warn, info or debug, not '%s'", text);
+    die(&e);
+}
+
+static enum hf_err open_link(struct app *app, struct hf_error *e)
+{
+    struct hf_dialer_config c = {.stream_url = app->core_url,
+                                 .control_url = app->control_url,
+                                 .control_connections = (uint32_t)app->opt.connections,
+                                 .ctx = app,
+                                 .on_link = on_link,
+                                 .on_message = on_message,
+                                 .on_reply = on_reply,
+                                 .on_wedged = on_wedged};
+    return hf_dialer_open(hf_loop_uv(app->loop), &c, &app->dialer, e);
+}
+
+static enum hf_err open_edge(struct app *app, struct hf_error *e)
+{
+    char dir[300];
+    snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
+    struct hf_world world = {.ctx = app,
+                             .now = world_now,
+                             .wall_ms = world_wall,
+                             .random = world_random,
+                             .run = world_run,
+                             .wake_at = world_wake_at,
+                             .note = world_note,
+                             .request = world_request,
+                             .redial = world_redial,
+                             .subscribe = world_subscribe};
+    struct hf_edge_config c = {.dir = dir,
+                               .version = HF_VERSION,
+                               .core_key = app->core_key,
+                               .token = app->has_token ? &app->token : NULL,
+                               .map_bytes = app->opt.map_bytes};
+    hf_replica_defaults(&c.replica);
+    c.replica.beacon_ms = app->opt.beacon_ms;
+    c.replica.hold_bytes_max = app->opt.hold_bytes;
+    return hf_edge_open(&c, &world, &app->id, &app->edge, e);
+}
+
+static enum hf_err open_readers(struct app *app, struct hf_error *e)
+{
+    char path[320];
+    bool off = strcmp(app->opt.resp, "off") == 0;
+    struct edge_commands *k = &app->commands;
+    struct hf_kv_config kc = {.state = hf_edge_state(app->edge),
+                              .server = "holdfast-edge",
+                              .version = HF_VERSION,
+                              .role = "replica"};
+    k->edge = app->edge;
+    k->core_url = app->core_url;
+    k->version = HF_VERSION;
+    k->started = hf_clock_ms();
+    if (hf_kv_new(&kc, &k->kv) != HF_OK) {
+        return hf_error_set(e, HF_NOMEM, "out of memory");
+    }
+    snprintf(path, sizeof(path), "%s/holdfast.sock", app->opt.data);
+    struct hf_resp_config c = {.tcp = off ? NULL : app->opt.resp,
+                               .unix_path = path,
+                               .clients_max = (uint32_t)app->opt.clients_max,
+                               .ctx = k,
+                               .on_command = edge_commands_on_command,
+                               .on_drained = edge_commands_on_drained};
+    return hf_resp_open(hf_loop_uv(app->loop), &c, &k->server, e);
+}
+
+static void announce(const struct app *app)
+{
+    char hex[2 * HF_KEY_BYTES + 1];
+    hf_hex(app->id.public_key.b, HF_KEY_BYTES, hex);
+    printf("edge key %s\ncore %s\n", hex, app->core_url);
+    if (strcmp(app->opt.resp, "off") != 0) {
+        char *colon = strrchr(app->opt.resp, ':');
+        printf("resp %.*s:%u\n", colon == NULL ? 0 : (int)(colon - app->opt.resp), app->opt.resp,
+               hf_resp_port(app->commands.server));
+    }
+    printf("ready\n");
+    fflush(stdout);
+    hf_notify("READY=1");
+}
+
+int main(int argc, char **argv)
+{
+    static struct app app;
+    struct hf_error e = {.code = HF_OK};
+    char key[320];
+    app.argv = argv;
+    parse(&app, argc, argv);
+    hf_log_init(level_of(app.opt.log));
+    harden();
+    if (hf_crypto_init() != HF_OK) {
+        hf_error_set(&e, HF_IO, "libsodium does not start: no randomness?");
+        die(&e);
+    }
+    if (mkdir(app.opt.data, 0700) != 0 && errno != EEXIST) {
+        hf_error_set(&e, HF_IO, "cannot make --data %s: %s", app.opt.data, strerror(errno));
+        die(&e);
+    }
+    snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
+    struct hf_loop_config lc = {
+        .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
+    if (follow(&app, &e) != HF_OK || hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
+        hf_loop_open(&lc, &app.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
+        open_edge(&app, &e) != HF_OK || open_readers(&app, &e) != HF_OK) {
+        die(&e);
+    }
+    remember(&app);
+    announce(&app);
+    hf_loop_wake_at(app.loop, hf_clock_ms());
+    hf_loop_run(app.loop);
+    _exit(0);
+}

@@ -1,0 +1,45 @@
+/*
+ * kv.h - the RESP commands that core and edge share: the connection's own, and reads of the state.
+ *
+ * Reads go to one view that is renewed with the first read after hf_kv_drained, so a pipeline of reads
+ * sees one state and costs one transaction, and no page is pinned while nobody reads. DESIGN section 8.
+ *
+ * Threads: the loop's thread only.
+ */
+#ifndef HF_KV_H
+#define HF_KV_H
+
+#include "hf/resp.h"
+#include "hf/state.h"
+
+struct hf_kv;
+
+struct hf_kv_config {
+    struct hf_state *state;
+    const char *server;   /* "holdfast-edge" for HELLO and INFO */
+    const char *version;
+    const char *role;     /* "master" or "slave", Redis's words, for HELLO */
+};
+
+enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv);
+void hf_kv_free(struct hf_kv *kv);
+
+/* PING ECHO HELLO COMMAND CLIENT SELECT QUIT RESET CONFIG TIME AUTH. False: not one of these. */
+bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
+                      size_t argc);
+/* GET MGET EXISTS STRLEN TYPE TTL PTTL SCAN DBSIZE. False: not one of these. Storage errors are answered
+ * with an error that says so; they never look like an absent key. */
+bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
+                size_t argc);
+/* The view of this moment, renewed if need be; NULL and an error reply when the store fails. */
+struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c);
+void hf_kv_drained(struct hf_kv *kv);
+
+/* Case-insensitive comparison of a command or option with an upper-case word. */
+bool hf_kv_is(struct hf_slice arg, const char *word);
+/* A decimal number without sign; false otherwise or above max. */
+bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out);
+void hf_kv_arity(struct hf_resp_client *c, struct hf_slice name);
+void hf_kv_unknown(struct hf_resp_client *c, struct hf_slice name);
+
+#endif

@@ -1,0 +1,566 @@
+/*
+ * kv.c - the RESP commands that core and edge share.
+ *
+ * SCAN: Redis cursors are numbers and ours are keys, so each reply's place is kept in a small ring
+ * under the number that the client gets; a cursor that has left the ring is an error that says to
+ * begin again. A number also tells which slot to look in, so nothing is searched.
+ *
+ * It must not write, and must not keep the view over a wait.
+ */
+#include "hf/kv.h"
+
+#include "hf/loop.h"
+
+#include <ctype.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CURSORS 1024u
+#define SCAN_COUNT_MAX 100000u
+#define SCAN_BYTES_MAX (1u << 20)
+
+struct cursor {
+    uint64_t id;
+    uint32_t len;
+    uint8_t key[HF_STORE_KEY_MAX];
+};
+
+struct hf_kv {
+    struct hf_kv_config cfg;
+    struct hf_view *view;
+    bool live;
+    uint64_t cursor_next;
+    struct cursor cursor[CURSORS];
+};
+
+struct call {
+    struct hf_kv *kv;
+    struct hf_resp_client *c;
+    const struct hf_slice *argv;
+    size_t argc;
+};
+
+struct command {
+    const char *name;
+    size_t argc_min, argc_max;
+    void (*run)(const struct call *k);
+};
+#define ANY SIZE_MAX
+
+/* ---- words ---- */
+
+bool hf_kv_is(struct hf_slice arg, const char *word)
+{
+    if (arg.len != strlen(word)) {
+        return false;
+    }
+    for (size_t i = 0; i < arg.len; i++) {
+        if (toupper(arg.data[i]) != word[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out)
+{
+    uint64_t n = 0;
+    if (arg.len == 0 || arg.len > 20) {
+        return false;
+    }
+    for (size_t i = 0; i < arg.len; i++) {
+        uint64_t digit = (uint64_t)arg.data[i] - '0';
+        if (arg.data[i] < '0' || arg.data[i] > '9' || n > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        n = 10 * n + digit;
+    }
+    *out = n;
+    return n <= max;
+}
+
+static int printable(struct hf_slice name)
+{
+    return name.len < 64 ? (int)name.len : 64;
+}
+
+void hf_kv_arity(struct hf_resp_client *c, struct hf_slice name)
+{
+    hf_resp_error(c, "ERR wrong number of arguments for '%.*s' command", printable(name),
+                  (const char *)name.data);
+}
+
+void hf_kv_unknown(struct hf_resp_client *c, struct hf_slice name)
+{
+    hf_resp_error(c, "ERR unknown command '%.*s'", printable(name), (const char *)name.data);
+}
+
+static bool dispatch(const struct command *table, size_t count, const struct call *k)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!hf_kv_is(k->argv[0], table[i].name)) {
+            continue;
+        }
+        if (k->argc < table[i].argc_min || k->argc > table[i].argc_max) {
+            hf_kv_arity(k->c, k->argv[0]);
+        } else {
+            table[i].run(k);
+        }
+        return true;
+    }
+    return false;
+}
+
+/* ---- the connection's own ---- */
+
+static void run_ping(const struct call *k)
+{
+    if (k->argc == 2) {
+        hf_resp_bulk(k->c, k->argv[1]);
+    } else {
+        hf_resp_simple(k->c, "PONG");
+    }
+}
+
+static void run_echo(const struct call *k)
+{
+    hf_resp_bulk(k->c, k->argv[1]);
+}
+
+static void text(struct hf_resp_client *c, const char *s)
+{
+    hf_resp_bulk(c, hf_slice_str(s));
+}
+
+static void run_hello(const struct call *k)
+{
+    uint64_t version = (uint64_t)hf_resp_version(k->c);
+    if (k->argc > 1 && (!hf_kv_number(k->argv[1], 3, &version) || version < 2)) {
+        hf_resp_error(k->c, "NOPROTO unsupported protocol version");
+        return;
+    }
+    for (size_t i = 2; i < k->argc; i++) {
+        if (!hf_kv_is(k->argv[i], "SETNAME") || i + 1 == k->argc) {
+            hf_resp_error(k->c, "ERR HELLO takes a version and SETNAME; there are no passwords, "
+                                "access is by socket and address");
+            return;
+        }
+        i++;
+    }
+    hf_resp_set_version(k->c, (int)version);
+    hf_resp_map(k->c, 7);
+    text(k->c, "server");
+    text(k->c, k->kv->cfg.server);
+    text(k->c, "version");
+    text(k->c, k->kv->cfg.version);
+    text(k->c, "proto");
+    hf_resp_integer(k->c, (int64_t)version);
+    text(k->c, "id");
+    hf_resp_integer(k->c, (int64_t)hf_resp_client_id(k->c));
+    text(k->c, "mode");
+    text(k->c, "standalone");
+    text(k->c, "role");
+    text(k->c, k->kv->cfg.role);
+    text(k->c, "modules");
+    hf_resp_array(k->c, 0);
+}
+
+static void run_command(const struct call *k)
+{
+    bool count = k->argc > 1 && hf_kv_is(k->argv[1], "COUNT");
+    if (count) {
+        hf_resp_integer(k->c, 0);
+    } else {
+        hf_resp_array(k->c, 0);
+    }
+}
+
+static void run_client(const struct call *k)
+{
+    if (hf_kv_is(k->argv[1], "ID")) {
+        hf_resp_integer(k->c, (int64_t)hf_resp_client_id(k->c));
+    } else if (hf_kv_is(k->argv[1], "GETNAME")) {
+        hf_resp_nil(k->c);
+    } else if (hf_kv_is(k->argv[1], "SETNAME") || hf_kv_is(k->argv[1], "SETINFO") ||
+               hf_kv_is(k->argv[1], "NO-EVICT") || hf_kv_is(k->argv[1], "NO-TOUCH")) {
+        hf_resp_simple(k->c, "OK"); /* accepted for the sake of client libraries; nothing uses it */
+    } else if (hf_kv_is(k->argv[1], "INFO") || hf_kv_is(k->argv[1], "LIST")) {
+        char line[64];
+        snprintf(line, sizeof(line), "id=%llu resp=%d\n",
+                 (unsigned long long)hf_resp_client_id(k->c), hf_resp_version(k->c));
+        text(k->c, line);
+    } else {
+        hf_resp_error(k->c, "ERR unknown CLIENT subcommand");
+    }
+}
+
+static void run_select(const struct call *k)
+{
+    uint64_t n;
+    if (hf_kv_number(k->argv[1], 0, &n)) {
+        hf_resp_simple(k->c, "OK");
+    } else {
+        hf_resp_error(k->c, "ERR DB index is out of range: a stream is one key space, 0");
+    }
+}
+
+static void run_quit(const struct call *k)
+{
+    hf_resp_simple(k->c, "OK");
+    hf_resp_quit(k->c);
+}
+
+static void run_reset(const struct call *k)
+{
+    hf_resp_set_version(k->c, 2);
+    hf_resp_simple(k->c, "RESET");
+}
+
+/* redis-benchmark and some libraries ask for these two. */
+static void run_config(const struct call *k)
+{
+    if (k->argc != 3 || !hf_kv_is(k->argv[1], "GET")) {
+        hf_resp_error(k->c, "ERR only CONFIG GET is known; settings live in the config file");
+        return;
+    }
+    bool save = hf_kv_is(k->argv[2], "SAVE");
+    if (!save && !hf_kv_is(k->argv[2], "APPENDONLY")) {
+        hf_resp_map(k->c, 0);
+        return;
+    }
+    hf_resp_map(k->c, 1);
+    text(k->c, save ? "save" : "appendonly");
+    text(k->c, save ? "" : "yes");
+}
+
+static void run_time(const struct call *k)
+{
+    char part[24];
+    uint64_t ms = hf_clock_wall_ms();
+    hf_resp_array(k->c, 2);
+    snprintf(part, sizeof(part), "%llu", (unsigned long long)(ms / 1000));
+    text(k->c, part);
+    snprintf(part, sizeof(part), "%llu", (unsigned long long)(ms % 1000 * 1000));
+    text(k->c, part);
+}
+
+static void run_auth(const struct call *k)
+{
+    hf_resp_error(k->c, "ERR there are no passwords; access is by socket and address");
+}
+
+bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
+                      size_t argc)
+{
+    static const struct command table[] = {
+        {"PING", 1, 2, run_ping},       {"ECHO", 2, 2, run_echo},
+        {"HELLO", 1, ANY, run_hello},   {"COMMAND", 1, ANY, run_command},
+        {"CLIENT", 2, ANY, run_client}, {"SELECT", 2, 2, run_select},
+        {"QUIT", 1, ANY, run_quit},     {"RESET", 1, 1, run_reset},
+        {"CONFIG", 2, ANY, run_config}, {"TIME", 1, 1, run_time},
+        {"AUTH", 2, ANY, run_auth},
+    };
+    struct call k = {kv, c, argv, argc};
+    return dispatch(table, sizeof(table) / sizeof(table[0]), &k);
+}
+
+/* ---- reads ---- */
+
+struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c)
+{
+    if (kv->live) {
+        return kv->view;
+    }
+    enum hf_err err =
+        kv->view == NULL ? hf_view_open(kv->cfg.state, &kv->view) : hf_view_renew(kv->view);
+    if (err != HF_OK) {
+        hf_resp_error(c, "ERR store: %s", hf_err_text(err));
+        return NULL;
+    }
+    kv->live = true;
+    return kv->view;
+}
+
+void hf_kv_drained(struct hf_kv *kv)
+{
+    if (kv->live) {
+        hf_view_reset(kv->view);
+        kv->live = false;
+    }
+}
+
+static void store_error(struct hf_resp_client *c, enum hf_err err)
+{
+    if (err == HF_CORRUPT) {
+        hf_resp_error(c, "CORRUPT this record is damaged and is not served");
+    } else {
+        hf_resp_error(c, "ERR store: %s", hf_err_text(err));
+    }
+}
+
+static void reply_value(const struct call *k, struct hf_view *v, struct hf_slice key)
+{
+    struct hf_stored s;
+    enum hf_err err = hf_view_get(v, key, false, &s);
+    if (err == HF_OK) {
+        hf_resp_bulk(k->c, s.value);
+    } else if (err == HF_NOTFOUND) {
+        hf_resp_nil(k->c);
+    } else {
+        store_error(k->c, err);
+    }
+}
+
+static void run_get(const struct call *k)
+{
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    if (v != NULL) {
+        reply_value(k, v, k->argv[1]);
+    }
+}
+
+static void run_mget(const struct call *k)
+{
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    if (v == NULL) {
+        return;
+    }
+    hf_resp_array(k->c, k->argc - 1);
+    for (size_t i = 1; i < k->argc; i++) {
+        reply_value(k, v, k->argv[i]);
+    }
+}
+
+static void run_exists(const struct call *k)
+{
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    int64_t found = 0;
+    for (size_t i = 1; v != NULL && i < k->argc; i++) {
+        struct hf_stored s;
+        enum hf_err err = hf_view_get(v, k->argv[i], false, &s);
+        if (err != HF_OK && err != HF_NOTFOUND) {
+            store_error(k->c, err);
+            return;
+        }
+        found += err == HF_OK;
+    }
+    if (v != NULL) {
+        hf_resp_integer(k->c, found);
+    }
+}
+
+/* One key's record; false when the reply has been made. */
+static bool lookup(const struct call *k, struct hf_stored *s, bool *found)
+{
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    if (v == NULL) {
+        return false;
+    }
+    enum hf_err err = hf_view_get(v, k->argv[1], false, s);
+    *found = err == HF_OK;
+    if (err != HF_OK && err != HF_NOTFOUND) {
+        store_error(k->c, err);
+        return false;
+    }
+    return true;
+}
+
+static void run_strlen(const struct call *k)
+{
+    struct hf_stored s;
+    bool found;
+    if (lookup(k, &s, &found)) {
+        hf_resp_integer(k->c, found ? (int64_t)s.value.len : 0);
+    }
+}
+
+static void run_type(const struct call *k)
+{
+    struct hf_stored s;
+    bool found;
+    if (lookup(k, &s, &found)) {
+        hf_resp_simple(k->c, found ? "string" : "none");
+    }
+}
+
+static void run_ttl(const struct call *k)
+{
+    struct hf_stored s;
+    bool found;
+    if (lookup(k, &s, &found)) {
+        hf_resp_integer(k->c, found ? -1 : -2); /* Redis's codes: no expiry, no such key */
+    }
+}
+
+static void run_dbsize(const struct call *k)
+{
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    struct hf_applied a;
+    if (v == NULL) {
+        return;
+    }
+    enum hf_err err = hf_view_applied(v, &a);
+    if (err == HF_OK) {
+        hf_resp_integer(k->c, (int64_t)a.live_count);
+    } else {
+        store_error(k->c, err);
+    }
+}
+
+/* ---- SCAN ---- */
+
+struct scan {
+    struct hf_slice after;
+    uint64_t count;
+    char pattern[HF_STORE_KEY_MAX + 1];
+    bool matching;
+    bool strings; /* TYPE string, or no TYPE */
+    uint8_t from[HF_STORE_KEY_MAX];
+};
+
+static bool scan_begin(const struct call *k, struct scan *s)
+{
+    uint64_t id;
+    if (!hf_kv_number(k->argv[1], UINT64_MAX, &id)) {
+        hf_resp_error(k->c, "ERR invalid cursor");
+        return false;
+    }
+    if (id == 0) {
+        return true;
+    }
+    const struct cursor *at = &k->kv->cursor[id % CURSORS];
+    if (at->id != id) {
+        hf_resp_error(k->c, "ERR this cursor is no longer known; begin again with SCAN 0");
+        return false;
+    }
+    memcpy(s->from, at->key, at->len);
+    s->after = hf_slice_of(s->from, at->len);
+    return true;
+}
+
+static bool scan_options(const struct call *k, struct scan *s)
+{
+    for (size_t i = 2; i + 1 < k->argc; i += 2) {
+        struct hf_slice value = k->argv[i + 1];
+        if (hf_kv_is(k->argv[i], "COUNT") && hf_kv_number(value, UINT64_MAX, &s->count) &&
+            s->count > 0) {
+            s->count = s->count < SCAN_COUNT_MAX ? s->count : SCAN_COUNT_MAX;
+        } else if (hf_kv_is(k->argv[i], "MATCH") && value.len < sizeof(s->pattern) &&
+                   memchr(value.data, 0, value.len) == NULL) {
+            memcpy(s->pattern, value.data, value.len);
+            s->pattern[value.len] = '\0';
+            s->matching = true;
+        } else if (hf_kv_is(k->argv[i], "TYPE")) {
+            s->strings = hf_kv_is(value, "STRING");
+        } else {
+            hf_resp_error(k->c, "ERR syntax error: SCAN cursor [MATCH pattern] [COUNT n] [TYPE t]");
+            return false;
+        }
+    }
+    return k->argc % 2 == 0 || (hf_resp_error(k->c, "ERR syntax error"), false);
+}
+
+static bool scan_matches(const struct scan *s, struct hf_slice key)
+{
+    char name[HF_STORE_KEY_MAX + 1];
+    if (!s->matching) {
+        return s->strings;
+    }
+    memcpy(name, key.data, key.len);
+    name[key.len] = '\0';
+    /* A key with a NUL byte is matched up to it: patterns cannot name that byte. */
+    return s->strings && fnmatch(s->pattern, name, 0) == 0;
+}
+
+static uint64_t cursor_keep(struct hf_kv *kv, struct hf_slice key)
+{
+    uint64_t id = ++kv->cursor_next;
+    struct cursor *at = &kv->cursor[id % CURSORS];
+    at->id = id;
+    at->len = (uint32_t)key.len;
+    memcpy(at->key, key.data, key.len);
+    return id;
+}
+
+static void run_scan(const struct call *k)
+{
+    struct scan s = {.count = 10, .strings = true};
+    struct hf_slice *keys = NULL;
+    size_t found = 0;
+    size_t bytes = 0;
+    struct hf_stored at = {0};
+    enum hf_err err = HF_OK;
+    if (!scan_begin(k, &s) || !scan_options(k, &s)) {
+        return;
+    }
+    struct hf_view *v = hf_kv_view(k->kv, k->c);
+    keys = v == NULL ? NULL : calloc((size_t)s.count, sizeof(*keys));
+    if (keys == NULL) {
+        if (v != NULL) {
+            store_error(k->c, HF_NOMEM);
+        }
+        return;
+    }
+    struct hf_slice after = s.after;
+    for (uint64_t i = 0; i < s.count && bytes < SCAN_BYTES_MAX; i++) {
+        err = hf_view_next_key(v, after, &at);
+        if (err != HF_OK) {
+            break;
+        }
+        after = at.key; /* in the map, valid as long as the view */
+        bytes += at.key.len;
+        if (scan_matches(&s, at.key)) {
+            keys[found++] = at.key;
+        }
+    }
+    if (err != HF_OK && err != HF_NOTFOUND) {
+        store_error(k->c, err);
+        free(keys);
+        return;
+    }
+    char cursor[24];
+    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, after);
+    snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)id);
+    hf_resp_array(k->c, 2);
+    text(k->c, cursor);
+    hf_resp_array(k->c, found);
+    for (size_t i = 0; i < found; i++) {
+        hf_resp_bulk(k->c, keys[i]);
+    }
+    free(keys);
+}
+
+bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
+                size_t argc)
+{
+    static const struct command table[] = {
+        {"GET", 2, 2, run_get},       {"MGET", 2, ANY, run_mget}, {"EXISTS", 2, ANY, run_exists},
+        {"STRLEN", 2, 2, run_strlen}, {"TYPE", 2, 2, run_type},   {"TTL", 2, 2, run_ttl},
+        {"PTTL", 2, 2, run_ttl},      {"SCAN", 2, ANY, run_scan}, {"DBSIZE", 1, 1, run_dbsize},
+    };
+    struct call k = {kv, c, argv, argc};
+    return dispatch(table, sizeof(table) / sizeof(table[0]), &k);
+}
+
+/* ---- life ---- */
+
+enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv)
+{
+    *kv = calloc(1, sizeof(**kv));
+    if (*kv == NULL) {
+        return HF_NOMEM;
+    }
+    (*kv)->cfg = *c;
+    return HF_OK;
+}
+
+void hf_kv_free(struct hf_kv *kv)
+{
+    if (kv != NULL) {
+        if (kv->view != NULL) {
+            hf_view_close(kv->view);
+        }
+        free(kv);
+    }
+}
