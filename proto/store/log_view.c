@@ -1,0 +1,216 @@
+/*
+ * log_view.c - reading a changelog while it is written and trimmed.
+ *
+ * A reader finds its segment and the nearest index entry under the lock, takes a reference, and
+ * does its reads without the lock: the writer never waits for a reader's disk, and trimming may
+ * unlink the file meanwhile.
+ *
+ * Invariant: a payload is handed out only when its checksum, its salt and its seq are right. This
+ * file must not write to a segment. Read segment.c for the index and the walk, changelog.c for the
+ * writer.
+ */
+#include "log_view.h"
+
+#include <stdlib.h>
+
+struct hf_log_view *hf_log_view_new(void)
+{
+    struct hf_log_view *v = calloc(1, sizeof(*v));
+
+    if (v != NULL && pthread_mutex_init(&v->lock, NULL) != 0) {
+        free(v);
+        return NULL;
+    }
+    return v;
+}
+
+void hf_log_view_free(struct hf_log_view *v)
+{
+    if (v == NULL)
+        return;
+    for (size_t i = 0; i < v->count; i++)
+        hf_segment_unref(v->segments[i]);
+    free(v->segments);
+    pthread_mutex_destroy(&v->lock);
+    free(v);
+}
+
+/* ---- readers ---- */
+
+static hf_seq first_of(const struct hf_log_view *v)
+{
+    return v->count > 0 ? v->segments[0]->head.first : v->last + 1;
+}
+
+void hf_log_view_range(struct hf_log_view *v, hf_seq *first, hf_seq *last)
+{
+    pthread_mutex_lock(&v->lock);
+    *first = first_of(v);
+    *last = v->last;
+    pthread_mutex_unlock(&v->lock);
+}
+
+uint64_t hf_log_view_disk_bytes(struct hf_log_view *v)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&v->lock);
+    bytes = v->disk_bytes;
+    pthread_mutex_unlock(&v->lock);
+    return bytes;
+}
+
+/* Where to begin to look for a frame. The segment is the reader's until hf_segment_unref. */
+struct place {
+    struct hf_segment *segment;
+    struct hf_spot spot;
+    uint64_t end;
+};
+
+/* The lock is held. False when the log does not hold the frame. */
+static bool find(const struct hf_log_view *v, hf_seq seq, struct place *p)
+{
+    size_t low = 0, high = v->count;
+
+    if (seq < first_of(v) || seq > v->last)
+        return false;
+    /* Of several that begin with the same seq, all but the last hold facts only. */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (v->segments[middle]->head.first <= seq)
+            low = middle;
+        else
+            high = middle;
+    }
+    p->segment = v->segments[low];
+    p->spot = hf_segment_seek(p->segment, seq);
+    p->end = p->segment->end;
+    hf_segment_ref(p->segment);
+    return true;
+}
+
+/* Frame bytes of the log before the frame at p. A walk that fails leaves the figure of the nearest
+ * index entry, which is less than eight frames off; the read of that frame will tell what is wrong.
+ */
+static uint64_t bytes_before(struct place *p, hf_seq seq)
+{
+    uint8_t head[HF_LOG_RECORD_HEAD];
+
+    hf_segment_walk(p->segment, &p->spot, seq, p->end, head);
+    hf_segment_unref(p->segment);
+    return p->spot.before;
+}
+
+uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last)
+{
+    struct place from, to;
+    uint64_t end;
+    bool held, inner = false;
+
+    pthread_mutex_lock(&v->lock);
+    held = first <= last && last <= v->last && find(v, first, &from);
+    if (held && last < v->last)
+        inner = find(v, last + 1, &to);
+    end = v->frame_bytes;
+    pthread_mutex_unlock(&v->lock);
+    if (!held)
+        return 0;
+    if (inner)
+        end = bytes_before(&to, last + 1);
+    return end - bytes_before(&from, first);
+}
+
+enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
+                             size_t *len)
+{
+    uint8_t head[HF_LOG_RECORD_HEAD];
+    struct hf_log_record r;
+    struct place p;
+    enum hf_err err;
+    bool held;
+
+    *len = 0;
+    pthread_mutex_lock(&v->lock);
+    held = find(v, seq, &p);
+    pthread_mutex_unlock(&v->lock);
+    if (!held)
+        return HF_NOTFOUND;
+    err = hf_segment_walk(p.segment, &p.spot, seq, p.end, head);
+    if (err != HF_OK || !hf_log_record_decode(head, &r))
+        goto out;
+    *len = r.len;
+    err = r.len > cap
+              ? HF_TOO_BIG
+              : hf_segment_read(p.segment->fd, buffer, r.len, p.spot.at + HF_LOG_RECORD_HEAD);
+    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r))
+        err = HF_CORRUPT;
+out:
+    hf_segment_unref(p.segment);
+    return err;
+}
+
+/* ---- the writer ---- */
+
+struct hf_segment *hf_log_view_newest(const struct hf_log_view *v)
+{
+    return v->count > 0 ? v->segments[v->count - 1] : NULL;
+}
+
+static enum hf_err reserve_slot(struct hf_log_view *v)
+{
+    size_t cap = v->cap * 2 + 8;
+    struct hf_segment **more;
+
+    if (v->count < v->cap)
+        return HF_OK;
+    more = realloc(v->segments, cap * sizeof(struct hf_segment *));
+    if (more == NULL)
+        return HF_NOMEM;
+    v->segments = more;
+    v->cap = cap;
+    return HF_OK;
+}
+
+enum hf_err hf_log_view_reserve(struct hf_log_view *v, struct hf_segment *s, size_t records)
+{
+    enum hf_err err;
+
+    pthread_mutex_lock(&v->lock);
+    err = reserve_slot(v);
+    if (err == HF_OK && s != NULL)
+        err = hf_segment_reserve(s, records);
+    pthread_mutex_unlock(&v->lock);
+    return err;
+}
+
+void hf_log_view_publish(struct hf_log_view *v, struct hf_segment *s, const uint8_t *group,
+                         size_t len)
+{
+    struct hf_log_record r;
+
+    pthread_mutex_lock(&v->lock);
+    if (s != hf_log_view_newest(v)) {
+        HF_ASSERT(v->count < v->cap);
+        v->segments[v->count++] = s;
+        v->disk_bytes += s->head.bytes;
+    }
+    for (size_t at = 0; at < len; at += hf_log_record_size(r.len)) {
+        bool ours = hf_log_record_decode(group + at, &r);
+        HF_ASSERT(ours);
+        hf_segment_note(s, &r, &v->frame_bytes);
+    }
+    v->last = s->last;
+    pthread_mutex_unlock(&v->lock);
+}
+
+struct hf_segment *hf_log_view_drop_oldest(struct hf_log_view *v)
+{
+    struct hf_segment *s = v->segments[0];
+
+    pthread_mutex_lock(&v->lock);
+    v->count--;
+    memmove(v->segments, v->segments + 1, v->count * sizeof(struct hf_segment *));
+    v->disk_bytes -= s->head.bytes;
+    pthread_mutex_unlock(&v->lock);
+    return s;
+}
