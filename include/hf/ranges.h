@@ -25,9 +25,11 @@ struct hf_ranges {
 void hf_ranges_init(struct hf_ranges *s, struct hf_range *memory, size_t cap);
 void hf_ranges_clear(struct hf_ranges *s);
 bool hf_ranges_has(const struct hf_ranges *s, hf_seq seq);
-/* HF_ARG when first > last or first is 0 (there is no member 0). HF_FULL when the set would need more than cap ranges. */
+/* HF_ARG when first > last or first is 0 (there is no member 0). HF_FULL when the set would need
+ * more than cap ranges. */
 enum hf_err hf_ranges_add(struct hf_ranges *s, hf_seq first, hf_seq last);
-/* Removes first..last; 0 as first is fine. HF_ARG when first > last. HF_FULL when cutting a range in two would need more than cap. */
+/* Removes first..last; 0 as first is fine. HF_ARG when first > last. HF_FULL when cutting a range
+ * in two would need more than cap. */
 enum hf_err hf_ranges_remove(struct hf_ranges *s, hf_seq first, hf_seq last);
 /* The first gap of the set inside [from, to]; false when there is none. */
 bool hf_ranges_gap(const struct hf_ranges *s, hf_seq from, hf_seq to, struct hf_range *gap);
