@@ -1,0 +1,231 @@
+/*
+ * oracle.c - the promises of DESIGN section 1, checked from outside while everything runs.
+ *
+ * The oracle knows what clients were told and what went over the wire; it never asks an engine
+ * whether it did well. Positions are checked after every event (G1 by chain and digest, G2, G6,
+ * G11), contents by clients that read at random (G1, G4, C1), the staleness bound at every read
+ * (G8), the core at every restart (G3, G13), and everything once more, with all checksums, at the
+ * end.
+ */
+#include "sim/sim.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+void violate(struct sim *sim, const char *format, ...)
+{
+    if (sim->violation[0] != '\0') {
+        return; /* the first one counts */
+    }
+    va_list args;
+    va_start(args, format);
+    int n =
+        snprintf(sim->violation, sizeof(sim->violation),
+                 "at %" PRIu64 ".%03" PRIu64 " s: ", sim->now / SIM_S, sim->now / SIM_MS % 1000);
+    vsnprintf(sim->violation + n, sizeof(sim->violation) - (size_t)n, format, args);
+    va_end(args);
+    sim_trace(sim, NULL, "VIOLATION %s", sim->violation);
+}
+
+struct past *oracle_past(struct sim *sim, hf_seq seq)
+{
+    if (seq >= sim->past_cap) {
+        hf_seq cap = sim->past_cap == 0 ? 1024 : sim->past_cap;
+        while (cap <= seq) {
+            cap *= 2;
+        }
+        sim->past = realloc(sim->past, cap * sizeof(*sim->past));
+        HF_ASSERT(sim->past != NULL);
+        memset(sim->past + sim->past_cap, 0, (cap - sim->past_cap) * sizeof(*sim->past));
+        sim->past_cap = cap;
+    }
+    return &sim->past[seq];
+}
+
+/* One history: whoever says something about seq n says the same. */
+static void agree(struct sim *sim, const char *who, hf_seq seq, const struct hf_hash *chain,
+                  const struct hf_hash *digest)
+{
+    struct past *p = oracle_past(sim, seq);
+    if (!p->known) {
+        p->known = true;
+        p->chain = *chain;
+        p->durable_at = sim->now;
+        sim->head = seq > sim->head ? seq : sim->head;
+    } else if (!hf_hash_eq(&p->chain, chain)) {
+        violate(sim, "G1/G13: %s has another chain at batch %" PRIu64, who, seq);
+    }
+    if (!p->digest_known) {
+        p->digest_known = true;
+        p->digest = *digest;
+    } else if (!hf_hash_eq(&p->digest, digest)) {
+        violate(sim, "G11: %s has another digest at batch %" PRIu64, who, seq);
+    }
+}
+
+void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header)
+{
+    struct hf_hash chain = hf_chain_hash(header);
+    if (sim->rolled_back) {
+        return;
+    }
+    agree(sim, "a published frame", h->seq, &chain, &h->digest);
+}
+
+void oracle_core_opened(struct sim *sim)
+{
+    struct node *core = &sim->node[SIM_CORE];
+    struct hf_core_status s;
+    hf_core_status(core->core, &s);
+    if (s.refusing != NULL) {
+        mark_hit(sim, MARK_FENCED);
+    }
+    if (sim->rolled_back) {
+        return;
+    }
+    if (s.head < sim->acked) {
+        violate(sim, "G3: core came back at %" PRIu64 ", had acknowledged %" PRIu64, s.head,
+                sim->acked);
+    }
+    if (s.head < sim->head) {
+        violate(sim, "G3: core came back at %" PRIu64 ", had sent %" PRIu64, s.head, sim->head);
+    }
+}
+
+void oracle_node(struct sim *sim, struct node *n)
+{
+    struct hf_edge_info info;
+    if (!n->alive || n->index == SIM_CORE) {
+        return;
+    }
+    hf_edge_info(n->edge, &info);
+    hf_seq seq = info.position.seq;
+    if (seq < n->reached) {
+        violate(sim, "G2/G6: %s went back from %" PRIu64 " to %" PRIu64, n->name, n->reached, seq);
+    }
+    if (seq == n->reached) {
+        return;
+    }
+    if (n->revoked && seq > n->revoked_head) {
+        violate(sim, "G12: revoked %s reached %" PRIu64 ", revoked at %" PRIu64, n->name, seq,
+                n->revoked_head);
+    }
+    n->reached = seq;
+    agree(sim, n->name, seq, &info.position.chain, &info.position.digest);
+}
+
+/* ---- a client reads ---- */
+
+static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_seq at, uint32_t k)
+{
+    char key[16];
+    uint64_t expected;
+    struct hf_stored s;
+    load_key(k, key);
+    if (!load_expect(sim, k, at, &expected)) {
+        return;
+    }
+    enum hf_err err = hf_view_get(v, hf_slice_str(key), false, &s);
+    if (err == HF_NOTFOUND ? expected != 0 : err != HF_OK) {
+        violate(sim, "G1: %s reads %s at %" PRIu64 ": %s, expected value %" PRIu64, n->name, key,
+                at, hf_err_name(err), expected);
+    } else if (err == HF_OK && (expected == 0 || !load_value_ok(s.value, expected))) {
+        violate(sim, "G1: %s reads another value of %s at %" PRIu64, n->name, key, at);
+    } else if (err == HF_OK && s.seq > at) {
+        violate(sim, "G4: %s shows a change of %" PRIu64 " at %" PRIu64, n->name, s.seq, at);
+    }
+}
+
+static void check_staleness(struct sim *sim, struct node *n, hf_seq at)
+{
+    struct hf_replica_status s;
+    hf_edge_status(n->edge, n->world.now(n), &s);
+    if (s.staleness_ms == UINT64_MAX || at + 1 >= sim->past_cap || !sim->past[at + 1].known) {
+        return;
+    }
+    uint64_t age = (sim->now - sim->past[at + 1].durable_at) / SIM_MS;
+    if (s.staleness_ms + 1 < age) { /* both are cut to whole milliseconds */
+        violate(sim, "G8: %s says at most %" PRIu64 " ms, true age is %" PRIu64, n->name,
+                s.staleness_ms, age);
+    }
+}
+
+void oracle_read(struct sim *sim, struct node *n)
+{
+    struct hf_view *v;
+    struct hf_applied a;
+    struct hf_edge_info info;
+    if (!n->alive) {
+        return;
+    }
+    hf_edge_info(n->edge, &info);
+    if (!info.has_genesis) {
+        return;
+    }
+    if (hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
+        violate(sim, "G9: %s cannot be read", n->name);
+        return;
+    }
+    if (hf_view_applied(v, &a) != HF_OK || a.at.seq < n->reached) {
+        violate(sim, "G6: %s shows readers an older state than before", n->name);
+    }
+    for (int i = 0; i < 4; i++) {
+        check_value(sim, n, v, a.at.seq, (uint32_t)rng_below(&sim->rng_load, sim->opt.keys));
+    }
+    hf_view_close(v);
+    check_staleness(sim, n, info.position.seq);
+}
+
+/* ---- the end ---- */
+
+bool oracle_converged(struct sim *sim, char *why, size_t cap)
+{
+    struct hf_core_status core;
+    if (sim->writes_open > 0) {
+        snprintf(why, cap, "%u writes are not answered", sim->writes_open);
+        return false;
+    }
+    hf_core_status(sim->node[SIM_CORE].core, &core);
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        struct node *n = &sim->node[i];
+        struct hf_edge_info info;
+        if (n->revoked) {
+            continue;
+        }
+        if (!n->alive) {
+            snprintf(why, cap, "%s is not running", n->name);
+            return false;
+        }
+        hf_edge_info(n->edge, &info);
+        if (info.position.seq != core.head || !hf_hash_eq(&info.position.digest, &core.digest)) {
+            const char *pending = hf_edge_pending(n->edge);
+            snprintf(why, cap, "%s at %" PRIu64 " of %" PRIu64 ": %s", n->name, info.position.seq,
+                     core.head, pending == NULL ? "does not know the head" : pending);
+            return false;
+        }
+    }
+    return true;
+}
+
+void oracle_final(struct sim *sim)
+{
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        struct node *n = &sim->node[i];
+        struct hf_view *v;
+        struct hf_applied a;
+        struct hf_error e = {.code = HF_OK};
+        if (!n->alive || hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
+            continue;
+        }
+        if (hf_view_applied(v, &a) == HF_OK && a.at.seq > 0) {
+            if (hf_view_verify(v, &e) != HF_OK) {
+                violate(sim, "G11/G15: the store of %s: %s", n->name, e.text);
+            }
+            for (uint32_t k = 0; k < sim->opt.keys; k++) {
+                check_value(sim, n, v, a.at.seq, k);
+            }
+        }
+        hf_view_close(v);
+    }
+}

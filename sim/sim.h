@@ -1,0 +1,291 @@
+/*
+ * sim.h - the virtual world: one heap of events, nodes that are the daemons' own objects, a
+ * network.
+ *
+ * What runs here is core/driver.o, edge/driver.o, the engines and the real store on tmpfs; only
+ * clock, entropy, lanes and network are the simulator's (hf/world.h). Everything follows from the
+ * seed: there is one thread, no real time, and every random draw comes from a stream of rng.h.
+ *
+ * world.c    the heap, lanes, and the hf_world of each node
+ * net.c      links: delay, jitter, loss, duplication, reordering, corruption, cuts, half-open
+ * node.c     starting, crashing and restarting the core and the edges
+ * load.c     clients: writes with request ids, retried until answered, and the model they imply
+ * oracle.c   the promises, checked after every event
+ * faults.c   which faults a seed has, and when they strike
+ * scenario.c the line language of scenario files
+ * run.c      safety phase, liveness phase, the result
+ */
+#ifndef HF_SIM_H
+#define HF_SIM_H
+
+#include <stdio.h>
+#include <xxhash.h>
+
+#include "hf/core.h"
+#include "hf/edge.h"
+#include "sim/rng.h"
+
+typedef uint64_t sim_us; /* virtual microseconds */
+#define SIM_MS UINT64_C(1000)
+#define SIM_S UINT64_C(1000000)
+
+#define SIM_EDGES_MAX 250u
+#define SIM_CORE 0u /* node index; edges are 1.. */
+
+struct sim;
+struct node;
+
+/* ---- events ---- */
+
+enum event_type {
+    EV_JOB = 0, /* a job's work and done */
+    EV_TICK,    /* a node's on_tick */
+    EV_STREAM,  /* a message of the stream arrives at an edge */
+    EV_REQUEST, /* a request arrives at the core */
+    EV_REPLY,   /* a reply arrives at an edge, or its time-out */
+    EV_LINK,    /* a link comes up or goes down at an edge */
+    EV_WRITE,   /* the load writes */
+    EV_FAULT,   /* faults.c or a scenario line: arg is its index */
+    EV_CHECK,   /* a client reads somewhere */
+};
+
+struct event {
+    sim_us at;
+    uint64_t order; /* of creation: ties are broken the same way every time */
+    enum event_type type;
+    uint32_t node;
+    uint32_t life; /* of the node it was meant for; an older life's events are dropped */
+    enum hf_lane lane;
+    struct hf_job *job;
+    uint64_t a, b;
+    uint32_t peer_life;
+    uint8_t *bytes; /* owned */
+    size_t len;
+};
+
+/* ---- network ---- */
+
+struct link_profile {
+    sim_us delay; /* one way */
+    sim_us jitter;
+    double loss;
+    double duplicate;
+    double reorder; /* a message is held back by up to 10 delays */
+    double corrupt; /* a bit is flipped: the envelope or a signature must notice */
+};
+
+struct link {
+    struct link_profile profile;
+    bool cut_down, cut_up;   /* nothing passes core to edge, edge to core */
+    bool up[HF_CHANNELS];    /* as the edge sees it */
+    bool alive[HF_CHANNELS]; /* the core's end still knows of it */
+    bool dialling[HF_CHANNELS];
+    bool subscribed;
+    uint32_t lose_next; /* this many stream messages get lost */
+    sim_us last_down;   /* arrival of the last stream message: TCP keeps the order */
+    uint64_t bytes_down, bytes_up, messages_lost;
+};
+
+/* ---- nodes ---- */
+
+struct node {
+    struct sim *sim;
+    uint32_t index;
+    char name[HF_NAME_MAX + 1];
+    bool alive;
+    uint32_t life;
+    struct rng rng;
+    char dir[256];
+    struct hf_identity id;
+    struct hf_world world;
+    sim_us tick_at;     /* of the TICK event that counts; 0 = none */
+    sim_us writer_free; /* the writer lane is busy until then */
+    sim_us disk;        /* what a job on the writer lane takes */
+    struct hf_core *core;
+    struct hf_edge *edge;
+    struct link link; /* edges */
+    bool invited, revoked;
+    hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
+    char token[HF_TOKEN_TEXT_MAX];
+    /* oracle */
+    hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
+    sim_us healed_at;
+};
+
+/* ---- history and model ---- */
+
+struct past { /* what is known of seq n */
+    bool known, digest_known;
+    struct hf_hash chain, digest;
+    sim_us durable_at;
+};
+
+#define SIM_KEYS_MAX 4096u
+struct version { /* a key's value from a seq on */
+    hf_seq seq;
+    uint64_t value; /* 0 = deleted */
+    uint32_t next;  /* index of the older one */
+};
+
+struct pending_write;
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t edges;
+    sim_us duration; /* of the safety phase */
+    sim_us liveness; /* bound for converging after everything healed */
+    uint32_t keys;
+    sim_us write_every; /* mean */
+    uint32_t value_max;
+    uint64_t log_bytes; /* core's retention: small ones make DELTA and SNAPSHOT happen */
+    struct link_profile profile;
+    uint32_t faults;      /* bits, see faults.c */
+    bool calm;            /* no faults at all */
+    const char *scenario; /* file, or NULL */
+};
+
+struct sim {
+    struct sim_options opt;
+    char root[128];
+    sim_us now;
+    uint64_t order;
+    struct event **heap;
+    size_t heap_count, heap_cap;
+    uint64_t events;
+    XXH3_state_t *trace;
+    FILE *out; /* trace text, or NULL */
+
+    struct rng rng_net, rng_load, rng_fault;
+    struct node node[SIM_EDGES_MAX + 1];
+    uint32_t node_count;
+
+    struct past *past;     /* index: seq */
+    hf_seq past_cap, head; /* head: the highest known durable */
+    hf_seq acked;          /* the highest acknowledged to a client */
+    struct pending_write *writes;
+    uint32_t writes_open;
+    uint64_t writes_sent, writes_acked, next_value;
+    bool load_on, quiet; /* quiet: the liveness phase, faults are over */
+    bool rolled_back; /* a scenario restored an old core: its promises are void, the edges' are not
+                       */
+    bool may_stay_apart;       /* a scenario that does not end in convergence */
+    struct hf_identity forger; /* a key that nobody trusts */
+    uint8_t *last_frame;       /* owned; the newest published, for forging and replaying */
+    size_t last_frame_len;
+    struct version *versions;
+    uint32_t version_count, version_cap;
+    uint32_t latest[SIM_KEYS_MAX];
+    uint32_t unsettled[SIM_KEYS_MAX]; /* open writes of the key */
+
+    char violation[512]; /* empty = none */
+    uint64_t marks[32];
+    struct scenario *script;
+};
+
+/* Rare states that a campaign must have reached. */
+enum mark {
+    MARK_EDGE_CRASH = 0,
+    MARK_CORE_CRASH,
+    MARK_CUT,
+    MARK_ONE_WAY,
+    MARK_HOLE_FILLED,
+    MARK_DELTA,
+    MARK_SNAPSHOT,
+    MARK_SWITCHED,
+    MARK_STAGE_RESUMED,
+    MARK_REDIAL,
+    MARK_REPEATED_ID,
+    MARK_CORRUPTED,
+    MARK_REVOKED,
+    MARK_KEY_MISSING,
+    MARK_INBOX,
+    MARK_FENCED,
+    MARK_TORN_TAIL,
+    MARK_COUNT,
+};
+const char *mark_name(enum mark m);
+void mark_hit(struct sim *sim, enum mark m);
+
+/* ---- world.c ---- */
+struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t node);
+bool sim_next(struct sim *sim, struct event **ev); /* removes the earliest */
+void sim_event_free(struct event *ev);
+void world_init(struct node *n);
+/* Runs what was ordered from a node that is about to die: `durable` jobs of the writer did their
+ * work. */
+void world_abandon(struct sim *sim, struct node *n);
+__attribute__((format(printf, 3, 4))) void sim_trace(struct sim *sim, const struct node *n,
+                                                     const char *format, ...);
+
+/* ---- net.c ---- */
+void net_publish(struct sim *sim, struct hf_slice message);
+void net_request(struct sim *sim, struct node *edge, uint64_t id, struct hf_slice message,
+                 hf_ms timeout);
+void net_reply(struct sim *sim, uint64_t handle, struct hf_slice message);
+void net_redial(struct sim *sim, struct node *edge, enum hf_channel channel);
+void net_dial(struct sim *sim, struct node *edge, enum hf_channel channel, sim_us after);
+void net_node_gone(struct sim *sim, struct node *n); /* its connections break, unless cut */
+void net_on_stream(struct sim *sim, struct event *ev);
+void net_on_request(struct sim *sim, struct event *ev);
+void net_on_reply(struct sim *sim, struct event *ev);
+void net_on_link(struct sim *sim, struct event *ev);
+void net_cut(struct sim *sim, struct node *edge, bool down, bool up);
+void net_heal(struct sim *sim, struct node *edge);
+
+/* ---- node.c ---- */
+void node_init(struct sim *sim, uint32_t index, const char *name);
+bool node_start(struct sim *sim, struct node *n); /* false: it does not open, a violation was set */
+void node_crash(struct sim *sim, struct node *n);
+void node_invite(struct sim *sim, struct node *edge);
+void node_revoke(struct sim *sim, struct node *edge);
+void node_free(struct node *n);
+/* Copies the directory of a stopped or running node aside, and back. */
+void node_save(struct sim *sim, struct node *n);
+void node_restore(struct sim *sim, struct node *n);
+struct node *node_named(struct sim *sim, const char *name);
+
+/* ---- load.c ---- */
+void load_init(struct sim *sim);
+void load_free(struct sim *sim);
+void load_write(struct sim *sim); /* one write now, and the next is scheduled */
+void load_burst(struct sim *sim, uint64_t count);
+void load_resend(struct sim *sim); /* the core is back: everything unanswered goes again */
+void load_key(uint32_t k, char out[16]);
+/* The value that key k has in the state of seq n. False: not known yet. */
+bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
+bool load_value_ok(struct hf_slice bytes, uint64_t value);
+
+/* ---- oracle.c ---- */
+__attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);
+struct past *oracle_past(struct sim *sim, hf_seq seq);
+void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header);
+void oracle_node(struct sim *sim, struct node *n);    /* after each event that touched n */
+void oracle_read(struct sim *sim, struct node *edge); /* a client reads some keys */
+void oracle_core_opened(struct sim *sim);
+bool oracle_converged(struct sim *sim, char *why, size_t cap);
+void oracle_final(struct sim *sim);
+
+/* ---- faults.c, scenario.c ---- */
+void faults_plan(struct sim *sim);
+void fault_strike(struct sim *sim, struct event *ev);
+void faults_heal_all(struct sim *sim);
+/* Faults of a scenario; also struck by name in random runs. */
+void fault_forge(struct sim *sim, struct node *edge);
+bool scenario_load(struct sim *sim, const char *path);
+void scenario_strike(struct sim *sim, uint64_t line);
+void scenario_expect(struct sim *sim); /* checks the expectations at the end */
+void scenario_free(struct sim *sim);
+uint64_t scenario_event(void); /* EV_FAULT's a for a scenario line */
+
+/* ---- run.c ---- */
+struct sim_result {
+    bool ok;
+    char violation[512];
+    uint64_t trace_hash, events, batches;
+    sim_us virtual_us;
+    uint64_t marks[MARK_COUNT];
+};
+void sim_defaults(struct sim_options *o, uint64_t seed);
+void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * world.c - the heap of events, and the hf_world that each node lives in.
+ *
+ * Time moves only from event to event. A job's work runs when it is due, immediately before its
+ * done, so that a crash in between can be played both ways (world_abandon). Nothing here looks at a
+ * real clock.
+ */
+#include "sim/sim.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+/* ---- heap ---- */
+
+static bool before(const struct event *a, const struct event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void sift_up(struct sim *sim, size_t i)
+{
+    while (i > 0 && before(sim->heap[i], sim->heap[(i - 1) / 2])) {
+        struct event *t = sim->heap[i];
+        sim->heap[i] = sim->heap[(i - 1) / 2];
+        sim->heap[(i - 1) / 2] = t;
+        i = (i - 1) / 2;
+    }
+}
+
+static void sift_down(struct sim *sim, size_t i)
+{
+    for (;;) {
+        size_t least = i;
+        for (size_t c = 2 * i + 1; c <= 2 * i + 2 && c < sim->heap_count; c++) {
+            if (before(sim->heap[c], sim->heap[least])) {
+                least = c;
+            }
+        }
+        if (least == i) {
+            return;
+        }
+        struct event *t = sim->heap[i];
+        sim->heap[i] = sim->heap[least];
+        sim->heap[least] = t;
+        i = least;
+    }
+}
+
+struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t node)
+{
+    struct event *ev = calloc(1, sizeof(*ev));
+    HF_ASSERT(ev != NULL);
+    if (sim->heap_count == sim->heap_cap) {
+        sim->heap_cap = sim->heap_cap == 0 ? 1024 : 2 * sim->heap_cap;
+        sim->heap = realloc(sim->heap, sim->heap_cap * sizeof(struct event *));
+        HF_ASSERT(sim->heap != NULL);
+    }
+    ev->at = at > sim->now ? at : sim->now;
+    ev->order = ++sim->order;
+    ev->type = type;
+    ev->node = node;
+    ev->life = sim->node[node].life;
+    sim->heap[sim->heap_count++] = ev;
+    sift_up(sim, sim->heap_count - 1);
+    return ev;
+}
+
+bool sim_next(struct sim *sim, struct event **ev)
+{
+    if (sim->heap_count == 0) {
+        return false;
+    }
+    *ev = sim->heap[0];
+    sim->heap[0] = sim->heap[--sim->heap_count];
+    sift_down(sim, 0);
+    return true;
+}
+
+void sim_event_free(struct event *ev)
+{
+    free(ev->bytes);
+    free(ev);
+}
+
+/* ---- trace ---- */
+
+void sim_trace(struct sim *sim, const struct node *n, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
+    XXH3_64bits_update(sim->trace, &sim->now, sizeof(sim->now));
+    XXH3_64bits_update(sim->trace, text, (size_t)len);
+    if (sim->out != NULL) {
+        fprintf(sim->out, "%7" PRIu64 ".%03" PRIu64 " %-10s %s\n", sim->now / SIM_S,
+                sim->now / SIM_MS % 1000, n == NULL ? "-" : n->name, text);
+    }
+}
+
+/* ---- a node's world ---- */
+
+static hf_ms world_now(void *ctx)
+{
+    const struct node *n = ctx;
+    return (hf_ms)(n->sim->now / SIM_MS) + 1000; /* clocks do not begin at 0 */
+}
+
+static uint64_t world_wall(void *ctx)
+{
+    const struct node *n = ctx;
+    return n->sim->now / SIM_MS + UINT64_C(1700000000000);
+}
+
+static void world_random(void *ctx, void *buffer, size_t len)
+{
+    struct node *n = ctx;
+    rng_fill(&n->rng, buffer, len);
+}
+
+static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
+{
+    struct node *n = ctx;
+    struct sim *sim = n->sim;
+    sim_us at = sim->now + 20 + rng_below(&n->rng, 100);
+    if (lane == HF_LANE_WRITER) {
+        at = (n->writer_free > sim->now ? n->writer_free : sim->now) + n->disk / 2 +
+             rng_below(&n->rng, n->disk + 1);
+        n->writer_free = at;
+    }
+    struct event *ev = sim_at(sim, at, EV_JOB, n->index);
+    ev->lane = lane;
+    ev->job = job;
+}
+
+static void world_wake_at(void *ctx, hf_ms when)
+{
+    struct node *n = ctx;
+    sim_us at = (sim_us)(when - 1000) * SIM_MS;
+    at = when <= 1000 || at < n->sim->now ? n->sim->now : at;
+    if (n->tick_at != 0 && n->tick_at <= at) {
+        return;
+    }
+    n->tick_at = at == 0 ? 1 : at;
+    sim_at(n->sim, n->tick_at, EV_TICK, n->index);
+}
+
+static void note_marks(struct sim *sim, const char *text)
+{
+    static const struct {
+        const char *words;
+        enum mark mark;
+    } seen[] = {
+        {"kind=delta", MARK_DELTA},
+        {"kind=snapshot", MARK_SNAPSHOT},
+        {"transferred state is visible", MARK_SWITCHED},
+        {"dialling again", MARK_REDIAL},
+        {"first repaired batch", MARK_HOLE_FILLED},
+        {"content key missing", MARK_KEY_MISSING},
+        {"edge is revoked", MARK_REVOKED},
+    };
+    for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
+        if (strstr(text, seen[i].words) != NULL) {
+            mark_hit(sim, seen[i].mark);
+        }
+    }
+}
+
+static void world_note(void *ctx, enum hf_level level, const char *text)
+{
+    struct node *n = ctx;
+    (void)level;
+    note_marks(n->sim, text);
+    sim_trace(n->sim, n, "%s", text);
+}
+
+static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms)
+{
+    struct node *n = ctx;
+    net_request(n->sim, n, id, message, timeout_ms);
+}
+
+static void world_redial(void *ctx, enum hf_channel channel)
+{
+    struct node *n = ctx;
+    net_redial(n->sim, n, channel);
+}
+
+static void world_subscribe(void *ctx, const struct hf_id *stream)
+{
+    struct node *n = ctx;
+    (void)stream; /* there is one stream in a simulation */
+    n->link.subscribed = true;
+}
+
+static void world_publish(void *ctx, struct hf_slice message)
+{
+    struct node *n = ctx;
+    net_publish(n->sim, message);
+}
+
+static void world_reply(void *ctx, uint64_t request, struct hf_slice message)
+{
+    struct node *n = ctx;
+    net_reply(n->sim, request, message);
+}
+
+void world_init(struct node *n)
+{
+    n->world = (struct hf_world){.ctx = n,
+                                 .now = world_now,
+                                 .wall_ms = world_wall,
+                                 .random = world_random,
+                                 .run = world_run,
+                                 .wake_at = world_wake_at,
+                                 .note = world_note,
+                                 .request = world_request,
+                                 .redial = world_redial,
+                                 .subscribe = world_subscribe,
+                                 .publish = world_publish,
+                                 .reply = world_reply};
+}
+
+/* Jobs end in the order in which they were due. The writer's first few did their work before the
+ * crash (durable, but nobody was told); the rest did not. */
+void world_abandon(struct sim *sim, struct node *n)
+{
+    size_t durable = (size_t)rng_below(&sim->rng_fault, 3);
+    for (;;) {
+        struct event *first = NULL;
+        for (size_t i = 0; i < sim->heap_count; i++) {
+            struct event *ev = sim->heap[i];
+            if (ev->type == EV_JOB && ev->node == n->index && ev->life == n->life &&
+                ev->job != NULL && (first == NULL || before(ev, first))) {
+                first = ev;
+            }
+        }
+        if (first == NULL) {
+            return;
+        }
+        struct hf_job *job = first->job;
+        first->job = NULL; /* the event stays in the heap, empty */
+        if (first->lane == HF_LANE_WRITER && durable > 0) {
+            durable--;
+            job->work(job);
+        }
+        job->done(job);
+    }
+}
