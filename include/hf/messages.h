@@ -193,7 +193,7 @@ struct hf_chunk {            /* DELTA and KEYS */
 };
 
 struct hf_fetch_reply {
-    enum hf_want want;
+    enum hf_want want;                    /* may be 0 in a refusal */
     uint32_t frame_count;                 /* LOG: whole frame messages, in order, contiguous; >= 1 */
     struct hf_slice frames;               /* LOG: the bins, walk with hf_fetch_next_frame */
     hf_seq seq;                           /* LOG: of the last frame; BODY: seq */

@@ -1,0 +1,536 @@
+/*
+ * test_fetch.c - FETCH requests and replies, chunks and records: there and back, and each rule
+ * broken once, above all those that keep an answer from leading nowhere.
+ *
+ * messages_box.h has what this shares with test_messages.c.
+ */
+#include "messages_box.h"
+
+/* ---- samples ---- */
+
+static void sample_log(struct world *w)
+{
+    begin_request(w, HF_MSG_FETCH);
+    memset(w->q.fetch.epoch_id.b, 0xe1, HF_ID_BYTES);
+    w->q.fetch.want = HF_WANT_LOG;
+    w->q.fetch.first = 813;
+    w->q.fetch.last = 900;
+}
+
+static void sample_delta(struct world *w)
+{
+    sample_log(w);
+    w->q.fetch.want = HF_WANT_DELTA;
+    w->q.fetch.first = 0;
+    w->q.fetch.from = (struct hf_bound){.seq = 812, .ordinal = 7, .offset = HF_OFFSET_END};
+}
+
+static void sample_keys(struct world *w)
+{
+    sample_log(w);
+    w->q.fetch.want = HF_WANT_KEYS;
+    w->q.fetch.from = (struct hf_bound){.offset = 1000, .key = hf_slice_str("k")};
+}
+
+static void sample_log_reply(struct world *w)
+{
+    struct hf_writer frames;
+
+    hf_writer_init(&frames, w->part, sizeof(w->part));
+    hf_fetch_put_frame(&frames, hf_slice_of(filler, 300));
+    hf_fetch_put_frame(&frames, hf_slice_of(filler, 30));
+    begin_reply(w, HF_MSG_FETCH, HF_OK);
+    w->p.fetch.want = HF_WANT_LOG;
+    w->p.fetch.frame_count = 2;
+    w->p.fetch.frames = hf_writer_bytes(&frames);
+    w->p.fetch.seq = 814;
+}
+
+static void sample_body_reply(struct world *w)
+{
+    begin_reply(w, HF_MSG_FETCH, HF_OK);
+    w->p.fetch.want = HF_WANT_BODY;
+    w->p.fetch.seq = 814;
+    w->p.fetch.offset = 50000;
+    w->p.fetch.total = 50100;
+    w->p.fetch.body = hf_slice_of(filler, 100);
+}
+
+static struct hf_chunk delta_chunk(void)
+{
+    return (struct hf_chunk){.want = HF_WANT_DELTA,
+                             .from = {.seq = 10, .ordinal = 1, .offset = HF_OFFSET_END},
+                             .to = {.seq = 20, .ordinal = 3, .offset = 77},
+                             .asof = 20,
+                             .key_id = 4,
+                             .raw_bytes = 5000,
+                             .compression = HF_COMPRESSION_ZSTD,
+                             .sealed = hf_slice_of(filler, 60)};
+}
+
+static struct hf_chunk keys_chunk(void)
+{
+    return (struct hf_chunk){.want = HF_WANT_KEYS,
+                             .from = {.key = hf_slice_str("a"), .offset = HF_OFFSET_END},
+                             .to = {.key = hf_slice_str("b"), .seq = 9, .offset = 1},
+                             .asof = 20,
+                             .sealed = hf_slice_of(filler, 60)};
+}
+
+/* A FETCH reply with that chunk, described as it is. */
+static void chunk_reply(struct world *w, struct hf_chunk c)
+{
+    struct hf_writer descriptor;
+
+    hf_writer_init(&descriptor, w->part, sizeof(w->part));
+    hf_chunk_describe(&c, &descriptor);
+    assert_false(descriptor.failed);
+    begin_reply(w, HF_MSG_FETCH, HF_OK);
+    c.descriptor = hf_writer_bytes(&descriptor);
+    w->p.fetch.want = c.want;
+    w->p.fetch.chunk = c;
+}
+
+/* ---- requests ---- */
+
+static void fetch_of_each_kind_comes_back(void **state)
+{
+    struct world *w = *state;
+
+    sample_log(w);
+    assert_request_same_bytes(w);
+    assert_memory_equal(&w->q2, &w->q, sizeof(w->q));
+    w->q.fetch.want = HF_WANT_BODY;
+    w->q.fetch.last = 0;
+    w->q.fetch.offset = 60000;
+    assert_request_same_bytes(w);
+    assert_memory_equal(&w->q2, &w->q, sizeof(w->q));
+    sample_delta(w);
+    assert_request_same_bytes(w);
+    assert_true(w->q2.fetch.last == 900 && w->q2.fetch.from.seq == 812);
+    assert_true(w->q2.fetch.from.ordinal == 7 && w->q2.fetch.from.offset == HF_OFFSET_END);
+    sample_keys(w);
+    assert_request_same_bytes(w);
+    assert_true(hf_slice_eq(w->q2.fetch.from.key, hf_slice_str("k")));
+    assert_int_equal(w->q2.fetch.from.offset, 1000);
+    assert_int_equal(w->q2.fetch.last, 0); /* was set, but KEYS has no use for it */
+}
+
+static void impossible_fetch_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_fetch_request *q = &w->q.fetch;
+
+    REFUSED_REQUEST(sample_log, q->want = (enum hf_want)0);
+    REFUSED_REQUEST(sample_log, q->want = (enum hf_want)5);
+    REFUSED_REQUEST(sample_log, q->first = 0);
+    REFUSED_REQUEST(sample_log, q->first = 901);
+    REFUSED_REQUEST(sample_log, q->last = HF_SEQ_MAX + 1);
+    REFUSED_REQUEST(sample_log, q->want = HF_WANT_BODY; q->offset = HF_BODY_SEALED_MAX + 1);
+    REFUSED_REQUEST(sample_log, q->want = HF_WANT_BODY; q->first = 0);
+    REFUSED_REQUEST(sample_delta, q->from.seq = 901);
+    REFUSED_REQUEST(sample_delta, q->from.offset = HF_STORE_VALUE_MAX + 1);
+    REFUSED_REQUEST(sample_delta, q->from.key = hf_slice_str("k"));
+    REFUSED_REQUEST(sample_keys, q->from.key = hf_slice_of(filler, HF_STORE_KEY_MAX + 1));
+}
+
+static void field_that_a_want_has_no_use_for_is_zero(void **state)
+{
+    struct world *w = *state;
+    struct hf_slice bytes;
+
+    begin_request(w, HF_MSG_FETCH);
+    w->q.fetch = (struct hf_fetch_request){.want = HF_WANT_BODY, .first = 5, .offset = 6};
+    bytes = encode_request(w);
+    assert_memory_equal(bytes.data + bytes.len - 5, "\x02\x05\x00\x06\xc0", 5);
+    w->bytes[bytes.len - 3] = 9;
+    assert_int_equal(hf_request_decode(bytes, &w->q2), HF_MALFORMED);
+}
+
+/* ---- replies ---- */
+
+static void log_reply_gives_its_frames_in_order(void **state)
+{
+    struct world *w = *state;
+    struct hf_slice frames, message;
+
+    sample_log_reply(w);
+    assert_reply_same_bytes(w);
+    frames = w->p2.fetch.frames;
+    assert_true(hf_fetch_next_frame(&frames, &message));
+    assert_int_equal(message.len, 300);
+    assert_true(hf_fetch_next_frame(&frames, &message));
+    assert_int_equal(message.len, 30);
+    assert_false(hf_fetch_next_frame(&frames, &message));
+    assert_int_equal(frames.len, 0);
+    assert_int_equal(w->p2.fetch.seq, 814);
+}
+
+static void log_reply_that_miscounts_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_fetch_reply *p = &w->p.fetch;
+
+    REFUSED_REPLY(sample_log_reply, p->frame_count = 1);
+    REFUSED_REPLY(sample_log_reply, p->frame_count = 3);
+    REFUSED_REPLY(sample_log_reply, p->frame_count = 0; p->frames.len = 0);
+    REFUSED_REPLY(sample_log_reply, p->frames.len--);
+    REFUSED_REPLY(sample_log_reply, w->part[p->frames.len] = 0x07; p->frames.len++);
+    REFUSED_REPLY(sample_log_reply, p->seq = 1);
+    REFUSED_REPLY(sample_log_reply, p->seq = HF_SEQ_MAX + 1);
+}
+
+static void more_frames_than_the_bound_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_writer frames;
+
+    hf_writer_init(&frames, w->part, sizeof(w->part));
+    for (uint32_t i = 0; i < HF_REPLY_FRAMES_MAX; i++) {
+        hf_fetch_put_frame(&frames, hf_slice_of(filler, 20));
+    }
+    begin_reply(w, HF_MSG_FETCH, HF_OK);
+    w->p.fetch = (struct hf_fetch_reply){.want = HF_WANT_LOG,
+                                         .frame_count = HF_REPLY_FRAMES_MAX,
+                                         .seq = 5000,
+                                         .frames = hf_writer_bytes(&frames)};
+    assert_reply_same_bytes(w);
+    hf_fetch_put_frame(&frames, hf_slice_of(filler, 20));
+    w->p.fetch.frames = hf_writer_bytes(&frames);
+    w->p.fetch.frame_count++;
+    assert_reply_refused(w);
+}
+
+static void damaged_frame_list_stays_non_empty(void **state)
+{
+    struct hf_slice frames = hf_slice_of("\xc4\x02xy\xc4\x05z", 7);
+    struct hf_slice message;
+
+    (void)state;
+    assert_true(hf_fetch_next_frame(&frames, &message));
+    assert_true(hf_slice_eq(message, hf_slice_str("xy")));
+    assert_false(hf_fetch_next_frame(&frames, &message));
+    assert_int_equal(frames.len, 3);
+}
+
+static void body_reply_comes_back(void **state)
+{
+    struct world *w = *state;
+
+    sample_body_reply(w);
+    assert_reply_same_bytes(w);
+    assert_true(hf_slice_eq(w->p2.fetch.body, w->p.fetch.body));
+    assert_int_equal(w->p2.fetch.seq, 814);
+    assert_int_equal(w->p2.fetch.offset, 50000);
+    assert_int_equal(w->p2.fetch.total, 50100);
+}
+
+static void body_reply_outside_its_total_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_fetch_reply *p = &w->p.fetch;
+
+    REFUSED_REPLY(sample_body_reply, p->offset++);
+    REFUSED_REPLY(sample_body_reply, p->offset = 50101);
+    REFUSED_REPLY(sample_body_reply, p->body.len = 0);
+    REFUSED_REPLY(sample_body_reply, p->seq = 0);
+    REFUSED_REPLY(sample_body_reply, p->total = HF_BODY_SEALED_MAX + 1);
+}
+
+static void chunk_reply_comes_back(void **state)
+{
+    struct world *w = *state;
+    struct hf_chunk *got = &w->p2.fetch.chunk;
+    struct hf_chunk c = delta_chunk();
+
+    chunk_reply(w, c);
+    assert_reply_same_bytes(w);
+    assert_int_equal(got->want, HF_WANT_DELTA);
+    assert_true(got->from.seq == 10 && got->from.ordinal == 1 && got->from.offset == HF_OFFSET_END);
+    assert_true(got->to.seq == 20 && got->to.ordinal == 3 && got->to.offset == 77);
+    assert_true(got->asof == 20 && got->key_id == 4 && got->raw_bytes == 5000 && !got->end);
+    assert_int_equal(got->compression, HF_COMPRESSION_ZSTD);
+    assert_int_equal(got->sealed.len, 60);
+    c = keys_chunk();
+    c.end = true;
+    chunk_reply(w, c);
+    assert_reply_same_bytes(w);
+    assert_true(got->end && hf_slice_eq(got->to.key, hf_slice_str("b")));
+    assert_true(hf_slice_eq(got->from.key, hf_slice_str("a")));
+    assert_int_equal(got->to.seq, 9);
+}
+
+static void assert_chunk_refused(struct world *w, struct hf_chunk c)
+{
+    chunk_reply(w, c);
+    assert_reply_refused(w);
+}
+
+static void chunk_that_goes_nowhere_is_refused_unless_it_is_the_end(void **state)
+{
+    struct world *w = *state;
+    struct hf_chunk c = delta_chunk();
+
+    c.to = c.from;
+    assert_chunk_refused(w, c);
+    c.end = true;
+    chunk_reply(w, c);
+    assert_reply_same_bytes(w);
+    c.to.ordinal--;
+    assert_chunk_refused(w, c);
+    c = keys_chunk();
+    c.to.key = hf_slice_str("a");
+    assert_chunk_refused(w, c); /* offset 1 is below the end of the same key */
+    c.to.offset = HF_OFFSET_END;
+    assert_chunk_refused(w, c);
+    c.from.offset = 5;
+    chunk_reply(w, c);
+    assert_reply_same_bytes(w);
+}
+
+static void chunk_out_of_range_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_chunk c = delta_chunk();
+
+    c.asof = 19;
+    assert_chunk_refused(w, c);
+    c = delta_chunk();
+    c.to.key = hf_slice_str("k");
+    assert_chunk_refused(w, c);
+    c = delta_chunk();
+    c.raw_bytes = HF_BATCH_RAW_MAX + 1;
+    assert_chunk_refused(w, c);
+    c = delta_chunk();
+    c.compression = (enum hf_compression)2;
+    assert_chunk_refused(w, c);
+    c = delta_chunk();
+    c.sealed.len = HF_NONCE_BYTES + HF_TAG_BYTES - 1;
+    assert_chunk_refused(w, c);
+    c = delta_chunk();
+    c.to.offset = HF_STORE_VALUE_MAX + 1;
+    assert_chunk_refused(w, c);
+    chunk_reply(w, delta_chunk());
+    w->p.fetch.want = HF_WANT_KEYS;
+    assert_reply_refused(w);
+    chunk_reply(w, delta_chunk());
+    w->p.fetch.chunk.descriptor.len--;
+    assert_reply_refused(w);
+}
+
+static void largest_chunk_reply_fits_a_message(void **state)
+{
+    struct world *w = *state;
+    struct hf_chunk c = keys_chunk();
+    uint8_t from[HF_STORE_KEY_MAX] = {1};
+    uint8_t to[HF_STORE_KEY_MAX] = {2};
+
+    c.from = (struct hf_bound){HF_SEQ_MAX, UINT32_MAX, HF_OFFSET_END, {from, sizeof(from)}};
+    c.to = (struct hf_bound){HF_SEQ_MAX, UINT32_MAX, HF_OFFSET_END, {to, sizeof(to)}};
+    c.asof = HF_SEQ_MAX;
+    c.key_id = UINT32_MAX;
+    c.raw_bytes = HF_REPLY_DATA_MAX;
+    c.sealed = hf_slice_of(filler, HF_NONCE_BYTES + HF_REPLY_DATA_MAX + HF_TAG_BYTES);
+    chunk_reply(w, c);
+    assert_true(w->p.fetch.chunk.descriptor.len <= HF_DESCRIPTOR_MAX);
+    assert_reply_same_bytes(w);
+    assert_true(encode_reply(w).len + HF_ENVELOPE_OVERHEAD <= HF_MESSAGE_MAX);
+}
+
+static void fetch_refusal_says_why_and_carries_no_data(void **state)
+{
+    struct world *w = *state;
+
+    sample_log_reply(w);
+    w->p.code = HF_BUSY;
+    w->p.fetch.retry_ms = 250;
+    assert_reply_same_bytes(w);
+    assert_int_equal(w->p2.code, HF_BUSY);
+    assert_int_equal(w->p2.fetch.retry_ms, 250);
+    assert_int_equal(w->p2.fetch.frames.len, 0);
+    w->p.fetch.retry_ms = 60001;
+    assert_reply_refused(w);
+    sample_log_reply(w);
+    w->p.code = HF_FORK;
+    w->p.fetch.evidence = hf_slice_of(filler, 500);
+    assert_reply_same_bytes(w);
+    assert_int_equal(w->p2.fetch.evidence.len, 500);
+}
+
+static void refusal_need_not_say_what_was_wanted_but_data_must(void **state)
+{
+    struct world *w = *state;
+    struct hf_slice bytes;
+
+    begin_reply(w, HF_MSG_FETCH, HF_REVOKED);
+    assert_reply_same_bytes(w);
+    assert_int_equal(w->p2.code, HF_REVOKED);
+    sample_log_reply(w);
+    bytes = encode_reply(w);
+    assert_memory_equal(bytes.data, "\x9a\x04\x00\x01\x02", 5);
+    w->bytes[3] = 0;
+    assert_int_equal(hf_reply_decode(bytes, &w->p2), HF_MALFORMED);
+}
+
+static void fetch_cut_short_or_run_on_is_refused(void **state)
+{
+    struct world *w = *state;
+    void (*const requests[])(struct world *) = {sample_log, sample_delta, sample_keys};
+
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        requests[i](w);
+        assert_no_other_length(w, encode_request(w), true);
+    }
+    sample_log_reply(w);
+    assert_no_other_length(w, encode_reply(w), false);
+    sample_body_reply(w);
+    assert_no_other_length(w, encode_reply(w), false);
+    chunk_reply(w, delta_chunk());
+    assert_no_other_length(w, encode_reply(w), false);
+}
+
+/* ---- records ---- */
+
+static bool one_record(struct world *w, const struct hf_record *rec, struct hf_record *got)
+{
+    struct hf_writer out;
+    struct hf_reader r;
+    bool found;
+
+    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
+    hf_record_encode(rec, &out);
+    assert_false(out.failed);
+    assert_true(out.len <= rec->key.len + rec->value.len + HF_RECORD_OVERHEAD);
+    hf_reader_init(&r, hf_writer_bytes(&out));
+    found = hf_record_next(&r, got);
+    assert_int_equal(found, !r.failed);
+    assert_true(!found || hf_reader_done(&r));
+    return found;
+}
+
+static struct hf_record sample_record(void)
+{
+    return (struct hf_record){.key = hf_slice_str("k"),
+                              .seq = 812,
+                              .ordinal = 9999,
+                              .total = 10,
+                              .value = hf_slice_str("0123456789")};
+}
+
+static void records_are_walked_in_order(void **state)
+{
+    struct world *w = *state;
+    struct hf_record rec = sample_record();
+    struct hf_record dead = {.key = hf_slice_str("gone"), .seq = 3, .tombstone = true};
+    struct hf_record empty = {.key = hf_slice_str("empty"), .seq = 4};
+    struct hf_record got;
+    struct hf_writer out;
+    struct hf_reader r;
+
+    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
+    hf_record_encode(&rec, &out);
+    hf_record_encode(&dead, &out);
+    hf_record_encode(&empty, &out);
+    hf_reader_init(&r, hf_writer_bytes(&out));
+    assert_true(hf_record_next(&r, &got));
+    assert_true(hf_slice_eq(got.key, rec.key) && hf_slice_eq(got.value, rec.value));
+    assert_true(got.seq == 812 && got.ordinal == 9999 && !got.tombstone);
+    assert_true(got.total == 10 && got.offset == 0);
+    assert_true(hf_record_next(&r, &got));
+    assert_true(got.tombstone && hf_slice_eq(got.key, dead.key));
+    assert_true(hf_record_next(&r, &got));
+    assert_true(!got.tombstone && got.value.len == 0);
+    assert_false(hf_record_next(&r, &got));
+    assert_true(hf_reader_done(&r));
+}
+
+static void largest_record_header_stays_in_its_overhead(void **state)
+{
+    struct world *w = *state;
+    struct hf_record got;
+    struct hf_record rec = {.key = hf_slice_of(filler, HF_STORE_KEY_MAX),
+                            .seq = HF_SEQ_MAX,
+                            .ordinal = HF_BATCH_CHANGES_MAX - 1,
+                            .total = HF_STORE_VALUE_MAX,
+                            .offset = HF_STORE_VALUE_MAX - 65536,
+                            .value = hf_slice_of(filler, 65536)};
+
+    assert_true(one_record(w, &rec, &got));
+}
+
+static void record_that_makes_no_sense_is_damage(void **state)
+{
+    struct world *w = *state;
+    struct hf_record got;
+    struct hf_record rec;
+
+#define DAMAGED(change)                                                                            \
+    do {                                                                                           \
+        rec = sample_record();                                                                     \
+        change;                                                                                    \
+        assert_false(one_record(w, &rec, &got));                                                   \
+        assert_int_equal(got.key.len, 0);                                                          \
+    } while (0)
+    DAMAGED(rec.key.len = 0);
+    DAMAGED(rec.key = hf_slice_of(filler, HF_STORE_KEY_MAX + 1));
+    DAMAGED(rec.seq = 0);
+    DAMAGED(rec.seq = HF_SEQ_MAX + 1);
+    DAMAGED(rec.ordinal = HF_BATCH_CHANGES_MAX);
+    DAMAGED(rec.tombstone = true);
+    DAMAGED(rec.total = 9);
+    DAMAGED(rec.offset = 1);
+    DAMAGED(rec.offset = 11);
+    DAMAGED(rec.value.len = 0);
+    DAMAGED(rec.total = HF_STORE_VALUE_MAX + 1);
+#undef DAMAGED
+    rec = sample_record();
+    rec.offset = 4;
+    rec.value.len = 6;
+    assert_true(one_record(w, &rec, &got)); /* a fragment */
+}
+
+static void record_cut_short_is_damage_not_the_end(void **state)
+{
+    struct world *w = *state;
+    struct hf_record rec = sample_record();
+    struct hf_record got;
+    struct hf_writer out;
+
+    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
+    hf_record_encode(&rec, &out);
+    for (size_t len = 1; len < out.len; len++) {
+        struct hf_reader r;
+
+        hf_reader_init(&r, hf_slice_of(w->bytes, len));
+        assert_false(hf_record_next(&r, &got));
+        assert_true(r.failed);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(fetch_of_each_kind_comes_back),
+        TEST(impossible_fetch_is_refused),
+        TEST(field_that_a_want_has_no_use_for_is_zero),
+        TEST(log_reply_gives_its_frames_in_order),
+        TEST(log_reply_that_miscounts_is_refused),
+        TEST(more_frames_than_the_bound_are_refused),
+        TEST(damaged_frame_list_stays_non_empty),
+        TEST(body_reply_comes_back),
+        TEST(body_reply_outside_its_total_is_refused),
+        TEST(chunk_reply_comes_back),
+        TEST(chunk_that_goes_nowhere_is_refused_unless_it_is_the_end),
+        TEST(chunk_out_of_range_is_refused),
+        TEST(largest_chunk_reply_fits_a_message),
+        TEST(fetch_refusal_says_why_and_carries_no_data),
+        TEST(refusal_need_not_say_what_was_wanted_but_data_must),
+        TEST(fetch_cut_short_or_run_on_is_refused),
+        TEST(records_are_walked_in_order),
+        TEST(largest_record_header_stays_in_its_overhead),
+        TEST(record_that_makes_no_sense_is_damage),
+        TEST(record_cut_short_is_damage_not_the_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
