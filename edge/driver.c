@@ -94,6 +94,9 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
 void edge_event(struct hf_edge *edge, struct hf_replica_event *ev)
 {
     struct hf_replica_effects fx;
+    if (edge->abandoned) {
+        return;
+    }
     ev->now = edge->world.now(edge->world.ctx);
     edge->world.random(edge->world.ctx, &ev->entropy, sizeof(ev->entropy));
     hf_replica_step(edge->replica, ev, &fx);
@@ -205,10 +208,9 @@ void hf_edge_close(struct hf_edge *edge)
     free(edge);
 }
 
-void hf_edge_crash(struct hf_edge *edge)
+void hf_edge_abandon(struct hf_edge *edge)
 {
-    /* What is durable is so by commits alone: closing adds nothing. */
-    hf_edge_close(edge);
+    edge->abandoned = true;
 }
 
 /* ---- events from the world ---- */

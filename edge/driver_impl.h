@@ -108,6 +108,7 @@ struct hf_edge {
     struct hf_position position; /* durable */
     struct chunk chunk;          /* the newest chunk reply */
     uint32_t jobs;               /* under way */
+    bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
     uint64_t received_bytes, applied_changes, dropped;
 };

@@ -1,0 +1,134 @@
+# holdfast - one non-recursive Makefile; `make help` lists the targets.
+# Variants have objects of their own: SAN=address (ASan and UBSan), SAN=thread. V=1 shows the commands.
+
+PREFIX ?= /usr/local
+SAN    ?=
+Q      := $(if $(V),,@)
+CC     := $(if $(SAN),clang-14,gcc)
+B      := build$(if $(SAN),/$(SAN))
+
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-align \
+          -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wimplicit-fallthrough
+HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE
+HARDEN += $(if $(filter address,$(SAN)),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined)
+HARDEN += $(if $(filter thread,$(SAN)),-fsanitize=thread)
+HARDEN += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+,      := ,
+OPT    ?= -O2 -g
+FLAGS   = -std=c11 -D_GNU_SOURCE -Iinclude -I. $(OPT) $(HARDEN) $(WARN) -MMD -MP
+LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
+
+# ---- sources: a layer may use those before it; tests/lint checks who includes what ----
+
+WIRE   := err cursor ranges digest batch body seal genesis beacon token messages fetch
+STORE  := changelog recovery record segment spare log_view \
+          env state tables tree shape moves view verify stage staging
+NODE   := loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
+          transport dialer listener pipes probe requests inbox descriptors
+CORE   := publisher driver open writer group registry keyring facts mark service transfer enrol inspect
+EDGE   := replica held apply fetch liveness driver slots session storing
+COMMANDS := commands commands_write commands_admin commands_info options
+CLI    := apply connect del edge export get import input keygen parse parse_json parse_pem put \
+          request status status_print text
+SIM    := rng world net node load oracle faults scenario run
+
+WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
+STORE_O := $(STORE:%=$B/proto/store/%.o)
+NODE_O  := $(NODE:%=$B/proto/node/%.o)
+CORE_O  := $(CORE:%=$B/core/%.o)
+EDGE_O  := $(EDGE:%=$B/edge/%.o)
+CLI_O   := $(CLI:%=$B/core/cli/%.o)
+SIM_O   := $(SIM:%=$B/sim/%.o)
+PURE_O  := $(WIRE_O) $(STORE_O)
+
+BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
+NODE_L  := -lnng -luv -linih $(BASE_L)
+BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
+
+UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+E2E     := $(patsubst tests/e2e/%.c,%,$(wildcard tests/e2e/test_*.c))
+FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
+
+.PHONY: all help deps demo check unit e2e scenario fuzz lint soak bench bless format install clean
+all: $(BIN)   ## build everything into build/
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 12
+
+deps:  ## install the Debian packages that building and testing need
+	@deploy/install-deps.sh --test
+
+demo:  ## the main job on real data: publish, cut a link, heal, compare digests
+	@deploy/install-deps.sh
+	@$(MAKE) --no-print-directory all
+	@deploy/demo.sh $B
+
+# ---- objects and programs ----
+
+$B/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC    $<")
+	$Q$(CC) $(FLAGS) -c $< -o $@
+
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC    $<")
+	$Q$(CC) $(FLAGS) -Wconversion -c $< -o $@
+
+define link
+	$(if $Q,@echo "  LINK  $@")
+	$Q$(CC) $(LDALL) -o $@ $(filter %.o %.a,$^) $1
+endef
+
+$B/libholdfast-all.a: $(ALL_O)
+	$Qrm -f $@ && ar rcs $@ $^
+$B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $(PURE_O)
+	$(call link,$(NODE_L))
+$B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/options.o $(EDGE_O) $(NODE_O) $(PURE_O)
+	$(call link,$(NODE_L))
+$B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
+	$(call link,-lhiredis -ljansson $(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $(SIM_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,$(BASE_L))
+$B/holdfast-blackhole: $B/sim/blackhole.o
+	$(call link,)
+
+$B/tests/%: $B/tests/%.o $(SIM_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o) $B/libholdfast-all.a
+	$(call link,$(TEST_WRAP) -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L))
+
+# ---- tests ----
+
+check:  ## install what is missing, build, run all tests; ends with "N passed, N failed"
+	@deploy/install-deps.sh --test
+	@$(MAKE) --no-print-directory -j2 all
+	@tests/check.sh
+
+unit: $(UNIT:%=$B/tests/unit/%)  ## build and run the unit tests (SAN=address for sanitizers)
+	@for t in $^; do $$t || exit 1; done
+
+soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
+	$B/holdfast-sim swarm --seeds 2000
+
+bench: all  ## the figures: ratios against redis-server, measured in one run
+	@deploy/install-deps.sh --bench
+	@tests/bench/bench.sh $B
+
+bless: $B/holdfast-sim  ## rewrite the golden timelines; review the diff as behaviour
+	@tests/scenario/bless.sh $B/holdfast-sim
+
+lint:  ## include rules, purity, clang-tidy, cppcheck, formatting
+	@deploy/install-deps.sh --lint
+	@tests/lint/lint.sh
+
+format:  ## clang-format everything
+	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+
+install: all  ## DESTDIR= PREFIX=
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(filter-out %blackhole,$(BIN)) $(DESTDIR)$(PREFIX)/bin
+
+clean:  ## remove build/
+	rm -rf build
+
+-include $(shell find $B -name '*.d' 2>/dev/null)
