@@ -189,11 +189,7 @@ static void fetch_body(struct hf_replica *r)
     if (h == NULL || h->state != HELD_NO_BODY || decides || request_open(r, HF_REPRQ_BODY)) {
         return;
     }
-    if (r->body_seq != first) {
-        r->body_seq = first;
-        r->body_offset = 0;
-    }
-    send(r, HF_REPRQ_BODY, first, first)->offset = r->body_offset;
+    send(r, HF_REPRQ_BODY, first, first);
 }
 
 static void fetch_stage(struct hf_replica *r)
@@ -290,15 +286,13 @@ static void on_body(struct hf_replica *r, const struct request *q,
                     const struct hf_replica_event *ev)
 {
     struct held *h = held_find(r, q->first);
-    if (h == NULL || h->state != HELD_NO_BODY || r->body_seq != q->first) {
+    if (h == NULL || h->state != HELD_NO_BODY) {
         return;
     }
     r->progress_at = r->now;
-    r->body_offset = ev->offset;
     if (ev->offset >= ev->total) {
         h->has_body = true;
         h->state = HELD_VERIFYING;
-        r->body_seq = 0;
         fx_add(r, HF_REPFX_VERIFY)->slot = h->slot;
     }
 }
@@ -397,7 +391,8 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     r->rtt = r->rtt == 0 ? took : (7 * r->rtt + took) / 8;
     r->timeouts_in_row = 0;
     heard_from(r, HF_CHANNEL_CONTROL);
-    if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
+    bool stable = r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms;
+    if (stable && ev->code == HF_OK && q.kind != HF_REPRQ_REPORT) {
         r->backoff = r->cfg.backoff_ms_min;
     }
     if (ev->code == HF_OK) {

@@ -93,8 +93,6 @@ struct hf_replica {
     hf_seq plan_until; /* LOG was chosen up to here */
     bool plan_now;     /* the log does not reach back: ask */
     hf_seq span;       /* frames that one LOG reply is expected to bring */
-    hf_seq body_seq;   /* whose body is being fetched */
-    uint64_t body_offset;
     hf_ms report_due;
     hf_ms hole_since;  /* -1 = there is none */
     bool repairing;    /* the first hole was waited for; ask for the rest at once */

@@ -78,8 +78,10 @@ static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
     if (fx->kind == HF_REPRQ_LOG) {
         q->want = HF_WANT_LOG;
     } else if (fx->kind == HF_REPRQ_BODY) {
+        /* What is held is the truth: a reply may have come after the engine gave its request up. */
+        const struct slot *s = slots_by_seq(edge, fx->first);
         q->want = HF_WANT_BODY;
-        q->offset = (uint32_t)fx->offset;
+        q->offset = s == NULL ? 0 : (uint32_t)s->body_have;
     } else {
         q->want = fx->kind == HF_REPRQ_DELTA ? HF_WANT_DELTA : HF_WANT_KEYS;
         q->first = 0;

@@ -29,6 +29,11 @@ enum fault {
 
 enum { ENDS = 100, SCENARIO = 1000 }; /* event.a: kind, kind + ENDS, or a scenario line in b */
 
+uint64_t fault_end_of_crash(void)
+{
+    return ENDS + FAULT_EDGE_CRASH;
+}
+
 uint64_t scenario_event(void)
 {
     return SCENARIO;
@@ -102,9 +107,9 @@ void faults_plan(struct sim *sim)
     }
     sim->opt.faults = (uint32_t)rng_next(&sim->rng_fault);
     link_faults(sim);
+    sim->opt.write_every = rng_between(&sim->rng_fault, 50 * SIM_MS, sim->opt.write_every + 1);
     if (has(sim, FAULT_SMALL_LOG)) {
         sim->opt.log_bytes = 300 << 10;
-        sim->opt.write_every /= 4;
     }
     for (uint32_t f = 0; f < FAULT_KINDS; f++) {
         if (has(sim, (int)f)) {
@@ -131,11 +136,13 @@ static void begin(struct sim *sim, uint32_t f, struct node *edge)
         }
         break;
     case FAULT_EDGE_CRASH:
-        node_crash(sim, edge);
-        break;
     case FAULT_CORE_CRASH:
-        node_crash(sim, core);
-        edge = core;
+        edge = f == FAULT_CORE_CRASH ? core : edge;
+        if (edge->alive && rng_chance(&sim->rng_fault, 0.5)) {
+            edge->crash_at_job = true;
+            return;
+        }
+        node_crash(sim, edge);
         break;
     case FAULT_REVOKE:
         if (edge->index > 1) { /* somebody must be left to converge */

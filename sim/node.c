@@ -147,8 +147,7 @@ void node_crash(struct sim *sim, struct node *n)
     if (n->index == SIM_CORE) {
         char path[512] = "";
         uint64_t offset = 0;
-        hf_core_abandon(n->core);
-        world_abandon(sim, n);
+        world_abandon(sim, n, false); /* hf_core_crash frees what its jobs own */
         hf_core_synced_at(n->core, path, &offset);
         hf_core_crash(n->core);
         n->core = NULL;
@@ -157,7 +156,7 @@ void node_crash(struct sim *sim, struct node *n)
         }
     } else {
         hf_edge_abandon(n->edge);
-        world_abandon(sim, n);
+        world_abandon(sim, n, true);
         hf_edge_close(n->edge);
         n->edge = NULL;
     }

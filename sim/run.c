@@ -64,7 +64,16 @@ static void dispatch(struct sim *sim, struct event *ev)
 {
     switch (ev->type) {
     case EV_JOB:
-        if (ev->job != NULL) {
+        if (sim->node[ev->node].crash_at_job && !sim->quiet && ev->lane == HF_LANE_WRITER) {
+            struct event *end = sim_at(sim, sim->now + SIM_S, EV_FAULT, ev->node);
+            end->life = UINT32_MAX;
+            end->a = fault_end_of_crash();
+            sim->node[ev->node].crash_at_job = false;
+            struct event *again = sim_at(sim, sim->now, EV_JOB, ev->node);
+            again->lane = ev->lane; /* under way, for world_abandon to find */
+            again->job = ev->job;
+            node_crash(sim, &sim->node[ev->node]);
+        } else if (ev->job != NULL) {
             ev->job->work(ev->job);
             ev->job->done(ev->job);
         }
@@ -104,12 +113,12 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
 {
     struct event *ev;
     char why[256];
-    while (sim->violation[0] == '\0' && sim_next(sim, &ev)) {
-        if (ev->at > until) {
+    while (sim->violation[0] == '\0' && sim->heap_count > 0) {
+        if (sim->heap[0]->at > until) {
             sim->now = until;
-            sim_event_free(ev); /* nothing runs after the last phase; between phases see below */
             return;
         }
+        (void)sim_next(sim, &ev);
         sim->now = ev->at;
         struct node *n = &sim->node[ev->node];
         bool current = ev->life == UINT32_MAX || (n->alive && ev->life == n->life);

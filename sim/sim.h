@@ -104,6 +104,7 @@ struct node {
     struct hf_core *core;
     struct hf_edge *edge;
     struct link link; /* edges */
+    bool crash_at_job;      /* dies when its next write is due, which may or may not be done */
     bool invited, revoked;
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
@@ -213,7 +214,7 @@ void sim_event_free(struct event *ev);
 void world_init(struct node *n);
 /* Runs what was ordered from a node that is about to die: `durable` jobs of the writer did their
  * work. */
-void world_abandon(struct sim *sim, struct node *n);
+void world_abandon(struct sim *sim, struct node *n, bool tell);
 __attribute__((format(printf, 3, 4))) void sim_trace(struct sim *sim, const struct node *n,
                                                      const char *format, ...);
 
@@ -275,6 +276,7 @@ bool scenario_load(struct sim *sim, const char *path);
 void scenario_strike(struct sim *sim, uint64_t line);
 void scenario_expect(struct sim *sim); /* checks the expectations at the end */
 void scenario_free(struct sim *sim);
+uint64_t fault_end_of_crash(void);
 uint64_t scenario_event(void); /* EV_FAULT's a for a scenario line */
 
 /* ---- run.c ---- */

@@ -226,7 +226,7 @@ void world_init(struct node *n)
 
 /* Jobs end in the order in which they were due. The writer's first few did their work before the
  * crash (durable, but nobody was told); the rest did not. */
-void world_abandon(struct sim *sim, struct node *n)
+void world_abandon(struct sim *sim, struct node *n, bool tell)
 {
     size_t durable = (size_t)rng_below(&sim->rng_fault, 3);
     for (;;) {
@@ -247,6 +247,8 @@ void world_abandon(struct sim *sim, struct node *n)
             durable--;
             job->work(job);
         }
-        job->done(job);
+        if (tell) {
+            job->done(job);
+        }
     }
 }

@@ -129,6 +129,8 @@ struct hf_core_status {
 void hf_core_status(const struct hf_core *core, struct hf_core_status *out);
 /* Row i of 0..edge_count-1, in name order. */
 void hf_core_edge(const struct hf_core *core, uint32_t i, hf_ms now, struct hf_edge_row *row);
+/* Where the changelog's last synced byte is: for the simulator, which tears what lies behind it. */
+void hf_core_synced_at(const struct hf_core *core, char path[512], uint64_t *offset);
 /* Durable edges at or above seq (for WAIT). */
 uint32_t hf_core_edges_at(const struct hf_core *core, hf_seq seq);
 /* One line of counters "name value\n" each, for INFO and metrics. Returns bytes written. */

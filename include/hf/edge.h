@@ -35,7 +35,9 @@ struct hf_edge_config {
 enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_edge **edge, struct hf_error *e);
 void hf_edge_close(struct hf_edge *edge); /* no job may be under way */
-void hf_edge_crash(struct hf_edge *edge); /* the simulator's: as close, with nothing written */
+/* The simulator's crash, first half: from now on events are ignored and nothing is sent or ordered; jobs
+ * under way may still end (with their work done or not), and then hf_edge_close frees it. */
+void hf_edge_abandon(struct hf_edge *edge);
 
 void hf_edge_on_link(struct hf_edge *edge, enum hf_channel channel, bool up);
 void hf_edge_on_message(struct hf_edge *edge, struct hf_slice message);

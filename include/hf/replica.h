@@ -70,7 +70,7 @@ enum hf_replica_request {
     HF_REPRQ_HELLO,
     HF_REPRQ_PLAN,
     HF_REPRQ_LOG,    /* first..last */
-    HF_REPRQ_BODY,   /* first = seq, offset */
+    HF_REPRQ_BODY,   /* first = seq; from where the slot's bytes end */
     HF_REPRQ_DELTA,  /* from the stage's cursor up to last */
     HF_REPRQ_KEYS,   /* from the stage's cursor */
     HF_REPRQ_REPORT,
@@ -80,7 +80,7 @@ enum hf_replica_effect_type {
     HF_REPFX_VERIFY = 0,  /* slot: signature, body hash, opening -> VERIFIED */
     HF_REPFX_DROP,        /* slot is not wanted; also while it is being verified (no VERIFIED then) */
     HF_REPFX_RELEASE,     /* all slots whose frames are <= last are done with */
-    HF_REPFX_SEND,        /* request (id), kind, first, last, offset, timeout_ms */
+    HF_REPFX_SEND,        /* request (id), kind, first, last, timeout_ms */
     HF_REPFX_PUBLISH,     /* readers may see up to `last` */
     HF_REPFX_REDIAL,      /* channel */
     HF_REPFX_CHECK,       /* verify the whole store on the pool -> CHECKED */
