@@ -1,0 +1,628 @@
+/*
+ * driver.c - the core put together: it runs the publisher engine's effects over the world.
+ *
+ * One owner thread. Slow work is a job on the writer lane: one at a time of group, commit and
+ * recovery as the engine orders them, and between these, in order, facts to be recorded. A job's
+ * results are copied to the owner when it is done; the lane's own memory is never read here while a
+ * job may run.
+ *
+ * Effects run in list order, and what happens while they run (a client writes again from its
+ * answer, a lane of the simulator finishes at once) is noted and becomes the next event: the engine
+ * is never entered twice, and no effect overtakes one of the same list (G3: ANSWER before PUBLISH).
+ *
+ * Fenced: when the mark or an edge proves that this data was rolled back, writes are refused for
+ * good (HF_FORK), while reads and FETCH go on; the mark is left as it is.
+ *
+ * Read next: core/publisher.c (when), core/group.c (how), core/service.c (edges), core/enrol.c.
+ */
+#include "core/driver_impl.h"
+
+#include "core/mark.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WAITING_BYTES_MAX (64u << 20)
+#define BEACON_MS 1000
+#define COMMIT_MS 1000
+#define COMMIT_CHANGES 50000u
+#define DELTA_BATCHES 1000000u
+/* A transfer that was heard of within this time holds back the collection of tombstones. */
+#define TRANSFER_HOLD_MS (24 * 3600 * 1000)
+
+/* ---- notes ---- */
+
+void hf_core_note(struct hf_core *core, enum hf_level level, const char *format, ...)
+{
+    char text[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    core->world.note(core->world.ctx, level, text);
+}
+
+static hf_ms now_of(struct hf_core *core)
+{
+    return core->world.now(core->world.ctx);
+}
+
+/* ---- the queue of writes ---- */
+
+static size_t write_bytes(const struct hf_write *w)
+{
+    struct hf_meta m = {.request_id = w->request_id, .author = w->author, .reason = w->reason};
+    size_t n = HF_BODY_OVERHEAD + hf_meta_bytes_max(&m);
+    for (uint32_t i = 0; i < w->change_count; i++) {
+        n += hf_change_bytes_max(&w->change[i]);
+    }
+    return n;
+}
+
+static enum hf_err write_check(const struct hf_write *w, const char **text)
+{
+    *text = "a key is empty or over the limit, or a value is";
+    for (uint32_t i = 0; i < w->change_count && i < HF_BATCH_CHANGES_MAX; i++) {
+        const struct hf_change *c = &w->change[i];
+        if (c->key.len == 0 || (c->op == HF_OP_DEL && c->value.len > 0)) {
+            return HF_ARG;
+        }
+        if (c->key.len > HF_STORE_KEY_MAX || c->value.len > HF_STORE_VALUE_MAX) {
+            return HF_TOO_BIG;
+        }
+    }
+    *text = "the request has no changes and no id";
+    if (w->change_count == 0 && w->request_id.len == 0) {
+        return HF_ARG;
+    }
+    *text = "the request id, author or reason is over the limit";
+    if (w->request_id.len > HF_REQUEST_ID_MAX || w->author.len > HF_AUTHOR_MAX ||
+        w->reason.len > HF_REASON_MAX) {
+        return HF_TOO_BIG;
+    }
+    *text = "the request is over the limit of a batch";
+    if (w->change_count > HF_BATCH_CHANGES_MAX || write_bytes(w) > HF_BATCH_RAW_MAX) {
+        return HF_TOO_BIG;
+    }
+    *text = NULL;
+    return HF_OK;
+}
+
+static void write_answer(struct hf_write *w, enum hf_err code, const char *text)
+{
+    w->result = (struct hf_write_result){.code = code, .text = text};
+    w->done(w, &w->result);
+}
+
+void hf_core_write(struct hf_core *core, struct hf_write *w)
+{
+    const char *text;
+    enum hf_err err = write_check(w, &text);
+    if (err != HF_OK) {
+        write_answer(w, err, text);
+        return;
+    }
+    if (core->fenced[0] != '\0') {
+        write_answer(w, HF_FORK, core->fenced);
+        return;
+    }
+    size_t bytes = write_bytes(w);
+    if (core->waiting_bytes + bytes > core->cfg.waiting_bytes_max) {
+        write_answer(w, HF_BUSY, "too many writes are waiting");
+        return;
+    }
+    w->next = NULL;
+    *core->waiting_end = w;
+    core->waiting_end = &w->next;
+    core->waiting_bytes += bytes;
+    core->pending.writes++;
+    hf_core_drain(core);
+}
+
+void hf_core_flush(struct hf_core *core)
+{
+    core->pending.flush = true;
+    hf_core_drain(core);
+}
+
+/* Moves what one group may hold from the queue to the group. */
+static void group_take(struct hf_core *core)
+{
+    struct hf_group *g = &core->lane.group;
+    size_t bytes = 0;
+    uint32_t changes = 0;
+    g->first = core->waiting;
+    g->write_count = 0;
+    struct hf_write *last = NULL;
+    while (core->waiting != NULL && changes < HF_GROUP_CHANGES && bytes < HF_GROUP_BYTES) {
+        last = core->waiting;
+        core->waiting = last->next;
+        bytes += write_bytes(last);
+        changes += last->change_count;
+        g->write_count++;
+    }
+    HF_ASSERT(last != NULL);
+    last->next = NULL;
+    core->waiting_bytes -= bytes;
+    if (core->waiting == NULL) {
+        core->waiting_end = &core->waiting;
+    }
+}
+
+/* ---- the writer lane ---- */
+
+static void lane_work(struct hf_job *job)
+{
+    struct hf_lane_job *lane = (struct hf_lane_job *)job;
+    struct hf_core_writer *w = &lane->core->writer;
+    w->error.text[0] = '\0';
+    switch (lane->kind) {
+    case HF_ORDER_GROUP:
+        lane->code = hf_core_writer_group(w, &lane->group);
+        break;
+    case HF_ORDER_COMMIT:
+        lane->code = hf_core_writer_commit(w, &lane->commit);
+        break;
+    case HF_ORDER_RECOVER:
+        lane->code = hf_core_writer_recover(w);
+        break;
+    }
+    lane->head = w->head;
+    memcpy(lane->text, w->error.text, sizeof(lane->text) - 1);
+}
+
+static void lane_done(struct hf_job *job)
+{
+    struct hf_lane_job *lane = (struct hf_lane_job *)job;
+    lane->core->jobs--;
+    lane->core->pending.lane = true;
+    hf_core_drain(lane->core);
+}
+
+static void lane_run(struct hf_core *core, enum hf_order kind)
+{
+    struct hf_lane_job *lane = &core->lane;
+    lane->job = (struct hf_job){.work = lane_work, .done = lane_done};
+    lane->core = core;
+    lane->kind = kind;
+    core->jobs++;
+    core->world.run(core->world.ctx, HF_LANE_WRITER, &lane->job);
+}
+
+static void order_group(struct hf_core *core)
+{
+    struct hf_group *g = &core->lane.group;
+    group_take(core);
+    core->world.random(core->world.ctx, g->seed, sizeof(g->seed));
+    g->wall_ms = core->world.wall_ms(core->world.ctx);
+    lane_run(core, HF_ORDER_GROUP);
+}
+
+static void order_commit(struct hf_core *core)
+{
+    hf_seq floor = hf_publisher_transfer_base(core->publisher, now_of(core) - TRANSFER_HOLD_MS);
+    hf_seq head = core->head.at.seq;
+    hf_seq collect = head > core->cfg.delta_batches ? head - core->cfg.delta_batches : 0;
+    core->lane.commit = (struct hf_commit){.collect = collect < floor ? collect : floor,
+                                           .mark = core->fenced[0] == '\0'};
+    lane_run(core, HF_ORDER_COMMIT);
+}
+
+/* What the job left behind becomes the event that ends it. */
+static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
+{
+    struct hf_lane_job *lane = &core->lane;
+    ev->code = lane->code;
+    ev->position = lane->head.at;
+    ev->seq = lane->head.committed;
+    if (lane->head.at.seq >= core->head.at.seq) {
+        core->head = lane->head;
+    }
+    switch (lane->kind) {
+    case HF_ORDER_GROUP:
+        ev->type = HF_PUB_GROUP_DONE;
+        ev->count = lane->group.change_count;
+        ev->answered = lane->group.write_count;
+        core->n.groups++;
+        core->n.group_failures += lane->code != HF_OK;
+        core->n.changes += lane->code == HF_OK ? lane->group.change_count : 0;
+        break;
+    case HF_ORDER_COMMIT:
+        ev->type = HF_PUB_COMMITTED;
+        core->n.commits++;
+        break;
+    case HF_ORDER_RECOVER:
+        ev->type = HF_PUB_RECOVERED;
+        core->n.recoveries++;
+        break;
+    }
+    if (lane->code != HF_OK) {
+        snprintf(core->failing, sizeof(core->failing), "%s",
+                 lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
+        hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
+    } else if (lane->kind != HF_ORDER_RECOVER) {
+        core->failing[0] = '\0'; /* it was retried and went well */
+    }
+    uint32_t id;
+    while (hf_keyring_drop(hf_registry_keys(core->registry), hf_changelog_first(core->writer.log),
+                           &id)) {
+    }
+}
+
+/* ---- effects ---- */
+
+static void answer(struct hf_core *core, enum hf_err code)
+{
+    struct hf_write *w = core->lane.group.first;
+    core->lane.group.first = NULL;
+    while (w != NULL) {
+        struct hf_write *next = w->next; /* done may free it */
+        if (code != HF_OK) {
+            write_answer(w, code, core->failing);
+        } else {
+            w->done(w, &w->result);
+        }
+        w = next;
+    }
+}
+
+static void message_publish(struct hf_core *core, struct hf_slice message)
+{
+    core->n.published++;
+    core->n.published_bytes += message.len;
+    core->world.publish(core->world.ctx, message);
+}
+
+static void publish(struct hf_core *core)
+{
+    const struct hf_core_writer *w = &core->writer;
+    for (uint32_t i = 0; i < w->place_count; i++) {
+        struct hf_slice message = hf_slice_of(w->frames.data + w->place[i].at, w->place[i].len);
+        if (message.len <= HF_MESSAGE_MAX) {
+            message_publish(core, message);
+            continue;
+        }
+        uint8_t bytes[HF_HEADER_MAX + HF_FRAME_OVERHEAD];
+        struct hf_writer alone;
+        hf_writer_init(&alone, bytes, sizeof(bytes));
+        enum hf_err err = hf_frame_alone(message, &alone);
+        HF_ASSERT(err == HF_OK); /* this core made it a moment ago */
+        message_publish(core, hf_writer_bytes(&alone));
+    }
+}
+
+static void beacon(struct hf_core *core)
+{
+    uint8_t bytes[HF_PREFIX_BYTES + HF_BEACON_MAX];
+    struct hf_writer w;
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_prefix_write(&w, HF_KIND_BEACON, &core->writer.genesis.stream);
+    hf_service_beacon(core->service, NULL, &w);
+    HF_ASSERT(!w.failed);
+    core->n.beacons++;
+    message_publish(core, hf_writer_bytes(&w));
+}
+
+static void readers_go(struct hf_core *core)
+{
+    struct hf_visible_wait *wait = core->waits;
+    core->waits = NULL;
+    while (wait != NULL) {
+        struct hf_visible_wait *next = wait->next;
+        wait->done(wait->ctx);
+        free(wait);
+        wait = next;
+    }
+}
+
+static void effect_run(struct hf_core *core, const struct hf_publisher_effect *e)
+{
+    switch (e->type) {
+    case HF_PUBFX_GROUP:
+        order_group(core);
+        return;
+    case HF_PUBFX_ANSWER:
+        answer(core, e->code);
+        return;
+    case HF_PUBFX_PUBLISH:
+        publish(core);
+        return;
+    case HF_PUBFX_COMMIT:
+        order_commit(core);
+        return;
+    case HF_PUBFX_VISIBLE:
+        readers_go(core);
+        return;
+    case HF_PUBFX_BEACON:
+        beacon(core);
+        return;
+    case HF_PUBFX_RECOVER:
+        lane_run(core, HF_ORDER_RECOVER);
+        return;
+    }
+    HF_UNREACHABLE();
+}
+
+/* ---- events ---- */
+
+/* The next thing that happened; false when there is none. A lane's end comes first, so that what
+ * waits joins the group after it. */
+static bool event_next(struct hf_core *core, struct hf_publisher_event *ev)
+{
+    struct hf_pending *p = &core->pending;
+    memset(ev, 0, sizeof(*ev));
+    ev->now = now_of(core);
+    if (p->lane) {
+        p->lane = false;
+        lane_event(core, ev);
+    } else if (p->writes > 0) {
+        ev->type = HF_PUB_WRITE;
+        ev->count = p->writes;
+        p->writes = 0;
+    } else if (p->read_waits) {
+        p->read_waits = false;
+        ev->type = HF_PUB_READ_WAITS;
+    } else if (p->flush) {
+        p->flush = false;
+        ev->type = HF_PUB_FLUSH;
+    } else if (p->tick) {
+        p->tick = false;
+        ev->type = HF_PUB_TICK;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void hf_core_drain(struct hf_core *core)
+{
+    if (core->draining) {
+        return;
+    }
+    core->draining = true;
+    struct hf_publisher_event ev;
+    while (event_next(core, &ev)) {
+        struct hf_publisher_effects fx;
+        hf_publisher_step(core->publisher, &ev, &fx);
+        for (uint32_t i = 0; i < fx.count; i++) {
+            effect_run(core, &fx.at[i]);
+        }
+    }
+    core->draining = false;
+}
+
+void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *ctx)
+{
+    struct hf_visible_wait *wait = NULL;
+    if (core->head.committed < core->head.at.seq) {
+        wait = malloc(sizeof(*wait));
+    }
+    if (wait == NULL) {
+        done(ctx); /* nothing is uncommitted, or there is no memory to wait with */
+        return;
+    }
+    *wait = (struct hf_visible_wait){.done = done, .ctx = ctx, .next = core->waits};
+    core->waits = wait;
+    core->pending.read_waits = true;
+    hf_core_drain(core);
+}
+
+hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
+{
+    (void)now; /* the world's clock is asked for each event */
+    core->pending.tick = true;
+    hf_core_drain(core);
+    return hf_publisher_deadline(core->publisher);
+}
+
+void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
+                        const char *peer)
+{
+    hf_service_on_request(core->service, handle, message, peer);
+}
+
+/* ---- the fence ---- */
+
+static void on_evidence_recorded(struct hf_fact_order *order)
+{
+    struct hf_core *core = order->owner;
+    if (order->code != HF_OK) {
+        hf_core_note(core, HF_LEVEL_ERROR, "core: evidence not stored: %s", order->text);
+    }
+    free(order->ctx);
+    free(order);
+}
+
+static void on_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence)
+{
+    struct hf_core *core = ctx;
+    if (core->fenced[0] != '\0') {
+        return; /* the first evidence is kept */
+    }
+    snprintf(core->fenced, sizeof(core->fenced), "%s: this data was rolled back or copied", why);
+    hf_core_note(core, HF_LEVEL_ERROR, "core: writes are refused from now on: %s", core->fenced);
+    struct hf_fact_order *order = calloc(1, sizeof(*order));
+    uint8_t *header = malloc(evidence->header.len);
+    if (order == NULL || header == NULL) {
+        free(order);
+        free(header);
+        return;
+    }
+    memcpy(header, evidence->header.data, evidence->header.len);
+    order->fact[0] = (struct hf_fact){.type = HF_FACT_EVIDENCE, .evidence = *evidence};
+    order->fact[0].evidence.header = hf_slice_of(header, evidence->header.len);
+    order->count = 1;
+    order->ctx = header;
+    order->recorded = on_evidence_recorded;
+    hf_core_record(core, order);
+}
+
+static void on_service_record(void *ctx, struct hf_fact_order *order)
+{
+    hf_core_record(ctx, order);
+}
+
+/* ---- open and close ---- */
+
+static void config_fill(struct hf_core *core, const struct hf_core_config *c)
+{
+    struct hf_core_config *f = &core->cfg;
+    *f = *c;
+    f->beacon_ms = c->beacon_ms > 0 ? c->beacon_ms : BEACON_MS;
+    f->commit_ms = c->commit_ms > 0 ? c->commit_ms : COMMIT_MS;
+    f->commit_changes = c->commit_changes > 0 ? c->commit_changes : COMMIT_CHANGES;
+    f->waiting_bytes_max = c->waiting_bytes_max > 0 ? c->waiting_bytes_max : WAITING_BYTES_MAX;
+    f->delta_batches = c->delta_batches > 0 ? c->delta_batches : DELTA_BATCHES;
+    f->log_bytes_max = c->log_bytes_max > 0 ? c->log_bytes_max : UINT64_MAX;
+    snprintf(core->dir, sizeof(core->dir), "%s", c->dir);
+    snprintf(core->stream, sizeof(core->stream), "%s", c->stream);
+    snprintf(core->url, sizeof(core->url), "%s", c->url != NULL ? c->url : "");
+    if (c->mark_path != NULL) {
+        snprintf(core->mark_path, sizeof(core->mark_path), "%s", c->mark_path);
+    } else {
+        snprintf(core->mark_path, sizeof(core->mark_path), "%s/../%s.mark", c->dir, c->stream);
+    }
+    f->dir = core->dir;
+    f->stream = core->stream;
+    f->url = core->url;
+}
+
+static enum hf_err engine_start(struct hf_core *core)
+{
+    struct hf_publisher_config pc = {.beacon_ms = core->cfg.beacon_ms,
+                                     .commit_ms = core->cfg.commit_ms,
+                                     .commit_changes = core->cfg.commit_changes,
+                                     .edges_max = HF_EDGES_MAX};
+    core->publisher = hf_publisher_new(&pc);
+    if (core->publisher == NULL) {
+        return HF_NOMEM;
+    }
+    core->head = core->writer.head;
+    struct hf_publisher_effects fx;
+    struct hf_publisher_event ev = {.type = HF_PUB_START,
+                                    .now = now_of(core),
+                                    .position = core->head.at,
+                                    .seq = core->head.committed};
+    hf_publisher_step(core->publisher, &ev, &fx);
+    HF_ASSERT(fx.count == 0);
+    for (uint32_t row = 0; row < hf_registry_count(core->registry); row++) {
+        hf_core_edge_told(core, row);
+    }
+    return HF_OK;
+}
+
+static enum hf_err service_start(struct hf_core *core, uint64_t boot)
+{
+    struct hf_core_writer *w = &core->writer;
+    struct hf_service_config sc = {
+        .world = &core->world,
+        .id = core->id,
+        .registry = core->registry,
+        .publisher = core->publisher,
+        .state = w->state,
+        .log = w->log,
+        .head = &core->head,
+        .genesis = &w->genesis,
+        .genesis_signed = hf_slice_of(w->genesis_signed.data, w->genesis_signed.len),
+        .boot = boot,
+        .beacon_ms = core->cfg.beacon_ms,
+        .ctx = core,
+        .record = on_service_record,
+        .fence = on_fence,
+    };
+    core->service = hf_service_new(&sc);
+    return core->service == NULL ? HF_NOMEM : HF_OK;
+}
+
+static void core_free(struct hf_core *core)
+{
+    while (core->orders != NULL) {
+        struct hf_fact_order *next = core->orders->next;
+        free(core->orders);
+        core->orders = next;
+    }
+    while (core->waits != NULL) {
+        struct hf_visible_wait *next = core->waits->next;
+        free(core->waits);
+        core->waits = next;
+    }
+    hf_service_free(core->service);
+    hf_publisher_free(core->publisher);
+    if (core->writer.state != NULL) {
+        hf_core_writer_close(&core->writer);
+    }
+    hf_registry_free(core->registry);
+    free(core);
+}
+
+enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *world,
+                         const struct hf_identity *id, struct hf_core **out, struct hf_error *e)
+{
+    struct hf_error own = {.code = HF_OK};
+    struct hf_opened opened;
+    e = e != NULL ? e : &own;
+    if (strlen(c->dir) + strlen(c->stream) + 16 > HF_CORE_PATH_MAX ||
+        strlen(c->stream) > HF_NAME_MAX || (c->url != NULL && strlen(c->url) > HF_URL_MAX) ||
+        (c->mark_path != NULL && strlen(c->mark_path) >= HF_CORE_PATH_MAX)) {
+        return hf_error_set(e, HF_ARG, "a path, name or URL is too long");
+    }
+    struct hf_core *core = calloc(1, sizeof(*core));
+    if (core == NULL) {
+        return hf_error_set(e, HF_NOMEM, "%s", hf_err_text(HF_NOMEM));
+    }
+    config_fill(core, c);
+    core->world = *world;
+    core->id = id;
+    core->waiting_end = &core->waiting;
+    core->registry = hf_registry_new(HF_EDGES_MAX);
+    core->writer.cfg = &core->cfg;
+    core->writer.id = id;
+    core->writer.mark_path = core->mark_path;
+    enum hf_err err = core->registry == NULL ? hf_error_set(e, HF_NOMEM, "no memory for edges")
+                                             : hf_core_writer_open(&core->writer, &core->world,
+                                                                   core->registry, &opened, e);
+    if (err != HF_OK) {
+        core_free(core);
+        return err;
+    }
+    err = engine_start(core);
+    err = err == HF_OK ? service_start(core, opened.boot) : err;
+    if (err != HF_OK) {
+        core_free(core);
+        return hf_error_set(e, err, "%s", hf_err_text(err));
+    }
+    memcpy(core->fenced, opened.fenced, sizeof(opened.fenced));
+    if (opened.note[0] != '\0') {
+        hf_core_note(core, HF_LEVEL_WARN, "core: %s", opened.note);
+    }
+    if (core->fenced[0] != '\0') {
+        hf_core_note(core, HF_LEVEL_ERROR, "core: writes are refused: %s", core->fenced);
+    }
+    *out = core;
+    return HF_OK;
+}
+
+bool hf_core_idle(const struct hf_core *core)
+{
+    return core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service);
+}
+
+void hf_core_close(struct hf_core *core)
+{
+    HF_ASSERT(hf_core_idle(core));
+    struct hf_commit c = {.collect = 0, .mark = core->fenced[0] == '\0'};
+    enum hf_err err = hf_core_writer_commit(&core->writer, &c);
+    if (err != HF_OK) {
+        hf_core_note(core, HF_LEVEL_WARN, "core: last commit: %s; the log will replay",
+                     hf_err_text(err));
+    }
+    core->head = core->writer.head;
+    readers_go(core);
+    core_free(core);
+}
+
+void hf_core_crash(struct hf_core *core)
+{
+    core_free(core);
+}

@@ -1,0 +1,100 @@
+/*
+ * driver_impl.h - the inside of struct hf_core, for driver.c, enrol.c and inspect.c.
+ *
+ * Who does what: driver.c runs the engine and the writer lane, enrol.c makes facts about edges
+ * durable, inspect.c answers what is asked about the core. Nobody else includes this file.
+ */
+#ifndef CORE_DRIVER_IMPL_H
+#define CORE_DRIVER_IMPL_H
+
+#include "core/service.h"
+#include "core/writer.h"
+#include "hf/core.h"
+
+#include <stdarg.h>
+
+#define HF_EDGES_MAX 4096u
+#define HF_CORE_PATH_MAX 900u
+
+enum hf_order {
+    HF_ORDER_GROUP,
+    HF_ORDER_COMMIT,
+    HF_ORDER_RECOVER,
+};
+
+/* The one order of the engine that may be under way. */
+struct hf_lane_job {
+    struct hf_job job; /* first */
+    struct hf_core *core;
+    enum hf_order kind;
+    struct hf_group group;
+    struct hf_commit commit;
+    enum hf_err code;
+    struct hf_core_head head;
+    char text[400];
+};
+
+struct hf_visible_wait {
+    void (*done)(void *ctx);
+    void *ctx;
+    struct hf_visible_wait *next;
+};
+
+/* What happened and the engine has not heard of yet. */
+struct hf_pending {
+    bool lane;
+    bool read_waits;
+    bool flush;
+    bool tick;
+    uint32_t writes;
+};
+
+struct hf_core_numbers {
+    uint64_t groups;
+    uint64_t group_failures;
+    uint64_t changes;
+    uint64_t commits;
+    uint64_t recoveries;
+    uint64_t published;
+    uint64_t published_bytes;
+    uint64_t beacons;
+    uint64_t facts;
+};
+
+struct hf_core {
+    struct hf_core_config cfg; /* strings point into this struct */
+    struct hf_world world;
+    const struct hf_identity *id;
+    struct hf_core_writer writer; /* the lane's; frames are read here between its jobs */
+    struct hf_registry *registry;
+    struct hf_publisher *publisher;
+    struct hf_service *service;
+    struct hf_core_head head;
+    struct hf_write *waiting;
+    struct hf_write **waiting_end;
+    size_t waiting_bytes;
+    struct hf_lane_job lane;
+    uint32_t jobs;
+    struct hf_fact_order *orders;  /* owned; under way */
+    struct hf_visible_wait *waits; /* owned */
+    struct hf_pending pending;
+    bool draining;
+    struct hf_core_numbers n;
+    char fenced[300];  /* why writes are refused for good; empty when they are not */
+    char failing[400]; /* why the last order failed; empty when it did not */
+    char dir[HF_CORE_PATH_MAX];
+    char mark_path[HF_CORE_PATH_MAX + HF_NAME_MAX + 16];
+    char url[HF_URL_MAX + 1];
+    char stream[HF_NAME_MAX + 1];
+};
+
+/* Gives the engine what happened, until nothing is left. */
+void hf_core_drain(struct hf_core *core);
+void hf_core_note(struct hf_core *core, enum hf_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Sends an order for facts to the writer lane (enrol.c). */
+void hf_core_record(struct hf_core *core, struct hf_fact_order *order);
+/* Tells the engine that a row of the registry is enrolled or revoked. */
+void hf_core_edge_told(struct hf_core *core, uint32_t row);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * enrol.c - facts about edges: recording them, and the operator's invite, add and revoke.
+ *
+ * Invariant: nobody is told of a fact before it is durable, and a revoked edge is refused from the
+ * moment of the call, before that. A revocation brings a new content key in the same sync, which
+ * the next frame uses; the key's first seq is only known on the writer lane, which therefore makes
+ * it.
+ *
+ * If a revocation cannot be made durable the operator hears so, and the edge stays refused until
+ * the core restarts: failing closed is the smaller harm.
+ */
+#include "core/driver_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A token is to be used within a week; see the fact's own comment on what expiry means. */
+#define TOKEN_LIFE_MS (UINT64_C(7) * 24 * 3600 * 1000)
+
+struct admin {
+    struct hf_fact_order order; /* first: the driver frees it at a crash */
+    hf_admin_done *done;
+    void *ctx;
+    char text[HF_TOKEN_TEXT_MAX];
+};
+
+/* ---- recording ---- */
+
+void hf_core_edge_told(struct hf_core *core, uint32_t row)
+{
+    struct hf_publisher_effects fx;
+    struct hf_publisher_event ev = {.type = HF_PUB_EDGE,
+                                    .now = core->world.now(core->world.ctx),
+                                    .edge = row,
+                                    .ok = !hf_registry_row(core->registry, row)->fact.revoked};
+    hf_publisher_step(core->publisher, &ev, &fx);
+    HF_ASSERT(fx.count == 0);
+}
+
+static void order_work(struct hf_job *job)
+{
+    struct hf_fact_order *o = (struct hf_fact_order *)job;
+    struct hf_core *core = o->owner;
+    struct hf_core_writer *w = &core->writer;
+    if (o->rotate) {
+        const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
+        HF_ASSERT(o->count < HF_ORDER_FACTS_MAX);
+        o->fact[o->count] = (struct hf_fact){.type = HF_FACT_CONTENT_KEY};
+        o->fact[o->count++].content_key = (struct hf_content_key){
+            .id = newest->id + 1, .from = w->head.at.seq + 1, .key = o->fresh};
+    }
+    w->error.text[0] = '\0';
+    o->code = hf_core_writer_record(w, o->fact, o->count);
+    snprintf(o->text, sizeof(o->text), "%s",
+             w->error.text[0] != '\0' ? w->error.text : hf_err_text(o->code));
+}
+
+static void order_learn(struct hf_core *core, const struct hf_fact_order *o)
+{
+    for (uint32_t i = 0; i < o->count; i++) {
+        const struct hf_fact *f = &o->fact[i];
+        enum hf_err err = hf_registry_learn(core->registry, f);
+        if (err != HF_OK) {
+            hf_core_note(core, HF_LEVEL_ERROR, "enrolment: a recorded fact has no room: %s",
+                         hf_err_text(err));
+        } else if (f->type == HF_FACT_EDGE) {
+            hf_core_edge_told(core, hf_registry_by_name(core->registry, f->edge.name)->row);
+        }
+    }
+}
+
+static void order_done(struct hf_job *job)
+{
+    struct hf_fact_order *o = (struct hf_fact_order *)job;
+    struct hf_core *core = o->owner;
+    struct hf_fact_order **at = &core->orders;
+    while (*at != o) {
+        at = &(*at)->next;
+    }
+    *at = o->next;
+    core->jobs--;
+    core->n.facts += o->count;
+    if (o->code == HF_OK) {
+        order_learn(core, o);
+    }
+    o->recorded(o);
+}
+
+void hf_core_record(struct hf_core *core, struct hf_fact_order *o)
+{
+    o->job = (struct hf_job){.work = order_work, .done = order_done};
+    o->owner = core;
+    o->next = core->orders;
+    core->orders = o;
+    core->jobs++;
+    core->world.run(core->world.ctx, HF_LANE_WRITER, &o->job);
+}
+
+/* ---- the operator ---- */
+
+static void refuse(hf_admin_done *done, void *ctx, enum hf_err code, const char *text)
+{
+    struct hf_admin_result r = {.code = code, .text = text};
+    done(ctx, &r);
+}
+
+static void on_recorded(struct hf_fact_order *o)
+{
+    struct admin *a = (struct admin *)o->ctx;
+    struct hf_admin_result r = {.code = o->code, .text = o->code == HF_OK ? a->text : o->text};
+    a->done(a->ctx, &r);
+    memset(a->text, 0, sizeof(a->text));
+    free(a);
+}
+
+/* NULL after it told the operator why not. */
+static struct admin *admin_new(struct hf_core *core, const char *name, hf_admin_done *done,
+                               void *ctx)
+{
+    (void)core;
+    if (!hf_name_valid(hf_slice_str(name))) {
+        refuse(done, ctx, HF_ARG, "not a name: 1 to 63 of a-z 0-9 . _ -, first a letter or digit");
+        return NULL;
+    }
+    struct admin *a = calloc(1, sizeof(*a));
+    if (a == NULL) {
+        refuse(done, ctx, HF_NOMEM, hf_err_text(HF_NOMEM));
+        return NULL;
+    }
+    a->order.recorded = on_recorded;
+    a->order.ctx = a;
+    a->done = done;
+    a->ctx = ctx;
+    return a;
+}
+
+/* Whether a new edge may have this name; tells the operator when not. */
+static bool name_free(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
+{
+    const struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
+    if (e != NULL && !e->fact.revoked) {
+        refuse(done, ctx, HF_EXISTS, "an edge of this name is enrolled; revoke it first");
+        return false;
+    }
+    if (e == NULL && hf_registry_full(core->registry)) {
+        refuse(done, ctx, HF_FULL, "the table of edges is full");
+        return false;
+    }
+    return true;
+}
+
+void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
+{
+    if (!name_free(core, name, done, ctx)) {
+        return;
+    }
+    struct admin *a = admin_new(core, name, done, ctx);
+    if (a == NULL) {
+        return;
+    }
+    struct hf_token t = {.root = core->writer.genesis.root};
+    memcpy(t.url, core->url, sizeof(t.url));
+    snprintf(t.name, sizeof(t.name), "%s", name);
+    core->world.random(core->world.ctx, t.id.b, HF_ID_BYTES);
+    core->world.random(core->world.ctx, t.secret, sizeof(t.secret));
+    enum hf_err err = hf_token_print(&t, a->text);
+    if (err != HF_OK) {
+        free(a);
+        refuse(done, ctx, err, "the token cannot be made: is the stream's URL set?");
+        return;
+    }
+    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_TOKEN};
+    struct hf_token_fact *f = &a->order.fact[0].token;
+    f->id = t.id;
+    f->verifier = hf_token_verifier(t.secret);
+    memcpy(f->name, t.name, sizeof(f->name));
+    f->expires_wall_ms = core->world.wall_ms(core->world.ctx) + TOKEN_LIFE_MS;
+    a->order.count = 1;
+    hf_core_record(core, &a->order);
+}
+
+void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_key *key,
+                      hf_admin_done *done, void *ctx)
+{
+    const struct hf_enrolled *known = hf_registry_by_key(core->registry, key);
+    if (known != NULL && strcmp(known->fact.name, name) != 0) {
+        refuse(done, ctx, HF_EXISTS, "the key is enrolled under another name");
+        return;
+    }
+    if (known != NULL && !known->fact.revoked) {
+        refuse(done, ctx, HF_OK, ""); /* it is what was asked for */
+        return;
+    }
+    if (!name_free(core, name, done, ctx)) {
+        return;
+    }
+    struct hf_envelope_keys keys;
+    if (hf_envelope_derive(core->id, key, &keys) != HF_OK) {
+        refuse(done, ctx, HF_ARG, "not a public key");
+        return;
+    }
+    struct admin *a = admin_new(core, name, done, ctx);
+    if (a == NULL) {
+        return;
+    }
+    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
+    struct hf_edge_fact *f = &a->order.fact[0].edge;
+    f->key = *key;
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    f->role = HF_ROLE_EDGE;
+    f->enrolled_wall_ms = core->world.wall_ms(core->world.ctx);
+    a->order.count = 1;
+    hf_core_record(core, &a->order);
+}
+
+/* Unused tokens of the name become void with it, or one could bring the name back. */
+static bool tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
+{
+    uint32_t at = 0;
+    const struct hf_token_fact *t;
+    while ((t = hf_registry_token_of(core->registry, name, &at)) != NULL) {
+        if (o->count + 1 >= HF_ORDER_FACTS_MAX) {
+            return false;
+        }
+        o->fact[o->count] = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
+        o->fact[o->count++].token.used = true;
+    }
+    return true;
+}
+
+void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
+{
+    struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
+    if (e == NULL) {
+        refuse(done, ctx, HF_NOTFOUND, "no edge of this name");
+        return;
+    }
+    struct admin *a = admin_new(core, name, done, ctx);
+    if (a == NULL) {
+        return;
+    }
+    e->fact.revoked = true; /* refused from now on, whatever comes of the rest */
+    hf_core_edge_told(core, e->row);
+    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE, .edge = e->fact};
+    a->order.count = 1;
+    a->order.rotate = true;
+    core->world.random(core->world.ctx, a->order.fresh.b, HF_KEY_BYTES);
+    if (!tokens_void(core, name, &a->order)) {
+        snprintf(a->text, sizeof(a->text), "more join tokens for this name are open: revoke again");
+    }
+    hf_core_record(core, &a->order);
+}

@@ -1,0 +1,710 @@
+/*
+ * service.c - requests of edges: cheap checks first, and no effect before all of them passed.
+ *
+ * Order: shape of the message, stream, known sender, envelope, message, cookie and counter, then
+ * what is asked. A sender who is not enrolled may only JOIN, and passes a token bucket before its
+ * public key costs anything. Only a request with a current cookie and an unseen counter moves
+ * liveness, data or quota; any other that opens gets a COOKIE reply, which is never longer than
+ * what was sent, so the core cannot be used to amplify.
+ *
+ * Cookies are a keyed hash of the edge's key and a slot of the core's own clock under a secret of
+ * this start: the core keeps nothing for them, and what was recorded before a restart is worth
+ * nothing.
+ *
+ * Beacons: the counter is boot number << 40 | count. The boot number is a durable fact, synced
+ * before the first beacon, so the counter grows over restarts whatever clocks do; 2^24 starts and
+ * 2^40 beacons of one start (34 years at 1,000 a second) are enough.
+ *
+ * HELLO: only a header with a valid signature of this core is evidence (G13). Above the head, or
+ * with another chain at a seq that is known, it fences the core; anything else that does not fit
+ * marks that one edge as diverged.
+ *
+ * Read next: core/transfer.c (PLAN and FETCH), PROTOCOL.md sections 6 and 7.
+ */
+#include "core/service.h"
+
+#include "core/transfer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define COOKIE_SLOT_MS 120000
+#define BOOT_SHIFT 40
+/* JOINs of strangers: a fleet of a thousand enrols in a minute, and the public-key work is 0.5 %.
+ */
+#define STRANGERS_PER_S 20
+#define IN_FLIGHT_MAX 2u
+#define REPORT_MS 1000u
+#define SIGNER_ID 1u
+
+#define COUNTERS(X)                                                                                \
+    X(requests)                                                                                    \
+    X(replies)                                                                                     \
+    X(dropped_malformed)                                                                           \
+    X(dropped_stranger)                                                                            \
+    X(dropped_rate)                                                                                \
+    X(dropped_auth)                                                                                \
+    X(cookies)                                                                                     \
+    X(refused_revoked)                                                                             \
+    X(hellos)                                                                                      \
+    X(reports)                                                                                     \
+    X(joins)                                                                                       \
+    X(joins_refused)                                                                               \
+    X(plans)                                                                                       \
+    X(fetches)                                                                                     \
+    X(busy)
+
+struct counters {
+#define X(name) uint64_t name;
+    COUNTERS(X)
+#undef X
+};
+
+struct hf_service {
+    struct hf_service_config cfg;
+    struct hf_transfers *transfers;
+    struct hf_view *view;
+    uint8_t *secret;                   /* owned, guarded: for cookies */
+    struct hf_envelope_keys *stranger; /* owned, guarded: of a sender who is not enrolled */
+    uint8_t *in;                       /* owned; HF_MESSAGE_MAX each */
+    uint8_t *plain;
+    uint8_t *out;
+    uint8_t beacon[HF_BEACON_MAX];
+    struct hf_bytes frame; /* a frame looked up as evidence */
+    uint8_t evidence[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
+    uint64_t beacons;
+    struct join *joining;    /* their facts are not durable yet */
+    int64_t stranger_credit; /* thousandths of a request */
+    hf_ms stranger_at;
+    struct counters n;
+};
+
+/* One request on its way to its answer. */
+struct exchange {
+    uint64_t handle;
+    size_t asked_bytes;
+    const char *peer;
+    struct hf_envelope env;
+    struct hf_slice sealed;
+    struct hf_enrolled *edge; /* NULL: not enrolled */
+    const struct hf_envelope_keys *keys;
+    struct hf_request q;
+};
+
+struct join {
+    struct hf_fact_order order; /* first: the driver frees it at a crash */
+    struct hf_service *s;
+    struct join *next;
+    uint64_t handle;
+    struct hf_envelope env;
+};
+
+struct hf_service *hf_service_new(const struct hf_service_config *c)
+{
+    struct hf_service *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return NULL;
+    }
+    s->cfg = *c;
+    s->secret = hf_secret_new(32);
+    s->stranger = hf_secret_new(sizeof(*s->stranger));
+    s->in = malloc(HF_MESSAGE_MAX);
+    s->plain = malloc(HF_MESSAGE_MAX);
+    s->out = malloc(HF_MESSAGE_MAX);
+    struct hf_transfers_config tc = {.world = c->world,
+                                     .id = c->id,
+                                     .registry = c->registry,
+                                     .state = c->state,
+                                     .log = c->log,
+                                     .stream = c->genesis->stream,
+                                     .epoch_id = c->genesis->epoch_id};
+    s->transfers = hf_transfers_new(&tc);
+    if (s->secret == NULL || s->stranger == NULL || s->in == NULL || s->plain == NULL ||
+        s->out == NULL || s->transfers == NULL || hf_view_open(c->state, &s->view) != HF_OK) {
+        hf_service_free(s);
+        return NULL;
+    }
+    hf_view_reset(s->view);
+    c->world->random(c->world->ctx, s->secret, 32);
+    s->stranger_at = c->world->now(c->world->ctx);
+    s->stranger_credit = STRANGERS_PER_S * 1000;
+    return s;
+}
+
+void hf_service_free(struct hf_service *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    hf_transfers_free(s->transfers);
+    if (s->view != NULL) {
+        hf_view_close(s->view);
+    }
+    hf_secret_free(s->secret);
+    hf_secret_free(s->stranger);
+    hf_bytes_free(&s->frame);
+    free(s->in);
+    free(s->plain);
+    free(s->out);
+    free(s);
+}
+
+bool hf_service_idle(const struct hf_service *s)
+{
+    return hf_transfers_idle(s->transfers);
+}
+
+void hf_service_counters(const struct hf_service *s, struct hf_writer *w)
+{
+    char line[64];
+    int len;
+#define X(name)                                                                                    \
+    len = snprintf(line, sizeof(line), #name " %" PRIu64 "\n", s->n.name);                         \
+    hf_write_raw(w, line, (size_t)len);
+    COUNTERS(X)
+#undef X
+}
+
+/* ---- cookies and replies ---- */
+
+static struct hf_id cookie_of(const struct hf_service *s, const struct hf_key *edge, uint64_t slot)
+{
+    uint8_t le[8];
+    for (int i = 0; i < 8; i++) {
+        le[i] = (uint8_t)(slot >> (8 * i));
+    }
+    struct hf_slice part[2] = {hf_slice_of(edge->b, HF_KEY_BYTES), hf_slice_of(le, sizeof(le))};
+    struct hf_id cookie;
+    hf_keyed_hash("holdfast/v1/cookie", s->secret, 32, part, 2, cookie.b, HF_COOKIE_BYTES);
+    return cookie;
+}
+
+static uint64_t slot_now(const struct hf_service *s)
+{
+    return (uint64_t)(s->cfg.world->now(s->cfg.world->ctx) / COOKIE_SLOT_MS);
+}
+
+static bool cookie_current(const struct hf_service *s, const struct hf_envelope *env)
+{
+    uint64_t slot = slot_now(s);
+    struct hf_id now = cookie_of(s, &env->sender, slot);
+    struct hf_id before = cookie_of(s, &env->sender, slot - 1);
+    return hf_secret_eq(now.b, env->cookie.b, HF_COOKIE_BYTES) ||
+           (slot > 0 && hf_secret_eq(before.b, env->cookie.b, HF_COOKIE_BYTES));
+}
+
+/* Encodes and seals into s->out. */
+static struct hf_slice reply_seal(struct hf_service *s, const struct hf_envelope *asked,
+                                  const struct hf_envelope_keys *keys, const struct hf_reply *reply)
+{
+    struct hf_writer plain;
+    struct hf_writer out;
+    hf_writer_init(&plain, s->plain, HF_MESSAGE_MAX);
+    hf_reply_encode(reply, &plain);
+    HF_ASSERT(!plain.failed);
+    struct hf_envelope env = {.stream = s->cfg.genesis->stream,
+                              .sender = asked->sender,
+                              .cookie = cookie_of(s, &asked->sender, slot_now(s))};
+    s->cfg.world->random(s->cfg.world->ctx, env.nonce, HF_NONCE_BYTES);
+    hf_writer_init(&out, s->out, HF_MESSAGE_MAX);
+    hf_reply_seal(&env, &s->cfg.id->public_key, asked->nonce, keys, hf_writer_bytes(&plain), &out);
+    HF_ASSERT(!out.failed);
+    return hf_writer_bytes(&out);
+}
+
+static void reply_send(struct hf_service *s, const struct exchange *x, const struct hf_reply *reply)
+{
+    s->n.replies++;
+    s->cfg.world->reply(s->cfg.world->ctx, x->handle, reply_seal(s, &x->env, x->keys, reply));
+}
+
+/* What a refusal of this request looks like; the shape of a reply follows its type. */
+static struct hf_reply reply_to(const struct exchange *x, enum hf_err code)
+{
+    struct hf_reply reply;
+    memset(&reply, 0, sizeof(reply));
+    reply.type = x->q.type;
+    reply.code = code;
+    if (x->q.type == HF_MSG_FETCH) {
+        reply.fetch.want = x->q.fetch.want;
+    }
+    return reply;
+}
+
+static void refuse(struct hf_service *s, const struct exchange *x, enum hf_err code)
+{
+    struct hf_reply reply = reply_to(x, code);
+    reply_send(s, x, &reply);
+}
+
+static void cookie_send(struct hf_service *s, const struct exchange *x)
+{
+    struct hf_reply reply;
+    memset(&reply, 0, sizeof(reply));
+    reply.type = HF_MSG_COOKIE;
+    reply.counter = x->edge != NULL ? x->edge->counter_top : 0;
+    struct hf_slice message = reply_seal(s, &x->env, x->keys, &reply);
+    if (message.len <= x->asked_bytes) {
+        s->n.cookies++;
+        s->cfg.world->reply(s->cfg.world->ctx, x->handle, message);
+    }
+}
+
+/* ---- beacons ---- */
+
+void hf_service_beacon(struct hf_service *s, const uint8_t *nonce, struct hf_writer *w)
+{
+    const struct hf_core_head *head = s->cfg.head;
+    struct hf_beacon b = {.epoch_id = head->at.epoch_id,
+                          .head = head->at.seq,
+                          .chain = head->at.chain,
+                          .digest = head->at.digest,
+                          .log_floor = hf_changelog_first(s->cfg.log),
+                          .delta_floor = head->delta_floor,
+                          .key_list_version = s->cfg.genesis->key_list_version,
+                          .counter = s->cfg.boot << BOOT_SHIFT | ++s->beacons,
+                          .time_ms = s->cfg.world->wall_ms(s->cfg.world->ctx),
+                          .has_nonce = nonce != NULL,
+                          .signer_id = SIGNER_ID};
+    if (nonce != NULL) {
+        b.nonce = hf_beacon_leaf(nonce);
+    }
+    hf_beacon_sign(&b, s->cfg.id->secret, w);
+}
+
+/* One signature a reply for now: index 0 of a tree of one leaf. */
+static struct hf_beacon_proof proof_make(struct hf_service *s, const struct hf_envelope *asked)
+{
+    struct hf_writer w;
+    hf_writer_init(&w, s->beacon, sizeof(s->beacon));
+    hf_service_beacon(s, asked->nonce, &w);
+    HF_ASSERT(!w.failed);
+    return (struct hf_beacon_proof){.signed_beacon = hf_writer_bytes(&w)};
+}
+
+/* ---- engine ---- */
+
+static void engine_tell(struct hf_service *s, struct hf_publisher_event *ev)
+{
+    struct hf_publisher_effects fx;
+    ev->now = s->cfg.world->now(s->cfg.world->ctx);
+    hf_publisher_step(s->cfg.publisher, ev, &fx);
+    HF_ASSERT(fx.count == 0); /* what is known of edges orders nothing */
+}
+
+/* ---- HELLO ---- */
+
+/* The chain of this core at seq; HF_NOTFOUND when it is not kept. Leaves the frame in s->frame when
+ * it is in the log. */
+static enum hf_err own_chain(struct hf_service *s, hf_seq seq, struct hf_hash *chain)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    s->frame.len = 0;
+    enum hf_err err = hf_transfer_frame(s->cfg.log, seq, &s->frame);
+    if (err == HF_OK &&
+        hf_frame_decode(hf_slice_of(s->frame.data, s->frame.len), &stream, &f) == HF_OK) {
+        *chain = hf_chain_hash(f.header);
+        return HF_OK;
+    }
+    s->frame.len = 0;
+    err = hf_view_renew(s->view);
+    if (err == HF_OK) {
+        err = hf_view_chain(s->view, seq, chain);
+    }
+    hf_view_reset(s->view);
+    return err;
+}
+
+/* The core's own signed header at a seq whose frame own_chain found; else empty. */
+static struct hf_slice own_evidence(struct hf_service *s)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    struct hf_slice none = {NULL, 0};
+    if (s->frame.len == 0 ||
+        hf_frame_decode(hf_slice_of(s->frame.data, s->frame.len), &stream, &f) != HF_OK) {
+        return none;
+    }
+    struct hf_writer w;
+    hf_writer_init(&w, s->evidence, sizeof(s->evidence));
+    hf_signed_write(&w, f.header, &f.signature);
+    return w.failed ? none : hf_writer_bytes(&w);
+}
+
+/* Compares what the edge says it applied with this history. */
+static enum hf_err history_check(struct hf_service *s, const struct hf_hello_request *q)
+{
+    static const struct hf_id none;
+    const struct hf_core_head *head = s->cfg.head;
+    if (!hf_id_eq(&q->epoch_id, &none) && !hf_id_eq(&q->epoch_id, &head->at.epoch_id)) {
+        return HF_UNKNOWN_EPOCH;
+    }
+    if (q->applied == 0) {
+        return HF_OK;
+    }
+    struct hf_header h;
+    if (hf_header_decode(q->header, &h) != HF_OK || h.seq != q->applied) {
+        return HF_MALFORMED;
+    }
+    const struct hf_key *signer = hf_genesis_signer(s->cfg.genesis, h.signer_id, h.seq);
+    if (signer == NULL || !hf_header_verify(q->header, &q->signature, signer)) {
+        return HF_AUTH;
+    }
+    if (!hf_id_eq(&h.epoch_id, &head->at.epoch_id)) {
+        return HF_UNKNOWN_EPOCH;
+    }
+    struct hf_evidence_fact evidence = {.header = q->header, .signature = q->signature};
+    if (h.seq > head->at.seq) {
+        /* The edge is right, and the beacon it gets tells it that this core is behind it. */
+        s->cfg.fence(s->cfg.ctx, "an edge proved a batch above this core's head", &evidence);
+        return HF_OK;
+    }
+    struct hf_hash mine;
+    struct hf_hash theirs = hf_chain_hash(q->header);
+    if (own_chain(s, h.seq, &mine) == HF_OK && !hf_hash_eq(&mine, &theirs)) {
+        s->cfg.fence(s->cfg.ctx, "an edge proved another batch than this core's", &evidence);
+        return HF_FORK;
+    }
+    return HF_OK;
+}
+
+static void hello_fill(struct hf_service *s, const struct hf_envelope *asked, hf_seq applied,
+                       struct hf_hello_reply *p)
+{
+    const struct hf_enrolled *edge = hf_registry_by_key(s->cfg.registry, &asked->sender);
+    hf_seq floor = hf_changelog_first(s->cfg.log);
+    p->beacon = proof_make(s, asked);
+    p->genesis = s->cfg.genesis_signed;
+    p->key_count =
+        hf_keyring_select(hf_registry_keys(s->cfg.registry),
+                          applied + 1 > floor ? applied + 1 : floor, p->key, HF_CONTENT_KEYS_MAX);
+    p->limits = (struct hf_limits){.message_max = HF_MESSAGE_MAX,
+                                   .in_flight_max = IN_FLIGHT_MAX,
+                                   .report_ms = REPORT_MS,
+                                   .beacon_ms = (uint32_t)s->cfg.beacon_ms};
+    p->edge_name = edge != NULL ? hf_slice_str(edge->fact.name) : hf_slice_str("");
+}
+
+static void on_hello(struct hf_service *s, const struct exchange *x)
+{
+    const struct hf_hello_request *q = &x->q.hello;
+    s->n.hellos++;
+    if (q->wire_min > HF_WIRE_VERSION || q->wire_max < HF_WIRE_VERSION) {
+        refuse(s, x, HF_VERSION);
+        return;
+    }
+    enum hf_err code = history_check(s, q);
+    struct hf_publisher_event ev = {
+        .type = HF_PUB_HELLO, .edge = x->edge->row, .seq = q->applied, .ok = code == HF_OK};
+    engine_tell(s, &ev);
+    struct hf_reply reply = reply_to(x, code);
+    if (code == HF_OK) {
+        hello_fill(s, &x->env, q->applied, &reply.hello);
+    } else if (code == HF_FORK) {
+        reply.hello.evidence = own_evidence(s);
+    }
+    reply_send(s, x, &reply);
+}
+
+static void on_report(struct hf_service *s, const struct exchange *x)
+{
+    s->n.reports++;
+    struct hf_publisher_event ev = {
+        .type = HF_PUB_REPORT, .edge = x->edge->row, .report = &x->q.report};
+    engine_tell(s, &ev);
+    struct hf_reply reply = reply_to(x, HF_OK);
+    reply.report = proof_make(s, &x->env);
+    reply_send(s, x, &reply);
+}
+
+/* ---- JOIN ---- */
+
+static void note_join(struct hf_service *s, const struct exchange *x, const char *why)
+{
+    char text[256];
+    char key[2 * HF_KEY_BYTES + 1];
+    hf_hex(x->env.sender.b, HF_KEY_BYTES, key);
+    snprintf(text, sizeof(text), "enrolment: refused a join: %s key=%s peer=%s", why, key,
+             x->peer != NULL ? x->peer : "?");
+    s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN, text);
+}
+
+/* NULL when the token may be bound to the sender, now or already; else why not. */
+static const char *join_objection(struct hf_service *s, const struct exchange *x,
+                                  const struct hf_token_fact *t)
+{
+    const struct hf_join_request *q = &x->q.join;
+    if (t == NULL) {
+        return "unknown token";
+    }
+    struct hf_hash proof =
+        hf_token_proof(&t->verifier, &x->env.sender, &s->cfg.id->public_key, x->env.nonce);
+    if (!hf_secret_eq(proof.b, q->proof.b, HF_HASH_BYTES)) {
+        return "wrong proof";
+    }
+    if (!hf_slice_eq(q->name, hf_slice_str(t->name))) {
+        return "another name than the token's";
+    }
+    if (t->used && !hf_key_eq(&t->used_by, &x->env.sender)) {
+        return "the token was used by another key or is void";
+    }
+    if (x->edge != NULL && strcmp(x->edge->fact.name, t->name) != 0) {
+        return "the key is enrolled under another name";
+    }
+    const struct hf_enrolled *named = hf_registry_by_name(s->cfg.registry, t->name);
+    if (named != NULL && !named->fact.revoked && named != x->edge) {
+        return "the name is taken";
+    }
+    if (named == NULL && hf_registry_full(s->cfg.registry)) {
+        return "the table of edges is full";
+    }
+    return NULL;
+}
+
+static void join_answer(struct hf_service *s, uint64_t handle, const struct hf_envelope *env)
+{
+    struct hf_enrolled *edge = hf_registry_by_key(s->cfg.registry, &env->sender);
+    const struct hf_envelope_keys *keys =
+        edge == NULL ? NULL : hf_registry_envelope(s->cfg.registry, edge, s->cfg.id);
+    if (keys == NULL) {
+        return;
+    }
+    struct exchange x = {.handle = handle, .env = *env, .keys = keys};
+    x.q.type = HF_MSG_JOIN;
+    struct hf_reply reply = reply_to(&x, edge->fact.revoked ? HF_REVOKED : HF_OK);
+    if (!edge->fact.revoked) {
+        hello_fill(s, env, 0, &reply.hello);
+    }
+    reply_send(s, &x, &reply);
+}
+
+static void on_joined(struct hf_fact_order *order)
+{
+    struct join *j = (struct join *)order->ctx;
+    struct hf_service *s = j->s;
+    struct join **at = &s->joining;
+    while (*at != j) {
+        at = &(*at)->next;
+    }
+    *at = j->next;
+    if (order->code == HF_OK) {
+        s->n.joins++;
+        join_answer(s, j->handle, &j->env);
+    }
+    free(j); /* not durable: no answer, the edge asks again */
+}
+
+/* One join at a time for a token, a name and a key: what is not durable yet cannot be compared
+ * with. */
+static bool join_pending(const struct hf_service *s, const struct exchange *x,
+                         const struct hf_token_fact *t)
+{
+    for (const struct join *j = s->joining; j != NULL; j = j->next) {
+        if (hf_key_eq(&j->env.sender, &x->env.sender) ||
+            strcmp(j->order.fact[0].edge.name, t->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void join_record(struct hf_service *s, const struct exchange *x,
+                        const struct hf_token_fact *t)
+{
+    struct join *j = calloc(1, sizeof(*j));
+    if (j == NULL) {
+        return;
+    }
+    j->s = s;
+    j->next = s->joining;
+    s->joining = j;
+    j->handle = x->handle;
+    j->env = x->env;
+    /* The edge before its token: if only the first survives, the name is taken by the right key. */
+    j->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
+    struct hf_edge_fact *e = &j->order.fact[0].edge;
+    e->key = x->env.sender;
+    memcpy(e->name, t->name, sizeof(e->name));
+    e->role = HF_ROLE_EDGE;
+    e->enrolled_wall_ms = s->cfg.world->wall_ms(s->cfg.world->ctx);
+    e->has_token = true;
+    e->token = t->id;
+    j->order.fact[1] = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
+    j->order.fact[1].token.used = true;
+    j->order.fact[1].token.used_by = x->env.sender;
+    j->order.count = 2;
+    j->order.ctx = j;
+    j->order.recorded = on_joined;
+    s->cfg.record(s->cfg.ctx, &j->order);
+}
+
+static void on_join(struct hf_service *s, const struct exchange *x)
+{
+    const struct hf_token_fact *t = hf_registry_token(s->cfg.registry, &x->q.join.token);
+    const char *why = join_objection(s, x, t);
+    if (why != NULL) {
+        s->n.joins_refused++;
+        note_join(s, x, why);
+        refuse(s, x, HF_AUTH);
+        return;
+    }
+    if (t->used) {
+        join_answer(s, x->handle, &x->env); /* the same key gets the same answer again */
+        return;
+    }
+    if (join_pending(s, x, t)) {
+        return; /* no answer: the edge asks again */
+    }
+    if (t->expires_wall_ms != 0 && s->cfg.world->wall_ms(s->cfg.world->ctx) > t->expires_wall_ms) {
+        /* Wall clocks decide nothing here; a person decides what to make of the warning. */
+        s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN,
+                           "enrolment: a token is used after its time");
+    }
+    join_record(s, x, t);
+}
+
+/* ---- PLAN and FETCH ---- */
+
+static void on_transfer(struct hf_service *s, const struct exchange *x)
+{
+    *(x->q.type == HF_MSG_PLAN ? &s->n.plans : &s->n.fetches) += 1;
+    struct hf_transfer_order order = {
+        .handle = x->handle,
+        .edge = x->edge,
+        .request = &x->q,
+        .asked = &x->env,
+        .cookie = cookie_of(s, &x->env.sender, slot_now(s)),
+        .keys = x->keys,
+        .content = hf_keyring_newest(hf_registry_keys(s->cfg.registry)),
+    };
+    enum hf_err err = hf_transfers_start(s->transfers, &order);
+    if (err == HF_OK) {
+        s->n.replies++;
+        return;
+    }
+    s->n.busy++;
+    struct hf_reply reply = reply_to(x, HF_BUSY);
+    if (x->q.type == HF_MSG_FETCH) {
+        /* Spread by key, so that edges that were refused together do not come back together. */
+        uint32_t spread = (uint32_t)x->env.sender.b[0] << 8 | x->env.sender.b[1];
+        reply.fetch.retry_ms = 50 + spread % 151;
+    }
+    reply_send(s, x, &reply);
+}
+
+/* ---- any request ---- */
+
+static void dispatch(struct hf_service *s, const struct exchange *x)
+{
+    switch (x->q.type) {
+    case HF_MSG_JOIN:
+        on_join(s, x);
+        return;
+    case HF_MSG_HELLO:
+        on_hello(s, x);
+        return;
+    case HF_MSG_REPORT:
+        on_report(s, x);
+        return;
+    case HF_MSG_PLAN:
+    case HF_MSG_FETCH:
+        on_transfer(s, x);
+        return;
+    case HF_MSG_COOKIE:
+        return; /* the decoder lets no such request through */
+    }
+    HF_UNREACHABLE();
+}
+
+static bool stranger_admitted(struct hf_service *s)
+{
+    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
+    int64_t most = STRANGERS_PER_S * 1000;
+    int64_t elapsed = now > s->stranger_at ? now - s->stranger_at : 0;
+    s->stranger_at = now;
+    s->stranger_credit += elapsed < 1000 ? elapsed * STRANGERS_PER_S : most;
+    s->stranger_credit = s->stranger_credit < most ? s->stranger_credit : most;
+    if (s->stranger_credit < 1000) {
+        return false;
+    }
+    s->stranger_credit -= 1000;
+    return true;
+}
+
+/* Finds the envelope keys of the sender; false is a counted drop. */
+static bool keys_find(struct hf_service *s, struct exchange *x)
+{
+    x->edge = hf_registry_by_key(s->cfg.registry, &x->env.sender);
+    if (x->edge != NULL) {
+        x->keys = hf_registry_envelope(s->cfg.registry, x->edge, s->cfg.id);
+        s->n.dropped_auth += x->keys == NULL;
+        return x->keys != NULL;
+    }
+    if (!stranger_admitted(s)) {
+        s->n.dropped_rate++;
+        return false;
+    }
+    if (hf_envelope_derive(s->cfg.id, &x->env.sender, s->stranger) != HF_OK) {
+        s->n.dropped_stranger++;
+        return false;
+    }
+    x->keys = s->stranger;
+    return true;
+}
+
+static bool request_open(struct hf_service *s, struct hf_slice message, struct exchange *x)
+{
+    static const struct hf_id none;
+    if (hf_request_split(message, &x->env, &x->sealed) != HF_OK ||
+        (!hf_id_eq(&x->env.stream, &none) && !hf_id_eq(&x->env.stream, &s->cfg.genesis->stream))) {
+        s->n.dropped_malformed++;
+        return false;
+    }
+    if (!keys_find(s, x)) {
+        return false;
+    }
+    struct hf_writer in;
+    hf_writer_init(&in, s->in, HF_MESSAGE_MAX);
+    if (hf_request_open(&x->env, &s->cfg.id->public_key, x->keys, x->sealed, &in) != HF_OK) {
+        s->n.dropped_auth++;
+        return false;
+    }
+    if (hf_request_decode(hf_writer_bytes(&in), &x->q) != HF_OK) {
+        s->n.dropped_malformed++;
+        return false;
+    }
+    if (x->edge == NULL && x->q.type != HF_MSG_JOIN) {
+        s->n.dropped_stranger++;
+        return false;
+    }
+    return true;
+}
+
+void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
+                           const char *peer)
+{
+    struct exchange x = {.handle = handle, .asked_bytes = message.len, .peer = peer};
+    s->n.requests++;
+    if (message.len > HF_MESSAGE_MAX) {
+        s->n.dropped_malformed++;
+        return;
+    }
+    if (!request_open(s, message, &x)) {
+        return;
+    }
+    /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
+     * not. */
+    if (!cookie_current(s, &x.env) ||
+        (x.edge != NULL && !hf_registry_counter(x.edge, x.q.counter))) {
+        cookie_send(s, &x);
+        return;
+    }
+    if (x.edge != NULL && x.edge->fact.revoked && x.q.type != HF_MSG_JOIN) {
+        s->n.refused_revoked++;
+        refuse(s, &x, HF_REVOKED);
+        return;
+    }
+    dispatch(s, &x);
+}

@@ -1,0 +1,71 @@
+/*
+ * service.h - what the core answers to edges: who is asking, and HELLO, JOIN, REPORT, PLAN, FETCH.
+ *
+ * Everything is called on the owner's thread. PLAN and FETCH read the store on the pool
+ * (transfer.h); the rest is answered before hf_service_on_request returns, except JOIN, which waits
+ * for its facts to be durable. Bad input is a counted drop, never an error.
+ */
+#ifndef CORE_SERVICE_H
+#define CORE_SERVICE_H
+
+#include "core/registry.h"
+#include "core/writer.h"
+#include "hf/publisher.h"
+#include "hf/world.h"
+
+struct hf_service;
+
+/* ---- facts to be made durable, then told ---- */
+
+#define HF_ORDER_FACTS_MAX 8u
+
+/* Allocated by malloc, alone or as the first member of something larger. */
+struct hf_fact_order {
+    struct hf_job job;
+    void *owner; /* the driver's own */
+    struct hf_fact fact[HF_ORDER_FACTS_MAX];
+    uint32_t count;
+    bool rotate;         /* adds a new content key, used from the next frame on */
+    struct hf_key fresh; /* its key */
+    enum hf_err code;    /* out */
+    char text[400];      /* out: why not */
+    /* Owner's thread, once; the registry has learned the facts if code is HF_OK. Frees the order.
+     */
+    void (*recorded)(struct hf_fact_order *order);
+    void *ctx;
+    struct hf_fact_order *next; /* of those under way */
+};
+
+struct hf_service_config {
+    const struct hf_world *world;
+    const struct hf_identity *id;
+    struct hf_registry *registry;
+    struct hf_publisher *publisher;
+    struct hf_state *state;
+    const struct hf_changelog *log;
+    const struct hf_core_head *head; /* the owner's copy */
+    const struct hf_genesis *genesis;
+    struct hf_slice genesis_signed;
+    uint64_t boot;
+    hf_ms beacon_ms;
+    void *ctx;
+    void (*record)(void *ctx, struct hf_fact_order *order);
+    /* An edge proved that this core's data was rolled back or forked. */
+    void (*fence)(void *ctx, const char *why, const struct hf_evidence_fact *evidence);
+};
+
+struct hf_service *hf_service_new(const struct hf_service_config *c);
+/* Waiting JOINs are dropped with their orders, which the driver frees. No pool job may be running.
+ */
+void hf_service_free(struct hf_service *s);
+
+void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
+                           const char *peer);
+/* Signs a beacon of now into w (HF_BEACON_MAX). nonce == NULL: without R. */
+void hf_service_beacon(struct hf_service *s, const uint8_t *nonce, struct hf_writer *w);
+/* True when no pool job is under way. */
+bool hf_service_idle(const struct hf_service *s);
+/* Appends "name value\n" lines. */
+void hf_service_counters(const struct hf_service *s, struct hf_writer *w);
+
+#endif

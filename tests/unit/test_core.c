@@ -1,0 +1,750 @@
+/*
+ * test_core.c - a whole core over a test world: writes, groups, recovery, fences, full disks.
+ *
+ * Edges and their requests are in test_service.c, FETCH and PLAN in test_transfer.c.
+ */
+#include "core_box.h"
+
+#include <fcntl.h>
+
+/* ---- writes ---- */
+
+static void a_write_is_answered_with_its_seq_and_becomes_visible(void **state)
+{
+    struct box *b = *state;
+    struct hf_write_result r = box_put(b, "k", "v");
+    assert_int_equal(r.code, HF_OK);
+    assert_int_equal(r.seq, 1);
+    box_commit(b);
+    assert_string_equal(box_get(b, "k"), "v");
+    assert_int_equal(box_status(b).live_count, 1);
+}
+
+static void writes_that_wait_together_are_one_batch(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}};
+    box_send(b, box_add(&w[0], "a", "1"));
+    box_send(b, box_add(&w[1], "b", "2"));
+    box_send(b, box_add(&w[2], "a", "3"));
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(box_status(b).head, 1);
+    assert_int_equal(b->published_count, 1);
+    assert_int_equal(box_frame(b, 0).h.change_count, 2);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(w[i].result.seq, 1);
+    }
+    box_commit(b);
+    assert_string_equal(box_get(b, "a"), "3");
+}
+
+static void nothing_is_answered_or_published_before_the_sync(void **state)
+{
+    struct box *b = *state;
+    struct box_write w = {.done = false};
+    box_send(b, box_add(&w, "k", "v"));
+    hf_core_flush(b->core);
+    assert_false(w.done);
+    assert_int_equal(b->published_count, 0);
+    struct hf_job *j = b->job_first;
+    j->work(j);
+    assert_false(w.done);
+    assert_int_equal(b->published_count, 0);
+    b->job_first = NULL;
+    b->job_end = &b->job_first;
+    j->done(j);
+    assert_true(w.done);
+    assert_int_equal(b->published_count, 1);
+}
+
+static void a_group_that_waits_joins_what_came_in_the_meantime(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[4] = {{.done = false}};
+    box_send(b, box_add(&w[0], "a", "1"));
+    hf_core_flush(b->core);
+    for (int i = 1; i < 4; i++) {
+        box_send(b, box_add(&w[i], i == 1 ? "b" : "c", i == 3 ? "3" : "2"));
+        hf_core_flush(b->core);
+    }
+    box_work(b);
+    assert_int_equal(w[0].result.seq, 1);
+    assert_int_equal(w[1].result.seq, 2);
+    assert_int_equal(w[3].result.seq, 2);
+    assert_int_equal(box_counter(b, "groups"), 2);
+}
+
+static void writing_what_is_there_spends_no_seq(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "k", "v");
+    struct hf_write_result r = box_put(b, "k", "v");
+    assert_int_equal(r.code, HF_OK);
+    assert_int_equal(r.seq, 1);
+    r = box_put(b, "absent", NULL);
+    assert_int_equal(r.seq, 1);
+    assert_int_equal(r.deleted, 0);
+    assert_int_equal(box_status(b).head, 1);
+    assert_int_equal(b->published_count, 1);
+}
+
+static void deletes_count_the_live_keys_they_found(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}};
+    box_put(b, "a", "1");
+    box_add(box_add(&w[0], "a", NULL), "b", NULL);
+    box_add(box_add(&w[1], "a", NULL), "c", "1");
+    box_add(&w[2], "c", NULL);
+    for (int i = 0; i < 3; i++) {
+        box_send(b, &w[i]);
+    }
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(w[0].result.deleted, 1);
+    assert_int_equal(w[1].result.deleted, 0);
+    assert_int_equal(w[2].result.deleted, 1);
+    assert_int_equal(box_status(b).head, 2);
+    assert_int_equal(box_frame(b, 1).h.change_count, 1);
+}
+
+static void the_changes_of_one_write_are_in_one_batch(void **state)
+{
+    struct box *b = *state;
+    struct box_write big = {.done = false};
+    struct box_write after = {.done = false};
+    static char value[40000];
+    memset(value, 'x', sizeof(value) - 1);
+    box_add(box_add(box_add(&big, "a", value), "b", value), "c", value);
+    box_send(b, box_add(&after, "d", "1"));
+    box_send(b, &big);
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(after.result.seq, 1);
+    assert_int_equal(big.result.seq, 2);
+    assert_int_equal(box_frame(b, 1).h.change_count, 3);
+    assert_true(box_frame(b, 1).h.raw_bytes > HF_BATCH_CUT);
+}
+
+static void groups_are_cut_into_batches_by_size(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[8] = {{.done = false}};
+    static char value[8][20000];
+    static const char *const key[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    for (int i = 0; i < 8; i++) {
+        memset(value[i], 'a' + i, sizeof(value[i]) - 1);
+        box_send(b, box_add(&w[i], key[i], value[i]));
+    }
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(box_counter(b, "groups"), 1);
+    assert_int_equal(box_status(b).head, 4);
+    assert_int_equal(w[0].result.seq, 1);
+    assert_int_equal(w[7].result.seq, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_true(box_frame(b, i).h.raw_bytes <= HF_BATCH_CUT);
+    }
+}
+
+static void a_batch_of_four_mebibytes_is_published_as_its_header_alone(void **state)
+{
+    struct box *b = *state;
+    struct box_write w = {.done = false};
+    static const char *const key[] = {"a", "b", "c", "d"};
+    size_t len = 1000 * 1000;
+    uint8_t *value = malloc(4 * len);
+    box_random(b, value, 4 * len);
+    for (int i = 0; i < 4; i++) {
+        box_add(&w, key[i], "");
+        w.change[i].value = hf_slice_of(value + (size_t)i * len, len);
+    }
+    struct hf_write_result r = box_apply(b, &w);
+    assert_int_equal(r.code, HF_OK);
+    assert_int_equal(b->published_count, 1);
+    assert_null(box_frame(b, 0).body.data);
+    assert_true(box_frame(b, 0).h.body_bytes > 4 * len);
+    struct hf_hash digest = box_status(b).digest;
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 1);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    free(value);
+}
+
+static void what_is_over_the_limits_is_refused_at_once(void **state)
+{
+    struct box *b = *state;
+    static char key[HF_STORE_KEY_MAX + 2];
+    memset(key, 'k', sizeof(key) - 1);
+    assert_int_equal(box_put(b, key, "v").code, HF_TOO_BIG);
+    assert_int_equal(box_put(b, "", "v").code, HF_ARG);
+    assert_int_equal(box_put_bytes(b, "k", HF_STORE_VALUE_MAX + 1).code, HF_TOO_BIG);
+    assert_int_equal(box_put_bytes(b, "k", HF_STORE_VALUE_MAX).code, HF_OK);
+    struct box_write none = {.done = false};
+    assert_int_equal(box_apply(b, &none).code, HF_ARG);
+    assert_int_equal(box_status(b).head, 1);
+}
+
+static void more_waiting_writes_than_the_bound_are_refused_as_busy(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}};
+    box_close(b);
+    b->cfg.waiting_bytes_max = 1500;
+    box_open(b);
+    static char value[600];
+    memset(value, 'x', sizeof(value) - 1);
+    for (int i = 0; i < 3; i++) {
+        box_send(b, box_add(&w[i], "k", value));
+    }
+    assert_true(w[2].done);
+    assert_int_equal(w[2].result.code, HF_BUSY);
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(w[0].result.code, HF_OK);
+    assert_int_equal(box_put(b, "k", "v").code, HF_OK);
+}
+
+/* Writes again from its own answer, as a pipelining client does. */
+struct chain {
+    struct hf_write w;
+    struct hf_change change;
+    struct box *b;
+    int left;
+};
+
+static void chain_done(struct hf_write *w, const struct hf_write_result *r)
+{
+    struct chain *c = (struct chain *)w;
+    assert_int_equal(r->code, HF_OK);
+    assert_int_equal(c->b->published_count, r->seq - 1); /* its own frame comes after its answer */
+    if (c->left-- > 0) {
+        c->change.value = hf_slice_of(&"0123456789"[c->left], 1);
+        hf_core_write(c->b->core, &c->w);
+        hf_core_flush(c->b->core);
+    }
+}
+
+static void an_answer_may_write_again(void **state)
+{
+    struct box *b = *state;
+    struct chain c = {.b = b, .left = 5};
+    c.change = (struct hf_change){
+        .op = HF_OP_PUT, .key = hf_slice_str("k"), .value = hf_slice_str("first")};
+    c.w = (struct hf_write){.change = &c.change, .change_count = 1, .done = chain_done};
+    hf_core_write(b->core, &c.w);
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(box_status(b).head, 6);
+    assert_int_equal(b->published_count, 6);
+}
+
+/* ---- request ids and conditions ---- */
+
+static void a_repeated_request_gets_its_first_answer(void **state)
+{
+    struct box *b = *state;
+    assert_int_equal(box_put_id(b, "r1", "k", "v").seq, 1);
+    box_put(b, "k", "w");
+    struct hf_write_result r = box_put_id(b, "r1", "k", "v");
+    assert_int_equal(r.code, HF_OK);
+    assert_true(r.repeated);
+    assert_int_equal(r.seq, 1);
+    assert_int_equal(box_status(b).head, 2);
+}
+
+static void a_request_id_for_other_content_is_refused(void **state)
+{
+    struct box *b = *state;
+    box_put_id(b, "r1", "k", "v");
+    assert_int_equal(box_put_id(b, "r1", "k", "w").code, HF_EXISTS);
+    assert_int_equal(box_status(b).head, 1);
+}
+
+static void a_request_repeated_within_one_group_is_found(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {{.w.request_id = hf_slice_str("r")},
+                             {.w.request_id = hf_slice_str("r")},
+                             {.w.request_id = hf_slice_str("r")}};
+    box_send(b, box_add(&w[0], "k", "v"));
+    box_send(b, box_add(&w[1], "k", "v"));
+    box_send(b, box_add(&w[2], "k", "other"));
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_false(w[0].result.repeated);
+    assert_true(w[1].result.repeated);
+    assert_int_equal(w[1].result.seq, w[0].result.seq);
+    assert_int_equal(w[2].result.code, HF_EXISTS);
+}
+
+static void a_request_with_an_id_always_makes_a_frame(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "k", "v");
+    struct hf_write_result r = box_put_id(b, "r", "k", "v");
+    assert_int_equal(r.seq, 2);
+    assert_int_equal(box_frame(b, 1).h.change_count, 0);
+    box_crash(b);
+    box_open(b);
+    r = box_put_id(b, "r", "k", "v");
+    assert_true(r.repeated);
+    assert_int_equal(r.seq, 2);
+}
+
+static void a_request_id_is_remembered_over_a_replay(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_commit(b);
+    box_put_id(b, "r1", "k", "v");
+    box_crash(b);
+    box_open(b);
+    struct hf_write_result r = box_put_id(b, "r1", "k", "v");
+    assert_true(r.repeated);
+    assert_int_equal(r.seq, 2);
+    assert_int_equal(box_put_id(b, "r1", "k", "w").code, HF_EXISTS);
+}
+
+static void a_request_with_an_id_begins_a_batch_when_its_key_is_in_the_open_one(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}, {.w.request_id = hf_slice_str("r")}, {.done = false}};
+    box_send(b, box_add(&w[0], "k", "1"));
+    box_send(b, box_add(&w[1], "k", "2"));
+    box_send(b, box_add(&w[2], "k", "3"));
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(w[0].result.seq, 1);
+    assert_int_equal(w[1].result.seq, 2);
+    assert_int_equal(w[2].result.seq, 3);
+}
+
+static void the_audit_trail_names_who_why_and_which_changes(void **state)
+{
+    struct box *b = *state;
+    struct box_write plain = {.done = false};
+    struct box_write w = {.w.request_id = hf_slice_str("r"),
+                          .w.author = hf_slice_str("ann"),
+                          .w.reason = hf_slice_str("because")};
+    box_put(b, "same", "1");
+    box_send(b, box_add(&plain, "p", "1"));
+    box_send(b, box_add(box_add(box_add(&w, "x", "1"), "same", "1"), "y", "2"));
+    hf_core_flush(b->core);
+    box_work(b);
+    struct hf_frame f = box_frame(b, 1);
+    uint8_t raw[4096];
+    struct hf_writer out;
+    struct hf_body body;
+    struct hf_meta m;
+    hf_writer_init(&out, raw, sizeof(raw));
+    const struct hf_content_key *key = hf_keyring_newest(hf_registry_keys(b->core->registry));
+    assert_int_equal(f.h.compression, HF_COMPRESSION_NONE);
+    assert_int_equal(hf_body_unseal(&f.h, f.body, &key->key, NULL, NULL, &out), HF_OK);
+    assert_int_equal(hf_body_open(hf_writer_bytes(&out), f.h.change_count, &body), HF_OK);
+    assert_int_equal(body.change_count, 3);
+    assert_int_equal(body.meta_count, 1);
+    assert_true(hf_body_next_meta(&body, &m));
+    assert_true(hf_slice_eq(m.author, hf_slice_str("ann")));
+    assert_true(hf_slice_eq(m.reason, hf_slice_str("because")));
+    assert_int_equal(m.first_ordinal, 1);
+    assert_int_equal(m.count, 2);
+}
+
+static struct hf_write_result put_if(struct box *b, hf_seq ifseq, const char *key,
+                                     const char *value)
+{
+    struct box_write bw = {.w.has_ifseq = true, .w.ifseq = ifseq};
+    return box_apply(b, box_add(&bw, key, value));
+}
+
+static void a_condition_holds_while_no_named_key_changed_since(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_put(b, "b", "1");
+    assert_int_equal(put_if(b, 1, "a", "2").code, HF_OK);
+    assert_int_equal(put_if(b, 1, "b", "2").code, HF_CONFLICT);
+    assert_int_equal(put_if(b, 2, "b", "2").code, HF_OK);
+    box_put(b, "b", NULL);
+    assert_int_equal(put_if(b, 4, "b", "3").code, HF_CONFLICT);
+    assert_int_equal(put_if(b, 5, "b", "3").code, HF_OK);
+    assert_int_equal(put_if(b, 0, "new", "1").code, HF_OK);
+}
+
+static void a_condition_sees_what_the_same_group_wrote_before(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[3] = {
+        {.done = false}, {.w.has_ifseq = true, .w.ifseq = 0}, {.w.has_ifseq = true, .w.ifseq = 0}};
+    box_send(b, box_add(&w[0], "a", "1"));
+    box_send(b, box_add(&w[1], "a", "2"));
+    box_send(b, box_add(&w[2], "b", "2"));
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(w[1].result.code, HF_CONFLICT);
+    assert_int_equal(w[2].result.code, HF_OK);
+}
+
+static void a_condition_below_the_delta_floor_is_stale(void **state)
+{
+    struct box *b = *state;
+    box_close(b);
+    b->cfg.delta_batches = 2;
+    box_open(b);
+    for (int i = 0; i < 6; i++) {
+        box_put(b, "k", i % 2 == 0 ? "x" : NULL);
+        box_commit(b);
+    }
+    assert_int_equal(put_if(b, 3, "other", "1").code, HF_STALE);
+    assert_int_equal(put_if(b, 6, "other", "1").code, HF_OK);
+}
+
+/* ---- restart ---- */
+
+static void a_restart_replays_exactly(void **state)
+{
+    struct box *b = *state;
+    char key[16];
+    for (int i = 0; i < 200; i++) {
+        char value[16];
+        snprintf(key, sizeof(key), "k%d", i * 7 % 50);
+        snprintf(value, sizeof(value), "v%d", i);
+        box_put(b, key, i % 3 == 0 ? NULL : value);
+        if (i == 120) {
+            box_commit(b);
+        }
+    }
+    struct hf_core_status before = box_status(b);
+    struct hf_hash chain = b->core->head.at.chain;
+    assert_true(before.committed < before.head);
+    box_crash(b);
+    box_open(b);
+    struct hf_core_status after = box_status(b);
+    assert_int_equal(after.head, before.head);
+    assert_int_equal(after.committed, before.head);
+    assert_memory_equal(after.digest.b, before.digest.b, HF_HASH_BYTES);
+    assert_memory_equal(after.epoch_id.b, before.epoch_id.b, HF_ID_BYTES);
+    assert_memory_equal(b->core->head.at.chain.b, chain.b, HF_HASH_BYTES);
+    struct hf_view *v;
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
+    hf_view_close(v);
+}
+
+static void a_torn_tail_costs_only_what_was_not_answered(void **state)
+{
+    struct box *b = *state;
+    char path[512];
+    uint64_t offset;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    struct hf_core_status before = box_status(b);
+    hf_changelog_synced_at(b->core->writer.log, path, &offset);
+    box_crash(b);
+    uint8_t junk[300];
+    box_random(b, junk, sizeof(junk));
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, junk, sizeof(junk), (off_t)offset), sizeof(junk));
+    close(fd);
+    box_open(b);
+    assert_int_equal(box_status(b).head, before.head);
+    assert_memory_equal(box_status(b).digest.b, before.digest.b, HF_HASH_BYTES);
+    assert_int_equal(box_put(b, "c", "3").seq, 3);
+}
+
+static void a_group_that_was_not_run_is_gone_after_a_crash(void **state)
+{
+    struct box *b = *state;
+    struct box_write w = {.done = false};
+    box_put(b, "a", "1");
+    box_send(b, box_add(&w, "b", "2"));
+    hf_core_flush(b->core);
+    box_crash(b);
+    assert_false(w.done);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 1);
+}
+
+static void a_crash_right_after_the_first_start_loses_nothing(void **state)
+{
+    struct box *b = *state;
+    struct hf_id epoch = box_status(b).epoch_id;
+    box_crash(b);
+    box_open(b);
+    assert_memory_equal(box_status(b).epoch_id.b, epoch.b, HF_ID_BYTES);
+}
+
+static void a_state_without_its_log_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct hf_error e;
+    char command[256];
+    box_put(b, "a", "1");
+    box_close(b);
+    snprintf(command, sizeof(command), "rm -r %s/log", b->dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(box_try_open(b, &e), HF_CORRUPT);
+    assert_non_null(strstr(e.text, "no segment"));
+    b->core = NULL;
+}
+
+static void a_log_without_its_state_makes_the_state_again(void **state)
+{
+    struct box *b = *state;
+    char command[256];
+    box_put(b, "a", "1");
+    struct hf_hash digest = box_status(b).digest;
+    box_close(b);
+    snprintf(command, sizeof(command), "rm -r %s/state", b->dir);
+    assert_int_equal(system(command), 0);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 1);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    assert_string_equal(box_get(b, "a"), "1");
+}
+
+static void another_core_key_or_stream_name_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct hf_error e;
+    struct hf_identity mine = b->id;
+    uint8_t seed[32] = {9};
+    box_close(b);
+    assert_int_equal(hf_identity_from_seed(&b->id, seed), HF_OK);
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    assert_non_null(strstr(e.text, "another core key"));
+    hf_identity_free(&b->id);
+    b->id = mine;
+    b->cfg.stream = "other";
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    assert_non_null(strstr(e.text, "'main'"));
+    b->cfg.stream = "main";
+    box_open(b);
+}
+
+/* Closes the stream and makes the configuration that of a new one, which the caller opens. */
+static void begin_another(struct box *b)
+{
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/other", b->root);
+    b->cfg.stream = "other";
+}
+
+static void trimming_keeps_what_is_not_committed_and_the_facts(void **state)
+{
+    struct box *b = *state;
+    begin_another(b);
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    box_open(b);
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(box_put_bytes(b, "k", 20000).code, HF_OK);
+        box_commit(b);
+    }
+    assert_true(box_status(b).log_first > 30);
+    assert_true(box_status(b).log_bytes < 640 << 10);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 60);
+    assert_int_equal(box_put(b, "k", "v").seq, 61);
+}
+
+/* ---- failures ---- */
+
+static void a_failed_sync_fails_the_group_and_the_next_write_goes_on(void **state)
+{
+    struct box *b = *state;
+    struct box_write lost = {.w.request_id = hf_slice_str("r")};
+    box_put(b, "a", "1");
+    struct hf_hash digest = box_status(b).digest;
+    box_sync_error = EIO;
+    struct hf_write_result r = box_apply(b, box_add(&lost, "a", "lost"));
+    box_sync_error = 0;
+    assert_int_equal(r.code, HF_IO);
+    assert_non_null(r.text);
+    assert_int_equal(b->published_count, 1);
+    assert_int_equal(box_status(b).head, 1);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    assert_non_null(box_status(b).refusing);
+    assert_int_equal(box_put_id(b, "r", "a", "2").seq, 2);
+    assert_null(box_status(b).refusing);
+    box_commit(b);
+    assert_string_equal(box_get(b, "a"), "2");
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 2);
+    assert_string_equal(box_get(b, "a"), "2");
+}
+
+static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_sync_error = ENOSPC;
+    assert_int_equal(box_put(b, "a", "2").code, HF_FULL);
+    bool seen = false;
+    hf_core_when_visible(b->core, box_seen, &seen);
+    box_work(b);
+    assert_true(seen); /* readers go on, though the commit cannot */
+    assert_non_null(box_status(b).refusing);
+    box_sync_error = 0;
+    assert_int_equal(box_put(b, "a", "3").seq, 2);
+    box_pass(b, 3000);
+    assert_string_equal(box_get(b, "a"), "3");
+    assert_null(box_status(b).refusing);
+}
+
+static void a_small_map_grows_and_the_group_is_run_again(void **state)
+{
+    struct box *b = *state;
+    char key[16];
+    begin_another(b);
+    b->cfg.map_bytes = 1 << 20;
+    box_open(b);
+    for (int i = 0; i < 200; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(box_put_bytes(b, key, 40000).code, HF_OK);
+        if (i % 30 == 0) {
+            box_commit(b);
+        }
+    }
+    assert_int_equal(box_status(b).head, 200);
+    box_commit(b);
+    assert_int_equal(box_status(b).live_count, 200);
+    struct hf_hash digest = box_status(b).digest;
+    box_crash(b);
+    b->cfg.map_bytes = 1 << 20;
+    box_open(b);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+}
+
+/* ---- fences ---- */
+
+static void copy_dir(struct box *b, const char *from, const char *to)
+{
+    char command[256];
+    snprintf(command, sizeof(command), "rm -rf %s/%s && cp -a %s/%s %s/%s", b->root, to, b->root,
+             from, b->root, to);
+    assert_int_equal(system(command), 0);
+}
+
+static void data_that_was_rolled_back_is_fenced_by_the_mark(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_close(b);
+    copy_dir(b, "main", "copy");
+    box_open(b);
+    box_put(b, "a", "2");
+    box_close(b);
+    copy_dir(b, "copy", "main");
+    box_open(b);
+    assert_non_null(box_status(b).refusing);
+    assert_non_null(strstr(box_status(b).refusing, "rolled back"));
+    assert_int_equal(box_put(b, "a", "3").code, HF_FORK);
+    assert_string_equal(box_get(b, "a"), "1");
+    box_close(b);
+    box_open(b); /* the mark was left as it was */
+    assert_int_equal(box_put(b, "a", "3").code, HF_FORK);
+}
+
+static void a_new_stream_beside_an_old_mark_is_fenced(void **state)
+{
+    struct box *b = *state;
+    char command[256];
+    box_put(b, "a", "1");
+    box_close(b);
+    snprintf(command, sizeof(command), "rm -r %s", b->dir);
+    assert_int_equal(system(command), 0);
+    box_open(b);
+    assert_non_null(strstr(box_status(b).refusing, "another epoch"));
+}
+
+static void a_mark_with_another_history_at_the_same_seq_fences(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_close(b);
+    copy_dir(b, "main", "copy");
+    box_open(b);
+    box_put(b, "a", "2");
+    box_close(b);
+    copy_dir(b, "copy", "main");
+    char mark[128];
+    snprintf(mark, sizeof(mark), "%s/main.mark", b->root);
+    char saved[140];
+    snprintf(saved, sizeof(saved), "%s.saved", mark);
+    assert_int_equal(rename(mark, saved), 0);
+    b->now += 5000; /* another published_ms: another header */
+    box_open(b);
+    box_put(b, "a", "other");
+    box_close(b);
+    assert_int_equal(rename(saved, mark), 0);
+    box_open(b);
+    assert_non_null(strstr(box_status(b).refusing, "another history"));
+}
+
+static void a_torn_mark_is_reported_and_replaced(void **state)
+{
+    struct box *b = *state;
+    char mark[128];
+    box_close(b);
+    snprintf(mark, sizeof(mark), "%s/main.mark", b->root);
+    FILE *f = fopen(mark, "w");
+    fputs("0011", f);
+    fclose(f);
+    b->notes[0] = '\0';
+    box_open(b);
+    assert_non_null(strstr(b->notes, "mark"));
+    assert_int_equal(box_put(b, "a", "1").code, HF_OK);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_write_is_answered_with_its_seq_and_becomes_visible),
+        T(writes_that_wait_together_are_one_batch),
+        T(nothing_is_answered_or_published_before_the_sync),
+        T(a_group_that_waits_joins_what_came_in_the_meantime),
+        T(writing_what_is_there_spends_no_seq),
+        T(deletes_count_the_live_keys_they_found),
+        T(the_changes_of_one_write_are_in_one_batch),
+        T(groups_are_cut_into_batches_by_size),
+        T(a_batch_of_four_mebibytes_is_published_as_its_header_alone),
+        T(what_is_over_the_limits_is_refused_at_once),
+        T(more_waiting_writes_than_the_bound_are_refused_as_busy),
+        T(an_answer_may_write_again),
+        T(a_repeated_request_gets_its_first_answer),
+        T(a_request_id_for_other_content_is_refused),
+        T(a_request_repeated_within_one_group_is_found),
+        T(a_request_with_an_id_always_makes_a_frame),
+        T(a_request_id_is_remembered_over_a_replay),
+        T(a_request_with_an_id_begins_a_batch_when_its_key_is_in_the_open_one),
+        T(the_audit_trail_names_who_why_and_which_changes),
+        T(a_condition_holds_while_no_named_key_changed_since),
+        T(a_condition_sees_what_the_same_group_wrote_before),
+        T(a_condition_below_the_delta_floor_is_stale),
+        T(a_restart_replays_exactly),
+        T(a_torn_tail_costs_only_what_was_not_answered),
+        T(a_group_that_was_not_run_is_gone_after_a_crash),
+        T(a_crash_right_after_the_first_start_loses_nothing),
+        T(a_state_without_its_log_is_refused),
+        T(a_log_without_its_state_makes_the_state_again),
+        T(another_core_key_or_stream_name_is_refused),
+        T(trimming_keeps_what_is_not_committed_and_the_facts),
+        T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
+        T(a_full_disk_refuses_writes_and_recovers_by_itself),
+        T(a_small_map_grows_and_the_group_is_run_again),
+        T(data_that_was_rolled_back_is_fenced_by_the_mark),
+        T(a_new_stream_beside_an_old_mark_is_fenced),
+        T(a_mark_with_another_history_at_the_same_seq_fences),
+        T(a_torn_mark_is_reported_and_replaced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
