@@ -10,10 +10,9 @@ B      := build$(if $(SAN),/$(SAN))
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-align \
           -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wimplicit-fallthrough
 HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE
-HARDEN += $(if $(filter address,$(SAN)),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined)
+HARDEN += $(if $(filter address,$(SAN)),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)
 HARDEN += $(if $(filter thread,$(SAN)),-fsanitize=thread)
 HARDEN += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
-,      := ,
 OPT    ?= -O2 -g
 FLAGS   = -std=c11 -D_GNU_SOURCE -Iinclude -I. $(OPT) $(HARDEN) $(WARN) -MMD -MP
 LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now

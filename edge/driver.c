@@ -127,12 +127,18 @@ static void restore_inbox(struct hf_edge *edge)
     if (hf_view_open(edge->state, &v) != HF_OK) {
         return;
     }
+    uint32_t restored = 0;
     while (edge->free_count > EDGE_SLOTS_SPARE &&
            hf_view_inbox_next(v, next, &at, &message) == HF_OK) {
-        edge->dropped += !slots_take(edge, message, true, &seq);
+        bool taken = slots_take(edge, message, true, &seq);
+        restored += taken;
+        edge->dropped += !taken;
         next = at + 1;
     }
     hf_view_close(v);
+    if (restored > 0) {
+        edge_note(edge, HF_LEVEL_INFO, "edge: took up held batches from disk count=%u", restored);
+    }
 }
 
 static void start(struct hf_edge *edge)
@@ -146,6 +152,10 @@ static void start(struct hf_edge *edge)
                                   /* A token is spent once; who knows the genesis was enrolled. */
                                   .join = edge->has_token && !edge->has_genesis};
     edge_event(edge, &ev);
+    if (stage.active) {
+        edge_note(edge, HF_LEVEL_INFO, "edge: goes on with a transfer bytes=%llu",
+                  (unsigned long long)stage.bytes);
+    }
     if (edge->has_genesis) {
         edge->world.subscribe(edge->world.ctx, &edge->stream);
         restore_inbox(edge);

@@ -108,6 +108,11 @@ void faults_plan(struct sim *sim)
     sim->opt.faults = (uint32_t)rng_next(&sim->rng_fault);
     link_faults(sim);
     sim->opt.write_every = rng_between(&sim->rng_fault, 50 * SIM_MS, sim->opt.write_every + 1);
+    /* Many keys written fast make transfers of several chunks, which can be cut in between. */
+    sim->opt.keys = rng_chance(&sim->rng_fault, 0.3) ? SIM_KEYS_MAX : sim->opt.keys;
+    if (sim->opt.keys == SIM_KEYS_MAX) {
+        sim->opt.write_every /= 4;
+    }
     if (has(sim, FAULT_SMALL_LOG)) {
         sim->opt.log_bytes = 300 << 10;
     }

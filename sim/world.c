@@ -161,6 +161,9 @@ static void note_marks(struct sim *sim, const char *text)
         {"first repaired batch", MARK_HOLE_FILLED},
         {"content key missing", MARK_KEY_MISSING},
         {"edge is revoked", MARK_REVOKED},
+        {"took up held batches", MARK_INBOX},
+        {"goes on with a transfer", MARK_STAGE_RESUMED},
+        {"writes are refused", MARK_FENCED},
     };
     for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
         if (strstr(text, seen[i].words) != NULL) {
