@@ -11,6 +11,7 @@ WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-protot
           -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wimplicit-fallthrough
 HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE
 HARDEN += $(if $(filter address,$(SAN)),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)
+HARDEN += $(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer-no-link -fsanitize=address -fsanitize=undefined)
 HARDEN += $(if $(filter thread,$(SAN)),-fsanitize=thread)
 HARDEN += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT    ?= -O2 -g
@@ -47,9 +48,12 @@ BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim hol
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 E2E     := $(patsubst tests/e2e/%.c,%,$(wildcard tests/e2e/test_*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+E2E_O   := $(patsubst %.c,$B/%.o,$(filter-out tests/e2e/test_%.c,$(wildcard tests/e2e/*.c)))
+FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 
 .PHONY: all help deps demo check unit e2e scenario fuzz lint soak bench bless format install clean
+.SECONDARY:
 all: $(BIN)   ## build everything into build/
 
 help:  ## this list
@@ -80,8 +84,6 @@ define link
 	$Q$(CC) $(LDALL) -o $@ $(filter %.o %.a,$^) $1
 endef
 
-$B/libholdfast-all.a: $(ALL_O)
-	$Qrm -f $@ && ar rcs $@ $^
 $B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
 $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/options.o $(EDGE_O) $(NODE_O) $(PURE_O)
@@ -93,18 +95,37 @@ $B/holdfast-sim: $B/sim/main.o $(SIM_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 
-$B/tests/%: $B/tests/%.o $(SIM_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o) $B/libholdfast-all.a
-	$(call link,$(TEST_WRAP) -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L))
+$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
+	$Qrm -f $@ && ar rcs $@ $^
+
+TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
+$B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
+	$(call link,$(TEST_L))
+$B/tests/e2e/%: $B/tests/e2e/%.o $(E2E_O) $B/libholdfast-test.a
+	$(call link,$(TEST_L))
+$B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
+	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
 
 # ---- tests ----
 
+TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%) $B/holdfast-sim
+TESTS_B := $(E2E:%=$B/tests/e2e/%) $(BIN)
+.PHONY: tests-a tests-b
+tests-a: $(TESTS_A)
+tests-b: $(TESTS_B)
+
 check:  ## install what is missing, build, run all tests; ends with "N passed, N failed"
 	@deploy/install-deps.sh --test
-	@$(MAKE) --no-print-directory -j2 all
-	@tests/check.sh
+	@$(MAKE) --no-print-directory -j$$(nproc) tests-b
+	@$(MAKE) --no-print-directory -j$$(nproc) SAN=address OPT='-O1 -g' tests-a
+	@tests/check.sh build build/address
 
 unit: $(UNIT:%=$B/tests/unit/%)  ## build and run the unit tests (SAN=address for sanitizers)
 	@for t in $^; do $$t || exit 1; done
+
+fuzz:  ## run every fuzz target with libFuzzer for SECONDS=120 each
+	@$(MAKE) --no-print-directory -j2 SAN=fuzzer OPT='-O1 -g' $(FUZZ:%=build/fuzzer/tests/fuzz/%)
+	@tests/fuzz/fuzz.sh build/fuzzer/tests/fuzz $(or $(SECONDS),120)
 
 soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 	$B/holdfast-sim swarm --seeds 2000

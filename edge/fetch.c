@@ -225,8 +225,12 @@ void duty_fetch(struct hf_replica *r)
         r->repairing = false;
         return;
     }
-    bool store_has_next = r->store_busy && r->store_op == HF_REPFX_APPLY;
-    if (!r->stage.active && plan_due(r) && !store_has_next) {
+    /* What is being stored may be just what is missing, or the transfer that a plan asked for. */
+    bool applying = r->store_busy && r->store_op == HF_REPFX_APPLY;
+    if (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN) {
+        return;
+    }
+    if (!r->stage.active && plan_due(r) && !applying) {
         if (!request_open(r, HF_REPRQ_PLAN)) {
             send(r, HF_REPRQ_PLAN, r->applied.seq, r->head);
         }

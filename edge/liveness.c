@@ -128,7 +128,8 @@ void duty_links(struct hf_replica *r)
     watch_links(r);
     watch_progress(r);
     bool fresh = r->beacon_at >= 0 && r->beacon_at >= r->healed_at;
-    if (r->healed_at >= 0 && fresh && r->applied.seq >= r->head && !r->stage.active) {
+    bool even = r->applied.seq >= r->head && !r->stage.active && !r->diverged;
+    if (r->healed_at >= 0 && fresh && even) {
         note(r, HF_NOTE_CAUGHT_UP, r->applied.seq, (uint64_t)(r->now - r->healed_at));
         r->healed_at = -1;
     }

@@ -43,8 +43,9 @@ static void stream_send(struct sim *sim, struct node *edge, struct hf_slice mess
         l->last_down = at;
     }
     l->bytes_down += message.len;
-    if (l->lose_next > 0 || l->cut_down || rng_chance(&sim->rng_net, p->loss)) {
-        l->lose_next -= l->lose_next > 0;
+    bool batch = message.len > 3 && message.data[3] == HF_KIND_BATCH;
+    if ((batch && l->lose_next > 0) || l->cut_down || rng_chance(&sim->rng_net, p->loss)) {
+        l->lose_next -= batch && l->lose_next > 0;
         l->messages_lost++;
         return;
     }

@@ -140,13 +140,12 @@ static void run_hello(const struct call *k)
         hf_resp_error(k->c, "NOPROTO unsupported protocol version");
         return;
     }
-    for (size_t i = 2; i < k->argc; i++) {
+    for (size_t i = 2; i < k->argc; i += 2) {
         if (!hf_kv_is(k->argv[i], "SETNAME") || i + 1 == k->argc) {
             hf_resp_error(k->c, "ERR HELLO takes a version and SETNAME; there are no passwords, "
                                 "access is by socket and address");
             return;
         }
-        i++;
     }
     hf_resp_set_version(k->c, (int)version);
     hf_resp_map(k->c, 7);

@@ -1,0 +1,70 @@
+#!/bin/sh
+# Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
+# "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+B=$1
+A=$2
+passed=0
+failed=0
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT INT TERM
+
+count() { # LABEL STATUS: cmocka's own count where there is one, else one
+    ok=$(grep -c '^\[       OK \]' "$out")
+    bad=$(grep -c '^\[  FAILED  \] [^0-9]' "$out")
+    if [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then
+        if [ "$2" -eq 0 ]; then ok=1; else bad=1; fi
+    elif [ "$2" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1 # it died outside a test
+    elif [ "$2" -ne 0 ]; then
+        bad=$((bad > 1 ? bad / 2 : 1)) # cmocka names a failed test twice
+    fi
+    passed=$((passed + ok))
+    failed=$((failed + bad))
+    if [ "$2" -ne 0 ]; then
+        printf 'FAILED %s\n' "$1"
+        tail -n 60 "$out"
+    else
+        printf 'ok     %s (%d)\n' "$1" "$ok"
+    fi
+}
+
+run() { # LABEL SECONDS COMMAND...
+    label=$1
+    limit=$2
+    shift 2
+    timeout -k 5 "$limit" "$@" >"$out" 2>&1 </dev/null
+    count "$label" $?
+}
+
+for t in tests/unit/test_*.c; do
+    name=$(basename "$t" .c)
+    run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
+done
+for t in tests/fuzz/fuzz_*.c; do
+    name=$(basename "$t" .c)
+    corpus=tests/fuzz/corpus/${name#fuzz_}
+    [ -d "$corpus" ] || corpus=tests/fuzz/corpus/$name
+    run "corpus $name (ASan, UBSan)" 120 "$A/tests/fuzz/$name" "$corpus"
+done
+for t in tests/scenario/*.sim; do
+    [ -e "$t" ] || continue
+    run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
+done
+run "simulator: 200 seeds" 240 "$B/holdfast-sim" swarm --seeds 200
+run "simulator: same seed, two builds, same trace" 60 tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
+for t in tests/e2e/test_*.c; do
+    name=$(basename "$t" .c)
+    run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
+done
+for t in tests/e2e/*.sh; do
+    [ -e "$t" ] || continue
+    run "e2e $(basename "$t")" 150 "$t" "$B"
+done
+for t in tests/lint/check_*.sh; do
+    [ -e "$t" ] || continue
+    run "lint $(basename "$t" .sh)" 120 "$t" "$B"
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
