@@ -1,0 +1,252 @@
+/*
+ * export.c - `holdfast export`: all live keys, in a form that import reads.
+ *
+ * Pages of SCAN name the keys, MGET brings their values. SCAN walks in order of last change, so
+ * each key that is there from beginning to end comes at least once, and one that changes meanwhile
+ * comes again further down, with the newer value: importing the output gives the newest of what was
+ * seen.
+ *
+ * Invariant: import of the output gives these keys with these values, byte for byte; what a format
+ * cannot hold is an error, not a loss. It must not hold more than a page in memory. Next: text.c,
+ * parse.c.
+ */
+#include "core/cli/cli.h"
+#include "core/cli/parse.h"
+#include "core/cli/text.h"
+
+#include <hiredis/hiredis.h>
+#include <jansson.h>
+
+#include <stdlib.h>
+
+/* Values may have 1 MiB each, and the daemon bounds one answer to 32 MiB and what a client leaves
+ * unread to 64 MiB: 16 keys always fit, and one MGET ahead keeps the daemon busy while this side
+ * writes. */
+#define MGET_KEYS 16u
+#define MGETS_AHEAD 2u
+#define SCAN_COUNT "512"
+
+struct export
+{
+    struct hf_cli *cli;
+    enum hf_format format;
+    const char *prefix;
+    char *base64; /* owned, room for the longest value */
+};
+
+/* ---- writing ---- */
+
+static bool starts(struct hf_slice s, const char *with)
+{
+    size_t n = strlen(with);
+
+    return s.len >= n && memcmp(s.data, with, n) == 0;
+}
+
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+static bool write_line(struct hf_slice key)
+{
+    char shown[80];
+
+    if (memchr(key.data, '\n', key.len) != NULL || key.data[0] == '#' || starts(key, "//") ||
+        is_blank(key.data[0]) || is_blank(key.data[key.len - 1])) {
+        hf_text_plain(shown, sizeof shown, (const char *)key.data, key.len);
+        hf_cli_fail("the key %s cannot be written as a line; use --format tsv or jsonl", shown);
+        return false;
+    }
+    fwrite(key.data, 1, key.len, stdout);
+    putchar('\n');
+    return true;
+}
+
+static void write_tsv(struct hf_slice key, struct hf_slice value)
+{
+    if (key.data[0] == '#') {
+        fputs("\\x23", stdout);
+        key = hf_slice_of(key.data + 1, key.len - 1);
+    }
+    hf_text_escape(key, stdout);
+    putchar('\t');
+    hf_text_escape(value, stdout);
+    putchar('\n');
+}
+
+static bool set_member(struct export *x, json_t *object, const char *name, struct hf_slice bytes)
+{
+    char b64_name[16];
+
+    if (hf_text_is_utf8(bytes))
+        return json_object_set_new(object, name,
+                                   json_stringn((const char *)bytes.data, bytes.len)) == 0;
+    snprintf(b64_name, sizeof b64_name, "%.8s_b64", name);
+    hf_base64_encode(bytes, x->base64);
+    return json_object_set_new(object, b64_name, json_string(x->base64)) == 0;
+}
+
+static bool write_json(struct export *x, struct hf_slice key, struct hf_slice value)
+{
+    json_t *object = json_object();
+    bool ok = object != NULL && set_member(x, object, "key", key) &&
+              set_member(x, object, "value", value) &&
+              json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
+
+    json_decref(object);
+    if (!ok)
+        hf_cli_fail("cannot write the output");
+    return ok;
+}
+
+static bool write_key(struct export *x, struct hf_slice key, struct hf_slice value)
+{
+    switch (x->format) {
+    case HF_FORMAT_LINES:
+        return write_line(key);
+    case HF_FORMAT_TSV:
+        write_tsv(key, value);
+        return true;
+    case HF_FORMAT_JSONL:
+        return write_json(x, key, value);
+    case HF_FORMAT_APPLY:
+    case HF_FORMAT_PEM:
+        break;
+    }
+    return false;
+}
+
+/* ---- reading ---- */
+
+static struct hf_slice reply_bytes(const struct redisReply *r)
+{
+    return hf_slice_of(r->str, r->len);
+}
+
+/* Asks for the values of up to MGET_KEYS keys from `at` on. */
+static bool send_mget(struct export *x, const struct redisReply *keys, size_t at)
+{
+    struct hf_slice command[MGET_KEYS + 1] = {hf_slice_str("MGET")};
+    size_t n = 0;
+
+    for (; n < MGET_KEYS && at + n < keys->elements; n++)
+        command[n + 1] = reply_bytes(keys->element[at + n]);
+    return hf_cli_send(x->cli, command, n + 1) && hf_cli_flush(x->cli);
+}
+
+/* Writes the keys that one MGET answered; a key that is gone by now is left out. */
+static bool write_answer(struct export *x, const struct redisReply *keys, size_t at,
+                         const struct redisReply *values)
+{
+    if (hf_cli_refused(values))
+        return false;
+    for (size_t i = 0; i < values->elements; i++) {
+        if (hf_cli_refused(values->element[i]))
+            return false;
+        if (values->element[i]->type != REDIS_REPLY_STRING)
+            continue;
+        if (!write_key(x, reply_bytes(keys->element[at + i]), reply_bytes(values->element[i])))
+            return false;
+    }
+    return true;
+}
+
+static bool export_page(struct export *x, const struct redisReply *keys)
+{
+    if (x->format == HF_FORMAT_LINES) {
+        for (size_t i = 0; i < keys->elements; i++) {
+            if (!write_key(x, reply_bytes(keys->element[i]), hf_slice_str("")))
+                return false;
+        }
+        return true;
+    }
+    for (size_t i = 0, asked = 0; i < keys->elements; i += MGET_KEYS) {
+        struct redisReply *values;
+        bool ok;
+
+        for (; asked < keys->elements && asked < i + MGETS_AHEAD * MGET_KEYS; asked += MGET_KEYS) {
+            if (!send_mget(x, keys, asked))
+                return false;
+        }
+        values = hf_cli_answer(x->cli);
+        ok = values != NULL && write_answer(x, keys, i, values);
+        if (values != NULL)
+            freeReplyObject(values);
+        if (!ok)
+            return false;
+    }
+    return !ferror(stdout);
+}
+
+/* The prefix as a glob pattern that matches it literally. Needs room for 2 * strlen + 2. */
+static void make_pattern(const char *prefix, char *pattern)
+{
+    for (; *prefix != '\0'; prefix++) {
+        if (strchr("*?[]\\", *prefix) != NULL)
+            *pattern++ = '\\';
+        *pattern++ = *prefix;
+    }
+    *pattern++ = '*';
+    *pattern = '\0';
+}
+
+static int export_all(struct export *x)
+{
+    char pattern[2 * HF_STORE_KEY_MAX + 2];
+    char cursor[32] = "0";
+    struct hf_slice command[6] = {hf_slice_str("SCAN"),
+                                  {0},
+                                  hf_slice_str("COUNT"),
+                                  hf_slice_str(SCAN_COUNT),
+                                  hf_slice_str("MATCH")};
+    size_t words = x->prefix[0] == '\0' ? 4 : 6;
+
+    make_pattern(x->prefix, pattern);
+    command[5] = hf_slice_str(pattern);
+    do {
+        struct redisReply *page;
+        bool ok;
+
+        command[1] = hf_slice_str(cursor);
+        page = hf_cli_call(x->cli, command, words);
+        if (page == NULL)
+            return HF_CLI_NO;
+        ok = page->elements == 2 && page->element[0]->str != NULL &&
+             page->element[0]->len < sizeof cursor && export_page(x, page->element[1]);
+        if (ok)
+            snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
+        freeReplyObject(page);
+        if (!ok)
+            return HF_CLI_NO;
+    } while (strcmp(cursor, "0") != 0);
+    return HF_CLI_OK;
+}
+
+int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
+{
+    const char *format = "tsv";
+    struct export x = {.cli = cli, .prefix = ""};
+    const struct hf_cli_option options[] = {
+        {"prefix", "P", &x.prefix, NULL, "only keys that begin with P"},
+        {"format", "F", &format, NULL, "lines (keys only), tsv (the default) or jsonl"},
+    };
+    int status;
+
+    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv))
+        return cli->status;
+    if (argc != cli->first)
+        return hf_cli_usage(cli, "export takes no operand");
+    if (!hf_format_parse(format, &x.format) || x.format == HF_FORMAT_PEM)
+        return hf_cli_usage(cli, "--format is lines, tsv or jsonl");
+    if (strlen(x.prefix) > HF_STORE_KEY_MAX)
+        return hf_cli_usage(cli, "--prefix is longer than a key may be");
+    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli))
+        return HF_CLI_NO;
+    x.base64 = malloc(hf_base64_size(HF_STORE_VALUE_MAX));
+    if (x.base64 == NULL)
+        return hf_cli_fail("out of memory");
+    status = export_all(&x);
+    free(x.base64);
+    return status;
+}

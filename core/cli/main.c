@@ -1,0 +1,251 @@
+/*
+ * main.c - the `holdfast` command line tool: a table of subcommands over the daemon's RESP socket.
+ *
+ * Exit status, for scripts: 0 done, 1 no (absent, refused, lagging, not reachable), 2 the command
+ * line is wrong. stdout carries only what a script may read; everything for people goes to stderr,
+ * and says what to do next.
+ *
+ * It must not open the store or speak to an edge's control port: all it knows comes from a daemon,
+ * so that it can never disagree with one. Next: cli.h, then the file of a subcommand.
+ */
+#include "core/cli/cli.h"
+
+#include "hf/version.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+static int run_version(struct hf_cli *cli, int argc, char **argv)
+{
+    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+        return cli->status;
+    puts("holdfast " HF_VERSION);
+    return HF_CLI_OK;
+}
+
+static const struct hf_cli_command commands[] = {
+    {"put", hf_cli_put, "KEY VALUE|-",
+     "write one key\n"
+     "VALUE - reads the value from standard input. Returns when the core has it on disk."},
+    {"get", hf_cli_get, "[--raw] KEY",
+     "print the value of a key\n"
+     "Exit status 1 when there is no such key."},
+    {"del", hf_cli_del, "KEY...",
+     "delete keys, all in one batch\n"
+     "Prints how many there were; exit status 1 when none."},
+    {"apply", hf_cli_apply, "[OPTIONS] FILE|-",
+     "apply a file of changes as one atomic request\n"
+     "Each line is put<TAB>KEY<TAB>VALUE or del<TAB>KEY, with \\t \\n \\r \\\\ \\xHH for bytes "
+     "that\n"
+     "would break the line, or {\"op\":\"put\",\"key\":\"K\",\"value\":\"V\"}. Lines that begin "
+     "with #\n"
+     "and blank lines are skipped. The request id makes a retry safe: sent again with the same id "
+     "and\n"
+     "content, the request is answered as before and not applied a second time."},
+    {"import", hf_cli_import, "[OPTIONS] FILE|-",
+     "write many keys from a file\n"
+     "Formats: lines (each line a key, value 1; # and // comments), tsv (KEY<TAB>VALUE with "
+     "escapes),\n"
+     "jsonl ({\"key\":\"K\",\"value\":V}; key_b64 and value_b64 for bytes), pem (each certificate "
+     "under\n"
+     "its # label, or its number). Goes out in requests of up to 500 changes, each atomic. Request "
+     "ids\n"
+     "come from the content: the same import again goes on where it stopped and repeats nothing."},
+    {"export", hf_cli_export, "[OPTIONS]",
+     "print all keys in a form that import reads\n"
+     "The output is not one instant: keys that change meanwhile appear in their old or new form."},
+    {"edge", hf_cli_edge, "invite NAME | add NAME KEY | list | revoke NAME",
+     "enrol and revoke edges\n"
+     "invite prints a join token for one edge; add enrols an edge whose public key is known."},
+    {"status", hf_cli_status, "[--json|--tsv] [--watch] [--max-lag N]",
+     "show the core and how far each edge is\n"
+     "Asked of an edge, it shows that edge. Unknown numbers are -, null or empty, never 0."},
+    {"keygen", hf_cli_keygen, "FILE", "make a key file and print its public key"},
+    {"version", run_version, "", "print the version"},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+/* ---- messages ---- */
+
+int hf_cli_fail(const char *format, ...)
+{
+    va_list args;
+
+    fputs("holdfast: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return HF_CLI_NO;
+}
+
+int hf_cli_usage(const struct hf_cli *cli, const char *format, ...)
+{
+    va_list args;
+
+    fputs("holdfast: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    if (cli->command != NULL)
+        fprintf(stderr, "\nusage: holdfast %s %s\n", cli->command->name, cli->command->operands);
+    else
+        fputs("\nholdfast --help lists the subcommands\n", stderr);
+    return HF_CLI_USAGE;
+}
+
+/* ---- options ---- */
+
+static void print_option(const struct hf_cli_option *o)
+{
+    char name[40];
+
+    snprintf(name, sizeof name, "--%s%s%s", o->name, o->operand == NULL ? "" : " ",
+             o->operand == NULL ? "" : o->operand);
+    printf("  %-20s %s\n", name, o->help);
+}
+
+static void print_commands(void)
+{
+    puts("usage: holdfast [--data DIR | --socket PATH | --host ADDR:PORT] SUBCOMMAND ...\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        const char *help = commands[i].help;
+        int line = (int)strcspn(help, "\n");
+
+        printf("  %-8s %.*s\n", commands[i].name, line, help);
+    }
+    puts("\nholdfast SUBCOMMAND --help tells more about one.");
+}
+
+static void print_help(const struct hf_cli *cli, const struct hf_cli_option *own, size_t own_count,
+                       const struct hf_cli_option *common, size_t common_count)
+{
+    if (cli->command == NULL)
+        print_commands();
+    else
+        printf("usage: holdfast %s %s\n%s\n", cli->command->name, cli->command->operands,
+               cli->command->help);
+    if (own_count > 0)
+        puts("\nOptions:");
+    for (size_t i = 0; i < own_count; i++)
+        print_option(&own[i]);
+    puts("\nWhich daemon (default: $HOLDFAST_SOCKET, else ./holdfast.sock):");
+    for (size_t i = 0; i < common_count; i++)
+        print_option(&common[i]);
+}
+
+static const struct hf_cli_option *find_option(const struct hf_cli_option *o, size_t count,
+                                               const char *name, size_t len)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strlen(o[i].name) == len && memcmp(o[i].name, name, len) == 0)
+            return &o[i];
+    }
+    return NULL;
+}
+
+/* Stores the operand of the option at argv[*i]. False after a message. */
+static bool take_option(struct hf_cli *cli, const struct hf_cli_option *o, int argc, char **argv,
+                        int *i)
+{
+    const char *equals = strchr(argv[*i], '=');
+
+    if (o->operand == NULL) {
+        if (equals != NULL) {
+            cli->status = hf_cli_usage(cli, "--%s takes no value", o->name);
+            return false;
+        }
+        *o->flag = true;
+    } else if (equals != NULL) {
+        *o->text = equals + 1;
+    } else if (*i + 1 < argc) {
+        *o->text = argv[++*i];
+    } else {
+        cli->status = hf_cli_usage(cli, "--%s needs %s", o->name, o->operand);
+        return false;
+    }
+    ++*i;
+    return true;
+}
+
+bool hf_cli_options(struct hf_cli *cli, const struct hf_cli_option *options, size_t count, int argc,
+                    char **argv)
+{
+    const struct hf_cli_option common[] = {
+        {"data", "DIR", &cli->data, NULL, "the daemon whose data is in DIR (DIR/holdfast.sock)"},
+        {"socket", "PATH", &cli->socket, NULL, "its unix socket"},
+        {"host", "ADDR:PORT", &cli->host, NULL, "its RESP address"},
+    };
+    const size_t common_count = sizeof common / sizeof common[0];
+    int i = 1;
+
+    while (i < argc && strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
+        size_t len = strcspn(argv[i] + 2, "=");
+        const struct hf_cli_option *o = find_option(options, count, argv[i] + 2, len);
+
+        if (strcmp(argv[i], "--help") == 0) {
+            print_help(cli, options, count, common, common_count);
+            cli->status = HF_CLI_OK;
+            return false;
+        }
+        if (o == NULL)
+            o = find_option(common, common_count, argv[i] + 2, len);
+        if (o == NULL) {
+            cli->status = hf_cli_usage(cli, "unknown option %.60s", argv[i]);
+            return false;
+        }
+        if (!take_option(cli, o, argc, argv, &i))
+            return false;
+    }
+    if (i < argc && strcmp(argv[i], "--") == 0)
+        i++;
+    cli->first = i;
+    return true;
+}
+
+/* ---- main ---- */
+
+static const struct hf_cli_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+static int run(struct hf_cli *cli, int argc, char **argv)
+{
+    int at;
+
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("holdfast " HF_VERSION);
+        return HF_CLI_OK;
+    }
+    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+        return cli->status;
+    at = cli->first;
+    if (at == argc)
+        return hf_cli_usage(cli, "a subcommand is missing");
+    cli->command = find_command(argv[at]);
+    if (cli->command == NULL)
+        return hf_cli_usage(cli, "there is no subcommand %.60s", argv[at]);
+    return cli->command->run(cli, argc - at, argv + at);
+}
+
+int main(int argc, char **argv)
+{
+    struct hf_cli cli = {0};
+    int status;
+
+    /* A daemon that goes away must end in a message, not in a signal. */
+    signal(SIGPIPE, SIG_IGN);
+    status = run(&cli, argc, argv);
+    hf_cli_disconnect(&cli);
+    /* Output that did not reach its file (full disk, closed pipe) is a failure of the command. */
+    if (fflush(stdout) != 0 && status == HF_CLI_OK)
+        status = hf_cli_fail("cannot write the output");
+    return status;
+}

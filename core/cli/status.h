@@ -1,0 +1,42 @@
+/*
+ * status.h - what HF.STATUS says, in a form to print. Numbers that are not known are HF_UNKNOWN.
+ */
+#ifndef HF_CLI_STATUS_H
+#define HF_CLI_STATUS_H
+
+#include <stdio.h>
+
+#include "hf/types.h"
+
+struct redisReply;
+
+#define HF_UNKNOWN UINT64_MAX
+
+/* Texts are for the terminal: control bytes are replaced. */
+struct hf_status_edge {
+    char name[64], key[72], state[24], version[40], store[24];
+    uint64_t head, received, applied, lag_batches, lag_bytes, lag_ms, holes, staleness_ms;
+    uint64_t last_heard_ms, transfer_done, transfer_total;
+    int digest_ok; /* 1, 0, -1 unknown */
+};
+
+struct hf_status {
+    bool is_edge; /* the answer of an edge: its own view is edge[0], and the core's head is in head
+                   */
+    char version[40], stream[72], epoch_id[40], digest[72], refusing[200], core_url[260];
+    uint64_t epoch, head, committed, log_first, log_bytes, live_keys;
+    struct hf_status_edge *edge; /* owned */
+    size_t edge_count;
+};
+
+/* False when the reply has neither form. */
+bool hf_status_read(const struct redisReply *reply, struct hf_status *s);
+void hf_status_deinit(struct hf_status *s);
+/* True when every edge that is not revoked is known to be at most `max` batches behind. */
+bool hf_status_within(const struct hf_status *s, uint64_t max);
+
+void hf_status_print_table(const struct hf_status *s, FILE *out);
+void hf_status_print_tsv(const struct hf_status *s, FILE *out);
+void hf_status_print_json(const struct hf_status *s, FILE *out);
+
+#endif

@@ -1,0 +1,324 @@
+/*
+ * status_print.c - a status as an aligned table, as tab-separated lines, and as JSON.
+ *
+ * The table is for people and may change; --tsv and --json are for scripts: columns are only ever
+ * added at the end. What is not known is "-", empty or null, and never 0.
+ *
+ * It must not ask the daemon anything. Next: status.c.
+ */
+#include "core/cli/status.h"
+
+#include <inttypes.h>
+
+#define COLUMNS 13u
+#define CELL_BYTES 64u
+
+/* ---- numbers for people ---- */
+
+static void put_count(char *out, uint64_t n)
+{
+    if (n == HF_UNKNOWN)
+        snprintf(out, CELL_BYTES, "-");
+    else
+        snprintf(out, CELL_BYTES, "%" PRIu64, n);
+}
+
+static void put_bytes(char *out, uint64_t n)
+{
+    static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double v = (double)n / 1024;
+    size_t i = 0;
+
+    if (n == HF_UNKNOWN || n < 1024) {
+        put_count(out, n);
+        return;
+    }
+    while (v >= 1024 && i + 1 < sizeof unit / sizeof unit[0]) {
+        v /= 1024;
+        i++;
+    }
+    snprintf(out, CELL_BYTES, "%.1f %s", v, unit[i]);
+}
+
+static void put_time(char *out, uint64_t ms)
+{
+    uint64_t s = ms / 1000;
+
+    if (ms == HF_UNKNOWN)
+        snprintf(out, CELL_BYTES, "-");
+    else if (ms < 10000)
+        snprintf(out, CELL_BYTES, "%.1fs", (double)ms / 1000);
+    else if (s < 600)
+        snprintf(out, CELL_BYTES, "%" PRIu64 "s", s);
+    else if (s < 3 * 3600)
+        snprintf(out, CELL_BYTES, "%" PRIu64 "m", s / 60);
+    else if (s < 3 * 86400)
+        snprintf(out, CELL_BYTES, "%" PRIu64 "h", s / 3600);
+    else
+        snprintf(out, CELL_BYTES, "%" PRIu64 "d", s / 86400);
+}
+
+static void put_text(char *out, const char *text)
+{
+    snprintf(out, CELL_BYTES, "%s", text[0] == '\0' ? "-" : text);
+}
+
+/* ---- the table ---- */
+
+struct cells {
+    char at[COLUMNS][CELL_BYTES];
+};
+
+/* state, name and version are to the left, numbers to the right. */
+static const char *const titles[COLUMNS] = {
+    "STATE",   "NAME",  "HEAD",      "RECEIVED", "APPLIED",   "LAG",    "LAG BYTES",
+    "LAG AGE", "HOLES", "STALENESS", "DIGEST",   "HEARD AGO", "VERSION"};
+
+static bool left_column(size_t i)
+{
+    return i < 2 || i == COLUMNS - 1;
+}
+
+static void fill_row(const struct hf_status_edge *e, struct cells *c)
+{
+    put_text(c->at[0], e->state);
+    put_text(c->at[1], e->name);
+    put_count(c->at[2], e->head);
+    put_count(c->at[3], e->received);
+    put_count(c->at[4], e->applied);
+    put_count(c->at[5], e->lag_batches);
+    put_bytes(c->at[6], e->lag_bytes);
+    put_time(c->at[7], e->lag_ms);
+    put_count(c->at[8], e->holes);
+    put_time(c->at[9], e->staleness_ms);
+    put_text(c->at[10], e->digest_ok < 0 ? "?" : e->digest_ok > 0 ? "yes" : "NO");
+    put_time(c->at[11], e->last_heard_ms);
+    put_text(c->at[12], e->version);
+}
+
+static void widen(int width[COLUMNS], const struct cells *c)
+{
+    for (size_t i = 0; i < COLUMNS; i++) {
+        int len = (int)strlen(c->at[i]);
+
+        if (len > width[i])
+            width[i] = len;
+    }
+}
+
+static void print_row(const struct cells *c, const int width[COLUMNS], FILE *out)
+{
+    for (size_t i = 0; i + 1 < COLUMNS; i++)
+        fprintf(out, "%*s  ", left_column(i) ? -width[i] : width[i], c->at[i]);
+    fprintf(out, "%s\n", c->at[COLUMNS - 1]);
+}
+
+static void print_edges(const struct hf_status *s, FILE *out)
+{
+    int width[COLUMNS] = {0};
+    struct cells c;
+
+    for (size_t i = 0; i < COLUMNS; i++)
+        put_text(c.at[i], titles[i]);
+    widen(width, &c);
+    for (size_t i = 0; i < s->edge_count; i++) {
+        fill_row(&s->edge[i], &c);
+        widen(width, &c);
+    }
+    for (size_t i = 0; i < COLUMNS; i++)
+        put_text(c.at[i], titles[i]);
+    print_row(&c, width, out);
+    for (size_t i = 0; i < s->edge_count; i++) {
+        fill_row(&s->edge[i], &c);
+        print_row(&c, width, out);
+    }
+}
+
+/* A transfer that is under way, and what is wrong with a store, each on a line of its own. */
+static void print_notes(const struct hf_status_edge *e, FILE *out)
+{
+    char done[CELL_BYTES], total[CELL_BYTES];
+
+    if (e->transfer_total != HF_UNKNOWN && e->transfer_total > 0 &&
+        e->transfer_done != HF_UNKNOWN && e->transfer_done < e->transfer_total) {
+        put_bytes(done, e->transfer_done);
+        put_bytes(total, e->transfer_total);
+        fprintf(out, "%s: transfer %s of %s (%.0f %%)\n", e->name, done, total,
+                100 * (double)e->transfer_done / (double)e->transfer_total);
+    }
+    if (e->store[0] != '\0' && strcmp(e->store, "ok") != 0)
+        fprintf(out, "%s: store %s\n", e->name, e->store);
+}
+
+void hf_status_print_table(const struct hf_status *s, FILE *out)
+{
+    char head[CELL_BYTES], keys[CELL_BYTES], log[CELL_BYTES], epoch[CELL_BYTES];
+
+    put_count(epoch, s->epoch);
+    put_count(head, s->head);
+    put_count(keys, s->live_keys);
+    put_bytes(log, s->log_bytes);
+    fprintf(out, "%s %s  stream %s  epoch %s  head %s  keys %s", s->is_edge ? "edge" : "core",
+            s->version, s->stream, epoch, head, keys);
+    if (s->is_edge)
+        fprintf(out, "  core %s\n", s->core_url);
+    else
+        fprintf(out, "  log from %" PRIu64 ", %s\n", s->log_first, log);
+    fprintf(out, "digest %s\n", s->digest);
+    if (s->refusing[0] != '\0')
+        fprintf(out, "WRITES ARE REFUSED: %s\n", s->refusing);
+    fputc('\n', out);
+    if (s->edge_count == 0) {
+        fputs("no edge is enrolled; holdfast edge invite NAME makes a join token\n", out);
+        return;
+    }
+    print_edges(s, out);
+    for (size_t i = 0; i < s->edge_count; i++)
+        print_notes(&s->edge[i], out);
+}
+
+/* ---- for scripts ---- */
+
+static void tsv_number(uint64_t n, FILE *out)
+{
+    if (n != HF_UNKNOWN)
+        fprintf(out, "%" PRIu64, n);
+    putc('\t', out);
+}
+
+static void tsv_seconds(uint64_t ms, FILE *out)
+{
+    if (ms != HF_UNKNOWN)
+        fprintf(out, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
+    putc('\t', out);
+}
+
+void hf_status_print_tsv(const struct hf_status *s, FILE *out)
+{
+    fputs("state\tname\thead\treceived\tapplied\tlag_batches\tlag_bytes\tlag_seconds\tholes\t"
+          "staleness_ms\tdigest_ok\tlast_heard_ms\tversion\n",
+          out);
+    for (size_t i = 0; i < s->edge_count; i++) {
+        const struct hf_status_edge *e = &s->edge[i];
+
+        fprintf(out, "%s\t%s\t", e->state, e->name);
+        tsv_number(e->head, out);
+        tsv_number(e->received, out);
+        tsv_number(e->applied, out);
+        tsv_number(e->lag_batches, out);
+        tsv_number(e->lag_bytes, out);
+        tsv_seconds(e->lag_ms, out);
+        tsv_number(e->holes, out);
+        tsv_number(e->staleness_ms, out);
+        fprintf(out, "%s\t", e->digest_ok < 0 ? "" : e->digest_ok > 0 ? "true" : "false");
+        tsv_number(e->last_heard_ms, out);
+        fprintf(out, "%s\n", e->version);
+    }
+}
+
+/* The texts of a status hold printable ASCII only (hf_text_plain): two characters need an escape.
+ */
+static void json_text(const char *name, const char *text, FILE *out)
+{
+    fprintf(out, "\"%s\":\"", name);
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            putc('\\', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}
+
+static void json_number(const char *name, uint64_t n, FILE *out)
+{
+    if (n == HF_UNKNOWN)
+        fprintf(out, ",\"%s\":null", name);
+    else
+        fprintf(out, ",\"%s\":%" PRIu64, name, n);
+}
+
+static void json_edge(const struct hf_status_edge *e, FILE *out)
+{
+    putc('{', out);
+    json_text("name", e->name, out);
+    putc(',', out);
+    json_text("state", e->state, out);
+    json_number("head", e->head, out);
+    json_number("received", e->received, out);
+    json_number("applied", e->applied, out);
+    json_number("lag_batches", e->lag_batches, out);
+    json_number("lag_bytes", e->lag_bytes, out);
+    if (e->lag_ms == HF_UNKNOWN)
+        fputs(",\"lag_seconds\":null", out);
+    else
+        fprintf(out, ",\"lag_seconds\":%" PRIu64 ".%03" PRIu64, e->lag_ms / 1000, e->lag_ms % 1000);
+    json_number("holes", e->holes, out);
+    json_number("staleness_ms", e->staleness_ms, out);
+    fprintf(out, ",\"digest_ok\":%s",
+            e->digest_ok < 0   ? "null"
+            : e->digest_ok > 0 ? "true"
+                               : "false");
+    json_number("last_heard_ms", e->last_heard_ms, out);
+    if (e->version[0] == '\0') {
+        fputs(",\"version\":null", out);
+    } else {
+        putc(',', out);
+        json_text("version", e->version, out);
+    }
+    putc('}', out);
+}
+
+/* An edge's own view has what an edge knows: no digest_ok, no list. */
+static void json_own_view(const struct hf_status *s, FILE *out)
+{
+    const struct hf_status_edge *e = &s->edge[0];
+
+    putc('{', out);
+    json_text("name", e->name, out);
+    putc(',', out);
+    json_text("stream", s->stream, out);
+    putc(',', out);
+    json_text("state", e->state, out);
+    json_number("epoch", s->epoch, out);
+    json_number("head", e->head, out);
+    json_number("received", e->received, out);
+    json_number("applied", e->applied, out);
+    putc(',', out);
+    json_text("digest", s->digest, out);
+    json_number("lag_batches", e->lag_batches, out);
+    json_number("holes", e->holes, out);
+    json_number("staleness_ms", e->staleness_ms, out);
+    json_number("live_keys", s->live_keys, out);
+    putc(',', out);
+    json_text("store_state", e->store, out);
+    json_number("transfer_done", e->transfer_done, out);
+    json_number("transfer_total", e->transfer_total, out);
+    putc(',', out);
+    json_text("core", s->core_url, out);
+    putc(',', out);
+    json_text("version", s->version, out);
+    fputs("}\n", out);
+}
+
+void hf_status_print_json(const struct hf_status *s, FILE *out)
+{
+    if (s->is_edge) {
+        json_own_view(s, out);
+        return;
+    }
+    fputs("{\"epoch\":", out);
+    if (s->epoch == HF_UNKNOWN)
+        fputs("null", out);
+    else
+        fprintf(out, "%" PRIu64, s->epoch);
+    json_number("head", s->head, out);
+    putc(',', out);
+    json_text("digest", s->digest, out);
+    fputs(",\"edges\":[", out);
+    for (size_t i = 0; i < s->edge_count; i++) {
+        if (i > 0)
+            putc(',', out);
+        json_edge(&s->edge[i], out);
+    }
+    fputs("]}\n", out);
+}

@@ -1,0 +1,387 @@
+/*
+ * commands.c - the RESP commands of a core: table, sessions, and the order in which commands run.
+ *
+ * Invariant: a connection sees its own commands take effect in the order it sent them. Writes go to
+ * the core at once, one behind the other. A read after a write must show it, and the core's readers
+ * see committed state only, so such a read is held until hf_core_when_visible; everything that the
+ * connection sent behind it is held too. A connection that has not written reads at once (G9),
+ * unless it asks with WAIT to see what the core has acknowledged so far.
+ *
+ * Held commands run from hf_commands_run, never from a callback of the core: the core is not
+ * entered again from its own callbacks. What one connection may hold is bounded (G16). It must not
+ * know how a command is encoded (hf/resp.h), nor what a batch is (hf/core.h). Next: commands_impl.h
+ * for the rules of handlers, then commands_write.c.
+ */
+#include "core/commands_impl.h"
+
+#include <stdlib.h>
+
+/* What a connection may pipeline behind a read that waits. A waiting read takes one commit, so a
+ * client that gets near these is not waiting for its answers at all. */
+#define HELD_COMMANDS_MAX 16384u
+#define HELD_BYTES_MAX (16u << 20)
+
+/* ---- the commands that core and edge share ---- */
+
+static void run_read(struct hf_call *call)
+{
+    hf_kv_read(call->owner->kv, call->client, call->argv, call->argc);
+}
+
+static void run_connection(struct hf_call *call)
+{
+    hf_kv_connection(call->owner->kv, call->client, call->argv, call->argc);
+}
+
+static void run_quit(struct hf_call *call)
+{
+    /* What was sent behind it is not run, as when it had not been read yet. */
+    hf_held_clear(&call->session->held);
+    run_connection(call);
+}
+
+static void run_reset(struct hf_call *call)
+{
+    hf_multi_end(call->session);
+    run_connection(call);
+}
+
+static void run_keys(struct hf_call *call)
+{
+    hf_call_fail(call, "ERR KEYS would hold up everyone else; use SCAN, or holdfast export");
+}
+
+/* The frequent ones come first: the table is searched from the top. */
+static const struct hf_command table[] = {
+    {"SET", hf_run_set, 3, 0, CMD_DEFERS | CMD_QUEUES},
+    {"GET", run_read, 1, 0, CMD_READS},
+    {"HF.APPLY", hf_run_apply, 2, 0, CMD_DEFERS},
+    {"MGET", run_read, 1, 0, CMD_READS},
+    {"DEL", hf_run_del, 2, 0, CMD_DEFERS | CMD_QUEUES},
+    {"UNLINK", hf_run_del, 2, 0, CMD_DEFERS | CMD_QUEUES},
+    {"MSET", hf_run_mset, 3, 0, CMD_DEFERS | CMD_QUEUES},
+    {"MULTI", hf_run_multi, 1, 1, CMD_MULTI},
+    {"EXEC", hf_run_exec, 1, 1, CMD_DEFERS | CMD_MULTI},
+    {"DISCARD", hf_run_discard, 1, 1, CMD_MULTI},
+    {"PING", run_connection, 1, 0, 0},
+    {"EXISTS", run_read, 1, 0, CMD_READS},
+    {"STRLEN", run_read, 1, 0, CMD_READS},
+    {"SCAN", run_read, 1, 0, CMD_READS},
+    {"TYPE", run_read, 1, 0, CMD_READS},
+    {"TTL", run_read, 1, 0, CMD_READS},
+    {"PTTL", run_read, 1, 0, CMD_READS},
+    {"DBSIZE", run_read, 1, 0, CMD_READS},
+    {"KEYS", run_keys, 1, 0, 0},
+    {"WAIT", hf_run_wait, 3, 3, CMD_WAIT},
+    {"HF.STATUS", hf_run_status, 1, 1, 0},
+    {"HF.EDGE", hf_run_edge, 2, 4, CMD_DEFERS},
+    {"INFO", hf_run_info, 1, 0, 0},
+    {"ECHO", run_connection, 1, 0, 0},
+    {"HELLO", run_connection, 1, 0, 0},
+    {"SELECT", run_connection, 1, 0, 0},
+    {"CLIENT", run_connection, 1, 0, 0},
+    {"COMMAND", run_connection, 1, 0, 0},
+    {"CONFIG", run_connection, 1, 0, 0},
+    {"TIME", run_connection, 1, 0, 0},
+    {"AUTH", run_connection, 1, 0, 0},
+    {"RESET", run_reset, 1, 1, CMD_MULTI},
+    {"QUIT", run_quit, 1, 0, CMD_MULTI},
+};
+
+/* ---- waiting ---- */
+
+static void on_visible(void *ctx)
+{
+    struct hf_session *s = ctx;
+
+    s->visible_asked = false;
+    if (s->writes_open == 0)
+        s->wrote = false;
+    hf_session_wake(s);
+    hf_session_unref(s);
+}
+
+/* True when what the connection's reads must show may not be visible yet; then it will be woken. */
+static bool must_wait_visible(struct hf_session *s)
+{
+    struct hf_core_status status;
+
+    if (s->writes_open > 0)
+        return true;
+    if (!s->wrote)
+        return false;
+    hf_core_status(s->owner->config.core, &status);
+    if (status.committed >= s->read_seq) {
+        s->wrote = false;
+        /* A view that another connection opened in this turn may be older than that commit. */
+        hf_kv_drained(s->owner->kv);
+        return false;
+    }
+    if (!s->visible_asked) {
+        s->visible_asked = true;
+        hf_session_ref(s);
+        hf_core_when_visible(s->owner->config.core, on_visible, s);
+    }
+    return s->wrote;
+}
+
+static void set_wait(struct hf_session *s, hf_ms until)
+{
+    if (s->wait_until != 0)
+        s->owner->waits--;
+    if (until != 0)
+        s->owner->waits++;
+    s->wait_until = until;
+}
+
+/* True while a WAIT has neither enough edges nor reached its deadline. */
+static bool must_wait_edges(struct hf_session *s, const struct hf_slice *argv, size_t argc)
+{
+    struct hf_commands *o = s->owner;
+    hf_ms now = o->config.now(o->config.ctx);
+    uint64_t edges, ms;
+
+    if (s->writes_open > 0)
+        return true;
+    if (!hf_wait_arguments(argv, argc, &edges, &ms) || o->stopping)
+        return false;
+    if (hf_core_edges_at(o->config.core, s->write_seq) >= edges)
+        return false;
+    if (s->wait_until == 0) {
+        set_wait(s, ms == 0 || (hf_ms)ms > INT64_MAX - now ? INT64_MAX : now + (hf_ms)ms);
+        /* The loop must learn of the deadline. */
+        o->config.wake(o->config.ctx);
+    }
+    return now < s->wait_until;
+}
+
+static bool must_wait(struct hf_session *s, const struct hf_command *command,
+                      const struct hf_slice *argv, size_t argc)
+{
+    if (command == NULL || s->in_multi)
+        return false;
+    if ((command->flags & CMD_READS) != 0)
+        return must_wait_visible(s);
+    if ((command->flags & CMD_WAIT) != 0)
+        return must_wait_edges(s, argv, argc);
+    return false;
+}
+
+/* ---- running ---- */
+
+static void dispatch(struct hf_call *call)
+{
+    const struct hf_command *command = call->command;
+
+    call->owner->command_count++;
+    if (command == NULL) {
+        call->session->multi_failed = true;
+        hf_call_fail(call, "ERR unknown command '%s'",
+                     hf_show_bytes(call->argv[0].data, call->argv[0].len).text);
+    } else if (call->argc < command->argc_min ||
+               (command->argc_max != 0 && call->argc > command->argc_max)) {
+        call->session->multi_failed = true;
+        hf_call_fail(call, "ERR wrong number of arguments for '%s'", command->name);
+    } else if (call->session->in_multi && (command->flags & CMD_MULTI) == 0) {
+        hf_multi_queue(call);
+    } else {
+        command->run(call);
+    }
+}
+
+/* Runs a command that need not wait. slot: of a held command; NULL: it is being delivered. */
+static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
+{
+    const struct hf_command *command = call->command;
+    bool defers = command != NULL && (command->flags & CMD_DEFERS) != 0 &&
+                  (!call->session->in_multi || (command->flags & CMD_MULTI) != 0);
+
+    if (defers) {
+        call->slot = slot != NULL ? slot : hf_resp_defer(call->client);
+        if (call->slot != NULL)
+            dispatch(call);
+        else
+            hf_call_fail(call, "ERR out of memory");
+        return;
+    }
+    if (slot == NULL) {
+        dispatch(call);
+        return;
+    }
+    call->client = hf_resp_slot_begin(slot);
+    if (call->client != NULL)
+        dispatch(call);
+    hf_resp_slot_end(slot);
+}
+
+static const struct hf_command *find_command(struct hf_slice name)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (hf_kv_is(name, table[i].name))
+            return &table[i];
+    }
+    return NULL;
+}
+
+static void hold(struct hf_call *call)
+{
+    struct hf_session *s = call->session;
+    struct hf_held *h = NULL;
+
+    if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX)
+        h = hf_held_new(call->command, call->argv, call->argc);
+    if (h != NULL)
+        h->slot = hf_resp_defer(call->client);
+    if (h == NULL || h->slot == NULL) {
+        free(h);
+        hf_call_fail(call, "BUSY too many commands of this connection wait for a commit");
+        return;
+    }
+    hf_held_append(&s->held, h);
+}
+
+void hf_commands_on_command(void *commands, struct hf_resp_client *c, const struct hf_slice *argv,
+                            size_t argc)
+{
+    struct hf_commands *o = commands;
+    struct hf_call call = {.owner = o, .client = c, .argv = argv, .argc = argc};
+
+    if (argc == 0)
+        return;
+    call.session = hf_session_of(o, c);
+    if (call.session == NULL || o->stopping) {
+        hf_call_fail(&call, "BUSY %s", o->stopping ? "the core is stopping" : "out of memory");
+        return;
+    }
+    call.command = find_command(argv[0]);
+    if (call.session->held.first != NULL || must_wait(call.session, call.command, argv, argc))
+        hold(&call);
+    else
+        run_call(&call, NULL);
+}
+
+void hf_commands_on_drained(void *commands)
+{
+    struct hf_commands *o = commands;
+
+    hf_kv_drained(o->kv);
+    hf_core_flush(o->config.core);
+}
+
+void hf_commands_on_close(void *commands, struct hf_resp_client *c)
+{
+    struct hf_session **place = hf_resp_user(c);
+    struct hf_session *s = *place;
+
+    (void)commands;
+    if (s == NULL)
+        return;
+    *place = NULL;
+    s->client = NULL;
+    set_wait(s, 0);
+    hf_held_clear(&s->held);
+    hf_session_unref(s);
+}
+
+/* Runs the held commands of one session up to one that must wait still. */
+static void run_session(struct hf_session *s)
+{
+    while (s->held.first != NULL) {
+        struct hf_held *h = s->held.first;
+        struct hf_call call = {.owner = s->owner, .session = s, .command = h->command};
+
+        call.argv = h->argv;
+        call.argc = h->argc;
+        if (must_wait(s, h->command, h->argv, h->argc))
+            return;
+        set_wait(s, 0);
+        hf_held_take(&s->held);
+        run_call(&call, h->slot);
+        free(h);
+    }
+}
+
+hf_ms hf_commands_run(struct hf_commands *o, hf_ms now)
+{
+    hf_ms next = INT64_MAX;
+
+    (void)now;
+    if (o->waits > 0) {
+        for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {
+            if (s->wait_until != 0)
+                hf_session_runnable(s);
+        }
+    }
+    o->wrote_in_run = false;
+    hf_kv_drained(o->kv);
+    while (o->runnable != NULL) {
+        struct hf_session *s = o->runnable;
+
+        o->runnable = s->next_runnable;
+        s->runnable = false;
+        run_session(s);
+        hf_session_unref(s);
+    }
+    hf_kv_drained(o->kv);
+    if (o->wrote_in_run)
+        hf_core_flush(o->config.core);
+    if (o->waits > 0) {
+        for (struct hf_session *s = o->sessions; s != NULL; s = s->next)
+            next = s->wait_until != 0 && s->wait_until < next ? s->wait_until : next;
+    }
+    return next;
+}
+
+/* ---- life ---- */
+
+struct hf_commands *hf_commands_new(const struct hf_commands_config *c)
+{
+    const struct hf_kv_config kv = {.state = hf_core_state(c->core),
+                                    .server = "holdfast-core",
+                                    .version = c->version,
+                                    .role = "master"};
+    struct hf_commands *s = calloc(1, sizeof *s);
+
+    if (s == NULL || hf_kv_new(&kv, &s->kv) != HF_OK) {
+        free(s);
+        return NULL;
+    }
+    s->config = *c;
+    s->started = c->now(c->ctx);
+    return s;
+}
+
+void hf_commands_free(struct hf_commands *s)
+{
+    if (s == NULL)
+        return;
+    HF_ASSERT(s->writes_open == 0);
+    hf_kv_free(s->kv);
+    hf_op_pool_free(s);
+    free(s);
+}
+
+void hf_commands_set_server(struct hf_commands *s, const struct hf_resp_server *server)
+{
+    s->server = server;
+}
+
+size_t hf_commands_client_bytes(void)
+{
+    return sizeof(struct hf_session *);
+}
+
+void hf_commands_stop(struct hf_commands *s)
+{
+    s->stopping = true;
+}
+
+bool hf_commands_waiting(const struct hf_commands *s)
+{
+    return s->waits > 0;
+}
+
+bool hf_commands_settled(const struct hf_commands *s)
+{
+    return s->writes_open == 0;
+}

@@ -1,0 +1,469 @@
+/*
+ * main.c - holdfast-core: one libuv loop around the core's driver, nng below it, RESP above it.
+ *
+ * Start: options, DIR and its lock, key, link, store (the changelog is replayed), local clients;
+ * then the readiness lines on stdout. Stop: SIGTERM; new commands are refused, what is under way is
+ * answered, the state is committed, and the process leaves with _exit (nng cannot be trusted to
+ * close). A wedged nng ends in a re-exec with the addresses in use now, so edges and clients only
+ * see a reconnect; whatever was not committed is in the changelog.
+ *
+ * Invariant: one process to a DIR, held by a lock that the kernel gives up with the process.
+ * It must not decide anything about writes or edges: core/driver.c does. Next: options.c,
+ * commands.c.
+ */
+#include "core/commands.h"
+#include "core/options.h"
+
+#include "hf/keyfile.h"
+#include "hf/log.h"
+#include "hf/loop.h"
+#include "hf/transport.h"
+#include "hf/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define REAP_READERS_MS 10000
+/* A commit of a large state takes seconds on a slow disk; after this the changelog has to do. */
+#define STOP_MS_MAX 20000
+/* Between the last answer and the end: the loop sends it at its next turn. */
+#define STOP_LINGER_MS 50
+#define ADDED_ARGUMENTS 5u
+
+struct app {
+    struct core_options opt;
+    int argc;
+    char **argv;
+    struct hf_loop *loop;
+    struct hf_listener *listener;
+    struct hf_core *core;
+    struct hf_commands *commands;
+    struct hf_resp_server *server;
+    struct hf_identity id;
+    char url[HF_URL_MAX + 1]; /* of the stream, with the port in use */
+    char control_url[HF_URL_MAX + 16];
+    char resp[80]; /* "" = off */
+    hf_ms reap_at;
+    bool stopping, settled;
+    hf_ms stop_by;
+};
+
+static _Noreturn void die(const struct hf_error *e)
+{
+    fprintf(stderr, "holdfast-core: %s\n", e->text);
+    exit(e->code == HF_ARG ? 2 : 1);
+}
+
+/* ---- the world ---- */
+
+static hf_ms world_now(void *ctx)
+{
+    (void)ctx;
+    return hf_clock_ms();
+}
+
+static uint64_t world_wall(void *ctx)
+{
+    (void)ctx;
+    return hf_clock_wall_ms();
+}
+
+static void world_random(void *ctx, void *buffer, size_t len)
+{
+    uint8_t *at = buffer;
+
+    (void)ctx;
+    while (len > 0) {
+        ssize_t n = getrandom(at, len, 0);
+
+        HF_ASSERT(n > 0 || errno == EINTR);
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
+static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
+{
+    struct app *app = ctx;
+
+    hf_loop_job(app->loop, lane, job);
+}
+
+static void world_wake_at(void *ctx, hf_ms when)
+{
+    struct app *app = ctx;
+
+    hf_loop_wake_at(app->loop, when);
+}
+
+static void world_note(void *ctx, enum hf_level level, const char *text)
+{
+    (void)ctx;
+    hf_log(level, "%s", text);
+}
+
+static void world_publish(void *ctx, struct hf_slice message)
+{
+    struct app *app = ctx;
+
+    hf_listener_publish(app->listener, message);
+}
+
+static void world_reply(void *ctx, uint64_t request, struct hf_slice message)
+{
+    struct app *app = ctx;
+
+    hf_listener_reply(app->listener, request, message);
+}
+
+/* ---- callbacks ---- */
+
+static void wake(void *ctx)
+{
+    struct app *app = ctx;
+
+    hf_loop_wake_at(app->loop, hf_clock_ms());
+}
+
+/* Ends the loop when all is answered and no job runs. Returns when it wants to look again. */
+static hf_ms stop_when_settled(struct app *app, hf_ms now)
+{
+    if (!app->settled && hf_commands_settled(app->commands) && hf_core_idle(app->core)) {
+        app->settled = true;
+        app->stop_by = now + STOP_LINGER_MS;
+    }
+    if (now < app->stop_by)
+        return now + STOP_LINGER_MS / 5;
+    if (!app->settled)
+        hf_log(HF_LEVEL_WARN, "core: leaving with work under way; the changelog has all of it");
+    hf_loop_exit(app->loop);
+    return INT64_MAX;
+}
+
+static hf_ms on_tick(void *ctx, hf_ms now)
+{
+    struct app *app = ctx;
+    hf_ms next = hf_core_on_tick(app->core, now);
+    hf_ms waiting = hf_commands_run(app->commands, now);
+
+    if (now >= app->reap_at) {
+        hf_state_reap_readers(hf_core_state(app->core));
+        app->reap_at = now + REAP_READERS_MS;
+    }
+    next = waiting < next ? waiting : next;
+    next = app->reap_at < next ? app->reap_at : next;
+    if (app->stopping) {
+        hf_ms again = stop_when_settled(app, now);
+
+        next = again < next ? again : next;
+    }
+    return next;
+}
+
+static void on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
+{
+    struct app *app = ctx;
+
+    if (app->stopping) {
+        hf_listener_reply(app->listener, handle, hf_slice_of(NULL, 0));
+        return;
+    }
+    hf_core_on_request(app->core, handle, message, peer);
+    /* A REPORT may be what a WAIT waits for. */
+    if (hf_commands_waiting(app->commands))
+        wake(app);
+}
+
+/* The arguments of the next life: as now, but with the addresses in use in place of "any port". */
+static char **arguments_again(struct app *app)
+{
+    char **again = calloc((size_t)app->argc + ADDED_ARGUMENTS, sizeof *again);
+    static char listen[] = "--listen", resp[] = "--resp";
+    int n = 0;
+
+    if (again == NULL)
+        return app->argv;
+    for (int i = 0; i < app->argc; i++) {
+        bool replaced = strcmp(app->argv[i], listen) == 0 || strcmp(app->argv[i], resp) == 0;
+        bool joined =
+            strncmp(app->argv[i], "--listen=", 9) == 0 || strncmp(app->argv[i], "--resp=", 7) == 0;
+
+        if (replaced)
+            i++;
+        else if (!joined)
+            again[n++] = app->argv[i];
+    }
+    again[n++] = listen;
+    again[n++] = app->url;
+    again[n++] = resp;
+    again[n++] = app->resp[0] == '\0' ? app->opt.resp : app->resp;
+    return again;
+}
+
+static void on_wedged(void *ctx, const char *why)
+{
+    struct app *app = ctx;
+
+    hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
+    hf_reexec(arguments_again(app));
+}
+
+static void on_stop(void *ctx)
+{
+    struct app *app = ctx;
+
+    hf_notify("STOPPING=1");
+    hf_log(HF_LEVEL_INFO, "core: stopping");
+    app->stopping = true;
+    app->stop_by = hf_clock_ms() + STOP_MS_MAX;
+    hf_commands_stop(app->commands);
+    hf_core_flush(app->core);
+    wake(app);
+}
+
+static void on_reload(void *ctx)
+{
+    (void)ctx;
+    hf_log(HF_LEVEL_WARN, "core: nothing to reload; settings are read at start");
+}
+
+/* ---- options ---- */
+
+static void usage(FILE *out)
+{
+    fputs("holdfast-core - takes writes, keeps them on disk, and streams them to edges\n\n"
+          "usage: holdfast-core --data DIR [options]\n\n",
+          out);
+    hf_config_help(&core_options_table, out);
+}
+
+static void parse(struct app *app, int argc, char **argv)
+{
+    struct hf_error e = {.code = HF_OK};
+    int next = argc;
+    enum hf_err err;
+
+    hf_config_presets(&core_options_table, &app->opt);
+    err = hf_config_args(&core_options_table, argc, argv, &app->opt, &next, &e);
+    if (err == HF_NOTFOUND && strcmp(e.text, "help") == 0) {
+        usage(stdout);
+        exit(0);
+    }
+    if (err == HF_NOTFOUND) {
+        puts("holdfast-core " HF_VERSION);
+        exit(0);
+    }
+    if (err == HF_OK && app->opt.example) {
+        hf_config_example(&core_options_table, stdout);
+        exit(0);
+    }
+    if (err == HF_OK && next < argc)
+        err = hf_error_set(&e, HF_ARG, "unexpected argument '%s' (see --help)", argv[next]);
+    if (err == HF_OK && app->opt.data[0] == '\0')
+        err = hf_error_set(&e, HF_ARG, "--data DIR is needed (see --help)");
+    if (err == HF_OK && !hf_name_valid(hf_slice_str(app->opt.stream)))
+        err =
+            hf_error_set(&e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -", app->opt.stream);
+    if (err != HF_OK) {
+        e.code = HF_ARG;
+        die(&e);
+    }
+}
+
+static enum hf_level level_of(const char *text)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    struct hf_error e;
+
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(text, names[i]) == 0)
+            return (enum hf_level)i;
+    }
+    hf_error_set(&e, HF_ARG, "--log: expected error, warn, info or debug, not '%s'", text);
+    die(&e);
+}
+
+/* ---- start ---- */
+
+/* Secrets must not reach a core file or a debugger of another process of this user. */
+static void harden(void)
+{
+    struct rlimit limit;
+
+    umask(077);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    limit = (struct rlimit){0, 0};
+    setrlimit(RLIMIT_CORE, &limit);
+}
+
+/* Makes DIR and locks it. The descriptor stays open as long as the process. */
+static enum hf_err open_data(const struct app *app, struct hf_error *e)
+{
+    const char *dir = app->opt.data;
+    int fd;
+
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return hf_error_set(e, HF_IO, "cannot make --data %s: %s", dir, strerror(errno));
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return hf_error_set(e, HF_IO, "--data %s: %s", dir, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return HF_OK;
+    close(fd);
+    return hf_error_set(e, HF_LOCKED, "--data %s: another holdfast-core is running on it", dir);
+}
+
+static enum hf_err open_key(struct app *app, struct hf_error *e)
+{
+    char path[320];
+
+    if (hf_crypto_init() != HF_OK)
+        return hf_error_set(e, HF_IO, "libsodium does not start: no randomness?");
+    snprintf(path, sizeof path, "%s/core.key", app->opt.data);
+    return hf_keyfile_ensure(path, &app->id, NULL, e);
+}
+
+static enum hf_err open_link(struct app *app, struct hf_error *e)
+{
+    const struct core_options *o = &app->opt;
+    const struct hf_listener_config c = {.stream_url = o->listen,
+                                         .contexts = (uint32_t)o->contexts,
+                                         .pipes_per_address = (uint32_t)o->pipes_per_address,
+                                         .pipes_max = (uint32_t)o->pipes_max,
+                                         .ctx = app,
+                                         .on_request = on_request,
+                                         .on_wedged = on_wedged};
+    const char *colon = strrchr(o->listen, ':');
+
+    if (colon == NULL || strstr(o->listen, "://") == NULL || colon < strstr(o->listen, "://") + 3)
+        return hf_error_set(e, HF_ARG, "--listen %s: expected tcp://ADDR:PORT", o->listen);
+    if (hf_listener_open(hf_loop_uv(app->loop), &c, &app->listener, e) != HF_OK)
+        return hf_error_wrap(e, "--listen %s", o->listen);
+    snprintf(app->url, sizeof app->url, "%.*s:%u", (int)(colon - o->listen), o->listen,
+             hf_listener_port(app->listener));
+    if (hf_url_control(app->url, app->control_url, sizeof app->control_url) != HF_OK)
+        return hf_error_set(e, HF_ARG, "--listen %s: no control port beside it", o->listen);
+    return HF_OK;
+}
+
+static enum hf_err open_core(struct app *app, struct hf_error *e)
+{
+    const struct core_options *o = &app->opt;
+    const struct hf_world world = {.ctx = app,
+                                   .now = world_now,
+                                   .wall_ms = world_wall,
+                                   .random = world_random,
+                                   .run = world_run,
+                                   .wake_at = world_wake_at,
+                                   .note = world_note,
+                                   .publish = world_publish,
+                                   .reply = world_reply};
+    char dir[384];
+    const struct hf_core_config c = {.dir = dir,
+                                     .stream = o->stream,
+                                     .url = o->advertise[0] != '\0' ? o->advertise : app->url,
+                                     .mark_path = o->mark[0] != '\0' ? o->mark : NULL,
+                                     .version = HF_VERSION,
+                                     .log_bytes_max = o->log_bytes,
+                                     .segment_bytes = o->segment_bytes,
+                                     .map_bytes = o->map_bytes,
+                                     .beacon_ms = o->beacon_ms,
+                                     .commit_ms = o->commit_ms,
+                                     .commit_changes = (uint32_t)o->commit_changes,
+                                     .waiting_bytes_max = o->waiting_bytes,
+                                     .delta_batches = o->delta_batches};
+
+    snprintf(dir, sizeof dir, "%s/%s", o->data, o->stream);
+    return hf_core_open(&c, &world, &app->id, &app->core, e);
+}
+
+static enum hf_err open_clients(struct app *app, struct hf_error *e)
+{
+    const struct core_options *o = &app->opt;
+    bool off = strcmp(o->resp, "off") == 0;
+    const char *colon = strrchr(o->resp, ':');
+    struct hf_commands_config commands = {.core = app->core,
+                                          .stream = o->stream,
+                                          .version = HF_VERSION,
+                                          .ctx = app,
+                                          .wake = wake,
+                                          .now = world_now};
+    char path[320];
+    struct hf_resp_config c = {.tcp = off ? NULL : o->resp,
+                               .unix_path = path,
+                               .clients_max = (uint32_t)o->clients_max,
+                               .output_bytes_max = o->output_bytes,
+                               .client_user_bytes = hf_commands_client_bytes(),
+                               .on_command = hf_commands_on_command,
+                               .on_drained = hf_commands_on_drained,
+                               .on_close = hf_commands_on_close};
+
+    app->commands = hf_commands_new(&commands);
+    if (app->commands == NULL)
+        return hf_error_set(e, HF_NOMEM, "out of memory");
+    snprintf(path, sizeof path, "%s/holdfast.sock", o->data);
+    c.ctx = app->commands;
+    if (hf_resp_open(hf_loop_uv(app->loop), &c, &app->server, e) != HF_OK)
+        return e->code;
+    hf_commands_set_server(app->commands, app->server);
+    if (!off && colon != NULL)
+        snprintf(app->resp, sizeof app->resp, "%.*s:%u", (int)(colon - o->resp), o->resp,
+                 hf_resp_port(app->server));
+    return HF_OK;
+}
+
+static void announce(const struct app *app)
+{
+    char hex[2 * HF_KEY_BYTES + 1];
+
+    hf_hex(app->id.public_key.b, HF_KEY_BYTES, hex);
+    printf("core key %s\nstream %s\ncontrol %s\n", hex, app->url, app->control_url);
+    if (app->resp[0] != '\0')
+        printf("resp %s\n", app->resp);
+    puts("ready");
+    fflush(stdout);
+    hf_notify("READY=1");
+}
+
+int main(int argc, char **argv)
+{
+    static struct app app;
+    struct hf_error e = {.code = HF_OK};
+    struct hf_loop_config loop_config = {
+        .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
+
+    app.argc = argc;
+    app.argv = argv;
+    parse(&app, argc, argv);
+    hf_log_init(level_of(app.opt.log));
+    harden();
+    loop_config.pool_threads = (uint32_t)app.opt.pool_threads;
+    if (open_data(&app, &e) != HF_OK || open_key(&app, &e) != HF_OK ||
+        hf_loop_open(&loop_config, &app.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
+        open_core(&app, &e) != HF_OK || open_clients(&app, &e) != HF_OK)
+        die(&e);
+    announce(&app);
+    wake(&app);
+    hf_loop_run(app.loop);
+    hf_resp_close(app.server);
+    if (hf_commands_settled(app.commands) && hf_core_idle(app.core)) {
+        hf_commands_free(app.commands);
+        hf_core_close(app.core);
+    }
+    hf_log(HF_LEVEL_INFO, "core: stopped");
+    _exit(0);
+}
