@@ -1,0 +1,16 @@
+#!/bin/sh
+# All of lint: include rules, purity, formatting, cppcheck, clang-tidy. Ends with a count of what failed.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+make -s -j2 all || exit 1
+bad=0
+step() { echo "== $1"; shift; "$@" || bad=$((bad + 1)); }
+sources=$(git ls-files 'core/*.c' 'edge/*.c' 'proto/*.c' 'sim/*.c')
+step includes tests/lint/check_includes.sh
+step purity tests/lint/check_purity.sh build
+step format sh -c 'clang-format-14 --dry-run -Werror $(git ls-files "*.c" "*.h")'
+step cppcheck cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+    --error-exitcode=1 -Iinclude -I. $sources
+step clang-tidy sh -c 'printf "%s\n" "$@" | xargs -P2 -n8 clang-tidy-14 --quiet -- -std=c11 -D_GNU_SOURCE -Iinclude -I. 2>/dev/null' - $sources
+[ "$bad" -eq 0 ] && echo "lint: clean" || echo "lint: $bad steps failed"
+exit "$bad"
