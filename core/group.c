@@ -320,6 +320,9 @@ static bool batch_takes(struct hf_batch_builder *b, const struct hf_write *wr)
         return false;
     }
     bool alone = audited(wr) || wr->has_ifseq;
+    if (!alone && b->trail_count == 0) {
+        return true; /* plain among plain: merged, so there is nothing to look up */
+    }
     for (uint32_t i = 0; i < wr->change_count; i++) {
         const struct entry *e = entry_of(b, wr->change[i].key);
         if (e != NULL && (alone || e->audited)) {

@@ -30,6 +30,9 @@
 #define SPLITS_MAX 16u
 /* A part of a DELTA is worth a connection of its own above about 16 chunks. */
 #define SPLIT_BYTES (1u << 20)
+/* A DELTA is staged and merged, a LOG applied as it comes, and prices are estimates: a DELTA must
+ * be cheaper by an eighth and more than one message to be worth it. */
+#define LOG_BONUS(price) ((price) / 8 + HF_MESSAGE_MAX)
 #define SPLIT_STEPS 8 /* prices are samples: a finer cut would be no truer */
 
 struct secrets {
@@ -486,13 +489,13 @@ static void plan_choose(struct transfer *t, const struct prices *c, hf_seq last,
     uint64_t other = c->delta_reaches ? c->delta : c->snapshot;
     const char *name = c->delta_reaches ? "delta" : "snapshot";
     int n;
-    if (c->log_reaches && (c->log <= other || p->head <= t->q.plan.applied)) {
+    if (c->log_reaches && (c->log <= other + LOG_BONUS(other) || p->head <= t->q.plan.applied)) {
         p->kind = HF_PLAN_LOG;
         p->bytes = c->log;
         p->head = last;
         n = snprintf(t->reason, sizeof(t->reason),
-                     "log of %" PRIu64 " bytes is no dearer than a %s of %" PRIu64, c->log, name,
-                     other);
+                     "log of %" PRIu64 " bytes is hardly dearer than a %s of %" PRIu64, c->log,
+                     name, other);
     } else {
         p->kind = c->delta_reaches ? HF_PLAN_DELTA : HF_PLAN_SNAPSHOT;
         p->bytes = other;

@@ -1,0 +1,510 @@
+/*
+ * test_service.c - enrolment and control requests: JOIN, HELLO, REPORT, cookies, revocation, forks.
+ */
+#include "peer_box.h"
+
+/* ---- enrolment ---- */
+
+static void an_invited_edge_joins_and_is_enrolled(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct told t = box_invite(b, "edge-1");
+    assert_int_equal(t.code, HF_OK);
+    const struct hf_reply *r = peer_join(p, t.text);
+    assert_non_null(r);
+    assert_int_equal(r->type, HF_MSG_JOIN);
+    assert_int_equal(r->code, HF_OK);
+    assert_true(hf_slice_eq(r->hello.edge_name, hf_slice_str("edge-1")));
+    assert_int_equal(r->hello.key_count, 1);
+    struct hf_genesis g;
+    struct hf_hash chain;
+    assert_int_equal(hf_genesis_open(r->hello.genesis, &b->id.public_key, &g, &chain), HF_OK);
+    assert_string_equal(g.name, "main");
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_string_equal(box_row(b, 0).name, "edge-1");
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    peer_free(p);
+}
+
+static void a_join_is_answered_only_when_it_is_durable(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct told t = box_invite(b, "edge-1");
+    box_sync_error = EIO;
+    assert_null(peer_join(p, t.text));
+    box_sync_error = 0;
+    assert_int_equal(box_status(b).edge_count, 0);
+    assert_int_equal(peer_join(p, t.text)->code, HF_OK);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    peer_free(p);
+}
+
+static void a_used_token_gives_the_same_key_the_same_answer_and_another_none(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *thief = peer_new(b, 2);
+    struct told t = box_invite(b, "edge-1");
+    assert_int_equal(peer_join(p, t.text)->code, HF_OK);
+    uint64_t facts = box_counter(b, "facts");
+    const struct hf_reply *r = peer_join(p, t.text);
+    assert_int_equal(r->code, HF_OK);
+    assert_true(hf_slice_eq(r->hello.edge_name, hf_slice_str("edge-1")));
+    assert_int_equal(box_counter(b, "facts"), facts);
+    assert_int_equal(peer_join(thief, t.text)->code, HF_AUTH);
+    assert_non_null(strstr(b->notes, "used by another key"));
+    assert_int_equal(box_status(b).edge_count, 1);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(peer_join(thief, t.text)->code, HF_AUTH);
+    assert_int_equal(peer_join(p, t.text)->code, HF_OK);
+    peer_free(p);
+    peer_free(thief);
+}
+
+static void a_token_of_another_core_or_with_another_secret_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct told t = box_invite(b, "edge-1");
+    struct hf_token token;
+    char text[HF_TOKEN_TEXT_MAX];
+    assert_int_equal(hf_token_parse(t.text, &token, NULL), HF_OK);
+    token.secret[0] ^= 1;
+    assert_int_equal(hf_token_print(&token, text), HF_OK);
+    assert_int_equal(peer_join(p, text)->code, HF_AUTH);
+    token.secret[0] ^= 1;
+    token.id.b[0] ^= 1;
+    assert_int_equal(hf_token_print(&token, text), HF_OK);
+    assert_int_equal(peer_join(p, text)->code, HF_AUTH);
+    assert_int_equal(box_counter(b, "joins_refused"), 2);
+    peer_free(p);
+}
+
+static void two_joins_at_once_with_one_token_enrol_one(void **state)
+{
+    struct box *b = *state;
+    struct peer *p[2] = {peer_new(b, 1), peer_new(b, 2)};
+    struct told t = box_invite(b, "edge-1");
+    struct hf_token token;
+    assert_int_equal(hf_token_parse(t.text, &token, NULL), HF_OK);
+    struct hf_hash verifier = hf_token_verifier(token.secret);
+    for (int i = 0; i < 4; i++) {
+        struct peer *one = p[i % 2];
+        struct hf_request q = {.type = HF_MSG_JOIN, .counter = 1};
+        box_random(b, one->nonce, sizeof(one->nonce));
+        q.join.token = token.id;
+        q.join.name = hf_slice_str("edge-1");
+        q.join.proof =
+            hf_token_proof(&verifier, &one->id.public_key, &b->id.public_key, one->nonce);
+        peer_seal(one, &q);
+        if (i < 2) {
+            assert_true(peer_resend(one)); /* the cookie */
+            continue;
+        }
+        hf_core_on_request(b->core, 1, hf_slice_of(one->message, one->message_len), NULL);
+    }
+    box_work(b);
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_memory_equal(box_row(b, 0).key.b, p[0]->id.public_key.b, HF_KEY_BYTES);
+    assert_int_equal(box_counter(b, "joins"), 1);
+    peer_free(p[0]);
+    peer_free(p[1]);
+}
+
+static void names_and_keys_are_enrolled_once(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *q = peer_new(b, 2);
+    assert_int_equal(box_enrol(b, "Bad Name", p).code, HF_ARG);
+    assert_int_equal(box_enrol(b, "b", p).code, HF_OK);
+    assert_int_equal(box_enrol(b, "b", p).code, HF_OK);
+    assert_int_equal(box_enrol(b, "b", q).code, HF_EXISTS);
+    assert_int_equal(box_enrol(b, "c", p).code, HF_EXISTS);
+    assert_int_equal(box_invite(b, "b").code, HF_EXISTS);
+    assert_int_equal(box_enrol(b, "a", q).code, HF_OK);
+    assert_string_equal(box_row(b, 0).name, "a");
+    assert_string_equal(box_row(b, 1).name, "b");
+    assert_int_equal(box_revoke(b, "nobody").code, HF_NOTFOUND);
+    peer_free(p);
+    peer_free(q);
+}
+
+/* ---- revocation ---- */
+
+static void a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *other = peer_new(b, 2);
+    box_enrol(b, "gone", p);
+    box_enrol(b, "stays", other);
+    box_put(b, "k", "1");
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    assert_int_equal(box_revoke(b, "gone").code, HF_OK);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_REVOKED);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_REVOKED);
+    box_put(b, "k", "2");
+    assert_int_equal(box_frame(b, 0).h.content_key_id, 1);
+    assert_int_equal(box_frame(b, 1).h.content_key_id, 2);
+    const struct hf_reply *r = peer_hello(other, NULL);
+    assert_int_equal(r->hello.key_count, 2);
+    assert_int_equal(r->hello.key[1].id, 2);
+    assert_int_equal(r->hello.key[1].from, 2);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(peer_report(p, 0)->code, HF_REVOKED);
+    box_put(b, "k", "3");
+    assert_int_equal(box_frame(b, 2).h.content_key_id, 2);
+    peer_free(p);
+    peer_free(other);
+}
+
+static void a_revocation_counts_at_once_even_when_it_cannot_be_stored(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct told t = {.count = 0};
+    box_enrol(b, "gone", p);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    hf_core_edge_revoke(b->core, "gone", told_done, &t);
+    struct hf_request q = {.type = HF_MSG_REPORT};
+    q.report.epoch_id = box_status(b).epoch_id;
+    q.report.digest = peer_digest(b, 0);
+    box_sync_error = EIO;
+    assert_int_equal(peer_ask(p, &q)->code, HF_REVOKED);
+    box_sync_error = 0;
+    assert_int_equal(t.count, 1);
+    assert_int_equal(t.code, HF_IO);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_REVOKED);
+    assert_int_equal(box_revoke(b, "gone").code, HF_OK);
+    peer_free(p);
+}
+
+static void open_tokens_of_a_revoked_name_are_void_and_a_new_one_works(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *q = peer_new(b, 2);
+    struct told first = box_invite(b, "e");
+    struct told second = box_invite(b, "e");
+    assert_int_equal(peer_join(p, first.text)->code, HF_OK);
+    box_revoke(b, "e");
+    assert_int_equal(peer_join(q, second.text)->code, HF_AUTH);
+    assert_int_equal(peer_join(p, first.text)->code, HF_REVOKED);
+    struct told third = box_invite(b, "e");
+    assert_int_equal(third.code, HF_OK);
+    assert_int_equal(peer_join(q, third.text)->code, HF_OK);
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_null(peer_hello(p, NULL)); /* its key is no longer known at all */
+    assert_int_equal(peer_hello(q, NULL)->code, HF_OK);
+    peer_free(p);
+    peer_free(q);
+}
+
+/* ---- cookies, counters, strangers ---- */
+
+static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    struct hf_request q = {.type = HF_MSG_REPORT};
+    q.report.epoch_id = box_status(b).epoch_id;
+    q.report.digest = peer_digest(b, 0);
+    assert_true(peer_send(p, &q));
+    assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    assert_true(b->reply.len <= p->message_len);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_NEVER_SEEN);
+    assert_true(peer_send(p, &q));
+    assert_int_equal(p->reply.type, HF_MSG_REPORT);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_LIVE);
+    peer_free(p);
+}
+
+static void a_replayed_request_gets_a_cookie_only(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    assert_int_equal(peer_report(p, 0)->code, HF_OK);
+    b->now += 2000;
+    assert_true(peer_resend(p));
+    assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    assert_int_equal(p->reply.counter, p->counter);
+    assert_int_equal(box_row(b, 0).last_heard_ms, 2000);
+    peer_free(p);
+}
+
+static void a_cookie_is_good_for_two_slots_and_not_over_a_restart(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    peer_report(p, 0);
+    struct hf_id cookie = p->cookie;
+    struct hf_request q = {.type = HF_MSG_REPORT};
+    q.report.epoch_id = box_status(b).epoch_id;
+    q.report.digest = peer_digest(b, 0);
+    b->now += 120000;
+    assert_true(peer_send(p, &q));
+    assert_int_equal(p->reply.type, HF_MSG_REPORT);
+    p->cookie = cookie;
+    b->now += 120000;
+    assert_true(peer_send(p, &q));
+    assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    box_close(b);
+    box_open(b);
+    assert_true(peer_send(p, &q));
+    assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    peer_free(p);
+}
+
+static void counters_may_come_out_of_order_but_not_twice(void **state)
+{
+    struct hf_enrolled e = {.row = 0};
+    (void)state;
+    assert_true(hf_registry_counter(&e, 5));
+    assert_true(hf_registry_counter(&e, 3));
+    assert_false(hf_registry_counter(&e, 3));
+    assert_false(hf_registry_counter(&e, 5));
+    assert_true(hf_registry_counter(&e, 68));
+    assert_false(hf_registry_counter(&e, 5));
+    assert_true(hf_registry_counter(&e, 6));
+    assert_false(hf_registry_counter(&e, 4)); /* below the window */
+    assert_true(hf_registry_counter(&e, 1000));
+    assert_true(hf_registry_counter(&e, 999));
+    assert_false(hf_registry_counter(&e, 68));
+}
+
+static void a_stranger_who_does_not_join_is_dropped_silently(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    assert_null(peer_hello(p, NULL));
+    assert_int_equal(box_counter(b, "dropped_stranger"), 1);
+    peer_free(p);
+}
+
+static void strangers_are_slowed_before_their_keys_cost_anything(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *known = peer_new(b, 2);
+    box_enrol(b, "e", known);
+    b->now += 10000;
+    for (int i = 0; i < 30; i++) {
+        assert_null(peer_hello(p, NULL));
+    }
+    assert_int_equal(box_counter(b, "dropped_stranger"), 20);
+    assert_int_equal(box_counter(b, "dropped_rate"), 10);
+    assert_int_equal(peer_hello(known, NULL)->code, HF_OK);
+    b->now += 100;
+    for (int i = 0; i < 5; i++) {
+        assert_null(peer_hello(p, NULL));
+    }
+    assert_int_equal(box_counter(b, "dropped_stranger"), 22);
+    peer_free(p);
+    peer_free(known);
+}
+
+static void damaged_and_foreign_messages_are_counted_drops(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    peer_report(p, 0);
+    p->message[p->message_len - 1] ^= 1;
+    assert_false(peer_resend(p));
+    assert_int_equal(box_counter(b, "dropped_auth"), 1);
+    p->message[0] ^= 1;
+    assert_false(peer_resend(p));
+    p->message_len = 10;
+    assert_false(peer_resend(p));
+    assert_int_equal(box_counter(b, "dropped_malformed"), 2);
+    peer_free(p);
+}
+
+/* ---- HELLO, REPORT, beacons ---- */
+
+static struct hf_beacon proof_open(const struct peer *p, const struct hf_beacon_proof *proof)
+{
+    struct hf_beacon bc;
+    assert_int_equal(hf_beacon_decode(proof->signed_beacon, &bc), HF_OK);
+    assert_true(hf_beacon_verify(proof->signed_beacon, &p->b->id.public_key));
+    struct hf_hash leaf = hf_beacon_leaf(p->nonce);
+    struct hf_hash root = hf_merkle_fold(&leaf, proof->index, proof->path, proof->path_len);
+    assert_true(bc.has_nonce);
+    assert_memory_equal(bc.nonce.b, root.b, HF_HASH_BYTES);
+    return bc;
+}
+
+static void replies_carry_a_fresh_beacon_of_the_head(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    box_put(b, "k", "v");
+    struct hf_beacon first = proof_open(p, &peer_report(p, 0)->report);
+    assert_int_equal(first.head, 1);
+    assert_int_equal(first.log_floor, 1);
+    assert_memory_equal(first.digest.b, box_status(b).digest.b, HF_HASH_BYTES);
+    struct hf_beacon second = proof_open(p, &peer_hello(p, NULL)->hello.beacon);
+    assert_true(second.counter > first.counter);
+    box_crash(b);
+    box_open(b);
+    struct hf_beacon third = proof_open(p, &peer_report(p, 0)->report);
+    assert_true(third.counter > second.counter + 1000000);
+    peer_free(p);
+}
+
+static void an_idle_stream_has_a_beacon_each_second(void **state)
+{
+    struct box *b = *state;
+    box_pass(b, 3500);
+    assert_int_equal(b->published_count, 4);
+    struct hf_reader r;
+    enum hf_kind kind;
+    struct hf_id stream;
+    struct hf_beacon bc;
+    hf_reader_init(&r, hf_slice_of(b->published[3].data, b->published[3].len));
+    assert_int_equal(hf_prefix_read(&r, &kind, &stream), HF_OK);
+    assert_int_equal(kind, HF_KIND_BEACON);
+    assert_int_equal(hf_beacon_decode(hf_slice_of(r.at, hf_reader_left(&r)), &bc), HF_OK);
+    assert_false(bc.has_nonce);
+    assert_int_equal(bc.head, 0);
+}
+
+static void reports_make_edges_durable_at_a_seq(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    box_put(b, "k", "1");
+    box_put(b, "k", "2");
+    peer_report(p, 1);
+    assert_int_equal(hf_core_edges_at(b->core, 1), 1);
+    assert_int_equal(hf_core_edges_at(b->core, 2), 0);
+    struct hf_edge_row row = box_row(b, 0);
+    assert_int_equal(row.applied, 1);
+    assert_int_equal(row.lag_batches, 1);
+    assert_int_equal(row.lag_bytes, b->published[1].len);
+    peer_free(p);
+}
+
+static void a_hello_with_a_foreign_header_marks_that_edge_as_diverged(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    box_put(b, "k", "1");
+    struct hf_frame f = box_frame(b, 0);
+    assert_int_equal(peer_hello(p, &f)->code, HF_OK);
+    f.signature.b[0] ^= 1;
+    assert_int_equal(peer_hello(p, &f)->code, HF_AUTH);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_DIVERGED);
+    assert_null(box_status(b).refusing);
+    f.signature.b[0] ^= 1;
+    f.h.epoch_id.b[0] ^= 1;
+    assert_int_equal(peer_hello(p, &f)->code, HF_UNKNOWN_EPOCH);
+    assert_int_equal(box_put(b, "k", "2").code, HF_OK);
+    peer_free(p);
+}
+
+static void copy_root(struct box *b, const char *from, const char *to)
+{
+    char command[512];
+    snprintf(command, sizeof(command), "rm -rf %s/%s %s/main.mark && cp -a %s/%s %s/%s", b->root,
+             to, b->root, b->root, from, b->root, to);
+    assert_int_equal(system(command), 0);
+}
+
+/* Rolls the core back to where it was at batch 1, without its mark; frame 1 was then published. */
+static void roll_back_to_one(struct box *b, struct peer *p)
+{
+    box_enrol(b, "e", p);
+    box_put(b, "k", "1");
+    box_close(b);
+    copy_root(b, "main", "copy");
+    box_open(b);
+    box_put(b, "k", "2");
+    box_close(b);
+    copy_root(b, "copy", "main");
+    b->now += 5000;
+    box_open(b);
+    assert_null(box_status(b).refusing);
+}
+
+static void an_edge_that_knows_more_fences_a_core_that_was_rolled_back(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    roll_back_to_one(b, p);
+    struct hf_frame f = box_frame(b, 1);
+    const struct hf_reply *r = peer_hello(p, &f);
+    assert_int_equal(r->code, HF_OK);
+    assert_int_equal(proof_open(p, &r->hello.beacon).head, 1);
+    assert_non_null(box_status(b).refusing);
+    assert_int_equal(box_put(b, "k", "3").code, HF_FORK);
+    assert_string_equal(box_get(b, "k"), "1");
+    box_crash(b);
+    box_open(b); /* the evidence was stored */
+    assert_int_equal(box_put(b, "k", "3").code, HF_FORK);
+    peer_free(p);
+}
+
+static void an_edge_with_another_batch_at_the_same_seq_proves_a_fork(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    roll_back_to_one(b, p);
+    box_put(b, "k", "other");
+    struct hf_frame theirs = box_frame(b, 1);
+    struct hf_frame mine = box_frame(b, 2);
+    assert_int_equal(theirs.h.seq, mine.h.seq);
+    const struct hf_reply *r = peer_hello(p, &theirs);
+    assert_int_equal(r->code, HF_FORK);
+    struct hf_slice header;
+    struct hf_signature sig;
+    assert_int_equal(hf_signed_split(r->hello.evidence, HF_HEADER_MAX, &header, &sig), HF_OK);
+    assert_true(hf_slice_eq(header, mine.header));
+    assert_int_equal(box_put(b, "k", "3").code, HF_FORK);
+    peer_free(p);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(an_invited_edge_joins_and_is_enrolled),
+        T(a_join_is_answered_only_when_it_is_durable),
+        T(a_used_token_gives_the_same_key_the_same_answer_and_another_none),
+        T(a_token_of_another_core_or_with_another_secret_is_refused),
+        T(two_joins_at_once_with_one_token_enrol_one),
+        T(names_and_keys_are_enrolled_once),
+        T(a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key),
+        T(a_revocation_counts_at_once_even_when_it_cannot_be_stored),
+        T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
+        T(a_request_without_a_current_cookie_gets_one_and_moves_nothing),
+        T(a_replayed_request_gets_a_cookie_only),
+        T(a_cookie_is_good_for_two_slots_and_not_over_a_restart),
+        cmocka_unit_test(counters_may_come_out_of_order_but_not_twice),
+        T(a_stranger_who_does_not_join_is_dropped_silently),
+        T(strangers_are_slowed_before_their_keys_cost_anything),
+        T(damaged_and_foreign_messages_are_counted_drops),
+        T(replies_carry_a_fresh_beacon_of_the_head),
+        T(an_idle_stream_has_a_beacon_each_second),
+        T(reports_make_edges_durable_at_a_seq),
+        T(a_hello_with_a_foreign_header_marks_that_edge_as_diverged),
+        T(an_edge_that_knows_more_fences_a_core_that_was_rolled_back),
+        T(an_edge_with_another_batch_at_the_same_seq_proves_a_fork),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,637 @@
+/*
+ * test_transfer.c - PLAN and FETCH: frames, bodies, chunks with fragments, floors, bounds.
+ *
+ * Whole transfers are staged into a second, empty state by the functions that an edge uses, and its
+ * digest is compared with the core's: the two sides agree on what a bound means (G11).
+ */
+#include "peer_box.h"
+
+#include "core/transfer.h"
+
+#include <zstd.h>
+
+struct fixture {
+    struct box *b;
+    struct peer *p;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    f->b = box_new();
+    box_open(f->b);
+    f->p = peer_new(f->b, 1);
+    box_enrol(f->b, "e", f->p);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    peer_free(f->p);
+    box_free(f->b);
+    free(f);
+    return 0;
+}
+
+static struct hf_request fetch_of(struct fixture *f, enum hf_want want)
+{
+    struct hf_request q = {.type = HF_MSG_FETCH};
+    q.fetch.epoch_id = box_status(f->b).epoch_id;
+    q.fetch.want = want;
+    return q;
+}
+
+static const struct hf_reply *fetch_log(struct fixture *f, hf_seq first, hf_seq last)
+{
+    struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    q.fetch.first = first;
+    q.fetch.last = last;
+    return peer_ask(f->p, &q);
+}
+
+static const struct hf_reply *fetch_body(struct fixture *f, hf_seq seq, uint32_t offset)
+{
+    struct hf_request q = fetch_of(f, HF_WANT_BODY);
+    q.fetch.first = seq;
+    q.fetch.offset = offset;
+    return peer_ask(f->p, &q);
+}
+
+static const struct hf_reply *fetch_delta(struct fixture *f, struct hf_bound from, hf_seq hi)
+{
+    struct hf_request q = fetch_of(f, HF_WANT_DELTA);
+    q.fetch.from = from;
+    q.fetch.last = hi;
+    return peer_ask(f->p, &q);
+}
+
+static const struct hf_reply *fetch_keys(struct fixture *f, struct hf_bound from)
+{
+    struct hf_request q = fetch_of(f, HF_WANT_KEYS);
+    q.fetch.from = from;
+    return peer_ask(f->p, &q);
+}
+
+static struct hf_bound after(hf_seq seq)
+{
+    return (struct hf_bound){.seq = seq, .ordinal = UINT32_MAX, .offset = HF_OFFSET_END};
+}
+
+static const struct hf_reply *plan(struct fixture *f, hf_seq applied)
+{
+    struct hf_request q = {.type = HF_MSG_PLAN};
+    q.plan.epoch_id = box_status(f->b).epoch_id;
+    q.plan.applied = applied;
+    return peer_ask(f->p, &q);
+}
+
+/* Opens a chunk; the records go to out, whose memory is the caller's. */
+static struct hf_slice chunk_open(struct fixture *f, const struct hf_chunk *c, uint8_t *out)
+{
+    static uint8_t packed[HF_MESSAGE_MAX];
+    const struct hf_content_key *key =
+        hf_keyring_find(hf_registry_keys(f->b->core->registry), c->key_id);
+    assert_non_null(key);
+    struct hf_writer w;
+    hf_writer_init(&w, packed, sizeof(packed));
+    assert_int_equal(hf_chunk_unseal(&key->key, c->descriptor, c->sealed, &w), HF_OK);
+    if (c->compression == HF_COMPRESSION_NONE) {
+        memcpy(out, packed, w.len);
+        assert_int_equal(w.len, c->raw_bytes);
+    } else {
+        assert_int_equal(ZSTD_decompress(out, HF_MESSAGE_MAX, packed, w.len), c->raw_bytes);
+    }
+    return hf_slice_of(out, c->raw_bytes);
+}
+
+static uint32_t count_records(struct hf_slice records)
+{
+    struct hf_reader r;
+    struct hf_record rec;
+    uint32_t n = 0;
+    hf_reader_init(&r, records);
+    while (hf_record_next(&r, &rec)) {
+        n++;
+    }
+    assert_false(r.failed);
+    return n;
+}
+
+/* ---- LOG and BODY ---- */
+
+static void log_gives_the_very_frames_that_were_published(void **state)
+{
+    struct fixture *f = *state;
+    char value[16];
+    for (int i = 0; i < 10; i++) {
+        snprintf(value, sizeof(value), "%d", i);
+        box_put(f->b, "k", value);
+    }
+    const struct hf_reply *r = fetch_log(f, 3, 8);
+    assert_int_equal(r->code, HF_OK);
+    assert_int_equal(r->fetch.frame_count, 6);
+    assert_int_equal(r->fetch.seq, 8);
+    struct hf_slice rest = r->fetch.frames;
+    struct hf_slice m;
+    for (uint32_t i = 2; hf_fetch_next_frame(&rest, &m); i++) {
+        assert_true(hf_slice_eq(m, hf_slice_of(f->b->published[i].data, f->b->published[i].len)));
+    }
+    assert_int_equal(fetch_log(f, 9, 99)->fetch.seq, 10);
+}
+
+static void frames_may_be_fetched_before_the_state_is_committed(void **state)
+{
+    struct fixture *f = *state;
+    box_put(f->b, "k", "v");
+    assert_int_equal(box_status(f->b).committed, 0);
+    assert_int_equal(fetch_log(f, 1, 1)->code, HF_OK);
+}
+
+static void log_replies_hold_whole_frames_up_to_their_size(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 8; i++) {
+        box_put_bytes(f->b, "k", 20000);
+    }
+    hf_seq at = 1;
+    int replies = 0;
+    while (at <= 8) {
+        const struct hf_reply *r = fetch_log(f, at, 8);
+        assert_int_equal(r->code, HF_OK);
+        assert_int_equal(r->fetch.frame_count, r->fetch.seq - at + 1);
+        at = r->fetch.seq + 1;
+        replies++;
+    }
+    assert_int_equal(replies, 3);
+}
+
+static void a_large_frame_comes_as_its_header_and_its_body_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    box_put(f->b, "a", "1");
+    box_put_bytes(f->b, "k", 1000 * 1000);
+    box_put(f->b, "a", "2");
+    assert_int_equal(fetch_log(f, 1, 3)->fetch.seq, 2);
+    struct hf_reply r = *fetch_log(f, 2, 3);
+    assert_int_equal(r.fetch.frame_count, 1);
+    struct hf_slice m;
+    struct hf_id stream;
+    struct hf_frame frame;
+    assert_true(hf_fetch_next_frame(&r.fetch.frames, &m));
+    static uint8_t copy[HF_HEADER_MAX + HF_FRAME_OVERHEAD];
+    memcpy(copy, m.data, m.len);
+    assert_int_equal(hf_frame_decode(hf_slice_of(copy, m.len), &stream, &frame), HF_OK);
+    assert_null(frame.body.data);
+    uint8_t *body = malloc(frame.h.body_bytes);
+    uint32_t at = 0;
+    while (at < frame.h.body_bytes) {
+        r = *fetch_body(f, 2, at);
+        assert_int_equal(r.code, HF_OK);
+        assert_int_equal(r.fetch.total, frame.h.body_bytes);
+        assert_int_equal(r.fetch.offset, at);
+        memcpy(body + at, r.fetch.body.data, r.fetch.body.len);
+        at += (uint32_t)r.fetch.body.len;
+    }
+    frame.body = hf_slice_of(body, at);
+    assert_true(hf_frame_body_matches(&frame));
+    assert_int_equal(fetch_body(f, 2, at)->code, HF_MALFORMED);
+    free(body);
+}
+
+static void what_the_log_does_not_have_is_said_so(void **state)
+{
+    struct fixture *f = *state;
+    box_put(f->b, "k", "v");
+    assert_int_equal(fetch_log(f, 2, 5)->code, HF_NOT_YET);
+    assert_int_equal(fetch_body(f, 2, 0)->code, HF_NOT_YET);
+    struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    q.fetch.epoch_id.b[0] ^= 1;
+    q.fetch.first = q.fetch.last = 1;
+    assert_int_equal(peer_ask(f->p, &q)->code, HF_UNKNOWN_EPOCH);
+}
+
+/* A small log whose beginning is trimmed away. */
+static void begin_small(struct fixture *f)
+{
+    struct box *b = f->b;
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
+    b->cfg.stream = "small";
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    b->cfg.delta_batches = 40;
+    box_open(b);
+    f->p->cookie = (struct hf_id){{0}};
+    box_enrol(b, "e", f->p);
+    for (int i = 0; i < 60; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "k%d", i % 4);
+        box_put_bytes(b, key, 20000);
+        box_commit(b);
+    }
+}
+
+static void below_the_floors_there_is_neither_log_nor_delta(void **state)
+{
+    struct fixture *f = *state;
+    begin_small(f);
+    hf_seq first = box_status(f->b).log_first;
+    assert_int_equal(fetch_log(f, first - 1, 60)->code, HF_BELOW_FLOOR);
+    assert_int_equal(fetch_log(f, first, 60)->code, HF_OK);
+    assert_int_equal(fetch_body(f, first - 1, 0)->code, HF_BELOW_FLOOR);
+    hf_seq floor = f->b->core->head.delta_floor;
+    assert_true(floor > 0 && floor < first);
+    assert_int_equal(fetch_delta(f, after(floor - 1), 60)->code, HF_BELOW_FLOOR);
+    assert_int_equal(fetch_delta(f, after(floor), 60)->code, HF_OK);
+    assert_int_equal(plan(f, 0)->plan.kind, HF_PLAN_SNAPSHOT);
+    assert_int_equal(plan(f, floor - 1)->plan.kind, HF_PLAN_SNAPSHOT);
+    assert_int_equal(plan(f, floor)->plan.kind, HF_PLAN_DELTA);
+    assert_int_equal(plan(f, 59)->plan.kind, HF_PLAN_LOG);
+}
+
+/* ---- PLAN ---- */
+
+static void a_plan_names_the_cheaper_way_and_both_prices(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(plan(f, 0)->plan.kind, HF_PLAN_NONE);
+    for (int i = 0; i < 300; i++) {
+        box_put_bytes(f->b, "hot", 1000);
+    }
+    assert_int_equal(plan(f, 300)->plan.kind, HF_PLAN_NONE);
+    assert_int_equal(plan(f, 299)->plan.kind, HF_PLAN_LOG); /* nothing of it is committed */
+    box_commit(f->b);
+    const struct hf_reply *r = plan(f, 10);
+    assert_int_equal(r->plan.kind, HF_PLAN_DELTA);
+    assert_int_equal(r->plan.head, 300);
+    assert_true(r->plan.bytes > 900 && r->plan.bytes < 5000);
+    char reason[256];
+    snprintf(reason, sizeof(reason), "%.*s", (int)r->plan.reason.len,
+             (const char *)r->plan.reason.data);
+    assert_non_null(strstr(reason, "is cheaper than a log of"));
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "d%d", i);
+        box_put(f->b, key, "x");
+    }
+    box_commit(f->b);
+    r = plan(f, 319);
+    assert_int_equal(r->plan.head, 320);
+}
+
+static void a_large_delta_has_points_to_split_it_at(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 100; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "d%d", i);
+        box_put_bytes(f->b, "hot", 200000);
+        box_put_bytes(f->b, key, 100000);
+    }
+    box_commit(f->b);
+    const struct hf_reply *r = plan(f, 1);
+    assert_int_equal(r->plan.kind, HF_PLAN_DELTA);
+    assert_in_range(r->plan.split_count, 5, 15);
+    for (uint32_t i = 0; i < r->plan.split_count; i++) {
+        assert_in_range(r->plan.split[i], 2, 199);
+    }
+}
+
+/* ---- DELTA and KEYS ---- */
+
+static void a_delta_has_each_key_once_at_its_newest_and_the_deletes(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t raw[HF_MESSAGE_MAX];
+    box_put(f->b, "a", "1");
+    box_put(f->b, "b", "1");
+    box_put(f->b, "a", "2");
+    box_put(f->b, "b", NULL);
+    box_put(f->b, "c", "1");
+    box_commit(f->b);
+    const struct hf_reply *r = fetch_delta(f, after(1), 4);
+    assert_int_equal(r->code, HF_OK);
+    assert_true(r->fetch.chunk.end);
+    assert_int_equal(r->fetch.chunk.asof, 5);
+    struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
+    assert_int_equal(count_records(records), 2);
+    struct hf_reader reader;
+    struct hf_record rec;
+    hf_reader_init(&reader, records);
+    assert_true(hf_record_next(&reader, &rec));
+    assert_true(hf_slice_eq(rec.key, hf_slice_str("a")) && rec.seq == 3 && !rec.tombstone);
+    assert_true(hf_record_next(&reader, &rec));
+    assert_true(hf_slice_eq(rec.key, hf_slice_str("b")) && rec.seq == 4 && rec.tombstone);
+}
+
+static void an_empty_range_is_an_end_and_no_error(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t raw[HF_MESSAGE_MAX];
+    const struct hf_reply *r = fetch_keys(f, after(0));
+    assert_int_equal(r->code, HF_OK);
+    assert_true(r->fetch.chunk.end);
+    assert_int_equal(count_records(chunk_open(f, &r->fetch.chunk, raw)), 0);
+    r = fetch_delta(f, after(0), 0);
+    assert_int_equal(r->code, HF_OK);
+    assert_true(r->fetch.chunk.end);
+}
+
+static void a_delta_above_the_committed_state_is_not_there_yet(void **state)
+{
+    struct fixture *f = *state;
+    box_put(f->b, "a", "1");
+    assert_int_equal(fetch_delta(f, after(0), 1)->code, HF_NOT_YET);
+    box_commit(f->b);
+    assert_int_equal(fetch_delta(f, after(0), 1)->code, HF_OK);
+}
+
+static void chunks_are_compressed_when_that_gains(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t raw[HF_MESSAGE_MAX];
+    static char value[5000];
+    memset(value, 'x', sizeof(value) - 1);
+    box_put(f->b, "a", value);
+    box_commit(f->b);
+    const struct hf_reply *r = fetch_delta(f, after(0), 1);
+    assert_int_equal(r->fetch.chunk.compression, HF_COMPRESSION_ZSTD);
+    assert_true(r->fetch.chunk.sealed.len < 500);
+    assert_int_equal(count_records(chunk_open(f, &r->fetch.chunk, raw)), 1);
+}
+
+static void a_fragment_whose_record_changed_has_moved(void **state)
+{
+    struct fixture *f = *state;
+    box_put_bytes(f->b, "big", 200000);
+    box_commit(f->b);
+    struct hf_reply d = *fetch_delta(f, after(0), 1);
+    assert_int_equal(d.code, HF_OK);
+    assert_false(d.fetch.chunk.end);
+    struct hf_bound mid = d.fetch.chunk.to;
+    assert_true(mid.offset > 0 && mid.offset < 200000);
+    struct hf_reply k = *fetch_keys(f, after(0));
+    struct hf_bound mid_key = k.fetch.chunk.to;
+    mid_key.key = hf_slice_str("big");
+    assert_int_equal(mid_key.offset, mid.offset);
+    assert_int_equal(fetch_delta(f, mid, 1)->code, HF_OK);
+    assert_int_equal(fetch_keys(f, mid_key)->code, HF_OK);
+    box_put_bytes(f->b, "big", 200000);
+    box_commit(f->b);
+    assert_int_equal(fetch_delta(f, mid, 1)->code, HF_MOVED);
+    assert_int_equal(fetch_keys(f, mid_key)->code, HF_MOVED);
+    box_put(f->b, "big", NULL);
+    box_commit(f->b);
+    assert_int_equal(fetch_keys(f, mid_key)->code, HF_MOVED);
+}
+
+/* ---- whole transfers ---- */
+
+static struct hf_state *edge_state(struct fixture *f)
+{
+    char dir[128];
+    struct hf_state *s;
+    snprintf(dir, sizeof(dir), "%s/edge", f->b->root);
+    struct hf_state_config c = {.dir = dir, .map_bytes = 256u << 20};
+    assert_int_equal(hf_state_open(&c, &s, NULL), HF_OK);
+    const struct hf_genesis *g = &f->b->core->writer.genesis;
+    struct hf_hash chain;
+    struct hf_genesis opened;
+    assert_int_equal(hf_genesis_open(hf_slice_of(f->b->core->writer.genesis_signed.data,
+                                                 f->b->core->writer.genesis_signed.len),
+                                     &f->b->id.public_key, &opened, &chain),
+                     HF_OK);
+    struct hf_position at = {.epoch_id = g->epoch_id, .chain = chain, .digest = g->digest};
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    assert_int_equal(hf_state_genesis(s, &at), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    return s;
+}
+
+/* Fetches and stages chunks until the current range is done; `between` may write at the core. */
+static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(struct fixture *))
+{
+    static uint8_t raw[HF_MESSAGE_MAX];
+    bool end = false;
+    while (!end) {
+        struct hf_stage g;
+        assert_int_equal(hf_state_begin(s), HF_OK);
+        hf_state_stage_get(s, &g);
+        bool keys = g.kind == HF_PLAN_SNAPSHOT && !g.keys_done;
+        const struct hf_reply *r =
+            keys ? fetch_keys(f, g.cursor) : fetch_delta(f, g.cursor, g.target);
+        if (r->code == HF_MOVED) {
+            assert_int_equal(hf_state_stage_skip(s), HF_OK);
+        } else {
+            assert_int_equal(r->code, HF_OK);
+            end = r->fetch.chunk.end;
+            struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
+            assert_int_equal(hf_state_stage_chunk(s, &r->fetch.chunk, records), HF_OK);
+        }
+        assert_int_equal(hf_state_commit(s), HF_OK);
+        if (between != NULL) {
+            between(f);
+        }
+    }
+}
+
+/* Opens the frame of seq from the core's log, as an edge would after FETCH. */
+static void stage_frames(struct fixture *f, struct hf_state *s)
+{
+    static struct hf_bytes message;
+    static uint8_t raw[HF_BATCH_RAW_MAX];
+    static uint8_t scratch[HF_BODY_SEALED_MAX];
+    struct hf_stage g;
+    struct hf_id stream;
+    struct hf_frame frame;
+    struct hf_body body;
+    hf_seq head = box_status(f->b).head;
+    ZSTD_DCtx *dctx = ZSTD_createDCtx();
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    for (hf_state_stage_get(s, &g); g.tail < head; hf_state_stage_get(s, &g)) {
+        struct hf_writer out;
+        struct hf_writer aside;
+        hf_writer_init(&out, raw, sizeof(raw));
+        hf_writer_init(&aside, scratch, sizeof(scratch));
+        assert_int_equal(hf_transfer_frame(f->b->core->writer.log, g.tail + 1, &message), HF_OK);
+        assert_int_equal(hf_frame_decode(hf_slice_of(message.data, message.len), &stream, &frame),
+                         HF_OK);
+        const struct hf_content_key *key =
+            hf_keyring_find(hf_registry_keys(f->b->core->registry), frame.h.content_key_id);
+        assert_int_equal(hf_body_unseal(&frame.h, frame.body, &key->key, dctx, &aside, &out),
+                         HF_OK);
+        assert_int_equal(hf_body_open(hf_writer_bytes(&out), frame.h.change_count, &body), HF_OK);
+        assert_int_equal(hf_state_stage_frame(s, &frame, &body), HF_OK);
+    }
+    assert_int_equal(hf_transfer_frame(f->b->core->writer.log, head, &message), HF_OK);
+    assert_int_equal(hf_frame_decode(hf_slice_of(message.data, message.len), &stream, &frame),
+                     HF_OK);
+    assert_int_equal(hf_state_stage_switch(s, &frame), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    hf_bytes_free(&message);
+    ZSTD_freeDCtx(dctx);
+}
+
+static void busy_core(struct fixture *f)
+{
+    static int n;
+    char key[16];
+    char value[16];
+    n++;
+    snprintf(key, sizeof(key), "k%d", n * 13 % 40);
+    snprintf(value, sizeof(value), "n%d", n);
+    box_put(f->b, key, n % 4 == 0 ? NULL : value);
+    if (n % 2 == 0) {
+        box_put_bytes(f->b, "big1", 150000);
+    }
+    box_commit(f->b);
+}
+
+static void fill(struct fixture *f)
+{
+    char key[16];
+    for (int i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        box_put_bytes(f->b, key, (size_t)(i * i * 20));
+    }
+    box_put_bytes(f->b, "big1", 300000);
+    box_put_bytes(f->b, "big2", HF_STORE_VALUE_MAX);
+    box_put(f->b, "k7", NULL);
+    box_put(f->b, "k8", "");
+    box_commit(f->b);
+}
+
+static void a_snapshot_gives_the_digest_of_the_core_while_it_writes_on(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    struct hf_state *s = edge_state(f);
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    struct hf_position base = hf_state_position(s);
+    hf_seq head = box_status(f->b).committed;
+    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_SNAPSHOT, &base, head), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    stage_range(f, s, busy_core);
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    assert_int_equal(hf_state_stage_target(s, box_status(f->b).committed), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    stage_range(f, s, busy_core);
+    stage_frames(f, s);
+    struct hf_view *v;
+    struct hf_applied a;
+    assert_int_equal(hf_view_open(s, &v), HF_OK);
+    assert_int_equal(hf_view_applied(v, &a), HF_OK);
+    assert_int_equal(a.at.seq, box_status(f->b).head);
+    assert_memory_equal(a.at.digest.b, box_status(f->b).digest.b, HF_HASH_BYTES);
+    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
+    hf_view_close(v);
+    hf_state_close(s);
+}
+
+static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_state *s = edge_state(f);
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    struct hf_position base = hf_state_position(s);
+    fill(f);
+    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_DELTA, &base, box_status(f->b).committed),
+                     HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    stage_range(f, s, busy_core);
+    stage_frames(f, s);
+    struct hf_view *v;
+    struct hf_applied a;
+    assert_int_equal(hf_view_open(s, &v), HF_OK);
+    assert_int_equal(hf_view_applied(v, &a), HF_OK);
+    assert_memory_equal(a.at.digest.b, box_status(f->b).digest.b, HF_HASH_BYTES);
+    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
+    hf_view_close(v);
+    hf_state_close(s);
+}
+
+/* ---- bounds ---- */
+
+static void more_than_sixteen_at_once_are_told_to_come_back(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    box_put(f->b, "k", "v");
+    q.fetch.first = q.fetch.last = 1;
+    assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+    for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
+        box_random(f->b, f->p->nonce, sizeof(f->p->nonce));
+        q.counter = ++f->p->counter;
+        peer_seal(f->p, &q);
+        hf_core_on_request(f->b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
+    }
+    assert_false(hf_core_idle(f->b->core));
+    box_random(f->b, f->p->nonce, sizeof(f->p->nonce));
+    q.counter = ++f->p->counter;
+    peer_seal(f->p, &q);
+    free(f->b->reply.data);
+    f->b->reply.data = NULL;
+    hf_core_on_request(f->b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
+    assert_non_null(f->b->reply.data); /* at once, without the pool */
+    struct hf_envelope env;
+    struct hf_writer w;
+    struct hf_reply r;
+    hf_writer_init(&w, f->p->plain, sizeof(f->p->plain));
+    assert_int_equal(hf_reply_open(hf_slice_of(f->b->reply.data, f->b->reply.len),
+                                   &f->b->id.public_key, &f->p->id.public_key, f->p->nonce,
+                                   &f->p->keys, &env, &w),
+                     HF_OK);
+    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &r), HF_OK);
+    assert_int_equal(r.code, HF_BUSY);
+    assert_in_range(r.fetch.retry_ms, 50, 200);
+    box_work(f->b);
+    assert_true(hf_core_idle(f->b->core));
+    assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+}
+
+static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    struct told t = {.count = 0};
+    box_put(f->b, "k", "v");
+    q.fetch.first = q.fetch.last = 1;
+    peer_ask(f->p, &q);
+    box_random(f->b, f->p->nonce, sizeof(f->p->nonce));
+    q.counter = ++f->p->counter;
+    peer_seal(f->p, &q);
+    free(f->b->reply.data);
+    f->b->reply.data = NULL;
+    hf_core_on_request(f->b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
+    hf_core_edge_revoke(f->b->core, "e", told_done, &t);
+    box_work(f->b);
+    assert_null(f->b->reply.data);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(log_gives_the_very_frames_that_were_published),
+        T(frames_may_be_fetched_before_the_state_is_committed),
+        T(log_replies_hold_whole_frames_up_to_their_size),
+        T(a_large_frame_comes_as_its_header_and_its_body_in_pieces),
+        T(what_the_log_does_not_have_is_said_so),
+        T(below_the_floors_there_is_neither_log_nor_delta),
+        T(a_plan_names_the_cheaper_way_and_both_prices),
+        T(a_large_delta_has_points_to_split_it_at),
+        T(a_delta_has_each_key_once_at_its_newest_and_the_deletes),
+        T(an_empty_range_is_an_end_and_no_error),
+        T(a_delta_above_the_committed_state_is_not_there_yet),
+        T(chunks_are_compressed_when_that_gains),
+        T(a_fragment_whose_record_changed_has_moved),
+        T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
+        T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
+        T(more_than_sixteen_at_once_are_told_to_come_back),
+        T(an_edge_revoked_while_its_data_was_read_does_not_get_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
