@@ -1,0 +1,517 @@
+/*
+ * test_main_path.c - what an operator and a client do on a good day, with the programs they use.
+ *
+ * One core and two edges serve all tests: one edge joined with a token, one was added by its key.
+ * Each test leaves them equal. What is pinned here is what scripts rely on: replies, error words,
+ * exit statuses, field names (DESIGN sections 1 and 8). Next: test_cut.c.
+ */
+#include "tests/e2e/harness.c"
+#include "tests/e2e/hole.c"
+
+#include <jansson.h>
+
+#define SOON_MS 3000
+#define SUFFIX_LIST "/usr/share/publicsuffix/public_suffix_list.dat"
+
+static struct e2e_node *core_node, *joined_node, *added_node;
+static redisContext *core, *joined, *added;
+
+static void all_equal(void)
+{
+    E2E_WAIT(SOON_MS, e2e_equal(core, joined) && e2e_equal(core, added));
+}
+
+static int64_t head(void)
+{
+    return e2e_core_status(core).head;
+}
+
+static int set_up(void **state)
+{
+    char token[1024];
+
+    if (e2e_setup(state) != 0)
+        return -1;
+    core_node = e2e_core_new("core");
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    assert_int_equal(E2E_TOOL(core_node, token, "edge", "invite", "berlin"), 0);
+    token[strcspn(token, "\n")] = '\0';
+    joined_node = e2e_edge_bare("berlin");
+    e2e_arg(joined_node, "--join");
+    e2e_arg(joined_node, token);
+    e2e_start(joined_node);
+    joined = e2e_connect(joined_node);
+    added_node = e2e_edge_new(core_node, "lima", core_node->port);
+    e2e_start(added_node);
+    added = e2e_connect(added_node);
+    E2E_WAIT(SOON_MS, e2e_edge_says(joined, "live") && e2e_edge_says(added, "live"));
+    return 0;
+}
+
+/* ---- joining ---- */
+
+static void edges_join_by_token_and_by_key(void **state)
+{
+    struct e2e_row row;
+    char list[1024];
+
+    e2e_begin(state);
+    E2E_WAIT(SOON_MS, e2e_core_says(core, "berlin", "live") && e2e_core_says(core, "lima", "live"));
+    assert_true(e2e_row(core, "lima", &row));
+    assert_string_equal(row.key, added_node->key);
+    assert_string_equal(e2e_edge_status(joined).name, "berlin");
+    assert_int_equal(E2E_TOOL(core_node, list, "edge", "list"), 0);
+    assert_non_null(strstr(list, joined_node->key));
+    assert_non_null(strstr(list, "lima\t"));
+    e2e_error(core, "ERR", "HF.EDGE ADD lima %s", joined_node->key);
+    e2e_error(core, "ERR", "HF.EDGE ADD new-name %s", joined_node->key);
+    e2e_error(core, "ERR", "HF.EDGE INVITE Not/A/Name");
+    e2e_passed();
+}
+
+/* ---- writing and reading ---- */
+
+static void what_is_put_at_the_core_is_read_at_the_edges(void **state)
+{
+    char out[256];
+
+    e2e_begin(state);
+    e2e_ok(core, "SET redis-key %b", "a\0b", (size_t)3);
+    assert_string_equal(e2e_text(core, "GET redis-key"), "a");
+    assert_int_equal(e2e_integer(core, "STRLEN redis-key"), 3);
+    assert_int_equal(E2E_TOOL(core_node, out, "put", "tool-key", "a value"), 0);
+    assert_int_equal(E2E_TOOL(core_node, out, "get", "tool-key"), 0);
+    assert_string_equal(out, "a value\n");
+    all_equal();
+    assert_int_equal(e2e_integer(joined, "STRLEN redis-key"), 3);
+    assert_string_equal(e2e_text(added, "GET tool-key"), "a value");
+    assert_int_equal(E2E_TOOL(joined_node, out, "get", "tool-key"), 0);
+    assert_string_equal(out, "a value\n");
+    assert_int_equal(E2E_TOOL(joined_node, out, "get", "no-such-key"), 1);
+    e2e_passed();
+}
+
+static void a_deleted_key_is_gone_everywhere(void **state)
+{
+    char out[256];
+
+    e2e_begin(state);
+    e2e_ok(core, "MSET d1 1 d2 2 d3 3");
+    assert_int_equal(e2e_integer(core, "DEL d1 nothing-here d2"), 2);
+    assert_int_equal(E2E_TOOL(core_node, out, "del", "d3"), 0);
+    assert_string_equal(out, "1\n");
+    assert_int_equal(E2E_TOOL(core_node, out, "del", "d3"), 1);
+    all_equal();
+    assert_int_equal(e2e_integer(joined, "EXISTS d1 d2 d3"), 0);
+    assert_string_equal(e2e_text(added, "GET d1"), "(nil)");
+    e2e_passed();
+}
+
+static void writing_what_is_there_spends_no_sequence_number(void **state)
+{
+    int64_t before;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET same 1");
+    before = head();
+    e2e_ok(core, "SET same 1");
+    e2e_ok(core, "MSET same 1 same 1");
+    assert_int_equal(e2e_integer(core, "DEL never-was-there"), 0);
+    assert_int_equal(head(), before);
+    e2e_ok(core, "SET same 2");
+    assert_int_equal(head(), before + 1);
+    all_equal();
+    e2e_passed();
+}
+
+static void a_transaction_is_one_batch(void **state)
+{
+    int64_t before = head();
+    redisReply *r;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET t-old 1");
+    assert_int_equal(head(), before + 1);
+    e2e_ok(core, "MULTI");
+    assert_string_equal(e2e_text(core, "SET t1 1"), "QUEUED");
+    assert_string_equal(e2e_text(core, "MSET t2 2 t3 3"), "QUEUED");
+    assert_string_equal(e2e_text(core, "DEL t-old"), "QUEUED");
+    r = redisCommand(core, "EXEC");
+    assert_non_null(r);
+    assert_int_equal(r->type, REDIS_REPLY_ARRAY);
+    assert_int_equal(r->elements, 3);
+    assert_int_equal(r->element[2]->integer, 1);
+    freeReplyObject(r);
+    assert_int_equal(head(), before + 2);
+    e2e_ok(core, "MULTI");
+    e2e_error(core, "ERR", "GET t1");
+    e2e_error(core, "EXECABORT", "EXEC");
+    e2e_ok(core, "MULTI");
+    assert_string_equal(e2e_text(core, "SET t1 discarded"), "QUEUED");
+    e2e_ok(core, "DISCARD");
+    assert_string_equal(e2e_text(core, "GET t1"), "1");
+    all_equal();
+    e2e_passed();
+}
+
+/* A reader polls both keys in one command while transactions move both together. */
+static void an_edge_never_shows_half_of_a_transaction(void **state)
+{
+    int seen = 0;
+
+    e2e_begin(state);
+    e2e_ok(core, "MSET left 0 right 0");
+    all_equal();
+    for (int i = 1; i <= 150; i++) {
+        redisReply *r;
+
+        e2e_ok(core, "MULTI");
+        e2e_text(core, "SET left %d", i);
+        e2e_text(core, "SET filler-%d x", i);
+        e2e_text(core, "SET right %d", i);
+        e2e_text(core, "EXEC");
+        r = redisCommand(joined, "MGET left right");
+        assert_non_null(r);
+        assert_int_equal(r->elements, 2);
+        assert_string_equal(r->element[0]->str, r->element[1]->str);
+        seen += atoi(r->element[0]->str) > 0;
+        freeReplyObject(r);
+    }
+    assert_true(seen > 0);
+    all_equal();
+    e2e_passed();
+}
+
+static void a_request_id_is_applied_once(void **state)
+{
+    redisReply *r;
+    int64_t seq, before = head();
+
+    e2e_begin(state);
+    r = redisCommand(core, "HF.APPLY id-1 AUTHOR ann REASON %s SET ap1 1 DEL same",
+                     "because it is");
+    assert_non_null(r);
+    assert_int_equal(r->type, REDIS_REPLY_ARRAY);
+    seq = r->element[0]->integer;
+    assert_int_equal(seq, before + 1);
+    assert_string_equal(r->element[1]->str, "applied");
+    freeReplyObject(r);
+    e2e_ok(core, "SET ap1 other");
+    r = redisCommand(core, "HF.APPLY id-1 AUTHOR ann REASON %s SET ap1 1 DEL same",
+                     "because it is");
+    assert_non_null(r);
+    assert_int_equal(r->element[0]->integer, seq);
+    assert_string_equal(r->element[1]->str, "repeated");
+    freeReplyObject(r);
+    assert_string_equal(e2e_text(core, "GET ap1"), "other");
+    e2e_error(core, "REUSED", "HF.APPLY id-1 SET ap1 3");
+    assert_int_equal(head(), before + 2);
+    all_equal();
+    e2e_passed();
+}
+
+static void ifseq_refuses_a_key_that_changed_since(void **state)
+{
+    int64_t seen;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET guarded 1");
+    seen = head();
+    e2e_ok(core, "SET other-key 1");
+    assert_string_equal(e2e_text(core, "HF.APPLY if-1 IFSEQ %lld SET guarded 2", (long long)seen),
+                        "");
+    assert_string_equal(e2e_text(core, "GET guarded"), "2");
+    e2e_error(core, "CONFLICT", "HF.APPLY if-2 IFSEQ %lld SET guarded 3", (long long)seen);
+    assert_int_equal(e2e_integer(core, "DEL guarded"), 1);
+    e2e_error(core, "CONFLICT", "HF.APPLY if-3 IFSEQ %lld SET guarded 4", (long long)seen + 2);
+    assert_string_equal(e2e_text(core, "GET guarded"), "(nil)");
+    all_equal();
+    e2e_passed();
+}
+
+static void wait_counts_edges_that_have_it_durably(void **state)
+{
+    int64_t began;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET waited 1");
+    began = e2e_now_ms();
+    assert_int_equal(e2e_integer(core, "WAIT 2 3000"), 2);
+    assert_true(e2e_now_ms() - began < 2500);
+    assert_string_equal(e2e_text(joined, "GET waited"), "1");
+    assert_string_equal(e2e_text(added, "GET waited"), "1");
+    began = e2e_now_ms();
+    assert_int_equal(e2e_integer(core, "WAIT 3 200"), 2);
+    assert_true(e2e_now_ms() - began >= 190);
+    e2e_passed();
+}
+
+/* ---- many keys ---- */
+
+static void the_public_suffix_list_is_imported_and_read(void **state)
+{
+    char out[4096];
+    int64_t before, keys;
+
+    e2e_begin(state);
+    if (access(SUFFIX_LIST, R_OK) != 0) {
+        print_message("no %s (package publicsuffix): not imported\n", SUFFIX_LIST);
+        e2e_passed();
+        skip();
+    }
+    assert_int_equal(
+        E2E_TOOL(core_node, out, "import", "--prefix", "psl/", "--format", "lines", SUFFIX_LIST),
+        0);
+    all_equal();
+    keys = e2e_edge_status(joined).live_keys;
+    assert_true(keys > 5000);
+    assert_string_equal(e2e_text(joined, "GET psl/co.uk"), "1");
+    before = head();
+    assert_int_equal(
+        E2E_TOOL(core_node, out, "import", "--prefix", "psl/", "--format", "lines", SUFFIX_LIST),
+        0);
+    assert_int_equal(head(), before);
+    e2e_passed();
+}
+
+static size_t scan_all(redisContext *c, const char *pattern)
+{
+    char cursor[32] = "0";
+    size_t found = 0;
+
+    do {
+        redisReply *r = redisCommand(c, "SCAN %s MATCH %s COUNT 300", cursor, pattern);
+
+        assert_non_null(r);
+        assert_int_equal(r->type, REDIS_REPLY_ARRAY);
+        snprintf(cursor, sizeof cursor, "%s", r->element[0]->str);
+        found += r->element[1]->elements;
+        freeReplyObject(r);
+    } while (strcmp(cursor, "0") != 0);
+    return found;
+}
+
+static void scan_walks_through_every_key_once_when_nothing_changes(void **state)
+{
+    struct e2e_edge_status s;
+
+    e2e_begin(state);
+    all_equal();
+    s = e2e_edge_status(joined);
+    assert_int_equal(scan_all(joined, "*"), s.live_keys);
+    assert_int_equal(e2e_integer(joined, "DBSIZE"), s.live_keys);
+    assert_int_equal(scan_all(joined, "filler-*"), 150);
+    e2e_ok(core, "SET scanned 1");
+    assert_int_equal(scan_all(core, "*"), s.live_keys + 1);
+    assert_int_equal(e2e_integer(core, "DBSIZE"), s.live_keys + 1);
+    all_equal();
+    e2e_passed();
+}
+
+static void what_is_exported_can_be_imported_again(void **state)
+{
+    static char first[4u << 20], second[4u << 20];
+    const char *path = e2e_path("export.jsonl");
+    struct e2e_node *other = e2e_core_new("other");
+    FILE *f;
+
+    e2e_begin(state);
+    e2e_start(other);
+    e2e_ok(core, "SET %b %b", "bin\0\xff\n\t", (size_t)7, "\xc3\x28\0\r\n", (size_t)5);
+    assert_int_equal(E2E_TOOL(core_node, first, "export", "--format", "jsonl"), 0);
+    assert_true(strlen(first) > 1000 && strlen(first) < sizeof first - 1);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(first, f);
+    fclose(f);
+    assert_int_equal(E2E_TOOL(other, second, "import", "--format", "jsonl", path), 0);
+    assert_int_equal(E2E_TOOL(other, second, "export", "--format", "jsonl"), 0);
+    assert_string_equal(first, second);
+    e2e_stop(other, SIGTERM);
+    all_equal();
+    e2e_passed();
+}
+
+/* ---- what an edge says about itself ---- */
+
+static void hf_get_says_how_old_and_how_new(void **state)
+{
+    int64_t now;
+    redisReply *r;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET aged 1");
+    now = head();
+    all_equal();
+    E2E_WAIT(SOON_MS, e2e_edge_status(joined).staleness_ms >= 0);
+    r = redisCommand(joined, "HF.GET aged MAXAGE 60000 MINSEQ %lld", (long long)now);
+    assert_non_null(r);
+    assert_int_equal(r->type, REDIS_REPLY_ARRAY);
+    assert_int_equal(r->elements, 4);
+    assert_string_equal(r->element[0]->str, "1");
+    assert_int_equal(r->element[1]->integer, now);
+    assert_in_range(r->element[2]->integer, 0, 5000);
+    assert_string_equal(r->element[3]->str, "live");
+    freeReplyObject(r);
+    e2e_error(joined, "NOTYET", "HF.GET aged MINSEQ %lld", (long long)now + 1);
+    e2e_sleep_ms(20);
+    E2E_WAIT(SOON_MS, e2e_edge_status(joined).staleness_ms > 5);
+    e2e_error(joined, "STALE", "HF.GET aged MAXAGE 0");
+    e2e_error(joined, "ERR", "HF.GET aged MAXAGE soon");
+    e2e_passed();
+}
+
+static void an_edge_refuses_writes(void **state)
+{
+    char out[256];
+
+    e2e_begin(state);
+    e2e_error(joined, "READONLY", "SET k v");
+    e2e_error(joined, "READONLY", "DEL k");
+    e2e_error(joined, "READONLY", "MSET k v");
+    e2e_error(joined, "READONLY", "MULTI");
+    e2e_error(joined, "READONLY", "HF.APPLY id SET k v");
+    e2e_error(joined, "ERR", "NO.SUCH.COMMAND");
+    assert_int_equal(E2E_TOOL(joined_node, out, "put", "k", "v"), 1);
+    e2e_error(core, "ERR", "SET k v NX");
+    e2e_error(core, "ERR", "KEYS *");
+    e2e_passed();
+}
+
+static void info_has_the_fields_that_redis_operators_know(void **state)
+{
+    static const char *const fields[] = {
+        "role:slave\r\n",     "master_link_status:up\r\n", "master_last_io_seconds_ago:",
+        "slave_repl_offset:", "slave_read_only:1\r\n",     "master_host:127.0.0.1\r\n"};
+    const char *info = e2e_text(joined, "INFO replication");
+
+    e2e_begin(state);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (strstr(info, fields[i]) == NULL)
+            fail_msg("INFO replication at the edge has no %s", fields[i]);
+    }
+    info = e2e_text(core, "INFO replication");
+    assert_non_null(strstr(info, "role:master\r\n"));
+    assert_non_null(strstr(info, "connected_slaves:2\r\n"));
+    assert_non_null(strstr(info, "name=berlin,state=live"));
+    e2e_passed();
+}
+
+/* ---- holdfast status ---- */
+
+static void check_json_edge(const json_t *e)
+{
+    static const char *const numbers[] = {"head",      "received", "applied",      "lag_batches",
+                                          "lag_bytes", "holes",    "staleness_ms", "last_heard_ms"};
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (!json_is_integer(json_object_get(e, numbers[i])))
+            fail_msg("status --json: %s of an edge is not an integer", numbers[i]);
+    }
+    assert_true(json_is_number(json_object_get(e, "lag_seconds")));
+    assert_true(json_is_true(json_object_get(e, "digest_ok")));
+    assert_string_equal(json_string_value(json_object_get(e, "state")), "live");
+    assert_true(json_is_string(json_object_get(e, "version")));
+}
+
+static void status_is_json_for_scripts(void **state)
+{
+    char out[8192];
+    json_t *root, *edges;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET for-status 1");
+    all_equal();
+    E2E_WAIT(SOON_MS, e2e_core_says(core, "berlin", "live"));
+    e2e_integer(core, "WAIT 2 3000");
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--json"), 0);
+    root = json_loads(out, 0, NULL);
+    assert_non_null(root);
+    assert_int_equal(json_integer_value(json_object_get(root, "head")), head());
+    assert_int_equal(json_integer_value(json_object_get(root, "epoch")), 1);
+    assert_int_equal(json_string_length(json_object_get(root, "digest")), 64);
+    edges = json_object_get(root, "edges");
+    assert_int_equal(json_array_size(edges), 2);
+    check_json_edge(json_array_get(edges, 0));
+    json_decref(root);
+    assert_int_equal(E2E_TOOL(joined_node, out, "status", "--json"), 0);
+    root = json_loads(out, 0, NULL);
+    assert_non_null(root);
+    assert_string_equal(json_string_value(json_object_get(root, "name")), "berlin");
+    assert_int_equal(json_integer_value(json_object_get(root, "applied")), head());
+    json_decref(root);
+    e2e_passed();
+}
+
+static size_t count_char(const char *text, char c)
+{
+    size_t n = 0;
+
+    for (; *text != '\0'; text++)
+        n += *text == c;
+    return n;
+}
+
+static void status_is_lines_for_cut_and_awk(void **state)
+{
+    char out[8192];
+
+    e2e_begin(state);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--tsv"), 0);
+    assert_int_equal(count_char(out, '\n'), 3);
+    assert_int_equal(count_char(out, '\t'), 3 * 12);
+    assert_int_equal(strncmp(out, "state\tname\thead\t", 16), 0);
+    assert_int_equal(E2E_TOOL(core_node, out, "status"), 0);
+    assert_non_null(strstr(out, "berlin"));
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--tsv", "--json"), 2);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "many"), 2);
+    assert_int_equal(E2E_TOOL(NULL, out, "--socket", "/nowhere", "status"), 1);
+    e2e_passed();
+}
+
+static void max_lag_becomes_an_exit_status(void **state)
+{
+    char out[8192];
+
+    e2e_begin(state);
+    assert_int_equal(e2e_integer(core, "WAIT 2 3000"), 2);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "0"), 0);
+    e2e_stop(added_node, SIGTERM);
+    for (int i = 0; i < 5; i++)
+        e2e_ok(core, "SET lagging %d", i);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "100"), 0);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "2"), 1);
+    e2e_start(added_node);
+    added = e2e_connect(added_node);
+    all_equal();
+    assert_int_equal(e2e_integer(core, "WAIT 2 3000"), 2);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "0"), 0);
+    e2e_passed();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(edges_join_by_token_and_by_key),
+        cmocka_unit_test(what_is_put_at_the_core_is_read_at_the_edges),
+        cmocka_unit_test(a_deleted_key_is_gone_everywhere),
+        cmocka_unit_test(writing_what_is_there_spends_no_sequence_number),
+        cmocka_unit_test(a_transaction_is_one_batch),
+        cmocka_unit_test(an_edge_never_shows_half_of_a_transaction),
+        cmocka_unit_test(a_request_id_is_applied_once),
+        cmocka_unit_test(ifseq_refuses_a_key_that_changed_since),
+        cmocka_unit_test(wait_counts_edges_that_have_it_durably),
+        cmocka_unit_test(the_public_suffix_list_is_imported_and_read),
+        cmocka_unit_test(scan_walks_through_every_key_once_when_nothing_changes),
+        cmocka_unit_test(what_is_exported_can_be_imported_again),
+        cmocka_unit_test(hf_get_says_how_old_and_how_new),
+        cmocka_unit_test(an_edge_refuses_writes),
+        cmocka_unit_test(info_has_the_fields_that_redis_operators_know),
+        cmocka_unit_test(status_is_json_for_scripts),
+        cmocka_unit_test(status_is_lines_for_cut_and_awk),
+        cmocka_unit_test(max_lag_becomes_an_exit_status),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, e2e_teardown);
+}
