@@ -1,13 +1,14 @@
 /*
  * state.h - the keyed state of one stream in LMDB, its digest, and what a transfer stages.
  *
- * Invariant (G4): the changes of a batch, the applied position and the state digest become visible in
- * one LMDB transaction or not at all. Every record carries a checksum that every read verifies (G15).
- * Readers use views (own read-only transactions) and never wait for the writer (G9). The layout of the
- * tables is specified at the top of proto/store/state.c; DESIGN section 5 is the reason for it.
+ * Invariant (G4): the changes of a batch, the applied position and the state digest become visible
+ * in one LMDB transaction or not at all. Every record carries a checksum that every read verifies
+ * (G15). Readers use views (own read-only transactions) and never wait for the writer (G9). The
+ * layout of the tables is specified at the top of proto/store/state.c; DESIGN section 5 is the
+ * reason for it.
  *
- * Threads: one writer at a time calls the functions that take `struct hf_state *` and change it. Views
- * may be opened by any thread; one view is used by one thread at a time.
+ * Threads: one writer at a time calls the functions that take `struct hf_state *` and change it.
+ * Views may be opened by any thread; one view is used by one thread at a time.
  */
 #ifndef HF_STATE_H
 #define HF_STATE_H
@@ -25,10 +26,10 @@ struct hf_view;
 #define HF_STATE_FORMAT 1u
 
 struct hf_state_config {
-    const char *dir;        /* created by way of a temporary directory and rename */
-    uint64_t map_bytes;     /* 0 = 16 GiB; grows by doubling */
-    uint32_t readers_max;   /* 0 = 1024 */
-    bool replayed;          /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
+    const char *dir;      /* created by way of a temporary directory and rename */
+    uint64_t map_bytes;   /* 0 = 16 GiB; grows by doubling */
+    uint32_t readers_max; /* 0 = 1024 */
+    bool replayed; /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
 };
 
 /* HF_MISMATCH for a newer format, HF_CORRUPT for a damaged one (file size is checked before mmap),
@@ -38,7 +39,8 @@ void hf_state_close(struct hf_state *s); /* aborts an open transaction; no view 
 
 /* ---- reading: views ---- */
 
-/* A view sees one committed state until it is renewed. */
+/* A view sees one committed state until it is renewed. It is live from open and renew to reset and
+ * close; hf_state_grow and hf_state_reopen wait for live views and keep new ones waiting. */
 enum hf_err hf_view_open(struct hf_state *s, struct hf_view **v);
 enum hf_err hf_view_renew(struct hf_view *v); /* sees the newest committed state */
 void hf_view_reset(struct hf_view *v);        /* lets the pages go; renew before the next use */
@@ -49,13 +51,13 @@ struct hf_applied {
     struct hf_position at;
     struct hf_slice header;
     struct hf_signature signature;
-    uint64_t live_count;  /* keys that are not tombstones */
-    hf_seq delta_floor;   /* tombstones up to here may be gone */
+    uint64_t live_count; /* keys that are not tombstones */
+    hf_seq delta_floor;  /* tombstones up to here may be gone */
 };
 enum hf_err hf_view_applied(struct hf_view *v, struct hf_applied *a);
 
 struct hf_stored {
-    struct hf_slice key;   /* borrowed from the view, zero-copy */
+    struct hf_slice key; /* borrowed from the view, zero-copy */
     struct hf_slice value;
     hf_seq seq;
     uint32_t ordinal;
@@ -67,7 +69,8 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out);
 /* The first live key after `after` (exclusive; len 0 = from the start). HF_NOTFOUND at the end. */
 enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
-/* The first record by last change after (seq, ordinal), tombstones included. HF_NOTFOUND at the end. */
+/* The first record by last change after (seq, ordinal), tombstones included. HF_NOTFOUND at the
+ * end. */
 enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out);
 /* Chain hash of a seq; HF_NOTFOUND when it is not kept. */
@@ -78,7 +81,8 @@ enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes);
  * HF_CORRUPT with the place in e, HF_DIGEST when only the digest differs. */
 enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
 
-/* ---- small named objects that belong to the state (genesis, content keys, edges, counters) ---- */
+/* ---- small named objects that belong to the state (genesis, content keys, edges, counters) ----
+ */
 
 enum hf_err hf_view_object(struct hf_view *v, struct hf_slice name, struct hf_slice *bytes);
 /* Iterates objects whose name begins with prefix, after `after` (full name; len 0 = first). */
@@ -90,11 +94,14 @@ enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name);
 /* ---- writing: one transaction at a time ---- */
 
 /* Any write function below opens the transaction when none is open. After any result other than
- * HF_OK (HF_NOTFOUND aside) the transaction must be aborted. HF_MAP_FULL: abort, hf_state_grow, do it
- * again. HF_FULL: the disk is full; abort, retry later. HF_IO: abort, hf_state_reopen. */
+ * HF_OK the transaction must be aborted, and says the same until it is; HF_NOTFOUND, HF_ARG,
+ * HF_EXISTS, HF_TOO_BIG, HF_UNKNOWN_EPOCH and HF_NOT_YET are harmless: nothing was touched.
+ * HF_MAP_FULL: abort, hf_state_grow, do it again. HF_FULL: the disk is full; abort, retry later.
+ * HF_IO: abort, hf_state_reopen; until then nothing more is written. */
 enum hf_err hf_state_begin(struct hf_state *s);
 bool hf_state_dirty(const struct hf_state *s); /* a transaction is open */
-/* Durable on HF_OK (but see config.replayed). */
+/* Durable on HF_OK (but see config.replayed). HF_ARG while changes are in that no advance covers.
+ */
 enum hf_err hf_state_commit(struct hf_state *s);
 void hf_state_abort(struct hf_state *s); /* everything is as at the last commit, digest included */
 /* Waits until no view is live, then doubles the map. No transaction may be open. */
@@ -125,9 +132,11 @@ struct hf_position hf_state_position(const struct hf_state *s);
 enum hf_err hf_state_advance(struct hf_state *s, const struct hf_header *h, struct hf_slice header,
                              const struct hf_signature *signature);
 /* apply of every change, digest compared with the header's (HF_DIGEST), advance. */
-enum hf_err hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f, struct hf_body *body);
+enum hf_err hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f,
+                                 struct hf_body *body);
 
-/* Removes tombstones with seq <= floor, at most `max`; raises delta_floor; *again when more is due. */
+/* Removes tombstones with seq <= floor; raises delta_floor; *again when more is due. A call looks
+ * at `max` records at most, live ones included. */
 enum hf_err hf_state_collect(struct hf_state *s, hf_seq floor, uint32_t max, bool *again);
 /* Forgets chain hashes below floor, at most max a call. */
 enum hf_err hf_state_forget_chain(struct hf_state *s, hf_seq floor, uint32_t max);
@@ -143,52 +152,65 @@ struct hf_answered {
 /* Inside the open transaction. HF_NOTFOUND. */
 enum hf_err hf_state_request_get(struct hf_state *s, struct hf_slice id, struct hf_answered *a);
 /* Remembers it and forgets those older than the window. */
-enum hf_err hf_state_request_put(struct hf_state *s, struct hf_slice id, const struct hf_answered *a);
+enum hf_err hf_state_request_put(struct hf_state *s, struct hf_slice id,
+                                 const struct hf_answered *a);
 
 /* ---- edge: inbox of verified frames that cannot be applied yet ---- */
 
 enum hf_err hf_state_inbox_put(struct hf_state *s, hf_seq seq, struct hf_slice message);
 enum hf_err hf_state_inbox_get(struct hf_state *s, hf_seq seq, struct hf_slice *message);
 enum hf_err hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last);
-/* The first entry at or after `from`; HF_NOTFOUND at the end. The message is checked and borrowed. */
-enum hf_err hf_view_inbox_next(struct hf_view *v, hf_seq from, hf_seq *seq, struct hf_slice *message);
+/* The first entry at or after `from`; HF_NOTFOUND at the end. The message is checked and borrowed.
+ */
+enum hf_err hf_view_inbox_next(struct hf_view *v, hf_seq from, hf_seq *seq,
+                               struct hf_slice *message);
 
 /* ---- edge: staging a DELTA or SNAPSHOT ---- */
 
 struct hf_stage {
     bool active;
-    enum hf_plan_kind kind;   /* DELTA or SNAPSHOT */
+    enum hf_plan_kind kind; /* DELTA or SNAPSHOT */
     struct hf_id epoch_id;
-    hf_seq base;              /* DELTA: applied when it began */
-    hf_seq keys_head;         /* SNAPSHOT: S, the head at which KEYS began */
-    bool keys_done;           /* SNAPSHOT: all of KEYS is staged */
-    struct hf_bound cursor;   /* how far the current range got; key owned by the state object, valid
-                                 until the next stage call */
-    hf_seq covered;           /* DELTA ranges are complete up to this seq */
-    hf_seq target;            /* hi of the DELTA range in progress */
-    hf_seq asof;              /* the largest asof used: the switch is legal at N >= asof only */
-    hf_seq tail;              /* LOG frames applied to the stage, up to this seq; >= covered */
-    uint64_t bytes;           /* record bytes staged so far */
+    hf_seq base;            /* DELTA: applied when it began */
+    hf_seq keys_head;       /* SNAPSHOT: S, the head at which KEYS began */
+    bool keys_done;         /* SNAPSHOT: all of KEYS is staged */
+    struct hf_bound cursor; /* how far the current range got; key owned by the state object, valid
+                               until the next stage call */
+    hf_seq covered;         /* DELTA ranges are complete up to this seq */
+    hf_seq target;          /* hi of the DELTA range in progress */
+    hf_seq asof;            /* the largest asof used: the switch is legal at N >= asof only */
+    hf_seq tail;            /* LOG frames applied to the stage, up to this seq; >= covered */
+    uint64_t bytes;         /* record bytes staged so far */
 };
 
-/* All below run inside the write transaction, so staged data and cursor move together. */
+/* All below run inside the write transaction, so staged data and cursor move together. A cursor
+ * that has taken nothing of a range has offset HF_OFFSET_END and names what lies before it: no key
+ * (KEYS), or (covered, UINT32_MAX) (DELTA); it is sent as the lower bound as it is. */
+
+/* `base` is the position now, `head` that of the plan and the first target. HF_EXISTS when a stage
+ * is active. It outlives a restart as long as its epoch is current and base <= applied. */
 enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
                                  const struct hf_position *base, hf_seq head);
 void hf_state_stage_get(const struct hf_state *s, struct hf_stage *out);
 /* Stages the decrypted records of one chunk and moves the cursor to chunk->to; a record replaces an
- * older one of the same key only (the higher (seq, ordinal) wins). Fragments are joined; one whose seq changed
- * is dropped, the tail covers it. A chunk that does not begin at the cursor is HF_ARG. */
-enum hf_err hf_state_stage_chunk(struct hf_state *s, const struct hf_chunk *c, struct hf_slice records);
+ * older one of the same key only (the higher (seq, ordinal) wins). Fragments are joined; one whose
+ * seq changed is dropped, the tail covers it. A chunk that does not begin at the cursor is HF_ARG,
+ * one with a record outside of its range or read before the range's end was is HF_MALFORMED. */
+enum hf_err hf_state_stage_chunk(struct hf_state *s, const struct hf_chunk *c,
+                                 struct hf_slice records);
 /* HF_MOVED from the core: gives up the fragment at the cursor and goes on behind it. */
 enum hf_err hf_state_stage_skip(struct hf_state *s);
-/* DELTA or the second half of a SNAPSHOT: the next range is (covered, target]. */
+/* DELTA or the second half of a SNAPSHOT: the next range is (covered, target]. A target that the
+ * cursor has passed ends the range there. */
 enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target);
 /* Applies LOG frame tail+1 to the stage. */
-enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f, struct hf_body *body);
-/* Makes the staged state the visible one if its digest is that of `f`, whose seq is tail (or covered)
- * and >= asof. HF_DIGEST: abort and drop the stage. */
+enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f,
+                                 struct hf_body *body);
+/* Makes the staged state the visible one if its digest is that of `f`, whose seq is tail (or
+ * covered) and >= asof (else HF_NOT_YET). HF_DIGEST: abort and drop the stage. */
 enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f);
-/* Frees staged tables in steps; *again when more is due. */
+/* Gives up the stage, if there is one, and frees the tables that are not visible, also those that a
+ * switch left behind, in steps; *again when more is due. */
 enum hf_err hf_state_stage_drop(struct hf_state *s, bool *again);
 
 #endif

@@ -1,0 +1,311 @@
+/*
+ * record.c - the bytes of the state store: records, points, and what meta holds.
+ *
+ * Invariant (G15): nothing is decoded whose checksum does not match, and every checksum also covers
+ * the key (or the seq) that the bytes were found under, so that a record in the wrong place is as
+ * damaged as one with a flipped bit.
+ *
+ * Pure functions over bytes; no LMDB call is made here. The formats are specified at the top of
+ * state.c. Chained xxh3 calls are used instead of the streaming form,
+ * which sets up 576 bytes of state for every record.
+ */
+#include "state_impl.h"
+
+#include <xxhash.h>
+
+#define RECORD_TOMBSTONE 1u
+
+/* ---- records of state.G ---- */
+
+uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_slice value)
+{
+    uint64_t h = XXH3_64bits(head, 16);
+    h = XXH3_64bits_withSeed(key.data, key.len, h);
+    return XXH3_64bits_withSeed(value.data, value.len, h);
+}
+
+void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r)
+{
+    hf_store64(out, r->seq);
+    hf_store32(out + 8, r->ordinal);
+    hf_store32(out + 12, r->tombstone ? RECORD_TOMBSTONE : 0);
+    hf_store64(out + 16, hf_record_sum(r->key, out, r->value));
+}
+
+enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out)
+{
+    const uint8_t *p = data.mv_data;
+    if (data.mv_size < HF_RECORD_HEAD)
+        return HF_CORRUPT;
+    struct hf_slice value = hf_slice_of(p + HF_RECORD_HEAD, data.mv_size - HF_RECORD_HEAD);
+    if (hf_load64(p + 16) != hf_record_sum(key, p, value))
+        return HF_CORRUPT;
+    out->key = key;
+    out->value = value;
+    out->seq = hf_load64(p);
+    out->ordinal = hf_load32(p + 8);
+    out->tombstone = (hf_load32(p + 12) & RECORD_TOMBSTONE) != 0;
+    return HF_OK;
+}
+
+/* ---- points: keys of byseq.G ---- */
+
+void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p)
+{
+    uint32_t ordinal = htobe32(p.ordinal);
+    hf_store64_be(out, p.seq);
+    memcpy(out + 8, &ordinal, sizeof(ordinal));
+}
+
+struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES])
+{
+    uint32_t ordinal;
+    memcpy(&ordinal, in + 8, sizeof(ordinal));
+    return (struct hf_point){hf_load64_be(in), be32toh(ordinal)};
+}
+
+int hf_point_cmp(struct hf_point a, struct hf_point b)
+{
+    if (a.seq != b.seq)
+        return a.seq < b.seq ? -1 : 1;
+    return (a.ordinal > b.ordinal) - (a.ordinal < b.ordinal);
+}
+
+/* ---- fixed layouts of meta: a sequence of fields, in and out ---- */
+
+static uint8_t *out_bytes(uint8_t *p, const void *bytes, size_t len)
+{
+    memcpy(p, bytes, len);
+    return p + len;
+}
+
+static uint8_t *out_u64(uint8_t *p, uint64_t v)
+{
+    hf_store64(p, v);
+    return p + 8;
+}
+
+static uint8_t *out_u32(uint8_t *p, uint32_t v)
+{
+    hf_store32(p, v);
+    return p + 4;
+}
+
+static void in_bytes(const uint8_t **p, void *bytes, size_t len)
+{
+    memcpy(bytes, *p, len);
+    *p += len;
+}
+
+static uint64_t in_u64(const uint8_t **p)
+{
+    *p += 8;
+    return hf_load64(*p - 8);
+}
+
+static uint32_t in_u32(const uint8_t **p)
+{
+    *p += 4;
+    return hf_load32(*p - 4);
+}
+
+/* Ends a meta record: xxh3 of all before it, seeded with its place. */
+static size_t out_sum(const uint8_t *start, uint8_t *end, uint64_t seed)
+{
+    size_t len = (size_t)(end - start);
+    hf_store64(end, XXH3_64bits_withSeed(start, len, seed));
+    return len + 8;
+}
+
+static bool sum_holds(struct hf_slice in, size_t least, uint64_t seed)
+{
+    return in.len >= least + 8 &&
+           hf_load64(in.data + in.len - 8) == XXH3_64bits_withSeed(in.data, in.len - 8, seed);
+}
+
+#define SEED_HEAD 1u
+#define SEED_STAGE 2u
+#define HEAD_FIXED 192u
+#define STAGE_FIXED (HF_LANES_BYTES + 112u)
+#define FRAGMENT_FIXED 24u
+
+size_t hf_head_encode(const struct hf_head *h, uint8_t out[HF_META_HEAD_MAX])
+{
+    uint8_t *p = out_u32(out, h->generation);
+    p = out_u32(p, h->header_bytes);
+    p = out_bytes(p, h->at.epoch_id.b, HF_ID_BYTES);
+    p = out_u64(p, h->at.seq);
+    p = out_bytes(p, h->at.chain.b, HF_HASH_BYTES);
+    p = out_bytes(p, h->at.digest.b, HF_HASH_BYTES);
+    p = out_bytes(p, h->signature.b, HF_SIGNATURE_BYTES);
+    p = out_u64(p, h->live_count);
+    p = out_u64(p, h->delta_floor);
+    p = out_u64(p, h->swept.seq);
+    p = out_u32(p, h->swept.ordinal);
+    p = out_u32(p, 0);
+    HF_ASSERT(p == out + HEAD_FIXED);
+    p = out_bytes(p, h->header, h->header_bytes);
+    return out_sum(out, p, SEED_HEAD);
+}
+
+enum hf_err hf_head_decode(struct hf_slice in, struct hf_head *h)
+{
+    const uint8_t *p = in.data;
+    if (!sum_holds(in, HEAD_FIXED, SEED_HEAD))
+        return HF_CORRUPT;
+    h->generation = in_u32(&p);
+    h->header_bytes = in_u32(&p);
+    if (h->header_bytes > HF_HEADER_MAX || in.len != HEAD_FIXED + h->header_bytes + 8)
+        return HF_CORRUPT;
+    in_bytes(&p, h->at.epoch_id.b, HF_ID_BYTES);
+    h->at.seq = in_u64(&p);
+    in_bytes(&p, h->at.chain.b, HF_HASH_BYTES);
+    in_bytes(&p, h->at.digest.b, HF_HASH_BYTES);
+    in_bytes(&p, h->signature.b, HF_SIGNATURE_BYTES);
+    h->live_count = in_u64(&p);
+    h->delta_floor = in_u64(&p);
+    h->swept.seq = in_u64(&p);
+    h->swept.ordinal = in_u32(&p);
+    memcpy(h->header, in.data + HEAD_FIXED, h->header_bytes);
+    return HF_OK;
+}
+
+/* The seed is the seq, so that lanes of another commit are not taken for those of this one. */
+void hf_lanes_encode(const struct hf_lthash *l, hf_seq seq, uint8_t out[HF_META_LANES])
+{
+    hf_lthash_save(l, out);
+    out_sum(out, out + HF_LANES_BYTES, seq);
+}
+
+enum hf_err hf_lanes_decode(struct hf_slice in, hf_seq seq, struct hf_lthash *l)
+{
+    if (in.len != HF_META_LANES || !sum_holds(in, HF_LANES_BYTES, seq))
+        return HF_CORRUPT;
+    hf_lthash_load(l, in.data);
+    return HF_OK;
+}
+
+size_t hf_staging_encode(const struct hf_staging *st, const struct hf_sum *sum,
+                         uint8_t out[HF_META_STAGE_MAX])
+{
+    const struct hf_stage *g = &st->stage;
+    const struct hf_fragment *f = &st->fragment;
+    uint8_t *p = out;
+    hf_lthash_save(&sum->lanes, p);
+    p = out_bytes(p + HF_LANES_BYTES, g->epoch_id.b, HF_ID_BYTES);
+    p = out_u64(p, sum->live_count);
+    p = out_u32(p, (uint32_t)g->kind);
+    p = out_u32(p, g->keys_done ? 1 : 0);
+    p = out_u64(p, g->base);
+    p = out_u64(p, g->keys_head);
+    p = out_u64(p, g->covered);
+    p = out_u64(p, g->target);
+    p = out_u64(p, g->asof);
+    p = out_u64(p, g->tail);
+    p = out_u64(p, g->bytes);
+    p = out_u64(p, g->cursor.seq);
+    p = out_u32(p, g->cursor.ordinal);
+    p = out_u32(p, g->cursor.offset);
+    p = out_u32(p, (uint32_t)g->cursor.key.len);
+    p = out_u32(p, f->active ? 1 : 0);
+    HF_ASSERT(p == out + STAGE_FIXED);
+    p = out_bytes(p, st->key, g->cursor.key.len);
+    if (f->active) {
+        p = out_u64(p, f->at.seq);
+        p = out_u32(p, f->at.ordinal);
+        p = out_u32(p, f->total);
+        p = out_u32(p, f->have);
+        p = out_u32(p, f->key_len);
+        p = out_bytes(p, f->key, f->key_len);
+    }
+    return out_sum(out, p, SEED_STAGE);
+}
+
+static enum hf_err fragment_decode(struct hf_slice in, struct hf_fragment *f)
+{
+    const uint8_t *p = in.data;
+    if (in.len < FRAGMENT_FIXED)
+        return HF_CORRUPT;
+    f->active = true;
+    f->at.seq = in_u64(&p);
+    f->at.ordinal = in_u32(&p);
+    f->total = in_u32(&p);
+    f->have = in_u32(&p);
+    f->key_len = in_u32(&p);
+    if (f->key_len > HF_STORE_KEY_MAX || in.len != FRAGMENT_FIXED + f->key_len)
+        return HF_CORRUPT;
+    if (f->total > HF_STORE_VALUE_MAX || f->have > f->total)
+        return HF_CORRUPT;
+    in_bytes(&p, f->key, f->key_len);
+    return HF_OK;
+}
+
+enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct hf_sum *sum)
+{
+    struct hf_stage *g = &st->stage;
+    memset(st, 0, sizeof(*st));
+    if (!sum_holds(in, STAGE_FIXED, SEED_STAGE))
+        return HF_CORRUPT;
+    const uint8_t *p = in.data + HF_LANES_BYTES;
+    hf_lthash_load(&sum->lanes, in.data);
+    in_bytes(&p, g->epoch_id.b, HF_ID_BYTES);
+    sum->live_count = in_u64(&p);
+    uint32_t kind = in_u32(&p);
+    g->keys_done = in_u32(&p) != 0;
+    g->base = in_u64(&p);
+    g->keys_head = in_u64(&p);
+    g->covered = in_u64(&p);
+    g->target = in_u64(&p);
+    g->asof = in_u64(&p);
+    g->tail = in_u64(&p);
+    g->bytes = in_u64(&p);
+    g->cursor.seq = in_u64(&p);
+    g->cursor.ordinal = in_u32(&p);
+    g->cursor.offset = in_u32(&p);
+    uint32_t key_len = in_u32(&p);
+    bool with_fragment = in_u32(&p) != 0;
+    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT)
+        return HF_CORRUPT;
+    if (key_len > HF_STORE_KEY_MAX || in.len < STAGE_FIXED + key_len + 8)
+        return HF_CORRUPT;
+    in_bytes(&p, st->key, key_len);
+    g->cursor.key.len = key_len;
+    g->kind = kind == HF_PLAN_DELTA ? HF_PLAN_DELTA : HF_PLAN_SNAPSHOT;
+    g->active = true;
+    struct hf_slice rest = hf_slice_of(p, in.len - 8 - (size_t)(p - in.data));
+    if (with_fragment)
+        return fragment_decode(rest, &st->fragment);
+    return rest.len == 0 ? HF_OK : HF_CORRUPT;
+}
+
+/* ---- chain, inbox, object ---- */
+
+void hf_chain_encode(hf_seq seq, const struct hf_hash *chain, uint8_t out[HF_CHAIN_BYTES])
+{
+    memcpy(out, chain->b, HF_HASH_BYTES);
+    out_sum(out, out + HF_HASH_BYTES, seq);
+}
+
+enum hf_err hf_chain_decode(hf_seq seq, struct hf_slice in, struct hf_hash *chain)
+{
+    if (in.len != HF_CHAIN_BYTES || !sum_holds(in, HF_HASH_BYTES, seq))
+        return HF_CORRUPT;
+    memcpy(chain->b, in.data, HF_HASH_BYTES);
+    return HF_OK;
+}
+
+uint64_t hf_blob_sum(struct hf_slice key, struct hf_slice bytes)
+{
+    return XXH3_64bits_withSeed(bytes.data, bytes.len, XXH3_64bits(key.data, key.len));
+}
+
+enum hf_err hf_blob_get(struct hf_slice key, struct hf_slice in, struct hf_slice *bytes)
+{
+    if (in.len < 8)
+        return HF_CORRUPT;
+    struct hf_slice rest = hf_slice_of(in.data + 8, in.len - 8);
+    if (hf_load64(in.data) != hf_blob_sum(key, rest))
+        return HF_CORRUPT;
+    *bytes = rest;
+    return HF_OK;
+}

@@ -1,0 +1,126 @@
+/*
+ * shape.c - measures the data file before it is mapped.
+ *
+ * A file shorter than its meta pages promise kills the process by SIGBUS when the missing part is
+ * touched, so its size is compared with them first. Short is not yet wrong: LMDB does not write a
+ * page that was freed in the transaction that took it, and such a page can be the last one. A short
+ * file is therefore walked in a child process, which may die of it; only if the child comes back
+ * well is the file made longer, and opened.
+ *
+ * It reads LMDB's pages by their published layout (0.9, 64 bit) and writes nothing but the size.
+ * Read env.c for where it is called.
+ */
+#include "state_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Offsets inside an LMDB 0.9 data file on 64-bit: a 16-byte page header, then MDB_meta. */
+#define META_BYTES 152u
+#define META_MAGIC_AT 16u
+#define META_PSIZE_AT 40u
+#define META_LAST_AT 136u
+#define META_TXN_AT 144u
+#define META_MAGIC 0xBEEFC0DEu
+
+struct shape {
+    uint64_t file_bytes;
+    uint64_t needed; /* by the newer of the two meta pages */
+};
+
+static enum hf_err read_shape(int fd, struct shape *out)
+{
+    uint8_t m[2][META_BYTES];
+    uint64_t last[2];
+    uint64_t txn[2];
+    uint32_t magic;
+    uint32_t psize;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return HF_IO;
+    out->file_bytes = (uint64_t)st.st_size;
+    if (pread(fd, m[0], META_BYTES, 0) != (ssize_t)META_BYTES)
+        return HF_CORRUPT;
+    memcpy(&psize, m[0] + META_PSIZE_AT, sizeof(psize));
+    if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0)
+        return HF_CORRUPT;
+    if (pread(fd, m[1], META_BYTES, (off_t)psize) != (ssize_t)META_BYTES)
+        return HF_CORRUPT;
+    for (int i = 0; i < 2; i++) {
+        memcpy(&magic, m[i] + META_MAGIC_AT, sizeof(magic));
+        memcpy(&last[i], m[i] + META_LAST_AT, sizeof(last[i]));
+        memcpy(&txn[i], m[i] + META_TXN_AT, sizeof(txn[i]));
+        if (magic != META_MAGIC || last[i] > UINT64_MAX / 65536 - 1)
+            return HF_CORRUPT;
+    }
+    out->needed = (last[txn[1] > txn[0]] + 1) * psize;
+    return HF_OK;
+}
+
+/* Touches every page that the newest transaction can reach, the list of free pages included. */
+static int walk_all(const struct hf_state *s)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+    MDB_dbi table[HF_TABLE_COUNT + 1] = {0}; /* the last one is LMDB's own list of free pages, 0 */
+    if (hf_env_new(s, s->dir, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, &env) != HF_OK ||
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 || hf_tables_open(txn, 0, table) != 0)
+        return 1;
+    for (unsigned i = 0; i <= HF_TABLE_COUNT; i++) {
+        MDB_cursor *c;
+        MDB_val k;
+        MDB_val v;
+        int rc = mdb_cursor_open(txn, table[i], &c);
+        while (rc == 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
+            for (size_t at = 0; at < v.mv_size; at += 512)
+                (void)((const volatile uint8_t *)v.mv_data)[at];
+        if (rc != MDB_NOTFOUND)
+            return 1;
+    }
+    return 0;
+}
+
+static bool child_can_walk(const struct hf_state *s)
+{
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGBUS, SIG_DFL);
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGABRT, SIG_DFL);
+        _exit(walk_all(s));
+    }
+    if (child < 0)
+        return false;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return false;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e)
+{
+    struct shape shape = {0, 0};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return hf_error_set(e, hf_env_error(errno), "%s: %s", path, strerror(errno));
+    enum hf_err err = read_shape(fd, &shape);
+    if (err != HF_OK) {
+        hf_error_set(e, err, "%s: the first two pages of the store are damaged", path);
+    } else if (shape.file_bytes < shape.needed) {
+        err = HF_CORRUPT;
+        if (child_can_walk(s))
+            err = ftruncate(fd, (off_t)shape.needed) == 0 ? HF_OK : hf_env_error(errno);
+        if (err != HF_OK)
+            hf_error_set(e, err, "%s: the file has %llu bytes and should have %llu", path,
+                         (unsigned long long)shape.file_bytes, (unsigned long long)shape.needed);
+    }
+    close(fd);
+    while (err == HF_OK && s->map_bytes < shape.needed)
+        s->map_bytes *= 2; /* an earlier run has grown it */
+    return err;
+}

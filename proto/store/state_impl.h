@@ -1,0 +1,305 @@
+/*
+ * state_impl.h - what the files of the state store share: tables, trees, the writer, the readers'
+ * gate.
+ *
+ * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
+ * file first; record.c knows the bytes; moves.c holds back the by-seq index; tree.c writes changes
+ * into one generation; state.c is the transaction; tables.c has the small tables; view.c reads;
+ * verify.c reads everything; staging.c keeps the progress of a transfer and stage.c stages it.
+ *
+ * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
+ * transaction. Abort copies the first over the second, commit the second over the first; nothing
+ * else may change the committed one.
+ *
+ * Nothing outside proto/store includes this file. The byte formats are at the top of state.c.
+ */
+#ifndef HF_STORE_STATE_IMPL_H
+#define HF_STORE_STATE_IMPL_H
+
+#include "hf/state.h"
+
+#include <lmdb.h>
+
+#include <endian.h>
+#include <pthread.h>
+
+enum hf_table {
+    HF_TABLE_STATE_0 = 0, /* generation G lives in tables STATE_0 + 2 * (G & 1) and the next */
+    HF_TABLE_BYSEQ_0,
+    HF_TABLE_STATE_1,
+    HF_TABLE_BYSEQ_1,
+    HF_TABLE_CHAIN,
+    HF_TABLE_INBOX,
+    HF_TABLE_OBJECT,
+    HF_TABLE_REQUEST,
+    HF_TABLE_REQUESTSEQ,
+    HF_TABLE_META,
+};
+#define HF_TABLE_COUNT 10u
+
+/* A point of the order of changes; (0, 0) is before all of them. */
+struct hf_point {
+    hf_seq seq;
+    uint32_t ordinal;
+};
+
+/* What meta.view holds: which generation is visible, and the one position of it. */
+struct hf_head {
+    uint32_t generation;
+    struct hf_position at;
+    struct hf_signature signature;
+    uint32_t header_bytes;
+    uint8_t header[HF_HEADER_MAX];
+    uint64_t live_count;
+    hf_seq delta_floor;
+    struct hf_point swept; /* no tombstone is left up to here */
+};
+
+/* ---- moves.c: changes of the by-seq index that wait for the commit ---- */
+
+/* A group of 200,000 distinct keys is written early: 8 MB of entries and at most 16 MiB of keys. */
+#define HF_MOVES_MAX 200000u
+#define HF_MOVES_KEYS_MAX (16u << 20)
+
+struct hf_move {
+    uint64_t hash;
+    struct hf_point old; /* where the table has the key; seq 0 = nowhere */
+    struct hf_point new;
+    uint32_t key_at;
+    uint32_t key_len;
+};
+
+struct hf_moves {
+    struct hf_move *move; /* owned, as all pointers here */
+    uint32_t count;
+    uint32_t cap;
+    uint32_t *index; /* open addressing: number of a move + 1, or 0 */
+    uint32_t mask;
+    uint8_t *keys;
+    uint32_t keys_len;
+    uint32_t keys_cap;
+};
+
+void hf_moves_free(struct hf_moves *m);
+void hf_moves_clear(struct hf_moves *m);
+/* True when there may be no room for one more key. */
+bool hf_moves_full(const struct hf_moves *m);
+/* `old` counts only when the key is not among the moves yet. HF_NOMEM. */
+enum hf_err hf_moves_note(struct hf_moves *m, struct hf_slice key, struct hf_point old,
+                          struct hf_point new);
+/* Writes all moves to the table and clears them. */
+enum hf_err hf_moves_flush(struct hf_moves *m, MDB_txn *txn, MDB_dbi byseq);
+
+/* ---- trees ---- */
+
+struct hf_sum {
+    struct hf_lthash lanes;
+    uint64_t live_count;
+};
+
+/* One of the two generations, as the writer sees it. */
+struct hf_tree {
+    MDB_dbi state;
+    MDB_dbi byseq;
+    MDB_cursor *cursor; /* on `state` in the open transaction, or NULL */
+    bool overlay;       /* a DELTA: no index and no sum, the switch merges it */
+    struct hf_sum sum;
+    struct hf_moves moves;
+};
+
+enum hf_rule {
+    HF_RULE_ALWAYS,
+    HF_RULE_UNLESS_SAME, /* not when the visible value stays as it is */
+    HF_RULE_IF_NEWER,    /* not when the record there has the same or a higher point */
+};
+
+/* The record of a key; HF_NOTFOUND, HF_CORRUPT. Borrowed until the next write. */
+enum hf_err hf_tree_find(struct hf_state *s, struct hf_tree *t, struct hf_slice key,
+                         struct hf_stored *out);
+/* Writes `fresh` if the rule wants it. Its value must not lie in the environment. */
+enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf_stored *fresh,
+                          enum hf_rule rule, bool *changed);
+enum hf_err hf_tree_flush(struct hf_state *s, struct hf_tree *t);
+/* Empties one of its two tables; *again when the other is not empty. */
+enum hf_err hf_tree_drop(struct hf_state *s, struct hf_tree *t, bool *again);
+
+/* ---- staging ---- */
+
+struct hf_fragment {
+    bool active;
+    struct hf_point at;
+    uint32_t total;
+    uint32_t have;
+    uint32_t key_len;
+    uint8_t key[HF_STORE_KEY_MAX];
+};
+
+struct hf_staging {
+    struct hf_stage stage; /* cursor.key.data is not kept: the bytes are in key */
+    uint8_t key[HF_STORE_KEY_MAX];
+    struct hf_fragment fragment;
+};
+
+/* Reads the stage of meta, for open and abort; a damaged or useless one becomes inactive. */
+void hf_staging_load(struct hf_state *s, MDB_txn *txn);
+/* Writes what changed in the open transaction. */
+enum hf_err hf_staging_save(struct hf_state *s);
+void hf_staging_clear(struct hf_state *s);
+
+/* ---- the store ---- */
+
+struct hf_gate { /* views come and go; the owner of the environment closes it for a moment */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint32_t live;
+    bool closed;
+};
+
+struct hf_state {
+    char *dir; /* owned */
+    uint64_t map_bytes;
+    uint32_t readers_max;
+    bool replayed;
+    int lock_fd;
+    MDB_env *env; /* NULL after a reopen that failed */
+    MDB_dbi table[HF_TABLE_COUNT];
+    struct hf_gate gate;
+    struct hf_view *views; /* all open views; guarded by gate.mutex */
+
+    MDB_txn *txn;
+    bool open;   /* begun and not yet committed or aborted; txn is NULL after a failed commit */
+    bool broken; /* the disk failed: nothing more is written before a reopen */
+    bool half;   /* changes of a batch are in without its position */
+    enum hf_err error; /* sticky until abort */
+    struct hf_head head;
+    struct hf_head head_committed;
+    struct hf_tree tree[2];
+    struct hf_sum sum_committed[2];
+    struct hf_staging staging;
+    struct hf_staging staging_committed;
+    bool staging_dirty;
+    bool fragment_dirty;
+    uint8_t *fragment; /* owned; HF_STORE_VALUE_MAX bytes once there was a fragment */
+    uint8_t *scratch;  /* owned; a value on its way from the stage to the visible tree */
+};
+
+static inline struct hf_tree *hf_tree_visible(struct hf_state *s)
+{
+    return &s->tree[s->head.generation & 1];
+}
+
+static inline struct hf_tree *hf_tree_staged(struct hf_state *s)
+{
+    return &s->tree[(s->head.generation + 1) & 1];
+}
+
+/* Opens the transaction if none is; the sticky error if there is one. */
+enum hf_err hf_state_writable(struct hf_state *s);
+/* Makes an error sticky, except those that are raised before anything was touched. */
+enum hf_err hf_state_fail(struct hf_state *s, enum hf_err e);
+/* Puts the position, header and chain hash of a batch that is wholly in. */
+enum hf_err hf_state_settle(struct hf_state *s, const struct hf_header *h, struct hf_slice header,
+                            const struct hf_signature *signature);
+/* Reads head, sums and stage after the environment was opened. */
+enum hf_err hf_state_load(struct hf_state *s, struct hf_error *e);
+enum hf_err hf_chain_put(struct hf_state *s, hf_seq seq, const struct hf_hash *chain);
+
+enum hf_err hf_env_error(int rc);
+/* HF_FULL for an HF_IO whose cause is a full disk. */
+enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
+enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
+enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e);
+int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
+/* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
+enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e);
+/* Waits until no view is live, and keeps new ones out until hf_gate_open. */
+void hf_gate_close(struct hf_gate *g);
+void hf_gate_open(struct hf_gate *g);
+void hf_gate_enter(struct hf_gate *g);
+void hf_gate_leave(struct hf_gate *g);
+/* Aborts the transactions of all open views. The gate is closed. */
+void hf_views_detach(struct hf_state *s);
+
+/* ---- record.c ---- */
+
+#define HF_RECORD_HEAD 24u
+#define HF_POINT_BYTES 12u
+#define HF_LANES_BYTES 2048u
+#define HF_META_HEAD_MAX (200u + HF_HEADER_MAX)
+#define HF_META_LANES (HF_LANES_BYTES + 8u)
+#define HF_META_STAGE_MAX (2200u + 2 * HF_STORE_KEY_MAX)
+#define HF_CHAIN_BYTES (HF_HASH_BYTES + 8u)
+
+static inline MDB_val hf_val(struct hf_slice s)
+{
+    return (MDB_val){s.len, (void *)(uintptr_t)s.data};
+}
+
+static inline struct hf_slice hf_slice_of_val(MDB_val v)
+{
+    return hf_slice_of(v.mv_data, v.mv_size);
+}
+
+uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_slice value);
+void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r);
+/* HF_CORRUPT when the checksum or the shape is wrong. */
+enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out);
+
+void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p);
+struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES]);
+int hf_point_cmp(struct hf_point a, struct hf_point b);
+
+size_t hf_head_encode(const struct hf_head *h, uint8_t out[HF_META_HEAD_MAX]);
+enum hf_err hf_head_decode(struct hf_slice in, struct hf_head *h);
+void hf_lanes_encode(const struct hf_lthash *l, hf_seq seq, uint8_t out[HF_META_LANES]);
+enum hf_err hf_lanes_decode(struct hf_slice in, hf_seq seq, struct hf_lthash *l);
+size_t hf_staging_encode(const struct hf_staging *st, const struct hf_sum *sum,
+                         uint8_t out[HF_META_STAGE_MAX]);
+enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct hf_sum *sum);
+void hf_chain_encode(hf_seq seq, const struct hf_hash *chain, uint8_t out[HF_CHAIN_BYTES]);
+enum hf_err hf_chain_decode(hf_seq seq, struct hf_slice in, struct hf_hash *chain);
+/* xxh3 || bytes, the form of inbox and object: the checksum also covers the key. */
+uint64_t hf_blob_sum(struct hf_slice key, struct hf_slice bytes);
+enum hf_err hf_blob_get(struct hf_slice key, struct hf_slice in, struct hf_slice *bytes);
+
+static inline void hf_store64(uint8_t *out, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(out, &v, sizeof(v));
+}
+
+static inline uint64_t hf_load64(const uint8_t *in)
+{
+    uint64_t v;
+    memcpy(&v, in, sizeof(v));
+    return le64toh(v);
+}
+
+static inline void hf_store32(uint8_t *out, uint32_t v)
+{
+    v = htole32(v);
+    memcpy(out, &v, sizeof(v));
+}
+
+static inline uint32_t hf_load32(const uint8_t *in)
+{
+    uint32_t v;
+    memcpy(&v, in, sizeof(v));
+    return le32toh(v);
+}
+
+/* Keys of chain, inbox and requestseq are big-endian, so that they sort by number. */
+static inline void hf_store64_be(uint8_t *out, uint64_t v)
+{
+    v = htobe64(v);
+    memcpy(out, &v, sizeof(v));
+}
+
+static inline uint64_t hf_load64_be(const uint8_t *in)
+{
+    uint64_t v;
+    memcpy(&v, in, sizeof(v));
+    return be64toh(v);
+}
+
+#endif

@@ -1,0 +1,297 @@
+/*
+ * test_tables.c - objects, inbox, answered requests, tombstones, chain, and the price of a DELTA.
+ *
+ * What they share is that they are kept beside the records and bounded by floors and windows.
+ */
+#include "state_fixture.h"
+
+#include <lmdb.h>
+
+/* ---- the small tables ---- */
+
+static void objects_are_kept_found_and_listed_by_prefix(void **state)
+{
+    struct store *b = *state;
+    const char *names[] = {"edge", "edge/a", "edge/b", "edgf", "zone"};
+    struct hf_view *v;
+    struct hf_slice name = {NULL, 0};
+    struct hf_slice bytes;
+    for (size_t i = 0; i < 5; i++)
+        assert_ok(hf_state_object_put(b->s, hf_slice_str(names[i]), hf_slice_str(names[4 - i])));
+    assert_ok(hf_state_object_put(b->s, hf_slice_str("zone"), hf_slice_of(NULL, 0)));
+    assert_ok(hf_state_object_del(b->s, hf_slice_str("edgf")));
+    assert_int_equal(hf_state_object_del(b->s, hf_slice_str("edgf")), HF_NOTFOUND);
+    assert_int_equal(hf_state_object_put(b->s, hf_slice_of(NULL, 0), bytes = name), HF_ARG);
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &v));
+    assert_ok(hf_view_object(v, hf_slice_str("edge"), &bytes));
+    assert_true(hf_slice_eq(bytes, hf_slice_str("zone")));
+    assert_ok(hf_view_object(v, hf_slice_str("zone"), &bytes));
+    assert_int_equal(bytes.len, 0);
+    assert_int_equal(hf_view_object(v, hf_slice_str("edgf"), &bytes), HF_NOTFOUND);
+    struct hf_slice prefix = hf_slice_str("edge/");
+    assert_ok(hf_view_next_object(v, prefix, name, &name, &bytes));
+    assert_true(hf_slice_eq(name, hf_slice_str("edge/a")));
+    assert_ok(hf_view_next_object(v, prefix, name, &name, &bytes));
+    assert_true(hf_slice_eq(name, hf_slice_str("edge/b")));
+    assert_int_equal(hf_view_next_object(v, prefix, name, &name, &bytes), HF_NOTFOUND);
+    int all = 0;
+    for (name.len = 0; hf_view_next_object(v, hf_slice_of(NULL, 0), name, &name, &bytes) == HF_OK;)
+        all++;
+    assert_int_equal(all, 4);
+    hf_view_close(v);
+}
+
+static void inbox_keeps_frames_by_seq_until_they_are_deleted(void **state)
+{
+    struct store *b = *state;
+    struct hf_view *v;
+    struct hf_slice m;
+    hf_seq seq;
+    for (hf_seq i = 5; i <= 9; i++)
+        assert_ok(hf_state_inbox_put(b->s, i * 100, hf_slice_of(&i, sizeof(i))));
+    assert_ok(hf_state_inbox_get(b->s, 700, &m));
+    assert_int_equal(m.len, 8);
+    assert_int_equal(m.data[0], 7);
+    assert_int_equal(hf_state_inbox_get(b->s, 701, &m), HF_NOTFOUND);
+    assert_ok(hf_state_inbox_del(b->s, 1, 600));
+    assert_ok(hf_state_inbox_del(b->s, 850, 899));
+    assert_ok(hf_state_commit(b->s));
+    store_reopen(b);
+    assert_ok(hf_view_open(b->s, &v));
+    assert_ok(hf_view_inbox_next(v, 0, &seq, &m));
+    assert_int_equal(seq, 700);
+    assert_ok(hf_view_inbox_next(v, 701, &seq, &m));
+    assert_int_equal(seq, 800);
+    assert_int_equal(m.data[0], 8);
+    assert_int_equal(hf_view_inbox_next(v, 901, &seq, &m), HF_NOTFOUND);
+    hf_view_close(v);
+}
+
+/* Puts the position at seq without 100,000 batches: by a header that says so. */
+static void jump_to(struct store *b, hf_seq seq)
+{
+    struct core *c = core_new();
+    struct hf_position at = hf_state_position(b->s);
+    struct hf_frame f = c->frame[0].f;
+    uint8_t bytes[HF_HEADER_MAX];
+    assert_ok(hf_state_stage_begin(b->s, HF_PLAN_DELTA, &at, seq));
+    assert_ok(hf_state_stage_target(b->s, seq));
+    struct hf_chunk chunk = {.want = HF_WANT_DELTA, .end = true, .asof = seq};
+    struct hf_stage st;
+    hf_state_stage_get(b->s, &st);
+    chunk.from = st.cursor;
+    assert_ok(hf_state_stage_chunk(b->s, &chunk, hf_slice_of(NULL, 0)));
+    f.header = header_for(b->s, &f.h, bytes);
+    f.h.seq = seq;
+    assert_ok(hf_state_stage_switch(b->s, &f));
+    core_free(c);
+}
+
+/* How many entries a table of a closed store has. */
+static size_t entries(const char *dir, const char *table)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_stat st;
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
+    assert_int_equal(mdb_env_open(env, dir, MDB_RDONLY, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
+    assert_int_equal(mdb_stat(txn, dbi, &st), 0);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    return st.ms_entries;
+}
+
+static void request_id_is_known_inside_its_window_only(void **state)
+{
+    struct store *b = *state;
+    struct hf_slice id = hf_slice_str("order-1");
+    struct hf_slice late = hf_slice_str("order-2");
+    struct hf_answered a = {1, {{0xaa}}};
+    struct hf_answered got;
+    assert_int_equal(hf_state_request_get(b->s, id, &got), HF_NOTFOUND);
+    assert_ok(hf_state_request_put(b->s, id, &a));
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    store_reopen(b);
+    assert_ok(hf_state_request_get(b->s, id, &got));
+    assert_true(got.seq == 1 && got.content_hash.b[0] == 0xaa);
+    jump_to(b, HF_REQUEST_WINDOW);
+    assert_ok(hf_state_request_get(b->s, id, &got));
+    jump_to(b, HF_REQUEST_WINDOW + 1);
+    assert_int_equal(hf_state_request_get(b->s, id, &got), HF_NOTFOUND);
+    a.seq = HF_REQUEST_WINDOW + 2;
+    assert_ok(hf_state_request_put(b->s, late, &a)); /* which forgets the old one for good */
+    assert_ok(hf_state_request_get(b->s, late, &got));
+    assert_ok(hf_state_commit(b->s));
+    hf_state_close(b->s);
+    assert_int_equal(entries(b->dir, "request"), 1);
+    assert_int_equal(entries(b->dir, "requestseq"), 1);
+    b->s = open_store(b->dir);
+}
+
+static void reused_request_id_takes_the_new_answer(void **state)
+{
+    struct store *b = *state;
+    struct hf_slice id = hf_slice_str("again");
+    struct hf_answered a = {1, {{1}}};
+    struct hf_answered got;
+    assert_ok(hf_state_request_put(b->s, id, &a));
+    a = (struct hf_answered){2, {{2}}};
+    assert_ok(hf_state_request_put(b->s, id, &a));
+    assert_ok(hf_state_request_get(b->s, id, &got));
+    assert_true(got.seq == 2 && got.content_hash.b[0] == 2);
+    char big[HF_REQUEST_ID_MAX + 1] = {'x'};
+    assert_int_equal(hf_state_request_put(b->s, hf_slice_of(big, sizeof(big)), &a), HF_ARG);
+    hf_state_abort(b->s);
+    assert_int_equal(hf_state_request_get(b->s, id, &got), HF_NOTFOUND);
+}
+
+static void old_tombstones_are_collected_in_steps_and_young_ones_stay(void **state)
+{
+    struct store *b = *state;
+    char key[16];
+    struct hf_view *v;
+    struct hf_applied a;
+    struct hf_stored r;
+    bool again = true;
+    int calls = 0;
+    for (int i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "k%02d", i);
+        write_one(b->s, key, "v");
+    }
+    for (int i = 0; i < 40; i += 2) {
+        snprintf(key, sizeof(key), "k%02d", i);
+        write_one(b->s, key, NULL); /* seqs 41..60 */
+    }
+    assert_ok(hf_state_commit(b->s));
+    struct hf_hash before = hf_state_digest(b->s);
+    for (; again; calls++) {
+        assert_ok(hf_state_collect(b->s, 50, 7, &again));
+        if (calls == 1)
+            hf_state_abort(b->s); /* an aborted step is done again */
+        assert_ok(hf_state_commit(b->s));
+        assert_true(calls < 50);
+    }
+    assert_true(calls >= 5);
+    struct hf_hash after = hf_state_digest(b->s);
+    assert_true(hf_hash_eq(&before, &after));
+    assert_ok(hf_view_open(b->s, &v));
+    assert_ok(hf_view_applied(v, &a));
+    assert_int_equal(a.delta_floor, 50);
+    assert_int_equal(a.live_count, 20);
+    assert_int_equal(hf_view_get(v, hf_slice_str("k18"), true, &r), HF_NOTFOUND); /* seq 50 */
+    assert_ok(hf_view_get(v, hf_slice_str("k20"), true, &r));                     /* seq 51 */
+    hf_view_close(v);
+    assert_verified(b->s);
+    store_reopen(b);
+    assert_ok(hf_state_collect(b->s, 1000, 1000, &again)); /* a floor above the position */
+    assert_ok(hf_state_commit(b->s));
+    assert_false(again);
+    assert_ok(hf_view_open(b->s, &v));
+    assert_ok(hf_view_applied(v, &a));
+    assert_int_equal(a.delta_floor, 60);
+    assert_int_equal(hf_view_get(v, hf_slice_str("k38"), true, &r), HF_NOTFOUND);
+    hf_view_close(v);
+    assert_verified(b->s);
+}
+
+static void chain_is_forgotten_below_a_floor_and_kept_above(void **state)
+{
+    struct store *b = *state;
+    struct hf_view *v;
+    struct hf_hash chain;
+    for (int i = 0; i < 20; i++)
+        write_one(b->s, "k", i % 2 == 0 ? "a" : "b");
+    assert_ok(hf_state_forget_chain(b->s, 15, 10));
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &v));
+    assert_int_equal(hf_view_chain(v, 9, &chain), HF_NOTFOUND);
+    assert_ok(hf_view_chain(v, 10, &chain));
+    hf_view_close(v);
+    assert_ok(hf_state_forget_chain(b->s, 15, 10));
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &v));
+    assert_int_equal(hf_view_chain(v, 14, &chain), HF_NOTFOUND);
+    assert_ok(hf_view_chain(v, 15, &chain));
+    assert_ok(hf_view_chain(v, 20, &chain));
+    hf_view_close(v);
+}
+
+static uint64_t exact_delta(struct hf_view *v, hf_seq lo)
+{
+    struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
+    uint64_t sum = 0;
+    while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK)
+        sum += r.key.len + r.value.len + 12;
+    return sum;
+}
+
+static void price_of_a_delta_is_near_its_size_without_reading_it_all(void **state)
+{
+    struct store *b = *state;
+    uint64_t seed = 7;
+    char name[32];
+    char value[200] = {0};
+    struct hf_view *v;
+    for (hf_seq seq = 1; seq <= 400; seq++) {
+        for (uint32_t i = 0; i < 100; i++) {
+            struct hf_change c = {HF_OP_PUT, key_of(name, rng_below(&seed, 8000)),
+                                  hf_slice_of(value, rng_below(&seed, sizeof(value)))};
+            assert_ok(hf_state_apply(b->s, seq, i, &c));
+        }
+        advance(b->s);
+    }
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &v));
+    hf_seq from[] = {0, 50, 200, 350, 396, 399, 400};
+    for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+        uint64_t exact = exact_delta(v, from[i]);
+        uint64_t guess;
+        assert_ok(hf_view_delta_bytes(v, from[i], &guess));
+        assert_in_range(guess, exact * 7 / 10, exact * 13 / 10);
+    }
+    hf_view_close(v);
+}
+
+static void price_of_one_huge_batch_is_not_that_of_its_first_records(void **state)
+{
+    struct store *b = *state;
+    char name[32];
+    char value[100] = {0};
+    struct hf_view *v;
+    uint64_t guess;
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct hf_change c = {HF_OP_PUT, key_of(name, i), hf_slice_of(value, sizeof(value))};
+        assert_ok(hf_state_apply(b->s, 1, i, &c));
+    }
+    advance(b->s);
+    write_one(b->s, "k", "v");
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &v));
+    uint64_t exact = exact_delta(v, 0);
+    assert_ok(hf_view_delta_bytes(v, 0, &guess));
+    assert_in_range(guess, exact * 9 / 10, exact * 11 / 10);
+    hf_view_close(v);
+}
+
+#define IN_STORE(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_STORE(objects_are_kept_found_and_listed_by_prefix),
+        IN_STORE(inbox_keeps_frames_by_seq_until_they_are_deleted),
+        IN_STORE(request_id_is_known_inside_its_window_only),
+        IN_STORE(reused_request_id_takes_the_new_answer),
+        IN_STORE(old_tombstones_are_collected_in_steps_and_young_ones_stay),
+        IN_STORE(chain_is_forgotten_below_a_floor_and_kept_above),
+        IN_STORE(price_of_a_delta_is_near_its_size_without_reading_it_all),
+        IN_STORE(price_of_one_huge_batch_is_not_that_of_its_first_records),
+    };
+    return cmocka_run_group_tests(tests, crypto_ready, NULL);
+}
