@@ -185,6 +185,7 @@ void hf_replica_step(struct hf_replica *r, const struct hf_replica_event *ev,
         duty_control(r);
         duty_fetch(r);
     }
+    r->more_due = !fx_room(r);
     r->fx = NULL;
 }
 
@@ -195,6 +196,9 @@ static hf_ms sooner(hf_ms a, hf_ms b)
 
 hf_ms hf_replica_deadline(const struct hf_replica *r)
 {
+    if (r->more_due) {
+        return r->now + 1;
+    }
     hf_ms at = sooner(r->now + r->cfg.report_ms, links_deadline(r));
     if (r->report_due > r->now) {
         at = sooner(at, r->report_due);
@@ -205,7 +209,9 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     if (r->store_retry > r->now) {
         at = sooner(at, r->store_retry);
     }
-    if (r->hole_since >= 0) {
+    /* A hole that was waited for already needs a reply, a link or the end of a backoff, not ticks.
+     */
+    if (r->hole_since >= 0 && r->hole_since + r->cfg.gap_ms > r->now) {
         at = sooner(at, r->hole_since + r->cfg.gap_ms);
     }
     return at > r->now ? at : r->now + 1;

@@ -53,6 +53,7 @@ struct hf_replica {
     uint64_t entropy;
     struct hf_replica_effects *fx; /* of the step under way */
     bool started, has_genesis, join;
+    bool more_due; /* the last step's list was full: the next tick is due at once */
 
     /* ---- position ---- */
     struct hf_position applied;

@@ -236,6 +236,39 @@ static void the_bound_on_held_bytes_gives_up_the_highest_too(void **state)
     box_free(b);
 }
 
+static void waiting_for_a_hole_does_not_spin(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 12);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 1);
+    assert_in_range(box_pass(b, 1000), 1, 5);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    assert_in_range(box_pass(b, 1000), 1, 5);
+    box_free(b);
+}
+
+static void what_does_not_fit_one_list_of_effects_is_due_at_once(void **state)
+{
+    (void)state;
+    struct box *b = box_live(0);
+    uint32_t slot[100];
+    for (hf_seq seq = 1; seq <= 100; seq++) {
+        slot[seq - 1] = box_arrive(b, (struct box_frame){.seq = seq});
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        box_verified(b, slot[i], HF_SEALED);
+    }
+    struct hf_replica_effect hello = *box_sent(b, HF_REPRQ_HELLO, 0);
+    box_clear(b);
+    box_reply(b, &hello, HF_OK);
+    assert_int_equal(hf_replica_deadline(b->r), b->now + 1);
+    box_pass(b, 2);
+    assert_int_equal(box_count(b, HF_REPFX_VERIFY), 100);
+    box_free(b);
+}
+
 /* ---- bodies ---- */
 
 static void header_only_frame_leads_to_body_fetches_then_verify(void **state)
@@ -512,6 +545,8 @@ int main(void)
         cmocka_unit_test(reordered_frames_within_the_gap_time_cause_no_request),
         cmocka_unit_test(a_full_table_keeps_the_lowest_frames),
         cmocka_unit_test(the_bound_on_held_bytes_gives_up_the_highest_too),
+        cmocka_unit_test(waiting_for_a_hole_does_not_spin),
+        cmocka_unit_test(what_does_not_fit_one_list_of_effects_is_due_at_once),
         cmocka_unit_test(header_only_frame_leads_to_body_fetches_then_verify),
         cmocka_unit_test(a_body_that_is_not_next_waits_its_turn),
         cmocka_unit_test(sealed_frame_leads_to_one_hello_and_is_verified_again),
