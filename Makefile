@@ -23,11 +23,11 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 WIRE   := err cursor ranges digest batch body seal genesis beacon token messages fetch
 STORE  := changelog recovery record segment spare log_view \
           env state tables tree shape moves view verify stage staging
-NODE   := loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
+NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark service transfer enrol inspect
 EDGE   := replica held apply fetch liveness driver slots session storing
-COMMANDS := commands commands_write commands_admin commands_info options
+COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info options
 CLI    := apply connect del edge export get import input keygen parse parse_json parse_pem put \
           request status status_print text
 SIM    := rng world net node load oracle faults scenario run

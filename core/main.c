@@ -14,21 +14,15 @@
 #include "core/commands.h"
 #include "core/options.h"
 
+#include "hf/daemon.h"
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
 #include "hf/transport.h"
 #include "hf/version.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define REAP_READERS_MS 10000
@@ -36,13 +30,10 @@
 #define STOP_MS_MAX 20000
 /* Between the last answer and the end: the loop sends it at its next turn. */
 #define STOP_LINGER_MS 50
-#define ADDED_ARGUMENTS 5u
 
 struct app {
+    struct hf_daemon daemon; /* first */
     struct core_options opt;
-    int argc;
-    char **argv;
-    struct hf_loop *loop;
     struct hf_listener *listener;
     struct hf_core *core;
     struct hf_commands *commands;
@@ -56,61 +47,7 @@ struct app {
     hf_ms stop_by;
 };
 
-static _Noreturn void die(const struct hf_error *e)
-{
-    fprintf(stderr, "holdfast-core: %s\n", e->text);
-    exit(e->code == HF_ARG ? 2 : 1);
-}
-
-/* ---- the world ---- */
-
-static hf_ms world_now(void *ctx)
-{
-    (void)ctx;
-    return hf_clock_ms();
-}
-
-static uint64_t world_wall(void *ctx)
-{
-    (void)ctx;
-    return hf_clock_wall_ms();
-}
-
-static void world_random(void *ctx, void *buffer, size_t len)
-{
-    uint8_t *at = buffer;
-
-    (void)ctx;
-    while (len > 0) {
-        ssize_t n = getrandom(at, len, 0);
-
-        HF_ASSERT(n > 0 || errno == EINTR);
-        if (n > 0) {
-            at += n;
-            len -= (size_t)n;
-        }
-    }
-}
-
-static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
-{
-    struct app *app = ctx;
-
-    hf_loop_job(app->loop, lane, job);
-}
-
-static void world_wake_at(void *ctx, hf_ms when)
-{
-    struct app *app = ctx;
-
-    hf_loop_wake_at(app->loop, when);
-}
-
-static void world_note(void *ctx, enum hf_level level, const char *text)
-{
-    (void)ctx;
-    hf_log(level, "%s", text);
-}
+/* ---- the world's part that is the transport's ---- */
 
 static void world_publish(void *ctx, struct hf_slice message)
 {
@@ -132,7 +69,7 @@ static void wake(void *ctx)
 {
     struct app *app = ctx;
 
-    hf_loop_wake_at(app->loop, hf_clock_ms());
+    hf_loop_wake_at(app->daemon.loop, hf_clock_ms());
 }
 
 /* Ends the loop when all is answered and no job runs. Returns when it wants to look again. */
@@ -146,7 +83,7 @@ static hf_ms stop_when_settled(struct app *app, hf_ms now)
         return now + STOP_LINGER_MS / 5;
     if (!app->settled)
         hf_log(HF_LEVEL_WARN, "core: leaving with work under way; the changelog has all of it");
-    hf_loop_exit(app->loop);
+    hf_loop_exit(app->daemon.loop);
     return INT64_MAX;
 }
 
@@ -184,38 +121,14 @@ static void on_request(void *ctx, uint64_t handle, struct hf_slice message, cons
         wake(app);
 }
 
-/* The arguments of the next life: as now, but with the addresses in use in place of "any port". */
-static char **arguments_again(struct app *app)
-{
-    char **again = calloc((size_t)app->argc + ADDED_ARGUMENTS, sizeof *again);
-    static char listen[] = "--listen", resp[] = "--resp";
-    int n = 0;
-
-    if (again == NULL)
-        return app->argv;
-    for (int i = 0; i < app->argc; i++) {
-        bool replaced = strcmp(app->argv[i], listen) == 0 || strcmp(app->argv[i], resp) == 0;
-        bool joined =
-            strncmp(app->argv[i], "--listen=", 9) == 0 || strncmp(app->argv[i], "--resp=", 7) == 0;
-
-        if (replaced)
-            i++;
-        else if (!joined)
-            again[n++] = app->argv[i];
-    }
-    again[n++] = listen;
-    again[n++] = app->url;
-    again[n++] = resp;
-    again[n++] = app->resp[0] == '\0' ? app->opt.resp : app->resp;
-    return again;
-}
-
 static void on_wedged(void *ctx, const char *why)
 {
     struct app *app = ctx;
 
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
-    hf_reexec(arguments_again(app));
+    const char *const option[] = {"--listen", "--resp"};
+    const char *const value[] = {app->url, app->resp[0] == '\0' ? app->opt.resp : app->resp};
+    hf_daemon_again(&app->daemon, option, value, 2);
 }
 
 static void on_stop(void *ctx)
@@ -237,94 +150,18 @@ static void on_reload(void *ctx)
     hf_log(HF_LEVEL_WARN, "core: nothing to reload; settings are read at start");
 }
 
-/* ---- options ---- */
-
-static void usage(FILE *out)
-{
-    fputs("holdfast-core - takes writes, keeps them on disk, and streams them to edges\n\n"
-          "usage: holdfast-core --data DIR [options]\n\n",
-          out);
-    hf_config_help(&core_options_table, out);
-}
-
-static void parse(struct app *app, int argc, char **argv)
-{
-    struct hf_error e = {.code = HF_OK};
-    int next = argc;
-    enum hf_err err;
-
-    hf_config_presets(&core_options_table, &app->opt);
-    err = hf_config_args(&core_options_table, argc, argv, &app->opt, &next, &e);
-    if (err == HF_NOTFOUND && strcmp(e.text, "help") == 0) {
-        usage(stdout);
-        exit(0);
-    }
-    if (err == HF_NOTFOUND) {
-        puts("holdfast-core " HF_VERSION);
-        exit(0);
-    }
-    if (err == HF_OK && app->opt.example) {
-        hf_config_example(&core_options_table, stdout);
-        exit(0);
-    }
-    if (err == HF_OK && next < argc)
-        err = hf_error_set(&e, HF_ARG, "unexpected argument '%s' (see --help)", argv[next]);
-    if (err == HF_OK && app->opt.data[0] == '\0')
-        err = hf_error_set(&e, HF_ARG, "--data DIR is needed (see --help)");
-    if (err == HF_OK && !hf_name_valid(hf_slice_str(app->opt.stream)))
-        err =
-            hf_error_set(&e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -", app->opt.stream);
-    if (err != HF_OK) {
-        e.code = HF_ARG;
-        die(&e);
-    }
-}
-
-static enum hf_level level_of(const char *text)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    struct hf_error e;
-
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(text, names[i]) == 0)
-            return (enum hf_level)i;
-    }
-    hf_error_set(&e, HF_ARG, "--log: expected error, warn, info or debug, not '%s'", text);
-    die(&e);
-}
-
 /* ---- start ---- */
 
-/* Secrets must not reach a core file or a debugger of another process of this user. */
-static void harden(void)
+static const char usage[] =
+    "holdfast-core - takes writes, keeps them on disk, and streams them to edges\n\n"
+    "usage: holdfast-core --data DIR [options]\n\n";
+
+static enum hf_err check_options(const struct app *app, struct hf_error *e)
 {
-    struct rlimit limit;
-
-    umask(077);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    limit = (struct rlimit){0, 0};
-    setrlimit(RLIMIT_CORE, &limit);
-}
-
-/* Makes DIR and locks it. The descriptor stays open as long as the process. */
-static enum hf_err open_data(const struct app *app, struct hf_error *e)
-{
-    const char *dir = app->opt.data;
-    int fd;
-
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return hf_error_set(e, HF_IO, "cannot make --data %s: %s", dir, strerror(errno));
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return hf_error_set(e, HF_IO, "--data %s: %s", dir, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return HF_OK;
-    close(fd);
-    return hf_error_set(e, HF_LOCKED, "--data %s: another holdfast-core is running on it", dir);
+    if (!hf_name_valid(hf_slice_str(app->opt.stream)))
+        return hf_error_set(e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -",
+                            app->opt.stream);
+    return HF_OK;
 }
 
 static enum hf_err open_key(struct app *app, struct hf_error *e)
@@ -351,7 +188,7 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
 
     if (colon == NULL || strstr(o->listen, "://") == NULL || colon < strstr(o->listen, "://") + 3)
         return hf_error_set(e, HF_ARG, "--listen %s: expected tcp://ADDR:PORT", o->listen);
-    if (hf_listener_open(hf_loop_uv(app->loop), &c, &app->listener, e) != HF_OK)
+    if (hf_listener_open(hf_loop_uv(app->daemon.loop), &c, &app->listener, e) != HF_OK)
         return hf_error_wrap(e, "--listen %s", o->listen);
     snprintf(app->url, sizeof app->url, "%.*s:%u", (int)(colon - o->listen), o->listen,
              hf_listener_port(app->listener));
@@ -363,15 +200,7 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
 static enum hf_err open_core(struct app *app, struct hf_error *e)
 {
     const struct core_options *o = &app->opt;
-    const struct hf_world world = {.ctx = app,
-                                   .now = world_now,
-                                   .wall_ms = world_wall,
-                                   .random = world_random,
-                                   .run = world_run,
-                                   .wake_at = world_wake_at,
-                                   .note = world_note,
-                                   .publish = world_publish,
-                                   .reply = world_reply};
+    struct hf_world world = hf_daemon_world(&app->daemon);
     char dir[384];
     const struct hf_core_config c = {.dir = dir,
                                      .stream = o->stream,
@@ -387,8 +216,16 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
                                      .waiting_bytes_max = o->waiting_bytes,
                                      .delta_batches = o->delta_batches};
 
+    world.publish = world_publish;
+    world.reply = world_reply;
     snprintf(dir, sizeof dir, "%s/%s", o->data, o->stream);
     return hf_core_open(&c, &world, &app->id, &app->core, e);
+}
+
+static hf_ms app_now(void *ctx)
+{
+    (void)ctx;
+    return hf_clock_ms();
 }
 
 static enum hf_err open_clients(struct app *app, struct hf_error *e)
@@ -401,7 +238,7 @@ static enum hf_err open_clients(struct app *app, struct hf_error *e)
                                           .version = HF_VERSION,
                                           .ctx = app,
                                           .wake = wake,
-                                          .now = world_now};
+                                          .now = app_now};
     char path[320];
     struct hf_resp_config c = {.tcp = off ? NULL : o->resp,
                                .unix_path = path,
@@ -417,7 +254,7 @@ static enum hf_err open_clients(struct app *app, struct hf_error *e)
         return hf_error_set(e, HF_NOMEM, "out of memory");
     snprintf(path, sizeof path, "%s/holdfast.sock", o->data);
     c.ctx = app->commands;
-    if (hf_resp_open(hf_loop_uv(app->loop), &c, &app->server, e) != HF_OK)
+    if (hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &app->server, e) != HF_OK)
         return e->code;
     hf_commands_set_server(app->commands, app->server);
     if (!off && colon != NULL)
@@ -446,19 +283,19 @@ int main(int argc, char **argv)
     struct hf_loop_config loop_config = {
         .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
 
-    app.argc = argc;
-    app.argv = argv;
-    parse(&app, argc, argv);
-    hf_log_init(level_of(app.opt.log));
-    harden();
+    app.daemon = (struct hf_daemon){.name = "holdfast-core", .argc = argc, .argv = argv};
+    hf_daemon_options(&app.daemon, &core_options_table, &app.opt, &app.opt.example, usage);
+    hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
+    hf_daemon_harden();
     loop_config.pool_threads = (uint32_t)app.opt.pool_threads;
-    if (open_data(&app, &e) != HF_OK || open_key(&app, &e) != HF_OK ||
-        hf_loop_open(&loop_config, &app.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
+    if (check_options(&app, &e) != HF_OK ||
+        hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || open_key(&app, &e) != HF_OK ||
+        hf_loop_open(&loop_config, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
         open_core(&app, &e) != HF_OK || open_clients(&app, &e) != HF_OK)
-        die(&e);
+        hf_daemon_die(&app.daemon, &e);
     announce(&app);
     wake(&app);
-    hf_loop_run(app.loop);
+    hf_loop_run(app.daemon.loop);
     hf_resp_close(app.server);
     if (hf_commands_settled(app.commands) && hf_core_idle(app.core)) {
         hf_commands_free(app.commands);

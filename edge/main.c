@@ -10,6 +10,7 @@
 #include "edge/commands.h"
 #include "edge/options.h"
 
+#include "hf/daemon.h"
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
@@ -17,13 +18,9 @@
 #include "hf/version.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,9 +28,8 @@
 #define LOST_MAX 64u
 
 struct app {
+    struct hf_daemon daemon; /* first */
     struct edge_options opt;
-    char **argv;
-    struct hf_loop *loop;
     struct hf_dialer *dialer;
     struct hf_edge *edge;
     struct hf_identity id;
@@ -43,54 +39,13 @@ struct app {
     char core_url[HF_URL_MAX + 1];
     char control_url[HF_URL_MAX + 16];
     struct edge_commands commands;
+    char resp[80];           /* in use; "off" */
     uint64_t lost[LOST_MAX]; /* requests that the transport refused: answered at the next tick */
     uint32_t lost_count;
     hf_ms reap_at;
 };
 
-static _Noreturn void die(const struct hf_error *e)
-{
-    fprintf(stderr, "holdfast-edge: %s\n", e->text);
-    exit(e->code == HF_ARG ? 2 : 1);
-}
-
-/* ---- the world ---- */
-
-static hf_ms world_now(void *ctx)
-{
-    (void)ctx;
-    return hf_clock_ms();
-}
-
-static uint64_t world_wall(void *ctx)
-{
-    (void)ctx;
-    return hf_clock_wall_ms();
-}
-
-static void world_random(void *ctx, void *buffer, size_t len)
-{
-    (void)ctx;
-    HF_ASSERT(getrandom(buffer, len, 0) == (ssize_t)len);
-}
-
-static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
-{
-    struct app *app = ctx;
-    hf_loop_job(app->loop, lane, job);
-}
-
-static void world_wake_at(void *ctx, hf_ms when)
-{
-    struct app *app = ctx;
-    hf_loop_wake_at(app->loop, when);
-}
-
-static void world_note(void *ctx, enum hf_level level, const char *text)
-{
-    (void)ctx;
-    hf_log(level, "%s", text);
-}
+/* ---- the world's part that is the transport's ---- */
 
 static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms)
 {
@@ -98,7 +53,7 @@ static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms
     if (hf_dialer_request(app->dialer, id, message, timeout_ms) != HF_OK) {
         HF_ASSERT(app->lost_count < LOST_MAX); /* the engine has at most 16 open */
         app->lost[app->lost_count++] = id;
-        hf_loop_wake_at(app->loop, hf_clock_ms() + 1);
+        hf_loop_wake_at(app->daemon.loop, hf_clock_ms() + 1);
     }
 }
 
@@ -165,7 +120,9 @@ static void on_wedged(void *ctx, const char *why)
 {
     struct app *app = ctx;
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
-    hf_reexec(app->argv);
+    const char *const option[] = {"--resp"};
+    const char *const value[] = {app->resp};
+    hf_daemon_again(&app->daemon, option, value, 1);
 }
 
 static void on_stop(void *ctx)
@@ -173,7 +130,7 @@ static void on_stop(void *ctx)
     struct app *app = ctx;
     hf_notify("STOPPING=1");
     hf_log(HF_LEVEL_INFO, "edge: stopping");
-    hf_loop_exit(app->loop);
+    hf_loop_exit(app->daemon.loop);
 }
 
 static void on_reload(void *ctx)
@@ -269,70 +226,10 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
 
 /* ---- start ---- */
 
-static void harden(void)
-{
-    struct rlimit limit;
-    umask(077);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    limit = (struct rlimit){0, 0};
-    setrlimit(RLIMIT_CORE, &limit);
-}
-
-static void usage(FILE *out)
-{
-    fputs("holdfast-edge - keeps a copy of a core's data, serves it locally, survives bad links\n\n"
-          "usage: holdfast-edge --data DIR (--join TOKEN | --core URL --core-key KEY) [options]\n\n"
-          "After the first start --data DIR is enough: the directory remembers its core.\n\n",
-          out);
-    hf_config_help(&edge_options_table, out);
-}
-
-static void parse(struct app *app, int argc, char **argv)
-{
-    struct hf_error e;
-    int next = argc;
-    hf_config_presets(&edge_options_table, &app->opt);
-    enum hf_err err = hf_config_args(&edge_options_table, argc, argv, &app->opt, &next, &e);
-    if (err == HF_NOTFOUND && strcmp(e.text, "help") == 0) {
-        usage(stdout);
-        exit(0);
-    }
-    if (err == HF_NOTFOUND) {
-        puts("holdfast-edge " HF_VERSION);
-        exit(0);
-    }
-    if (err == HF_OK && app->opt.example) {
-        hf_config_example(&edge_options_table, stdout);
-        exit(0);
-    }
-    if (err == HF_OK && next < argc) {
-        err = hf_error_set(&e, HF_ARG, "unexpected argument '%s' (see --help)", argv[next]);
-    }
-    if (err == HF_OK && app->opt.data[0] == '\0') {
-        err = hf_error_set(&e, HF_ARG, "--data DIR is needed (see --help)");
-    }
-    if (err != HF_OK) {
-        e.code = HF_ARG;
-        die(&e);
-    }
-}
-
-static enum hf_level level_of(const char *text)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return (enum hf_level)i;
-        }
-    }
-    struct hf_error e;
-    hf_error_set(&e, HF_ARG, "--log: expected error, warn, info or debug, not '%s'", text);
-    die(&e);
-}
+static const char usage[] =
+    "holdfast-edge - keeps a copy of a core's data, serves it locally, survives bad links\n\n"
+    "usage: holdfast-edge --data DIR (--join TOKEN | --core URL --core-key KEY) [options]\n\n"
+    "After the first start --data DIR is enough: the directory remembers its core.\n\n";
 
 static enum hf_err open_link(struct app *app, struct hf_error *e)
 {
@@ -344,23 +241,17 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
                                  .on_message = on_message,
                                  .on_reply = on_reply,
                                  .on_wedged = on_wedged};
-    return hf_dialer_open(hf_loop_uv(app->loop), &c, &app->dialer, e);
+    return hf_dialer_open(hf_loop_uv(app->daemon.loop), &c, &app->dialer, e);
 }
 
 static enum hf_err open_edge(struct app *app, struct hf_error *e)
 {
     char dir[300];
     snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
-    struct hf_world world = {.ctx = app,
-                             .now = world_now,
-                             .wall_ms = world_wall,
-                             .random = world_random,
-                             .run = world_run,
-                             .wake_at = world_wake_at,
-                             .note = world_note,
-                             .request = world_request,
-                             .redial = world_redial,
-                             .subscribe = world_subscribe};
+    struct hf_world world = hf_daemon_world(&app->daemon);
+    world.request = world_request;
+    world.redial = world_redial;
+    world.subscribe = world_subscribe;
     struct hf_edge_config c = {.dir = dir,
                                .version = HF_VERSION,
                                .core_key = app->core_key,
@@ -395,7 +286,15 @@ static enum hf_err open_readers(struct app *app, struct hf_error *e)
                                .ctx = k,
                                .on_command = edge_commands_on_command,
                                .on_drained = edge_commands_on_drained};
-    return hf_resp_open(hf_loop_uv(app->loop), &c, &k->server, e);
+    enum hf_err err = hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &k->server, e);
+    const char *colon = strrchr(app->opt.resp, ':');
+    if (err == HF_OK && !off && colon != NULL) { /* with the port in use */
+        snprintf(app->resp, sizeof(app->resp), "%.*s:%u", (int)(colon - app->opt.resp),
+                 app->opt.resp, hf_resp_port(k->server));
+    } else {
+        snprintf(app->resp, sizeof(app->resp), "off");
+    }
+    return err;
 }
 
 static void announce(const struct app *app)
@@ -403,10 +302,8 @@ static void announce(const struct app *app)
     char hex[2 * HF_KEY_BYTES + 1];
     hf_hex(app->id.public_key.b, HF_KEY_BYTES, hex);
     printf("edge key %s\ncore %s\n", hex, app->core_url);
-    if (strcmp(app->opt.resp, "off") != 0) {
-        char *colon = strrchr(app->opt.resp, ':');
-        printf("resp %.*s:%u\n", colon == NULL ? 0 : (int)(colon - app->opt.resp), app->opt.resp,
-               hf_resp_port(app->commands.server));
+    if (strcmp(app->resp, "off") != 0) {
+        printf("resp %s\n", app->resp);
     }
     printf("ready\n");
     fflush(stdout);
@@ -418,29 +315,26 @@ int main(int argc, char **argv)
     static struct app app;
     struct hf_error e = {.code = HF_OK};
     char key[320];
-    app.argv = argv;
-    parse(&app, argc, argv);
-    hf_log_init(level_of(app.opt.log));
-    harden();
-    if (hf_crypto_init() != HF_OK) {
-        hf_error_set(&e, HF_IO, "libsodium does not start: no randomness?");
-        die(&e);
-    }
-    if (mkdir(app.opt.data, 0700) != 0 && errno != EEXIST) {
-        hf_error_set(&e, HF_IO, "cannot make --data %s: %s", app.opt.data, strerror(errno));
-        die(&e);
-    }
+    app.daemon = (struct hf_daemon){.name = "holdfast-edge", .argc = argc, .argv = argv};
+    hf_daemon_options(&app.daemon, &edge_options_table, &app.opt, &app.opt.example, usage);
+    hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
+    hf_daemon_harden();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
     struct hf_loop_config lc = {
         .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
-    if (follow(&app, &e) != HF_OK || hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
-        hf_loop_open(&lc, &app.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
+    if (hf_crypto_init() != HF_OK) {
+        hf_error_set(&e, HF_IO, "libsodium does not start: no randomness?");
+        hf_daemon_die(&app.daemon, &e);
+    }
+    if (hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || follow(&app, &e) != HF_OK ||
+        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
+        hf_loop_open(&lc, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
         open_edge(&app, &e) != HF_OK || open_readers(&app, &e) != HF_OK) {
-        die(&e);
+        hf_daemon_die(&app.daemon, &e);
     }
     remember(&app);
     announce(&app);
-    hf_loop_wake_at(app.loop, hf_clock_ms());
-    hf_loop_run(app.loop);
+    hf_loop_wake_at(app.daemon.loop, hf_clock_ms());
+    hf_loop_run(app.daemon.loop);
     _exit(0);
 }
