@@ -130,7 +130,7 @@ static void restore_inbox(struct hf_edge *edge)
     uint32_t restored = 0;
     while (edge->free_count > EDGE_SLOTS_SPARE &&
            hf_view_inbox_next(v, next, &at, &message) == HF_OK) {
-        bool taken = slots_take(edge, message, true, &seq);
+        bool taken = slots_take(edge, message, FROM_INBOX, &seq);
         restored += taken;
         edge->dropped += !taken;
         next = at + 1;
@@ -245,7 +245,7 @@ void hf_edge_on_message(struct hf_edge *edge, struct hf_slice message)
         return;
     }
     if (kind == HF_KIND_BATCH) {
-        edge->dropped += !slots_take(edge, message, false, &seq);
+        edge->dropped += !slots_take(edge, message, FROM_STREAM, &seq);
     } else if (kind == HF_KIND_BEACON) {
         struct hf_slice rest = hf_slice_of(r.at, hf_reader_left(&r));
         edge->dropped += !session_beacon(edge, rest, NULL);

@@ -123,8 +123,11 @@ void edge_job_ended(struct hf_edge *edge);
 /* ---- slots.c ---- */
 enum hf_err slots_init(struct hf_edge *edge);
 void slots_deinit(struct hf_edge *edge);
-/* Copies a frame message into a slot and tells the engine. False: not well-formed, or no slot. */
-bool slots_take(struct hf_edge *edge, struct hf_slice message, bool restored, hf_seq *seq);
+/* Copies a frame message into a slot and tells the engine. `request` is the one whose reply brought
+ * it, or one of the two below. False: not well-formed, or no slot. */
+#define FROM_STREAM 0u
+#define FROM_INBOX UINT64_MAX
+bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request, hf_seq *seq);
 void slots_drop(struct hf_edge *edge, uint32_t slot);
 void slots_release(struct hf_edge *edge, hf_seq last);
 void slots_verify(struct hf_edge *edge, uint32_t slot);

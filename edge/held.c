@@ -96,6 +96,7 @@ static struct held *insert(struct hf_replica *r, const struct hf_replica_event *
                        .slot = ev->slot,
                        .bytes = ev->bytes,
                        .has_body = ev->ok,
+                       .streamed = ev->type == HF_REPEV_FRAME && ev->request == 0,
                        .since = r->now,
                        .prev = ev->header->prev,
                        .chain = ev->chain};
@@ -150,7 +151,9 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
         held_drop(r, h);
         return;
     }
-    heard_from(r, HF_CHANNEL_STREAM);
+    if (h->streamed) {
+        heard_from(r, HF_CHANNEL_STREAM);
+    }
     if (h->seq == r->applied.seq && !hf_hash_eq(&h->chain, &r->applied.chain)) {
         fx_add(r, HF_REPFX_EVIDENCE)->slot = h->slot;
         diverge(r, HF_NOTE_FORK, h->seq, 0);

@@ -28,7 +28,8 @@ struct held {
     uint32_t bytes;
     enum held_state state;
     bool has_body;
-    bool stored; /* also in the inbox */
+    bool stored;   /* also in the inbox */
+    bool streamed; /* neither from a reply nor from the inbox: a sign that the stream lives */
     hf_ms since;
     struct hf_hash prev, chain;
 };

@@ -332,7 +332,7 @@ static void on_log(struct hf_edge *edge, const struct pending *p, const struct h
     hf_seq seq = 0;
     hf_seq last = 0;
     while (hf_fetch_next_frame(&rest, &message)) {
-        if (!slots_take(edge, message, false, &seq)) {
+        if (!slots_take(edge, message, p->id, &seq)) {
             edge->dropped++;
             break;
         }

@@ -95,7 +95,7 @@ struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq)
     return NULL;
 }
 
-bool slots_take(struct hf_edge *edge, struct hf_slice message, bool restored, hf_seq *seq)
+bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request, hf_seq *seq)
 {
     if (edge->free_count == 0 || message.len > HF_BODY_SEALED_MAX + HF_HEADER_MAX) {
         return false;
@@ -118,7 +118,8 @@ bool slots_take(struct hf_edge *edge, struct hf_slice message, bool restored, hf
     *seq = frame.h.seq;
     bool whole = frame.body.data != NULL;
     struct hf_replica_event ev = {
-        .type = restored ? HF_REPEV_RESTORED : HF_REPEV_FRAME,
+        .type = request == FROM_INBOX ? HF_REPEV_RESTORED : HF_REPEV_FRAME,
+        .request = request == FROM_INBOX ? 0 : request,
         .slot = index,
         /* What it will hold when it is whole and opened: that is what bounds memory. */
         .bytes = (uint32_t)message.len + frame.h.raw_bytes + (whole ? 0 : frame.h.body_bytes),

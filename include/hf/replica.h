@@ -53,7 +53,8 @@ enum hf_replica_event_type {
     HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first */
     HF_REPEV_RESTORED,  /* slot, header, bytes, chain: a frame of the inbox */
     HF_REPEV_LINK,      /* channel, ok = up */
-    HF_REPEV_FRAME,     /* slot, header, bytes, chain, ok = has its body; not yet trusted */
+    HF_REPEV_FRAME,     /* slot, header, bytes, chain, ok = has its body; not yet trusted; request =
+                         * whose reply brought it, 0 = the stream */
     HF_REPEV_VERIFIED,  /* slot, code: OK; SEALED = signed but the content key is missing; else bad */
     HF_REPEV_BEACON,    /* beacon (signature checked); t0 = when its request was handed over, or -1 */
     HF_REPEV_REPLY,     /* request, code and what came: see struct */

@@ -368,6 +368,30 @@ static void frames_behind_a_hole_are_written_to_the_inbox_after_a_while(void **s
     box_free(b);
 }
 
+static void frames_of_the_inbox_are_verified_again_and_only_the_hole_is_asked_for(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    box_start(b, true, false);
+    uint32_t slot = box_arrive(b, (struct box_frame){.seq = 12, .restored = true});
+    assert_true(box_verifies(b, slot));
+    box_verified(b, slot, HF_OK);
+    /* What lies on disk is no sign of life. */
+    assert_int_equal(box_status(b).last_heard_ms, -1);
+    assert_int_equal(box_status(b).state, HF_REPLICA_CUT_OFF);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 200);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 1);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 0)->first, 11);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 0)->last, 11);
+    box_grant_log(b, box_sent(b, HF_REPRQ_LOG, 0));
+    box_idle(b);
+    assert_int_equal(box_status(b).applied, 12);
+    box_pass(b, 5000);
+    assert_int_equal(box_count(b, HF_REPFX_HOLD), 0);
+    box_free(b);
+}
+
 /* ---- a storm of events ---- */
 
 struct storm {
@@ -552,6 +576,7 @@ int main(void)
         cmocka_unit_test(sealed_frame_leads_to_one_hello_and_is_verified_again),
         cmocka_unit_test(a_forged_frame_of_the_stream_does_not_slow_the_repair),
         cmocka_unit_test(frames_behind_a_hole_are_written_to_the_inbox_after_a_while),
+        cmocka_unit_test(frames_of_the_inbox_are_verified_again_and_only_the_hole_is_asked_for),
         cmocka_unit_test(any_storm_of_events_keeps_every_bound_and_repeats_byte_for_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
