@@ -109,8 +109,8 @@ void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
     bool known = seq < want_first(r);
     /* What is applied is known by its hash; another hash with a good signature is a fork. */
     bool other = seq == r->applied.seq && !hf_hash_eq(&ev->chain, &r->applied.chain);
+    /* Anyone can write a foreign epoch into a frame; the beacon of a new one is signed and asks. */
     if (!r->has_genesis || !hf_id_eq(&ev->header->epoch_id, &r->applied.epoch_id)) {
-        r->need_hello |= r->has_genesis;
         drop_slot(r, ev->slot);
         return;
     }

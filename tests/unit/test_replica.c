@@ -347,6 +347,25 @@ static void a_forged_frame_of_the_stream_does_not_slow_the_repair(void **state)
     box_free(b);
 }
 
+static void an_unsigned_frame_of_another_epoch_leads_to_nothing(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    struct hf_header h = box_header(11, 0);
+    h.epoch_id.b[0] ^= 1;
+    struct hf_replica_event ev = {.type = HF_REPEV_FRAME, .header = &h, .slot = 77, .ok = true};
+    box_step(b, &ev);
+    assert_int_equal(b->log_count, 1);
+    assert_int_equal(b->log[0].type, HF_REPFX_DROP);
+    /* A beacon is signed, and worth asking. */
+    struct hf_beacon beacon = box_beacon_of(b, 11);
+    beacon.epoch_id = h.epoch_id;
+    box_beacon_event(b, &beacon, -1, 0);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1);
+    assert_int_equal(box_status(b).head, 10);
+    box_free(b);
+}
+
 /* ---- the inbox ---- */
 
 static void frames_behind_a_hole_are_written_to_the_inbox_after_a_while(void **state)
@@ -575,6 +594,7 @@ int main(void)
         cmocka_unit_test(a_body_that_is_not_next_waits_its_turn),
         cmocka_unit_test(sealed_frame_leads_to_one_hello_and_is_verified_again),
         cmocka_unit_test(a_forged_frame_of_the_stream_does_not_slow_the_repair),
+        cmocka_unit_test(an_unsigned_frame_of_another_epoch_leads_to_nothing),
         cmocka_unit_test(frames_behind_a_hole_are_written_to_the_inbox_after_a_while),
         cmocka_unit_test(frames_of_the_inbox_are_verified_again_and_only_the_hole_is_asked_for),
         cmocka_unit_test(any_storm_of_events_keeps_every_bound_and_repeats_byte_for_byte),
