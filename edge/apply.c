@@ -157,6 +157,7 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     bool repair = r->repairing || r->stage.active;
     r->applied = *at;
     r->progress_at = r->now;
+    backoff_reset(r);
     if (at->seq > r->received) {
         r->received = at->seq;
     }
@@ -194,6 +195,7 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     if (r->stage.active) {
         r->transfer_done = r->stage.bytes;
         r->progress_at = r->now;
+        backoff_reset(r);
     }
     held_release(r, want_first(r) - 1);
 }

@@ -95,9 +95,24 @@ static struct hf_replica_effect *send(struct hf_replica *r, enum hf_replica_requ
 
 void back_off(struct hf_replica *r, hf_ms least)
 {
-    hf_ms wait = jitter(r, r->backoff);
-    r->retry_at = r->now + (wait > least ? wait : least);
-    r->backoff = 2 * r->backoff < r->cfg.backoff_ms_max ? 2 * r->backoff : r->cfg.backoff_ms_max;
+    hf_ms wait = r->now + least;
+    r->failed_at = r->now;
+    /* Requests that were under way together fail together: that counts once. */
+    if (r->now >= r->retry_at) {
+        r->retry_at = r->now + jitter(r, r->backoff);
+        r->backoff = 2 * r->backoff;
+        r->backoff = r->backoff < r->cfg.backoff_ms_max ? r->backoff : r->cfg.backoff_ms_max;
+    }
+    r->retry_at = wait > r->retry_at ? wait : r->retry_at;
+}
+
+/* A reply alone is no reason to hurry: a core may go on to answer, and what it answers be useless.
+ */
+void backoff_reset(struct hf_replica *r)
+{
+    if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
+        r->backoff = r->cfg.backoff_ms_min;
+    }
 }
 
 /* ---- what is due ---- */
@@ -395,9 +410,8 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     r->rtt = r->rtt == 0 ? took : (7 * r->rtt + took) / 8;
     r->timeouts_in_row = 0;
     heard_from(r, HF_CHANNEL_CONTROL);
-    bool stable = r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms;
-    if (stable && ev->code == HF_OK && q.kind != HF_REPRQ_REPORT) {
-        r->backoff = r->cfg.backoff_ms_min;
+    if (r->now - r->failed_at >= r->cfg.stable_ms) {
+        backoff_reset(r);
     }
     if (ev->code == HF_OK) {
         on_granted(r, &q, ev);

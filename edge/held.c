@@ -148,6 +148,9 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
     if (ev->code != HF_OK && ev->code != HF_SEALED) {
         r->bad_frames++;
         note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)ev->code);
+        if (!h->streamed) {
+            back_off(r, 0); /* the core itself sent it and may well do so again */
+        }
         held_drop(r, h);
         return;
     }
@@ -166,6 +169,9 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
         r->sealed_count++;
         r->need_hello = true;
         note(r, HF_NOTE_KEY_MISSING, h->seq, 0);
+        if (h->retried) {
+            back_off(r, 0);
+        }
         return;
     }
     h->state = h->has_body ? HELD_READY : HELD_NO_BODY;
@@ -187,6 +193,7 @@ void retry_sealed(struct hf_replica *r)
             return;
         }
         r->held[i].state = HELD_VERIFYING;
+        r->held[i].retried = true;
         r->sealed_count--;
         fx_add(r, HF_REPFX_VERIFY)->slot = r->held[i].slot;
     }

@@ -29,6 +29,7 @@ struct held {
     enum held_state state;
     bool has_body;
     bool stored;   /* also in the inbox */
+    bool retried;  /* with the keys of a HELLO that it led to */
     bool streamed; /* neither from a reply nor from the inbox: a sign that the stream lives */
     hf_ms since;
     struct hf_hash prev, chain;
@@ -89,6 +90,7 @@ struct hf_replica {
     struct request request[HF_REPLICA_REQUESTS_MAX];
     uint64_t next_id;
     hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
+    hf_ms failed_at;         /* when the backoff last grew */
     hf_ms rtt;               /* smoothed; 0 = unknown */
     uint32_t timeouts_in_row;
     bool need_hello, revoked;
@@ -146,8 +148,9 @@ void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev);
 void requests_abandon(struct hf_replica *r);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 void back_off(struct hf_replica *r, hf_ms least);
-void duty_control(struct hf_replica *r); /* JOIN, HELLO, REPORT */
-void duty_fetch(struct hf_replica *r);   /* PLAN, LOG, BODY, DELTA, KEYS */
+void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
+void duty_control(struct hf_replica *r);  /* JOIN, HELLO, REPORT */
+void duty_fetch(struct hf_replica *r);    /* PLAN, LOG, BODY, DELTA, KEYS */
 /* All of it is wanted from here: the first frame that the store has not and that is not staged. */
 hf_seq want_first(const struct hf_replica *r);
 hf_seq want_last(const struct hf_replica *r);

@@ -335,6 +335,67 @@ static void sealed_frame_leads_to_one_hello_and_is_verified_again(void **state)
     box_free(b);
 }
 
+/* Answers every HELLO at once, and the key stays missing. */
+static uint32_t hellos_in_vain(struct box *b, uint32_t slot, hf_ms ms)
+{
+    uint32_t hellos = 0;
+    hf_ms end = b->now + ms;
+    while (b->now < end) {
+        struct hf_replica_effect *hello = box_sent(b, HF_REPRQ_HELLO, 0);
+        if (hello == NULL) {
+            box_pass(b, 10);
+            continue;
+        }
+        struct hf_replica_effect q = *hello;
+        hellos++;
+        box_clear(b);
+        b->now += 5;
+        box_reply(b, &q, HF_OK);
+        if (box_verifies(b, slot)) {
+            box_verified(b, slot, HF_SEALED);
+        }
+    }
+    return hellos;
+}
+
+static void a_key_that_stays_missing_is_asked_for_ever_more_seldom(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_pass(b, 2 * b->cfg.stable_ms);
+    box_clear(b);
+    uint32_t slot = box_arrive(b, (struct box_frame){.seq = 11});
+    box_verified(b, slot, HF_SEALED);
+    assert_in_range(hellos_in_vain(b, slot, 60000), 10, 40);
+    box_free(b);
+}
+
+static void a_bad_frame_in_a_reply_is_asked_for_ever_more_seldom(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    b->cfg.stall_ms = 1000000;
+    uint32_t asked = 0;
+    hf_ms end = b->now + 60000;
+    box_beacon(b, 11);
+    while (b->now < end) {
+        struct hf_replica_effect *sent = box_sent(b, HF_REPRQ_LOG, 0);
+        if (sent == NULL) {
+            box_pass(b, 10);
+            continue;
+        }
+        struct hf_replica_effect q = *sent;
+        asked++;
+        box_clear(b);
+        b->now += 5;
+        uint32_t slot = box_arrive(b, (struct box_frame){.seq = 11, .request = q.request});
+        box_reply(b, &q, HF_OK);
+        box_verified(b, slot, HF_AUTH);
+    }
+    assert_in_range(asked, 10, 40);
+    box_free(b);
+}
+
 static void a_forged_frame_of_the_stream_does_not_slow_the_repair(void **state)
 {
     (void)state;
@@ -593,6 +654,8 @@ int main(void)
         cmocka_unit_test(header_only_frame_leads_to_body_fetches_then_verify),
         cmocka_unit_test(a_body_that_is_not_next_waits_its_turn),
         cmocka_unit_test(sealed_frame_leads_to_one_hello_and_is_verified_again),
+        cmocka_unit_test(a_key_that_stays_missing_is_asked_for_ever_more_seldom),
+        cmocka_unit_test(a_bad_frame_in_a_reply_is_asked_for_ever_more_seldom),
         cmocka_unit_test(a_forged_frame_of_the_stream_does_not_slow_the_repair),
         cmocka_unit_test(an_unsigned_frame_of_another_epoch_leads_to_nothing),
         cmocka_unit_test(frames_behind_a_hole_are_written_to_the_inbox_after_a_while),
