@@ -43,6 +43,7 @@ struct e2e_hole {
     _Atomic int mode;
     _Atomic uint64_t rate;
     _Atomic uint64_t bytes;
+    _Atomic uint64_t turns;
     atomic_bool stop;
     int64_t budget;
     int64_t budget_at;
@@ -172,8 +173,10 @@ static void *hole_run(void *arg)
 {
     struct e2e_hole *h = arg;
 
-    while (!atomic_load(&h->stop))
+    while (!atomic_load(&h->stop)) {
         hole_turn(h);
+        atomic_fetch_add(&h->turns, 1);
+    }
     return NULL;
 }
 
@@ -215,7 +218,12 @@ int e2e_hole_port(const struct e2e_hole *h)
 
 void e2e_hole_set(struct e2e_hole *h, enum e2e_hole_mode mode)
 {
+    uint64_t turns = atomic_load(&h->turns);
+
     atomic_store(&h->mode, (int)mode);
+    /* The turn under way may still forward: when this returns, the mode is in force. */
+    while (atomic_load(&h->turns) < turns + 2)
+        e2e_sleep_ms(1);
 }
 
 void e2e_hole_rate(struct e2e_hole *h, uint64_t bytes_per_second)
