@@ -31,6 +31,12 @@ hf_seq want_last(const struct hf_replica *r)
     hf_seq window = first + r->cfg.hold_frames_max / 2;
     hf_seq last = r->stage.active && r->stage.asof > first ? r->stage.asof : r->head;
     last = r->stage.active && r->stage.asof <= first ? first : last;
+    /* A store that stands still must not make us fetch what the table will have no room for: half
+     * of it is for what is under way, and for filling holes below. */
+    hf_seq top = held_last(r);
+    if (r->held_bytes >= r->cfg.hold_bytes_max / 2 && top >= first && top < window) {
+        window = top;
+    }
     return last < window ? last : window;
 }
 

@@ -30,6 +30,11 @@ struct held *held_find(struct hf_replica *r, hf_seq seq)
     return i < r->held_count && r->held[i].seq == seq ? &r->held[i] : NULL;
 }
 
+hf_seq held_last(const struct hf_replica *r)
+{
+    return r->held_count == 0 ? 0 : r->held[r->held_count - 1].seq;
+}
+
 struct held *held_by_slot(struct hf_replica *r, uint32_t slot)
 {
     for (uint32_t i = 0; i < r->held_count; i++) {

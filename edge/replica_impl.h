@@ -131,6 +131,7 @@ hf_ms jitter(struct hf_replica *r, hf_ms whole);
 /* ---- held.c ---- */
 struct held *held_find(struct hf_replica *r, hf_seq seq);
 struct held *held_by_slot(struct hf_replica *r, uint32_t slot);
+hf_seq held_last(const struct hf_replica *r); /* the highest, 0 = none */
 /* Forgets it and drops its slot. */
 void held_drop(struct hf_replica *r, struct held *h);
 /* Forgets all up to and including seq; the slots are released. */

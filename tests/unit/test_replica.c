@@ -236,6 +236,31 @@ static void the_bound_on_held_bytes_gives_up_the_highest_too(void **state)
     box_free(b);
 }
 
+static void nothing_is_downloaded_again_and_again_for_a_full_table(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    b->cfg.hold_bytes_max = 10 * BOX_BYTES;
+    b->cfg.stall_ms = 1000000;
+    box_start(b, true, false);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 100);
+    box_reply(b, box_sent(b, HF_REPRQ_HELLO, 0), HF_OK);
+    box_frame(b, 11); /* and the store never ends */
+    box_beacon(b, 50);
+    for (uint32_t i = 0; i < 20; i++) {
+        box_pass(b, 50);
+        if (i < box_sends(b, HF_REPRQ_LOG)) {
+            box_grant_log(b, box_sent(b, HF_REPRQ_LOG, i));
+        }
+    }
+    assert_in_range(box_sends(b, HF_REPRQ_LOG), 1, 4);
+    assert_true(box_status(b).held_bytes <= b->cfg.hold_bytes_max);
+    box_idle(b);
+    assert_true(box_status(b).applied > 11);
+    box_free(b);
+}
+
 static void waiting_for_a_hole_does_not_spin(void **state)
 {
     (void)state;
@@ -649,6 +674,7 @@ int main(void)
         cmocka_unit_test(reordered_frames_within_the_gap_time_cause_no_request),
         cmocka_unit_test(a_full_table_keeps_the_lowest_frames),
         cmocka_unit_test(the_bound_on_held_bytes_gives_up_the_highest_too),
+        cmocka_unit_test(nothing_is_downloaded_again_and_again_for_a_full_table),
         cmocka_unit_test(waiting_for_a_hole_does_not_spin),
         cmocka_unit_test(what_does_not_fit_one_list_of_effects_is_due_at_once),
         cmocka_unit_test(header_only_frame_leads_to_body_fetches_then_verify),
