@@ -31,7 +31,7 @@ struct way {
     bool ended; /* the source said that nothing more comes */
 };
 
-struct pair {
+struct hole_pair {
     int fd[2];         /* the edge's side, the core's side */
     struct way way[2]; /* [0] from the edge to the core */
 };
@@ -39,7 +39,7 @@ struct pair {
 struct e2e_hole {
     int port, to_port;
     int listener[2];
-    struct pair *pair[PAIRS_MAX];
+    struct hole_pair *pair[PAIRS_MAX];
     _Atomic int mode;
     _Atomic uint64_t rate;
     _Atomic uint64_t bytes;
@@ -96,7 +96,7 @@ static void hole_accept(struct e2e_hole *h, int which)
 }
 
 /* Moves what it can in one direction. False when the pair is over. */
-static bool way_move(struct e2e_hole *h, struct pair *p, int from)
+static bool way_move(struct e2e_hole *h, struct hole_pair *p, int from)
 {
     struct way *w = &p->way[from];
     bool limited = atomic_load(&h->rate) > 0;
