@@ -360,6 +360,9 @@ static bool event_next(struct hf_core *core, struct hf_publisher_event *ev)
         ev->type = HF_PUB_WRITE;
         ev->count = p->writes;
         p->writes = 0;
+    } else if (p->recorded) {
+        p->recorded = false;
+        ev->type = HF_PUB_RECORDED;
     } else if (p->read_waits) {
         p->read_waits = false;
         ev->type = HF_PUB_READ_WAITS;
@@ -605,12 +608,13 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
 
 bool hf_core_idle(const struct hf_core *core)
 {
-    return core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service);
+    return core->jobs == 0 && hf_publisher_settled(core->publisher) &&
+           hf_service_idle(core->service);
 }
 
 void hf_core_close(struct hf_core *core)
 {
-    HF_ASSERT(hf_core_idle(core));
+    HF_ASSERT(core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service));
     struct hf_commit c = {.collect = 0, .mark = core->fenced[0] == '\0'};
     enum hf_err err = hf_core_writer_commit(&core->writer, &c);
     if (err != HF_OK) {

@@ -43,6 +43,7 @@ struct hf_visible_wait {
 /* What happened and the engine has not heard of yet. */
 struct hf_pending {
     bool lane;
+    bool recorded;
     bool read_waits;
     bool flush;
     bool tick;

@@ -84,6 +84,8 @@ static void order_done(struct hf_job *job)
         order_learn(core, o);
     }
     o->recorded(o);
+    core->pending.recorded = true;
+    hf_core_drain(core);
 }
 
 void hf_core_record(struct hf_core *core, struct hf_fact_order *o)

@@ -66,6 +66,7 @@ struct hf_publisher {
     enum lane_work lane;
     bool group_ready; /* a FLUSH or TICK came since the first waiting write */
     bool read_waits;
+    bool recorded; /* facts wait for a commit */
     uint32_t waiting;
     struct hf_position head;
     hf_seq committed;
@@ -176,7 +177,7 @@ static void fx_add(struct hf_publisher_effects *fx, struct hf_publisher_effect e
 
 static bool dirty(const struct hf_publisher *p)
 {
-    return p->head.seq > p->committed;
+    return p->head.seq > p->committed || p->recorded;
 }
 
 /* When the commit of what is uncommitted is due; only asked while dirty. */
@@ -279,6 +280,7 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
     /* Only the lane advances the head, so a commit covers all of it. */
     HF_ASSERT(ev->seq == p->head.seq);
     p->committed = ev->seq;
+    p->recorded = false;
     p->uncommitted_changes = 0;
     p->commit_not_before = 0;
     readers_go(p, HF_OK, fx);
@@ -301,6 +303,17 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
         p->beacon_at = ev->now;
         p->dirty_since = ev->now;
     }
+}
+
+/* Also a fact is committed soon: the writer lane's transaction, which it opened, does not stay
+ * open. */
+static void on_recorded(struct hf_publisher *p, hf_ms now)
+{
+    if (!dirty(p)) {
+        p->dirty_since = now;
+    }
+    p->recorded = true;
+    p->quiet_since = now;
 }
 
 static void on_read_waits(struct hf_publisher *p, struct hf_publisher_effects *fx)
@@ -533,6 +546,9 @@ void hf_publisher_step(struct hf_publisher *p, const struct hf_publisher_event *
     case HF_PUB_RECOVERED:
         on_recovered(p, ev);
         break;
+    case HF_PUB_RECORDED:
+        on_recorded(p, ev->now);
+        break;
     case HF_PUB_READ_WAITS:
         on_read_waits(p, fx);
         break;
@@ -567,4 +583,9 @@ hf_ms hf_publisher_deadline(const struct hf_publisher *p)
         at = commit_at(p);
     }
     return at;
+}
+
+bool hf_publisher_settled(const struct hf_publisher *p)
+{
+    return p->lane == LANE_IDLE && p->waiting == 0 && !dirty(p);
 }

@@ -45,9 +45,12 @@ struct hf_core_config {
  * `id` stays the caller's and must outlive the core. */
 enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_core **core, struct hf_error *e);
-/* True when nothing waits and no job is under way: the moment for hf_core_close. */
+/* True when nothing waits, no job is under way and all is committed: the moment for hf_core_close. A
+ * tick or two after the last write it becomes so by itself, unless commits fail. */
 bool hf_core_idle(const struct hf_core *core);
-/* Commits the state and closes the store. The core must be idle. */
+/* Closes the store. No job may be under way and nothing may wait. What is not committed is committed,
+ * which needs the thread that writes: the lane's transaction belongs to it. Where lanes are threads,
+ * close only when idle; the log has everything in any case. */
 void hf_core_close(struct hf_core *core);
 /* The simulator's crash: drops everything without writing and answers nobody. No job may be running;
  * the world forgets those that it has not finished, whose memory is freed here. */

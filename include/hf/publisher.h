@@ -35,6 +35,7 @@ enum hf_publisher_event_type {
     HF_PUB_GROUP_DONE,  /* code; position is the durable head; count changes made; answered writes */
     HF_PUB_COMMITTED,   /* code; seq = committed */
     HF_PUB_RECOVERED,   /* code; position is the durable head; seq = committed */
+    HF_PUB_RECORDED,    /* facts are durable in the log; the state has them with its next commit */
     HF_PUB_READ_WAITS,  /* a connection that wrote wants to read */
     HF_PUB_REPORT,      /* edge, report */
     HF_PUB_HELLO,       /* edge; seq = what it applied; ok: its history is the core's */
@@ -83,6 +84,8 @@ void hf_publisher_free(struct hf_publisher *p);
 void hf_publisher_step(struct hf_publisher *p, const struct hf_publisher_event *ev,
                        struct hf_publisher_effects *fx);
 hf_ms hf_publisher_deadline(const struct hf_publisher *p);
+/* True when nothing waits, nothing is under way and everything durable is committed. */
+bool hf_publisher_settled(const struct hf_publisher *p);
 
 /* ---- what is known of an edge ---- */
 

@@ -259,6 +259,20 @@ static void what_recovery_finds_durable_above_the_head_counts(void **state)
     assert_string_equal(group_done(3, 1, 1, 6), "answer publish(3-3)");
 }
 
+static void recorded_facts_are_committed_soon_too(void **state)
+{
+    (void)state;
+    start(0, 0, 0);
+    happens(HF_PUB_TICK, 0);
+    assert_true(hf_publisher_settled(engine));
+    assert_string_equal(happens(HF_PUB_RECORDED, 10), "");
+    assert_false(hf_publisher_settled(engine));
+    assert_int_equal(hf_publisher_deadline(engine), 60);
+    assert_string_equal(happens(HF_PUB_TICK, 60), "commit");
+    committed(0, 61);
+    assert_true(hf_publisher_settled(engine));
+}
+
 /* ---- beacons ---- */
 
 static void beacons_come_each_second_of_silence(void **state)
@@ -470,6 +484,7 @@ int main(void)
         T(a_waiting_reader_makes_the_commit_come_and_goes_on_after_it),
         T(a_failed_commit_lets_readers_go_recovers_and_is_not_repeated_at_once),
         T(what_recovery_finds_durable_above_the_head_counts),
+        T(recorded_facts_are_committed_soon_too),
         T(beacons_come_each_second_of_silence),
         T(spurious_ticks_are_harmless),
         T(an_edge_that_never_spoke_is_unknown),

@@ -208,6 +208,60 @@ static void open_tokens_of_a_revoked_name_are_void_and_a_new_one_works(void **st
     peer_free(q);
 }
 
+static void facts_outlive_a_failed_group_and_the_trim_of_the_log(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
+    b->cfg.stream = "small";
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    box_open(b);
+    box_enrol(b, "e", p);
+    box_sync_error = EIO; /* the transaction that has the fact is aborted */
+    assert_int_equal(box_put(b, "k", "lost").code, HF_IO);
+    box_sync_error = 0;
+    for (int i = 0; i < 40; i++) {
+        box_put_bytes(b, "k", 20000);
+        box_commit(b);
+    }
+    assert_true(box_status(b).log_first > 10);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    peer_free(p);
+}
+
+static void content_keys_go_oldest_first_with_the_newest_last(void **state)
+{
+    struct hf_keyring k;
+    struct hf_content_key out[4];
+    uint32_t id;
+    (void)state;
+    assert_int_equal(hf_keyring_init(&k), HF_OK);
+    for (uint32_t i = 1; i <= 10; i++) {
+        struct hf_content_key c = {.id = i, .from = 10 * i};
+        hf_keyring_add(&k, &c);
+    }
+    assert_int_equal(hf_keyring_select(&k, 35, out, 4), 4);
+    assert_int_equal(out[0].id, 3);
+    assert_int_equal(out[2].id, 5);
+    assert_int_equal(out[3].id, 10);
+    assert_int_equal(hf_keyring_select(&k, 95, out, 4), 2);
+    assert_int_equal(out[0].id, 9);
+    assert_int_equal(hf_keyring_select(&k, 1000, out, 4), 1);
+    assert_int_equal(out[0].id, 10);
+    assert_false(hf_keyring_drop(&k, 19, &id));
+    assert_true(hf_keyring_drop(&k, 20, &id));
+    assert_int_equal(id, 1);
+    while (hf_keyring_drop(&k, 5000, &id)) {
+    }
+    assert_int_equal(hf_keyring_newest(&k)->id, 10);
+    hf_keyring_deinit(&k);
+}
+
 /* ---- cookies, counters, strangers ---- */
 
 static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void **state)
@@ -492,6 +546,8 @@ int main(void)
         T(a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key),
         T(a_revocation_counts_at_once_even_when_it_cannot_be_stored),
         T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
+        T(facts_outlive_a_failed_group_and_the_trim_of_the_log),
+        cmocka_unit_test(content_keys_go_oldest_first_with_the_newest_last),
         T(a_request_without_a_current_cookie_gets_one_and_moves_nothing),
         T(a_replayed_request_gets_a_cookie_only),
         T(a_cookie_is_good_for_two_slots_and_not_over_a_restart),

@@ -587,6 +587,8 @@ static void more_than_sixteen_at_once_are_told_to_come_back(void **state)
     assert_int_equal(r.code, HF_BUSY);
     assert_in_range(r.fetch.retry_ms, 50, 200);
     box_work(f->b);
+    box_commit(f->b);
+    box_pass(f->b, 100);
     assert_true(hf_core_idle(f->b->core));
     assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
 }
