@@ -261,6 +261,8 @@ static void check_repeats(struct pair *p, struct writer *w)
         freeReplyObject(r);
     }
     redisFree(w->c);
+    /* A connection that has not written reads what is committed; WAIT makes it see all. */
+    e2e_integer(p->core, "WAIT 0 0");
     assert_int_equal(atoi(e2e_text(p->core, "GET left-%d", w->number)), w->acked - 1);
 }
 
