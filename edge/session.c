@@ -82,6 +82,9 @@ static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
         const struct slot *s = slots_by_seq(edge, fx->first);
         q->want = HF_WANT_BODY;
         q->offset = s == NULL ? 0 : (uint32_t)s->body_have;
+        if (s != NULL && s->body_have == s->frame.h.body_bytes) {
+            q->offset--; /* whole, but the engine missed that: the last byte again tells it */
+        }
     } else {
         q->want = fx->kind == HF_REPRQ_DELTA ? HF_WANT_DELTA : HF_WANT_KEYS;
         q->first = 0;

@@ -135,12 +135,16 @@ bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t 
                 size_t *total)
 {
     struct slot *s = slots_by_seq(edge, part->seq);
-    if (s == NULL || s->frame.body.data != NULL || s->users > 0) {
+    if (s == NULL || s->users > 0) {
         return false;
     }
     size_t size = s->frame.h.body_bytes;
-    if (part->total != size || part->offset != s->body_have || part->body.len == 0 ||
-        part->body.len > size - s->body_have) {
+    *have = *total = size;
+    if (s->body != NULL && s->body_have == size) {
+        return part->total == size && part->offset + part->body.len == size;
+    }
+    if (s->frame.body.data != NULL || part->total != size || part->offset != s->body_have ||
+        part->body.len == 0 || part->body.len > size - s->body_have) {
         return false;
     }
     if (s->body == NULL) {
@@ -155,7 +159,6 @@ bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t 
         s->frame.body = hf_slice_of(s->body, size);
     }
     *have = s->body_have;
-    *total = size;
     return true;
 }
 

@@ -63,6 +63,7 @@ static bool start_core(struct sim *sim, struct node *n)
                                .log_bytes_max = sim->opt.log_bytes,
                                .segment_bytes = 256 << 10,
                                .map_bytes = 64u << 20,
+                               .single_thread = true,
                                .commit_changes = 500};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
         violate(sim, "core does not open: %s", e.text);
