@@ -170,6 +170,22 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     freshen(r);
 }
 
+static bool is_staging(enum hf_replica_effect_type op)
+{
+    return op >= HF_REPFX_STAGE_BEGIN && op <= HF_REPFX_STAGE_DROP;
+}
+
+/* What was meant for a transfer ends with it, or it would keep the next one, or LOG, from asking.
+ */
+static void stage_is(struct hf_replica *r, const struct hf_stage *stage)
+{
+    r->stage = *stage;
+    if (!stage->active) {
+        r->chunk_request = 0;
+        r->skip_fragment = r->extend_target = false;
+    }
+}
+
 static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
@@ -187,12 +203,12 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     uint64_t bytes = r->stage.bytes;
     moved(r, ev->position);
-    r->stage = *ev->stage;
+    stage_is(r, ev->stage);
     if (ev->op == HF_REPFX_STAGE_SWITCH) {
         note(r, HF_NOTE_SWITCHED, ev->position->seq, bytes);
         r->transfer_total = r->transfer_done = 0;
     }
-    if (r->stage.active) {
+    if (r->stage.active && is_staging(ev->op)) {
         r->transfer_done = r->stage.bytes;
         r->progress_at = r->now;
         backoff_reset(r);
@@ -200,41 +216,47 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     held_release(r, want_first(r) - 1);
 }
 
+static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    enum hf_store_state now = ev->code == HF_IO ? HF_STORE_FAILED : HF_STORE_FULL;
+    if (r->store_state != now) {
+        note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
+    }
+    r->store_state = now;
+    r->reopen |= ev->code == HF_IO;
+    /* Staged data is the first to go when there is no room: the served state is not. */
+    r->drop_stage |= ev->code == HF_FULL && r->stage.active;
+}
+
+static void order_check(struct hf_replica *r)
+{
+    r->checking = true;
+    fx_add(r, HF_REPFX_CHECK);
+}
+
 static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    bool staging = ev->op >= HF_REPFX_STAGE_BEGIN && ev->op <= HF_REPFX_STAGE_DROP;
+    r->store_retry = r->now + STORE_RETRY_MS; /* whatever it was: not again at once */
     if (ev->code == HF_FULL || ev->code == HF_IO || ev->code == HF_NOMEM) {
-        enum hf_store_state now = ev->code == HF_IO ? HF_STORE_FAILED : HF_STORE_FULL;
-        if (r->store_state != now) {
-            note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
-        }
-        r->store_state = now;
-        r->reopen = ev->code == HF_IO;
-        r->store_retry = r->now + STORE_RETRY_MS;
-        /* Staged data is the first to go when there is no room: the served state is not. */
-        r->drop_stage |= ev->code == HF_FULL && r->stage.active;
-        return;
-    }
-    if (ev->op == HF_REPFX_STAGE_SWITCH || (staging && ev->code != HF_ARG)) {
+        on_trouble(r, ev);
+    } else if (ev->op == HF_REPFX_STAGE_SWITCH || (is_staging(ev->op) && ev->code != HF_ARG)) {
         note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
         r->drop_stage = true;
         r->store_retry = r->now + r->cfg.backoff_ms_max;
-        return;
-    }
-    if (ev->code == HF_DIGEST || ev->code == HF_CORRUPT) {
+        /* Over a base that is damaged every DELTA is refused; only a look at it can tell. */
+        if (ev->code == HF_DIGEST && r->stage.kind == HF_PLAN_DELTA) {
+            order_check(r);
+        }
+    } else if (ev->code == HF_DIGEST || ev->code == HF_CORRUPT) {
         note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
-        r->checking = true;
-        fx_add(r, HF_REPFX_CHECK);
-        return;
-    }
-    if (ev->op == HF_REPFX_APPLY) {
+        order_check(r);
+    } else if (ev->op == HF_REPFX_APPLY) {
         struct held *h = held_find(r, ev->seq);
         r->bad_frames++;
         note(r, HF_NOTE_BAD_FRAME, ev->seq, (uint64_t)ev->code);
         if (h != NULL) {
             held_drop(r, h);
         }
-        r->store_retry = r->now + STORE_RETRY_MS;
     }
 }
 
@@ -247,7 +269,7 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     moved(r, ev->position); /* a run of frames may have been applied in part */
-    r->stage = *ev->stage;
+    stage_is(r, ev->stage);
     held_release(r, want_first(r) - 1);
     on_refused(r, ev);
 }
@@ -258,10 +280,16 @@ void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     r->checking = false;
-    if (ev->code == HF_OK) {
+    if (ev->code == HF_CORRUPT || ev->code == HF_DIGEST) {
+        r->begin = HF_PLAN_SNAPSHOT;
+        r->begin_head = r->head;
+        r->drop_stage = r->stage.active;
+    } else if (ev->code != HF_OK) {
+        /* It could not be looked at. The work that led here is ordered again, and leads here again.
+         */
+        r->reopen |= ev->code == HF_IO;
+        r->store_retry = r->now + STORE_RETRY_MS;
+    } else if (!r->drop_stage) {
         diverge(r, HF_NOTE_DIVERGED, r->applied.seq + 1, HF_DIGEST);
-        return;
     }
-    r->begin = HF_PLAN_SNAPSHOT;
-    r->begin_head = r->head;
 }

@@ -1,0 +1,477 @@
+/*
+ * test_apply.c - the replica engine and its store: transfers and their closing rule, full disks,
+ * I/O errors, and states that turn out wrong.
+ */
+#include "replica_box.h"
+
+/* ---- transfers ---- */
+
+/* The core plans `kind` at its head; the engine has begun to stage. */
+static void plan(struct box *b, enum hf_plan_kind kind, hf_seq head)
+{
+    box_beacon(b, head);
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_PLAN, 0);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 0);
+    box_clear(b);
+    box_answer(b, &q, (struct hf_replica_event){.plan = kind, .seq = head, .total = 5000});
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, kind);
+    assert_int_equal(b->op.last, head);
+    box_done(b);
+}
+
+/* One chunk is asked for, comes and is staged. */
+static void chunk(struct box *b, enum hf_replica_request kind, hf_seq asof, bool end)
+{
+    struct hf_replica_effect q = *box_sent(b, kind, 0);
+    assert_int_equal(box_sends(b, kind), 1);
+    box_clear(b);
+    box_reply(b, &q, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_int_equal(b->op.request, q.request);
+    assert_null(box_sent(b, kind, 0)); /* the next begins where this one ends */
+    box_chunk_done(b, asof, end);
+}
+
+static struct box *begin(enum hf_plan_kind kind, hf_seq head)
+{
+    struct box *b = box_live(10);
+    plan(b, kind, head);
+    return b;
+}
+
+/* A DELTA to 500 whose last chunk was read at 502: in the tail, frames 501 and 502 are missing. */
+static struct box *begin_tail(void)
+{
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    chunk(b, HF_REPRQ_DELTA, 500, false);
+    chunk(b, HF_REPRQ_DELTA, 502, true);
+    return b;
+}
+
+static void a_wide_gap_asks_for_a_plan_and_a_plan_for_log_fetches_frames(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_beacon(b, 10 + b->cfg.plan_batches + 1);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 0);
+    struct hf_replica_event ev = {.plan = HF_PLAN_LOG, .seq = 75};
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), b->cfg.fetch_max);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+    box_free(b);
+}
+
+static void below_floor_leads_to_plan_then_stage(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_beacon(b, 14);
+    box_pass(b, b->cfg.gap_ms);
+    box_reply(b, box_sent(b, HF_REPRQ_LOG, 0), HF_BELOW_FLOOR);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+    struct hf_replica_event ev = {.plan = HF_PLAN_SNAPSHOT, .seq = 14, .total = 9};
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    box_done(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 1);
+    assert_int_equal(box_status(b).state, HF_REPLICA_CATCHING_UP);
+    assert_int_equal(box_status(b).applied, 10);
+    box_free(b);
+}
+
+static void delta_is_switched_at_no_seq_below_its_largest_asof(void **state)
+{
+    (void)state;
+    struct box *b = begin_tail();
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    assert_int_equal(q.first, 501);
+    assert_int_equal(q.last, 502);
+    box_grant_log(b, &q);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_FRAME);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_FRAME);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_SWITCH), 0);
+    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
+    box_done(b);
+    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 0)->last, 502);
+    assert_int_equal(box_noted(b, HF_NOTE_SWITCHED)->a, 502);
+    assert_int_equal(box_status(b).applied, 502);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
+    box_frame(b, 503);
+    assert_int_equal(b->op.type, HF_REPFX_APPLY);
+    box_free(b);
+}
+
+static void snapshot_takes_keys_and_then_the_frame_that_decides(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_SNAPSHOT, 500);
+    chunk(b, HF_REPRQ_KEYS, 500, false);
+    chunk(b, HF_REPRQ_KEYS, 500, true);
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    assert_int_equal(q.first, 500); /* its header signs the digest */
+    assert_int_equal(q.last, 500);
+    /* The body is not needed. */
+    uint32_t slot =
+        box_arrive(b, (struct box_frame){.seq = 500, .header_only = true, .request = q.request});
+    box_verified(b, slot, HF_OK);
+    assert_int_equal(box_sends(b, HF_REPRQ_BODY), 0);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
+    assert_int_equal(b->op.slot, slot);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 500);
+    assert_null(hf_replica_pending(b->r));
+    box_free(b);
+}
+
+static void snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_SNAPSHOT, 500);
+    chunk(b, HF_REPRQ_KEYS, 503, true);
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    assert_int_equal(q.first, 501);
+    assert_int_equal(q.last, 503);
+    box_grant_log(b, &q);
+    box_idle(b);
+    assert_int_equal(box_status(b).applied, 503);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_FRAME), 3);
+    box_free(b);
+}
+
+static void log_below_floor_during_the_tail_extends_the_target(void **state)
+{
+    (void)state;
+    struct box *b = begin_tail();
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    box_beacon(b, 600);
+    box_reply(b, &q, HF_BELOW_FLOOR);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_TARGET);
+    assert_int_equal(b->op.last, 600);
+    box_clear(b);
+    box_done(b);
+    chunk(b, HF_REPRQ_DELTA, 600, true);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 0)->first, 600);
+    box_grant_log(b, box_sent(b, HF_REPRQ_LOG, 0));
+    box_idle(b);
+    assert_int_equal(box_status(b).applied, 600);
+    box_free(b);
+}
+
+static void a_fragment_that_moved_is_skipped(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_MOVED);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SKIP);
+    box_clear(b);
+    box_done(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1);
+    box_free(b);
+}
+
+static void digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_SNAPSHOT, 500);
+    chunk(b, HF_REPRQ_KEYS, 500, true);
+    box_frame(b, 500);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
+    box_fail(b, HF_DIGEST, 500);
+    assert_non_null(box_noted(b, HF_NOTE_STAGE_REFUSED));
+    box_pass(b, b->cfg.backoff_ms_max + 1000);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+    assert_int_equal(box_status(b).applied, 10);
+    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    box_clear(b);
+    box_done(b);
+    box_pass(b, 1000);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+    box_free(b);
+}
+
+static void a_refused_delta_makes_the_edge_check_its_own_state(void **state)
+{
+    (void)state;
+    for (int sound = 0; sound < 2; sound++) {
+        struct box *b = begin(HF_PLAN_DELTA, 500);
+        chunk(b, HF_REPRQ_DELTA, 500, true);
+        box_frame(b, 500);
+        box_fail(b, HF_DIGEST, 500);
+        assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
+        struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = sound ? HF_OK : HF_CORRUPT};
+        box_step(b, &ev);
+        box_pass(b, b->cfg.backoff_ms_max + 1000);
+        assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+        box_clear(b);
+        box_done(b);
+        /* A base that is wrong makes every delta wrong: only a snapshot heals it. A delta that is
+         * wrong over a sound base says nothing about the edge. */
+        assert_int_equal(box_count(b, HF_REPFX_STAGE_BEGIN), !sound);
+        assert_true(sound || b->op.plan == HF_PLAN_SNAPSHOT);
+        assert_int_equal(box_status(b).store_state, HF_STORE_OK);
+        box_free(b);
+    }
+}
+
+static void a_transfer_that_ends_leaves_no_order_behind(void **state)
+{
+    (void)state;
+    struct box *b = begin_tail();
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    box_frame(b, 501);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_FRAME);
+    box_beacon(b, 510);
+    box_reply(b, &q, HF_BELOW_FLOOR); /* wants a longer target, but the disk fills up */
+    box_fail(b, HF_FULL, 501);
+    box_pass(b, 600);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+    box_clear(b);
+    box_done(b);
+    box_pass(b, 500);
+    struct hf_replica_event ev = {.plan = HF_PLAN_LOG, .seq = 510};
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+    box_pass(b, 500);
+    assert_true(box_sends(b, HF_REPRQ_LOG) > 0);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_TARGET), 0);
+    box_free(b);
+}
+
+static void a_transfer_goes_on_after_a_restart(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    chunk(b, HF_REPRQ_DELTA, 500, false);
+    box_start(b, true, false);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 200);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 0);
+    chunk(b, HF_REPRQ_DELTA, 500, true);
+    box_pass(b, b->cfg.gap_ms);
+    box_grant_log(b, box_sent(b, HF_REPRQ_LOG, 0));
+    box_idle(b);
+    assert_int_equal(box_status(b).applied, 500);
+    box_free(b);
+}
+
+static void frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    hf_seq seq = 501;
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    for (int i = 0; i < 40 && box_noted(b, HF_NOTE_STALLED) == NULL; i++) {
+        box_clear(b);
+        box_reply(b, &q, HF_NOT_YET);
+        box_frame(b, seq++);
+        box_pass(b, 1000);
+        box_idle(b);
+        q = box_sent(b, HF_REPRQ_DELTA, 0) != NULL ? *box_sent(b, HF_REPRQ_DELTA, 0) : q;
+    }
+    assert_non_null(box_noted(b, HF_NOTE_STALLED));
+    box_free(b);
+}
+
+/* ---- trouble ---- */
+
+static void a_full_disk_publishes_nothing_retries_and_recovers(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_fail(b, HF_FULL, 11);
+    assert_int_equal(box_status(b).store_state, HF_STORE_FULL);
+    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    assert_int_equal(box_status(b).applied, 10);
+    assert_false(b->busy); /* not at once */
+    for (int i = 0; i < 5; i++) {
+        box_pass(b, 1000);
+        assert_int_equal(b->op.type, HF_REPFX_APPLY);
+        assert_true(b->busy);
+        box_fail(b, HF_FULL, 11);
+    }
+    box_pass(b, 2000);
+    box_done(b);
+    assert_int_equal(box_status(b).store_state, HF_STORE_OK);
+    assert_non_null(box_noted(b, HF_NOTE_STORE_WELL));
+    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 0)->last, 11);
+    box_free(b);
+}
+
+static void an_io_error_reopens_the_store_before_it_writes_again(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_fail(b, HF_IO, 11);
+    assert_int_equal(box_status(b).store_state, HF_STORE_FAILED);
+    box_pass(b, 1000);
+    assert_int_equal(b->op.type, HF_REPFX_REOPEN);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_APPLY);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    assert_int_equal(box_status(b).store_state, HF_STORE_OK);
+    box_free(b);
+}
+
+static void a_store_that_refuses_for_any_reason_is_not_asked_in_a_loop(void **state)
+{
+    (void)state;
+    static const enum hf_err codes[] = {HF_ARG, HF_TOO_BIG, HF_CORRUPT, HF_LOCKED, HF_NOTFOUND};
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        struct box *b = box_live(10);
+        uint32_t orders = 0;
+        box_frame(b, 12);
+        hf_ms end = b->now + 10000;
+        while (b->now < end) {
+            box_pass(b, 1);
+            if (b->busy) {
+                orders++;
+                box_fail(b, codes[i], 12);
+            }
+            if (box_count(b, HF_REPFX_CHECK) > 0) {
+                struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = HF_IO};
+                box_clear(b);
+                box_step(b, &ev);
+            }
+        }
+        assert_in_range(orders, 1, 30);
+        box_free(b);
+    }
+}
+
+static void a_wrong_digest_leads_to_a_check_and_a_damaged_state_to_a_snapshot(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_fail(b, HF_DIGEST, 11);
+    assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
+    box_frame(b, 12);
+    box_pass(b, 3000);
+    assert_false(b->busy); /* nothing is written while it is not known what is wrong */
+    struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = HF_CORRUPT};
+    box_step(b, &ev);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    assert_int_equal(b->op.last, 12);
+    box_free(b);
+}
+
+static void a_wrong_digest_over_a_sound_state_is_divergence(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_fail(b, HF_DIGEST, 11);
+    struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = HF_OK};
+    box_step(b, &ev);
+    assert_non_null(box_noted(b, HF_NOTE_DIVERGED));
+    assert_int_equal(box_status(b).state, HF_REPLICA_DIVERGED);
+    assert_int_equal(box_status(b).store_state, HF_STORE_DIVERGED);
+    box_frame(b, 12);
+    box_beacon(b, 500);
+    box_pass(b, 5000);
+    assert_false(b->busy);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 0); /* never a snapshot from the same core */
+    assert_true(box_sends(b, HF_REPRQ_REPORT) > 0);   /* which is told of it */
+    box_free(b);
+}
+
+static void a_check_that_could_not_be_made_proves_nothing(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_fail(b, HF_DIGEST, 11);
+    struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = HF_NOMEM};
+    box_step(b, &ev);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_BEGIN), 0);
+    box_pass(b, 2000);
+    assert_int_equal(b->op.type, HF_REPFX_APPLY); /* and if it fails again, another check */
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    box_free(b);
+}
+
+static void a_damaged_state_under_a_transfer_gives_the_transfer_up_first(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_NOT_YET);
+    box_frame(b, 505);
+    b->now += 2000;
+    box_tick(b);
+    assert_int_equal(b->op.type, HF_REPFX_HOLD);
+    box_fail(b, HF_CORRUPT, 505);
+    struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = HF_CORRUPT};
+    box_step(b, &ev);
+    box_pass(b, 1000);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    box_clear(b);
+    box_idle(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 1);
+    box_free(b);
+}
+
+static void the_good_part_of_a_run_is_published_when_a_later_frame_fails(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_frame(b, 12);
+    box_frame(b, 13);
+    box_done(b);
+    b->at = box_position(12);
+    box_fail(b, HF_DIGEST, 13);
+    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 1)->last, 12);
+    assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
+    assert_int_equal(box_status(b).applied, 12);
+    box_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wide_gap_asks_for_a_plan_and_a_plan_for_log_fetches_frames),
+        cmocka_unit_test(below_floor_leads_to_plan_then_stage),
+        cmocka_unit_test(delta_is_switched_at_no_seq_below_its_largest_asof),
+        cmocka_unit_test(snapshot_takes_keys_and_then_the_frame_that_decides),
+        cmocka_unit_test(snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there),
+        cmocka_unit_test(log_below_floor_during_the_tail_extends_the_target),
+        cmocka_unit_test(a_fragment_that_moved_is_skipped),
+        cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),
+        cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),
+        cmocka_unit_test(a_transfer_that_ends_leaves_no_order_behind),
+        cmocka_unit_test(a_transfer_goes_on_after_a_restart),
+        cmocka_unit_test(frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls),
+        cmocka_unit_test(a_full_disk_publishes_nothing_retries_and_recovers),
+        cmocka_unit_test(an_io_error_reopens_the_store_before_it_writes_again),
+        cmocka_unit_test(a_store_that_refuses_for_any_reason_is_not_asked_in_a_loop),
+        cmocka_unit_test(a_wrong_digest_leads_to_a_check_and_a_damaged_state_to_a_snapshot),
+        cmocka_unit_test(a_wrong_digest_over_a_sound_state_is_divergence),
+        cmocka_unit_test(a_check_that_could_not_be_made_proves_nothing),
+        cmocka_unit_test(a_damaged_state_under_a_transfer_gives_the_transfer_up_first),
+        cmocka_unit_test(the_good_part_of_a_run_is_published_when_a_later_frame_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
