@@ -23,6 +23,10 @@
 #define SLOTS 32768u /* a power of two, more than three times HF_BATCH_CHANGES_MAX */
 #define SIGNER_ID 1u
 #define SEQ_PENDING UINT64_MAX
+/* Trying to compress what does not compress is a tenth of the lane's time: after a batch without
+ * gain the next 1, 3, 7, then 15 are not tried. */
+#define UNTRIED_MAX 15u
+#define TRY_BYTES 512u /* smaller bodies are never compressed, so they say nothing (hf/batch.h) */
 
 struct entry {
     struct hf_change change;
@@ -54,6 +58,8 @@ struct hf_batch_builder {
     size_t raw_bytes;       /* at most; overhead included */
     struct hf_write *first; /* of the writes whose result waits for this batch */
     uint64_t hash_seed;
+    uint32_t untried;      /* batches still to be sealed without trying to compress */
+    uint32_t untried_next; /* ... after the next one without gain */
     /* Of the group. */
     struct hf_group *group;
     uint64_t nonce_count;
@@ -222,13 +228,41 @@ static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
     return place_add(w, at, out.len, hf_state_position(w->state).seq);
 }
 
+static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, struct hf_slice raw,
+                             struct hf_writer *sealed)
+{
+    struct hf_batch_builder *b = w->builder;
+    const struct hf_content_key *key = hf_keyring_newest(&w->keys);
+    bool small = raw.len < TRY_BYTES;
+    bool tried = !small && b->untried == 0;
+    uint8_t nonce[HF_NONCE_BYTES];
+    struct hf_writer scratch;
+    HF_ASSERT(key != NULL);
+    nonce_make(b, nonce);
+    hf_writer_init(&scratch, w->scratch, w->scratch_cap);
+    hf_writer_init(sealed, w->sealed, HF_BODY_SEALED_MAX);
+    enum hf_err err =
+        hf_body_seal(h, raw, key->id, &key->key, nonce, tried ? w->cctx : NULL, &scratch, sealed);
+    if (small) {
+        return err;
+    }
+    if (!tried) {
+        b->untried--;
+    } else if (h->compression == HF_COMPRESSION_NONE) {
+        b->untried_next = 2 * b->untried_next + 1;
+        b->untried_next = b->untried_next < UNTRIED_MAX ? b->untried_next : UNTRIED_MAX;
+        b->untried = b->untried_next;
+    } else {
+        b->untried_next = 0;
+    }
+    return err;
+}
+
 /* Seals, signs and advances: the state is at the batch, the frame is kept. */
 static enum hf_err frame_make(struct hf_core_writer *w, uint32_t changes)
 {
     struct hf_batch_builder *b = w->builder;
     struct hf_position at = hf_state_position(w->state);
-    const struct hf_content_key *key = hf_keyring_newest(&w->keys);
-    HF_ASSERT(key != NULL);
     struct hf_header h = {.kind = HF_BATCH_DATA,
                           .epoch_id = at.epoch_id,
                           .epoch = w->genesis.epoch,
@@ -240,13 +274,8 @@ static enum hf_err frame_make(struct hf_core_writer *w, uint32_t changes)
                           .published_ms = b->group->wall_ms,
                           .change_count = changes};
     struct hf_slice raw = raw_encode(w, changes);
-    uint8_t nonce[HF_NONCE_BYTES];
-    nonce_make(b, nonce);
-    struct hf_writer scratch;
     struct hf_writer sealed;
-    hf_writer_init(&scratch, w->scratch, w->scratch_cap);
-    hf_writer_init(&sealed, w->sealed, HF_BODY_SEALED_MAX);
-    enum hf_err err = hf_body_seal(&h, raw, key->id, &key->key, nonce, w->cctx, &scratch, &sealed);
+    enum hf_err err = body_seal(w, &h, raw, &sealed);
     if (err != HF_OK) {
         return failed(w, h.seq, err, "seal");
     }

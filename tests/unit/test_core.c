@@ -173,6 +173,27 @@ static void a_batch_of_four_mebibytes_is_published_as_its_header_alone(void **st
     free(value);
 }
 
+static void batches_are_compressed_again_soon_after_some_that_did_not_gain(void **state)
+{
+    struct box *b = *state;
+    static char text[2000];
+    memset(text, 'x', sizeof(text) - 1);
+    for (int i = 0; i < 20; i++) {
+        box_put_bytes(b, "k", 2000);
+        assert_int_equal(box_frame(b, (uint32_t)i).h.compression, HF_COMPRESSION_NONE);
+    }
+    int tries = 0;
+    do {
+        text[0] = (char)('a' + tries);
+        box_put(b, "k", text);
+        tries++;
+    } while (box_frame(b, b->published_count - 1).h.compression == HF_COMPRESSION_NONE);
+    assert_in_range(tries, 1, 16);
+    text[1] = 'y';
+    box_put(b, "k", text);
+    assert_int_equal(box_frame(b, b->published_count - 1).h.compression, HF_COMPRESSION_ZSTD);
+}
+
 static void what_is_over_the_limits_is_refused_at_once(void **state)
 {
     struct box *b = *state;
@@ -717,6 +738,7 @@ int main(void)
         T(the_changes_of_one_write_are_in_one_batch),
         T(groups_are_cut_into_batches_by_size),
         T(a_batch_of_four_mebibytes_is_published_as_its_header_alone),
+        T(batches_are_compressed_again_soon_after_some_that_did_not_gain),
         T(what_is_over_the_limits_is_refused_at_once),
         T(more_waiting_writes_than_the_bound_are_refused_as_busy),
         T(an_answer_may_write_again),
