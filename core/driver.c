@@ -393,6 +393,9 @@ void hf_core_drain(struct hf_core *core)
         }
     }
     core->draining = false;
+    if (core->world.wake_at != NULL) {
+        core->world.wake_at(core->world.ctx, hf_publisher_deadline(core->publisher));
+    }
 }
 
 void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *ctx)
