@@ -254,10 +254,22 @@ bool e2e_mount(const char *path, size_t bytes)
 
 /* ---- daemons ---- */
 
-void e2e_arg(struct e2e_node *n, const char *text)
+static void arg_add(struct e2e_node *n, const char *text)
 {
     assert_true(n->arg_count < E2E_ARGS_MAX && strlen(text) < sizeof n->arg[0]);
     strcpy(n->arg[n->arg_count++], text);
+}
+
+void e2e_arg_set(struct e2e_node *n, const char *option, const char *value)
+{
+    for (size_t i = 0; i + 1 < n->arg_count; i += 2) {
+        if (strcmp(n->arg[i], option) != 0)
+            continue;
+        snprintf(n->arg[i + 1], sizeof n->arg[i + 1], "%s", value);
+        return;
+    }
+    arg_add(n, option);
+    arg_add(n, value);
 }
 
 __attribute__((format(printf, 3, 4))) static void arg_pair(struct e2e_node *n, const char *option,
@@ -269,8 +281,7 @@ __attribute__((format(printf, 3, 4))) static void arg_pair(struct e2e_node *n, c
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    e2e_arg(n, option);
-    e2e_arg(n, text);
+    e2e_arg_set(n, option, text);
 }
 
 static struct e2e_node *node_new(const char *program, const char *name)

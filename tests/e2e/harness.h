@@ -94,7 +94,8 @@ struct e2e_node *e2e_core_new(const char *name);
 struct e2e_node *e2e_edge_new(struct e2e_node *core, const char *name, int core_port);
 /* An edge with nothing but --data and --resp: the test adds how it joins. */
 struct e2e_node *e2e_edge_bare(const char *name);
-void e2e_arg(struct e2e_node *n, const char *text);
+/* Gives an option its value, in place of the one it had. */
+void e2e_arg_set(struct e2e_node *n, const char *option, const char *value);
 /* Starts and waits for "ready"; fails the test when that does not come. */
 void e2e_start(struct e2e_node *n);
 /* Starts what must refuse to start. Returns its exit status and its messages. */

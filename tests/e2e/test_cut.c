@@ -70,8 +70,7 @@ static struct e2e_node *forgetful_core(void)
     assert_non_null(f);
     fputs("[retention]\nlog_bytes = 1MiB\n[store]\nsegment = 1MiB\n", f);
     fclose(f);
-    e2e_arg(n, "--config");
-    e2e_arg(n, path);
+    e2e_arg_set(n, "--config", path);
     return n;
 }
 
@@ -297,8 +296,7 @@ static void an_edge_beyond_the_delta_floor_gets_a_snapshot(void **state)
     int64_t healed;
 
     e2e_begin(state);
-    e2e_arg(core_node, "--delta-batches");
-    e2e_arg(core_node, "1");
+    e2e_arg_set(core_node, "--delta-batches", "1");
     l = open_link(core_node);
     fall_behind(&l);
     e2e_hole_set(l.hole, E2E_HOLE_PASS);

@@ -38,8 +38,7 @@ static int set_up(void **state)
     assert_int_equal(E2E_TOOL(core_node, token, "edge", "invite", "berlin"), 0);
     token[strcspn(token, "\n")] = '\0';
     joined_node = e2e_edge_bare("berlin");
-    e2e_arg(joined_node, "--join");
-    e2e_arg(joined_node, token);
+    e2e_arg_set(joined_node, "--join", token);
     e2e_start(joined_node);
     joined = e2e_connect(joined_node);
     added_node = e2e_edge_new(core_node, "lima", core_node->port);
