@@ -154,7 +154,8 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     if (at->seq == r->applied.seq) {
         return;
     }
-    bool repair = r->repairing || r->stage.active;
+    const struct held *h = held_find(r, r->applied.seq + 1);
+    bool repair = r->stage.active || (h != NULL && !h->streamed);
     r->applied = *at;
     r->progress_at = r->now;
     backoff_reset(r);

@@ -67,12 +67,35 @@ void requests_abandon(struct hf_replica *r)
     memset(r->request, 0, sizeof(r->request));
 }
 
-static hf_ms timeout_of(const struct hf_replica *r)
+/* A reply full of data takes its time on a thin link; one to REPORT does not, and comes each
+ * second. So each class has a round trip and time-outs in a row of its own. */
+static struct pace *pace_of(struct hf_replica *r, enum hf_replica_request kind)
 {
-    hf_ms t = r->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * r->rtt;
+    bool data = kind == HF_REPRQ_LOG || kind == HF_REPRQ_BODY || kind == HF_REPRQ_DELTA ||
+                kind == HF_REPRQ_KEYS;
+    return &r->pace[data];
+}
+
+static hf_ms timeout_of(const struct hf_replica *r, const struct pace *p)
+{
+    hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
     t = t > r->cfg.request_ms_min ? t : r->cfg.request_ms_min;
-    t <<= r->timeouts_in_row < 3 ? r->timeouts_in_row : 3;
+    t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
     return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
+}
+
+/* True when a reply with data may still be on its way: the request was sent long ago and has not
+ * timed out. */
+bool reply_is_slow(const struct hf_replica *r, hf_ms since)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        const struct request *q = &r->request[i];
+        if (q->id != 0 && q->kind >= HF_REPRQ_PLAN && q->kind <= HF_REPRQ_KEYS &&
+            r->now - q->sent >= since) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static struct hf_replica_effect *send(struct hf_replica *r, enum hf_replica_request kind,
@@ -94,7 +117,7 @@ static struct hf_replica_effect *send(struct hf_replica *r, enum hf_replica_requ
     e->kind = kind;
     e->first = first;
     e->last = last;
-    e->timeout_ms = timeout_of(r);
+    e->timeout_ms = timeout_of(r, pace_of(r, kind));
     r->requests++;
     return e;
 }
@@ -413,7 +436,10 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     open->id = 0;
     hf_ms took = r->now - q.sent;
     took = took > 0 ? took : 1;
-    r->rtt = r->rtt == 0 ? took : (7 * r->rtt + took) / 8;
+    struct pace *pace = pace_of(r, q.kind);
+    /* It rises at once and falls slowly: too long a time-out costs less than asking twice. */
+    pace->rtt = took > pace->rtt ? took : (7 * pace->rtt + took) / 8;
+    pace->timeouts_in_row = 0;
     r->timeouts_in_row = 0;
     heard_from(r, HF_CHANNEL_CONTROL);
     if (r->now - r->failed_at >= r->cfg.stable_ms) {
@@ -433,6 +459,7 @@ void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     bool report = open->kind == HF_REPRQ_REPORT;
+    pace_of(r, open->kind)->timeouts_in_row++;
     open->id = 0;
     r->timeouts++;
     r->timeouts_in_row++;

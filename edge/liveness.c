@@ -111,6 +111,10 @@ static void watch_progress(struct hf_replica *r)
         r->now - r->progress_at < r->cfg.stall_ms) {
         return;
     }
+    /* A thin link may need longer for one reply; giving it up would have it sent again for ever. */
+    if (reply_is_slow(r, r->cfg.stall_ms / 2)) {
+        return;
+    }
     note(r, HF_NOTE_STALLED, r->head, r->applied.seq);
     requests_abandon(r);
     r->need_hello = true;

@@ -25,7 +25,8 @@ void hf_replica_defaults(struct hf_replica_config *c)
         .report_ms = 1000,
         /* Below 1 s a satellite link (600 ms) with one retransmission would look dead. */
         .request_ms_min = 1500,
-        .request_ms_max = 15000,
+        /* One reply of 64 KiB takes 55 s over 9.6 kbit/s. */
+        .request_ms_max = 60000,
         .backoff_ms_min = 100,
         /* A core that comes back is found within this; 1,000 edges then cost it 200 HELLOs a
            second. */

@@ -43,6 +43,11 @@ struct request {
     hf_ms sent;
 };
 
+struct pace {
+    hf_ms rtt; /* smoothed; 0 = unknown */
+    uint32_t timeouts_in_row;
+};
+
 struct candidate { /* an answered request: head was `head` at t0 */
     hf_ms t0;
     hf_seq head;
@@ -89,10 +94,10 @@ struct hf_replica {
     /* ---- requests ---- */
     struct request request[HF_REPLICA_REQUESTS_MAX];
     uint64_t next_id;
-    hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
-    hf_ms failed_at;         /* when the backoff last grew */
-    hf_ms rtt;               /* smoothed; 0 = unknown */
-    uint32_t timeouts_in_row;
+    hf_ms backoff, retry_at;  /* nothing but REPORT is sent before retry_at */
+    hf_ms failed_at;          /* when the backoff last grew */
+    struct pace pace[2];      /* of requests whose replies are small, and of those full of data */
+    uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
     hf_seq plan_until; /* LOG was chosen up to here */
     bool plan_now;     /* the log does not reach back: ask */
@@ -147,6 +152,7 @@ bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_rang
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev);
 void requests_abandon(struct hf_replica *r);
+bool reply_is_slow(const struct hf_replica *r, hf_ms since);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 void back_off(struct hf_replica *r, hf_ms least);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */

@@ -436,10 +436,10 @@ static inline void box_free(struct box *b)
     free(b);
 }
 
-/* Both links up, HELLO and the first REPORT answered, nothing missing at seq `applied`. */
-static inline struct box *box_live(hf_seq applied)
+/* Both links up, HELLO and the first REPORT answered, nothing missing. */
+static inline void box_connect(struct box *b)
 {
-    struct box *b = box_new(applied);
+    hf_seq applied = b->at.seq;
     box_start(b, true, false);
     box_link(b, HF_CHANNEL_STREAM, true);
     box_link(b, HF_CHANNEL_CONTROL, true);
@@ -447,6 +447,12 @@ static inline struct box *box_live(hf_seq applied)
     box_answer_head(b, box_sent(b, HF_REPRQ_HELLO, 0), b->now, applied);
     box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, applied);
     box_clear(b);
+}
+
+static inline struct box *box_live(hf_seq applied)
+{
+    struct box *b = box_new(applied);
+    box_connect(b);
     return b;
 }
 

@@ -268,6 +268,22 @@ static void a_transfer_goes_on_after_a_restart(void **state)
     box_free(b);
 }
 
+static void a_slow_chunk_is_waited_for_longer_than_the_stall_time(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    box_clear(b);
+    for (hf_ms slow = b->cfg.stall_ms + 2000; slow > 0; slow -= 1000) {
+        box_pass(b, 1000);
+        box_beacon(b, 500);
+    }
+    box_reply(b, &q, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_null(box_noted(b, HF_NOTE_STALLED));
+    box_free(b);
+}
+
 static void frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls(void **state)
 {
     (void)state;
@@ -463,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),
         cmocka_unit_test(a_transfer_that_ends_leaves_no_order_behind),
         cmocka_unit_test(a_transfer_goes_on_after_a_restart),
+        cmocka_unit_test(a_slow_chunk_is_waited_for_longer_than_the_stall_time),
         cmocka_unit_test(frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls),
         cmocka_unit_test(a_full_disk_publishes_nothing_retries_and_recovers),
         cmocka_unit_test(an_io_error_reopens_the_store_before_it_writes_again),

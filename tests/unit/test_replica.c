@@ -239,13 +239,10 @@ static void the_bound_on_held_bytes_gives_up_the_highest_too(void **state)
 static void nothing_is_downloaded_again_and_again_for_a_full_table(void **state)
 {
     (void)state;
-    struct box *b = box_live(10);
+    struct box *b = box_new(10);
     b->cfg.hold_bytes_max = 10 * BOX_BYTES;
     b->cfg.stall_ms = 1000000;
-    box_start(b, true, false);
-    box_link(b, HF_CHANNEL_CONTROL, true);
-    box_pass(b, 100);
-    box_reply(b, box_sent(b, HF_REPRQ_HELLO, 0), HF_OK);
+    box_connect(b);
     box_frame(b, 11); /* and the store never ends */
     box_beacon(b, 50);
     for (uint32_t i = 0; i < 20; i++) {
@@ -398,8 +395,9 @@ static void a_key_that_stays_missing_is_asked_for_ever_more_seldom(void **state)
 static void a_bad_frame_in_a_reply_is_asked_for_ever_more_seldom(void **state)
 {
     (void)state;
-    struct box *b = box_live(10);
+    struct box *b = box_new(10);
     b->cfg.stall_ms = 1000000;
+    box_connect(b);
     uint32_t asked = 0;
     hf_ms end = b->now + 60000;
     box_beacon(b, 11);
