@@ -238,6 +238,13 @@ static void refuse(struct hf_service *s, const struct exchange *x, enum hf_err c
     reply_send(s, x, &reply);
 }
 
+/* No answer. The world is told, because it keeps a place for each request until it hears: without
+ * this a few dozen worthless requests would shut the port for everyone. */
+static void drop(struct hf_service *s, uint64_t handle)
+{
+    s->cfg.world->reply(s->cfg.world->ctx, handle, hf_slice_of(NULL, 0));
+}
+
 static void cookie_send(struct hf_service *s, const struct exchange *x)
 {
     struct hf_reply reply;
@@ -245,10 +252,12 @@ static void cookie_send(struct hf_service *s, const struct exchange *x)
     reply.type = HF_MSG_COOKIE;
     reply.counter = x->edge != NULL ? x->edge->counter_top : 0;
     struct hf_slice message = reply_seal(s, &x->env, x->keys, &reply);
-    if (message.len <= x->asked_bytes) {
-        s->n.cookies++;
-        s->cfg.world->reply(s->cfg.world->ctx, x->handle, message);
+    if (message.len > x->asked_bytes) {
+        drop(s, x->handle);
+        return;
     }
+    s->n.cookies++;
+    s->cfg.world->reply(s->cfg.world->ctx, x->handle, message);
 }
 
 /* ---- beacons ---- */
@@ -469,6 +478,7 @@ static void join_answer(struct hf_service *s, uint64_t handle, const struct hf_e
     const struct hf_envelope_keys *keys =
         edge == NULL ? NULL : hf_registry_envelope(s->cfg.registry, edge, s->cfg.id);
     if (keys == NULL) {
+        drop(s, handle);
         return;
     }
     struct exchange x = {.handle = handle, .env = *env, .keys = keys};
@@ -492,8 +502,10 @@ static void on_joined(struct hf_fact_order *order)
     if (order->code == HF_OK) {
         s->n.joins++;
         join_answer(s, j->handle, &j->env);
+    } else {
+        drop(s, j->handle); /* not durable: the edge asks again */
     }
-    free(j); /* not durable: no answer, the edge asks again */
+    free(j);
 }
 
 /* One join at a time for a token, a name and a key: what is not durable yet cannot be compared
@@ -515,6 +527,7 @@ static void join_record(struct hf_service *s, const struct exchange *x,
 {
     struct join *j = calloc(1, sizeof(*j));
     if (j == NULL) {
+        drop(s, x->handle);
         return;
     }
     j->s = s;
@@ -555,7 +568,8 @@ static void on_join(struct hf_service *s, const struct exchange *x)
         return;
     }
     if (join_pending(s, x, t)) {
-        return; /* no answer: the edge asks again */
+        drop(s, x->handle); /* the edge asks again */
+        return;
     }
     if (t->expires_wall_ms != 0 && s->cfg.world->wall_ms(s->cfg.world->ctx) > t->expires_wall_ms) {
         /* Wall clocks decide nothing here; a person decides what to make of the warning. */
@@ -689,9 +703,11 @@ void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
     s->n.requests++;
     if (message.len > HF_MESSAGE_MAX) {
         s->n.dropped_malformed++;
+        drop(s, handle);
         return;
     }
     if (!request_open(s, message, &x)) {
+        drop(s, handle);
         return;
     }
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had

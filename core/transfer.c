@@ -572,10 +572,10 @@ static void done(struct hf_job *job)
     const struct hf_enrolled *edge = hf_registry_row(c->registry, t->row);
     memset(t->secret, 0, sizeof(*t->secret));
     t->busy = false;
-    /* It may have been revoked, or given another key, since it asked. */
-    if (!edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key)) {
-        c->world->reply(c->world->ctx, t->handle, hf_slice_of(t->out, t->out_len));
-    }
+    /* It may have been revoked, or given another key, since it asked: then there is no answer, and
+     * the world is told, which keeps a place for the request until it hears. */
+    bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
+    c->world->reply(c->world->ctx, t->handle, hf_slice_of(t->out, wanted ? t->out_len : 0));
 }
 
 static enum hf_err slot_ready(struct transfer *t)

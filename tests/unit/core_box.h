@@ -123,7 +123,8 @@ UNUSED static void box_reply(void *ctx, uint64_t request, struct hf_slice messag
     (void)request;
     assert_true(message.len <= HF_MESSAGE_MAX);
     free(b->reply.data);
-    b->reply = box_copy(message);
+    /* An empty reply says that there is none. */
+    b->reply = message.len > 0 ? box_copy(message) : (struct box_message){NULL, 0};
 }
 
 /* Runs one job; false when there is none. */
