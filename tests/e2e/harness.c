@@ -204,17 +204,27 @@ static void show_log(const struct e2e_node *n)
     fprintf(stderr, "---- %s (%s) ----\n%s", n->name, n->program, text + at);
 }
 
+/* What no test may overlook, whatever it was about. */
+static bool complained(const struct e2e_node *n)
+{
+    return e2e_logged(n, "assertion failed") || e2e_logged(n, "runtime error:") ||
+           e2e_logged(n, "Sanitizer");
+}
+
 int e2e_teardown(void **state)
 {
+    bool bad = false;
+
     (void)state;
     for (size_t i = 0; i < box.node_count; i++) {
         struct e2e_node *n = &box.node[i];
 
+        bad = bad || complained(n);
         if (n->pid > 0) {
             kill(n->pid, SIGKILL);
             waitpid(n->pid, NULL, 0);
         }
-        if (box.open_tests > 0)
+        if (box.open_tests > 0 || complained(n))
             show_log(n);
     }
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
@@ -227,7 +237,7 @@ int e2e_teardown(void **state)
     nftw(box.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     alarm(0);
     box.node_count = 0;
-    return 0;
+    return bad ? -1 : 0;
 }
 
 void e2e_begin(void **state)

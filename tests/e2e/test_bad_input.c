@@ -357,7 +357,7 @@ static void half_a_message_and_silence_hold_up_nobody(void **state)
             else if (targets[i].sp_proto != 0)
                 throw_at(fd[n], "\0SP", 3);
             else
-                throw_at(fd[n], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\nabc", 36);
+                throw_at(fd[n], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\nabc", 33);
             n++;
         }
     }
