@@ -237,6 +237,9 @@ void hf_edge_on_message(struct hf_edge *edge, struct hf_slice message)
     enum hf_kind kind;
     struct hf_id stream;
     hf_seq seq;
+    if (edge->abandoned) {
+        return;
+    }
     edge->received_bytes += message.len;
     hf_reader_init(&r, message);
     if (hf_prefix_read(&r, &kind, &stream) != HF_OK || !edge->has_genesis ||
@@ -259,6 +262,9 @@ void hf_edge_on_message(struct hf_edge *edge, struct hf_slice message)
 
 void hf_edge_on_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message)
 {
+    if (edge->abandoned) {
+        return;
+    }
     edge->received_bytes += message.len;
     session_reply(edge, request, message);
 }

@@ -30,6 +30,7 @@ struct slot {
     struct verify_job verify; /* first */
     bool used;
     bool orphan;      /* the engine is done with it; a job still uses it */
+    bool upgrade;     /* its header has flags that this version must not ignore */
     uint32_t users;   /* jobs that read it */
     uint8_t *message; /* owned; frame borrows from it */
     struct hf_frame frame;

@@ -116,6 +116,7 @@ void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
     bool other = seq == r->applied.seq && !hf_hash_eq(&ev->chain, &r->applied.chain);
     /* Anyone can write a foreign epoch into a frame; the beacon of a new one is signed and asks. */
     if (!r->has_genesis || !hf_id_eq(&ev->header->epoch_id, &r->applied.epoch_id)) {
+        r->bad_frames++;
         drop_slot(r, ev->slot);
         return;
     }

@@ -247,6 +247,9 @@ static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err cod
     struct hf_replica_event ev = {.code = code};
     struct pending p = {.id = a->request};
     edge->adopting = false;
+    if (edge->abandoned) {
+        return;
+    }
     if (code == HF_OK) {
         for (uint32_t i = 0; i < a->key_count; i++) {
             content_add(edge, &a->key[i]);
@@ -349,6 +352,12 @@ static void on_chunk(struct hf_edge *edge, const struct pending *p, struct hf_sl
 {
     struct hf_replica_event ev = {.code = HF_OK};
     struct hf_reply copy;
+    if (p->id < edge->chunk.request) {
+        /* Given up before the one that waits for the writer was asked for; that one is needed. */
+        ev.code = HF_BUSY;
+        deliver(edge, p, &ev);
+        return;
+    }
     uint8_t *bytes = malloc(plain.len);
     if (bytes == NULL) {
         ev.code = HF_NOMEM;

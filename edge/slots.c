@@ -108,21 +108,24 @@ bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request,
     struct hf_frame frame;
     struct hf_id stream;
     enum hf_err err = hf_frame_decode(hf_slice_of(copy, message.len), &stream, &frame);
-    if (err != HF_OK || !hf_id_eq(&stream, &edge->stream)) {
+    /* That an upgrade is needed is believed once the signature was verified. */
+    bool upgrade = err == HF_UPGRADE && frame.h.seq <= HF_SEQ_MAX;
+    if ((err != HF_OK && !upgrade) || !hf_id_eq(&stream, &edge->stream)) {
         free(copy);
         return false;
     }
     uint32_t index = edge->free_slots[--edge->free_count];
     struct slot *s = &edge->slots[index];
-    *s = (struct slot){.used = true, .message = copy, .frame = frame};
+    *s = (struct slot){.used = true, .upgrade = upgrade, .message = copy, .frame = frame};
     *seq = frame.h.seq;
     bool whole = frame.body.data != NULL;
+    /* What it will hold when it is whole and opened: that is what bounds memory. */
+    uint32_t opened = frame.h.raw_bytes + (whole ? 0 : frame.h.body_bytes);
     struct hf_replica_event ev = {
         .type = request == FROM_INBOX ? HF_REPEV_RESTORED : HF_REPEV_FRAME,
         .request = request == FROM_INBOX ? 0 : request,
         .slot = index,
-        /* What it will hold when it is whole and opened: that is what bounds memory. */
-        .bytes = (uint32_t)message.len + frame.h.raw_bytes + (whole ? 0 : frame.h.body_bytes),
+        .bytes = (uint32_t)message.len + (upgrade ? 0 : opened),
         .header = &s->frame.h,
         .chain = hf_chain_hash(frame.header),
         .ok = whole,
@@ -212,6 +215,8 @@ static void verify_work(struct hf_job *job)
     const struct hf_frame *f = &s->frame;
     if (!v->has_signer || !hf_header_verify(f->header, &f->signature, &v->signer)) {
         v->code = HF_AUTH;
+    } else if (s->upgrade) {
+        v->code = HF_UPGRADE;
     } else if (f->body.data == NULL) {
         v->code = HF_OK;
     } else if (!hf_frame_body_matches(f)) {
