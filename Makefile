@@ -101,10 +101,15 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
-$B/tests/e2e/%: $B/tests/e2e/%.o $(E2E_O) $B/libholdfast-test.a
+$B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
+
+$B/tests/bench/client: $B/tests/bench/client.o
+	$(call link,-lhiredis -lpthread)
+$B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
+	$(call link,$(NODE_L))
 
 # ---- tests ----
 
@@ -130,7 +135,7 @@ fuzz:  ## run every fuzz target with libFuzzer for SECONDS=120 each
 soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 	$B/holdfast-sim swarm --seeds 2000
 
-bench: all  ## the figures: ratios against redis-server, measured in one run
+bench: all $B/tests/bench/client $B/tests/bench/stages  ## the figures: ratios against redis-server, measured in one run
 	@deploy/install-deps.sh --bench
 	@tests/bench/bench.sh $B
 
