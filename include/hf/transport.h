@@ -1,19 +1,18 @@
 /*
  * transport.h - all of nng behind connect, send, request, and link up or down.
  *
- * nng's data path is fast and robust; the connection life cycle of Debian's 1.5.2 is not (PROTOCOL.md
- * appendix A lists faults A to E). The guards live here, so that nothing above knows of them:
- *   A  every listener is probed with a real SP handshake and opened again when it no longer answers;
- *   B  a dialer that has had no pipe for 2 s is closed and made anew;
- *   C  a pipe is closed only after it has been silent, never while bytes arrive; a pipe whose removal is
- *      not confirmed within 2 s means that nng's reaper is stuck: on_wedged, and the daemon re-executes;
- *   D  no message above HF_MESSAGE_MAX, at most 2 requests in flight a connection, and a watch on
- *      descriptors that no pipe accounts for: on_wedged;
- *   E  no RESPONDENT or SURVEYOR sockets.
- * NNG_OPT_RECVMAXSZ is set on every socket before it listens or dials.
+ * nng's data path is fast and robust; the connection life cycle of Debian's 1.5.2 is not
+ * (PROTOCOL.md appendix A lists faults A to E). The guards live here, so that nothing above knows
+ * of them: A  every listener is probed with a real SP handshake and opened again when it no longer
+ * answers; B  a dialer that has had no pipe for 2 s is closed and made anew; C  a pipe is closed
+ * only after it has been silent, never while bytes arrive; a pipe whose removal is not confirmed
+ * within 2 s means that nng's reaper is stuck: on_wedged, and the daemon re-executes; D  no message
+ * above HF_MESSAGE_MAX, at most 2 requests in flight a connection, and a watch on descriptors that
+ * no pipe accounts for: on_wedged; E  no RESPONDENT or SURVEYOR sockets. NNG_OPT_RECVMAXSZ is set
+ * on every socket before it listens or dials.
  *
- * Threads: everything is called from the loop's thread, and every callback arrives there, except that
- * hf_listener_reply may be called from any thread. nng's own threads only enqueue.
+ * Threads: everything is called from the loop's thread, and every callback arrives there, except
+ * that hf_listener_reply may be called from any thread. nng's own threads only enqueue.
  */
 #ifndef HF_TRANSPORT_H
 #define HF_TRANSPORT_H
@@ -37,15 +36,19 @@ struct hf_dialer_config {
     uint32_t control_connections; /* REQ sockets, 1..8; each carries at most 2 requests at once */
     void *ctx;
     void (*on_link)(void *ctx, enum hf_channel channel, bool up);
-    void (*on_message)(void *ctx, struct hf_slice message);  /* from the stream; borrowed */
+    void (*on_message)(void *ctx, struct hf_slice message); /* from the stream; borrowed */
     /* message.data == NULL: timed out, or the connection broke. Borrowed. Exactly once an id. */
     void (*on_reply)(void *ctx, uint64_t id, struct hf_slice message);
+    /* At most once. The connections go on working, but each one that ends leaks a descriptor, and
+     * at a core its place under the caps. Only a new process helps; how soon is the owner's choice.
+     */
     void (*on_wedged)(void *ctx, const char *why);
 };
 
 enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config *c,
                            struct hf_dialer **d, struct hf_error *e);
-/* Only messages that begin with this prefix are delivered from now on; may be called for several. */
+/* Only messages that begin with this prefix are delivered from now on; may be called for several.
+ */
 enum hf_err hf_dialer_subscribe(struct hf_dialer *d, struct hf_slice prefix);
 /* Queues when all connections are busy; the time-out counts from now. At most 64 may be open. */
 enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice message,
@@ -70,22 +73,23 @@ void hf_dialer_close(struct hf_dialer *d);
 struct hf_listener;
 
 struct hf_listener_config {
-    const char *stream_url;      /* port 0 picks a free pair P, P+1 */
-    uint32_t contexts;           /* REP contexts, default 64 when 0 */
-    uint32_t pipes_per_address;  /* default 64 when 0 */
-    uint32_t pipes_max;          /* default 4096 when 0 */
+    const char *stream_url;     /* port 0 picks a free pair P, P+1 */
+    uint32_t contexts;          /* REP contexts, default 64 when 0 */
+    uint32_t pipes_per_address; /* default 64 when 0 */
+    uint32_t pipes_max;         /* default 4096 when 0 */
     void *ctx;
-    /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply. Borrowed.
-     * peer is an address text without port, for quotas and logs. */
+    /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply.
+     * Borrowed. peer is an address text without port, for quotas and logs. */
     void (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
-    void (*on_wedged)(void *ctx, const char *why);
+    void (*on_wedged)(void *ctx, const char *why); /* as for the dialer */
 };
 
 enum hf_err hf_listener_open(struct uv_loop_s *loop, const struct hf_listener_config *c,
                              struct hf_listener **l, struct hf_error *e);
 uint16_t hf_listener_port(const struct hf_listener *l); /* of the stream */
 void hf_listener_publish(struct hf_listener *l, struct hf_slice message);
-void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice message); /* any thread */
+void hf_listener_reply(struct hf_listener *l, uint64_t handle,
+                       struct hf_slice message);         /* any thread */
 uint32_t hf_listener_pipes(const struct hf_listener *l); /* connections, both ports together */
 
 struct hf_listener_counts {

@@ -1,0 +1,122 @@
+/*
+ * transport.c - helpers of the transport: URLs, errors and messages of nng.
+ *
+ * A core has two ports, the stream's P and the control's P+1, and only P is configured. The URLs
+ * that we accept are tcp://host:port and tls+tcp://host:port with an IPv6 host in brackets;
+ * everything else about them is left to nng.
+ *
+ * Must not: hold state.
+ *
+ * Read next: dialer.c, listener.c.
+ */
+#include "proto/node/transport_impl.h"
+
+#include <stdio.h>
+
+static bool has_scheme(const char *url)
+{
+    return strncmp(url, "tcp://", 6) == 0 || strncmp(url, "tls+tcp://", 10) == 0;
+}
+
+/* The digits after the last colon, which must not be one inside [::1]. NULL when there are none. */
+static const char *port_text(const char *url)
+{
+    const char *colon = strrchr(url, ':');
+    const char *host = strstr(url, "://");
+
+    if (colon == NULL || host == NULL || colon == host) {
+        return NULL;
+    }
+    if (strchr(host, '[') != NULL && colon[-1] != ']') {
+        return NULL;
+    }
+    if (colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1)) {
+        return NULL;
+    }
+    return strlen(colon + 1) <= 5 ? colon + 1 : NULL;
+}
+
+enum hf_err hf_transport_port(const char *url, uint32_t *port)
+{
+    const char *digits;
+    uint32_t value = 0;
+
+    if (url == NULL || !has_scheme(url) || strlen(url) >= HF_URL_MAX) {
+        return HF_ARG;
+    }
+    digits = port_text(url);
+    if (digits == NULL) {
+        return HF_ARG;
+    }
+    for (; *digits != '\0'; digits++) {
+        value = value * 10u + (uint32_t)(*digits - '0');
+    }
+    if (value > UINT16_MAX) {
+        return HF_ARG;
+    }
+    *port = value;
+    return HF_OK;
+}
+
+enum hf_err hf_transport_url(const char *url, uint32_t port, char *out, size_t cap)
+{
+    const char *digits = port_text(url);
+    int n;
+
+    HF_ASSERT(digits != NULL);
+    n = snprintf(out, cap, "%.*s%u", (int)(digits - url), url, port);
+    return n > 0 && (size_t)n < cap ? HF_OK : HF_TOO_BIG;
+}
+
+enum hf_err hf_url_control(const char *stream_url, char *control_url, size_t cap)
+{
+    uint32_t port = 0;
+    enum hf_err err = hf_transport_port(stream_url, &port);
+
+    if (err != HF_OK) {
+        return err;
+    }
+    if (port == 0 || port == UINT16_MAX) {
+        return HF_ARG;
+    }
+    return hf_transport_url(stream_url, port + 1u, control_url, cap);
+}
+
+nng_msg *hf_transport_message(struct hf_slice bytes)
+{
+    nng_msg *msg = NULL;
+
+    HF_ASSERT(bytes.len <= HF_MESSAGE_MAX);
+    if (nng_msg_alloc(&msg, bytes.len) != 0) {
+        return NULL;
+    }
+    if (bytes.len > 0) {
+        memcpy(nng_msg_body(msg), bytes.data, bytes.len);
+    }
+    return msg;
+}
+
+static enum hf_err error_code(int rv)
+{
+    switch (rv) {
+    case NNG_ENOMEM:
+        return HF_NOMEM;
+    case NNG_EADDRINUSE:
+        return HF_LOCKED;
+    case NNG_EPERM:
+        return HF_PERMISSION;
+    case NNG_EADDRINVAL:
+    case NNG_EINVAL:
+    case NNG_ENOTSUP:
+        return HF_ARG;
+    default:
+        return HF_IO;
+    }
+}
+
+enum hf_err hf_transport_error(struct hf_error *e, int rv, const char *what, const char *url)
+{
+    const char *reason = rv == NNG_EADDRINUSE ? "the port is in use" : nng_strerror(rv);
+
+    return hf_error_set(e, error_code(rv), "%s %s: %s", what, url, reason);
+}

@@ -1,0 +1,224 @@
+/*
+ * test_transport_guards.c - what the transport does against greedy peers and silent connections.
+ *
+ * Caps on connections and on requests of one connection; the probe of our own listeners; when a
+ * connection is closed for silence and when it must not be; the count of dead descriptors. The
+ * faults of nng behind these guards are reproduced in tests/e2e/test_transport_faults.c.
+ */
+#include "tests/unit/transport_peers.h"
+
+/* ---- caps ---- */
+
+static void connections_of_one_address_are_capped(void **state)
+{
+    struct hf_listener_counts counts;
+    struct core c;
+    struct edge a;
+    struct edge b;
+
+    (void)state;
+    core_open(&c, "tcp://127.0.0.1:0", 0, 2);
+    edge_dial(&a, "127.0.0.1", hf_listener_port(c.listener), 1);
+    edge_wait_up(&a);
+    run_for(100); /* the edge may know of its connections before the core does */
+    assert_int_equal(hf_listener_pipes(c.listener), 2);
+    edge_dial(&b, "127.0.0.1", hf_listener_port(c.listener), 1);
+    run_for(500);
+    hf_listener_counts(c.listener, &counts);
+    assert_true(counts.refused_pipes >= 2);
+    assert_int_equal(hf_listener_pipes(c.listener), 2);
+    /* The first edge is not disturbed, and when it leaves there is room. */
+    assert_int_equal(a.downs[HF_CHANNEL_STREAM] + a.downs[HF_CHANNEL_CONTROL], 0);
+    hf_dialer_close(a.dialer);
+    b.messages = 0;
+    hf_dialer_subscribe(b.dialer, hf_slice_of(NULL, 0));
+    publish_until_heard(&c, &b, "room");
+    pair_close(&c, &b);
+}
+
+static void one_connection_cannot_hold_all_contexts(void **state)
+{
+    uint8_t frame[13] = {0, 0, 0, 0, 0, 0, 0, 5, 0x80, 0, 0, 1, 'q'};
+    struct core c;
+    struct edge e;
+    int fd;
+
+    (void)state;
+    pair_open(&c, &e, 8, 1);
+    c.hold = true;
+    fd = raw_connect((uint16_t)(hf_listener_port(c.listener) + 1));
+    raw_hello(fd, 0x30);
+    for (uint8_t i = 0; i < 20; i++) {
+        frame[11] = i;
+        raw_send(fd, frame, sizeof(frame));
+    }
+    run_for(300);
+    assert_int_equal(c.held_count, 4);
+    c.hold = false;
+    request(&e, 1, "other", 2000);
+    assert_true(run_until(&e.replies, 1, 2000));
+    assert_int_equal(e.failures, 0);
+    close(fd);
+    pair_close(&c, &e);
+}
+
+static void too_large_a_request_ends_its_connection(void **state)
+{
+    uint8_t frame[8] = {0, 0, 0, 0, 0, 2, 0, 0};
+    char byte;
+    struct core c;
+    struct timeval patience = {.tv_sec = 2};
+    int fd;
+
+    (void)state;
+    core_open(&c, "tcp://127.0.0.1:0", 0, 0);
+    fd = raw_connect((uint16_t)(hf_listener_port(c.listener) + 1));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    raw_hello(fd, 0x30);
+    raw_send(fd, frame, sizeof(frame));
+    assert_true(recv(fd, &byte, 1, 0) == 0);
+    close(fd);
+    hf_listener_close(c.listener);
+    run_for(10);
+}
+
+/* ---- guards ---- */
+
+static void probes_succeed_and_count_against_no_cap(void **state)
+{
+    uint32_t before = hf_descriptors_dead(); /* what earlier tests abandoned in a handshake */
+    struct hf_listener_counts counts;
+    struct core c;
+    struct edge e;
+
+    (void)state;
+    core_open(&c, "tcp://127.0.0.1:0", 0, 2);
+    edge_dial(&e, "127.0.0.1", hf_listener_port(c.listener), 1);
+    edge_wait_up(&e);
+    run_for(4900);
+    hf_listener_counts(c.listener, &counts);
+    assert_in_range(counts.probes, 4, 6);
+    assert_int_equal(counts.refused_pipes, 0);
+    assert_int_equal(counts.relistens, 0);
+    assert_int_equal(hf_listener_pipes(c.listener), 2);
+    /* What is left of a probe for a moment must be gone with the next look. */
+    for (int i = 0; i < 50 && hf_descriptors_dead() > before; i++) {
+        run_for(10);
+    }
+    assert_true(hf_descriptors_dead() <= before);
+    assert_int_equal(e.downs[HF_CHANNEL_STREAM] + e.downs[HF_CHANNEL_CONTROL], 0);
+    pair_close(&c, &e);
+}
+
+static void a_silent_connection_is_dialled_anew_on_request(void **state)
+{
+    struct hf_dialer_counts counts;
+    struct core c;
+    struct edge e;
+
+    (void)state;
+    pair_open(&c, &e, 0, 2);
+    run_for(700);
+    hf_dialer_redial(e.dialer, HF_CHANNEL_STREAM);
+    assert_true(run_until(&e.downs[HF_CHANNEL_STREAM], 1, 500));
+    assert_true(run_until(&e.ups[HF_CHANNEL_STREAM], 2, 3000));
+    assert_int_equal(e.downs[HF_CHANNEL_CONTROL], 0);
+    /* Of two connections one may be back before the other goes: then the channel never was down. */
+    hf_dialer_redial(e.dialer, HF_CHANNEL_CONTROL);
+    run_for(700);
+    hf_dialer_counts(e.dialer, &counts);
+    assert_int_equal(counts.closes, 3);
+    assert_true(e.up[HF_CHANNEL_CONTROL] || run_until(&e.ups[HF_CHANNEL_CONTROL], 2, 3000));
+    request(&e, 1, "anew", 2000);
+    assert_true(run_until(&e.replies, 1, 3000));
+    assert_int_equal(e.failures, 0);
+    assert_false(e.wedged);
+    pair_close(&c, &e);
+}
+
+/* A raw publisher that sends one message so slowly that no callback comes for seconds. */
+static void a_connection_on_which_bytes_trickle_is_not_closed(void **state)
+{
+    uint8_t head[8] = {0, 0, 0, 0, 0, 0, 0xff, 0};
+    uint8_t byte = 'z';
+    uint16_t port = 0;
+    int listening = raw_listen(&port);
+    struct edge e;
+    int fd;
+
+    (void)state;
+    edge_dial(&e, "127.0.0.1", port, 1);
+    run_for(100);
+    fd = accept(listening, NULL, NULL);
+    raw_hello(fd, 0x20);
+    assert_true(run_until(&e.ups[HF_CHANNEL_STREAM], 1, 2000));
+    raw_send(fd, head, sizeof(head));
+    for (int i = 0; i < 20; i++) {
+        raw_send(fd, &byte, 1);
+        run_for(100);
+        hf_dialer_redial(e.dialer, HF_CHANNEL_STREAM);
+        assert_int_equal(e.downs[HF_CHANNEL_STREAM], 0);
+    }
+    /* The sender stalls: now it is silent, and goes. */
+    assert_true(run_until(&e.downs[HF_CHANNEL_STREAM], 1, 1200));
+    assert_false(e.wedged);
+    hf_dialer_close(e.dialer);
+    close(fd);
+    close(listening);
+    run_for(10);
+}
+
+static void a_message_that_arrives_takes_the_redial_back(void **state)
+{
+    struct core c;
+    struct edge e;
+
+    (void)state;
+    pair_open(&c, &e, 0, 1);
+    hf_dialer_subscribe(e.dialer, hf_slice_of(NULL, 0));
+    publish_until_heard(&c, &e, "one");
+    hf_dialer_redial(e.dialer, HF_CHANNEL_STREAM);
+    publish_until_heard(&c, &e, "two");
+    run_for(1200);
+    assert_int_equal(e.downs[HF_CHANNEL_STREAM], 0);
+    pair_close(&c, &e);
+}
+
+static void sockets_that_are_shut_down_but_open_are_counted(void **state)
+{
+    uint16_t port = 0;
+    int listening = raw_listen(&port);
+    uint32_t before = hf_descriptors_dead();
+    int fds[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        fds[i] = raw_connect(port);
+    }
+    assert_int_equal(hf_descriptors_dead(), before);
+    for (int i = 0; i < 3; i++) {
+        shutdown(fds[i], SHUT_RDWR);
+    }
+    assert_int_equal(hf_descriptors_dead(), before + 3);
+    for (int i = 0; i < 3; i++) {
+        close(fds[i]);
+    }
+    assert_int_equal(hf_descriptors_dead(), before);
+    close(listening);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(connections_of_one_address_are_capped),
+        cmocka_unit_test(one_connection_cannot_hold_all_contexts),
+        cmocka_unit_test(too_large_a_request_ends_its_connection),
+        cmocka_unit_test(probes_succeed_and_count_against_no_cap),
+        cmocka_unit_test(a_silent_connection_is_dialled_anew_on_request),
+        cmocka_unit_test(a_connection_on_which_bytes_trickle_is_not_closed),
+        cmocka_unit_test(a_message_that_arrives_takes_the_redial_back),
+        cmocka_unit_test(sockets_that_are_shut_down_but_open_are_counted),
+    };
+
+    return cmocka_run_group_tests(tests, loop_open, NULL);
+}
