@@ -159,6 +159,24 @@ static void what_a_reply_left_out_is_asked_for_next(void **state)
     box_free(b);
 }
 
+static void a_short_reply_does_not_lead_to_asking_for_what_others_will_bring(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_beacon(b, 60);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 0)->last, 26);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 1)->first, 27);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
+    for (hf_seq seq = 11; seq <= 20; seq++) {
+        box_verified(b, box_arrive(b, (struct box_frame){.seq = seq, .request = q.request}), HF_OK);
+    }
+    box_answer(b, &q, (struct hf_replica_event){.seq = 20});
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 3)->first, 21);
+    assert_int_equal(box_sent(b, HF_REPRQ_LOG, 3)->last, 26);
+    box_free(b);
+}
+
 static void duplicates_and_replayed_beacons_change_nothing(void **state)
 {
     (void)state;
@@ -668,6 +686,7 @@ int main(void)
         cmocka_unit_test(two_holes_are_asked_for_in_parallel),
         cmocka_unit_test(lost_tail_is_asked_for_when_a_beacon_names_a_higher_head),
         cmocka_unit_test(what_a_reply_left_out_is_asked_for_next),
+        cmocka_unit_test(a_short_reply_does_not_lead_to_asking_for_what_others_will_bring),
         cmocka_unit_test(duplicates_and_replayed_beacons_change_nothing),
         cmocka_unit_test(reordered_frames_within_the_gap_time_cause_no_request),
         cmocka_unit_test(a_full_table_keeps_the_lowest_frames),
