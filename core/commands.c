@@ -149,6 +149,7 @@ static bool must_wait_edges(struct hf_session *s, const struct hf_slice *argv, s
         return false;
     if (s->wait_until == 0) {
         set_wait(s, ms == 0 || (hf_ms)ms > INT64_MAX - now ? INT64_MAX : now + (hf_ms)ms);
+        hf_core_survey(o->config.core);
         /* The loop must learn of the deadline. */
         o->config.wake(o->config.ctx);
     }

@@ -304,6 +304,19 @@ static void beacon(struct hf_core *core)
     message_publish(core, hf_writer_bytes(&w));
 }
 
+void hf_core_survey(struct hf_core *core)
+{
+    uint8_t bytes[HF_PREFIX_BYTES + HF_ID_BYTES + 2];
+    struct hf_id nonce;
+    struct hf_writer w;
+    core->world.random(core->world.ctx, nonce.b, sizeof(nonce.b));
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_prefix_write(&w, HF_KIND_SURVEY, &core->writer.genesis.stream);
+    hf_write_fixed(&w, nonce.b, sizeof(nonce.b));
+    HF_ASSERT(!w.failed);
+    message_publish(core, hf_writer_bytes(&w));
+}
+
 static void readers_go(struct hf_core *core)
 {
     struct hf_visible_wait *wait = core->waits;

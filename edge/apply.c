@@ -158,6 +158,9 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     bool repair = r->stage.active || (h != NULL && !h->streamed);
     r->applied = *at;
     r->progress_at = r->now;
+    if (r->now < r->survey_until) {
+        r->report_due = r->now; /* somebody at the core waits for this */
+    }
     backoff_reset(r);
     if (at->seq > r->received) {
         r->received = at->seq;

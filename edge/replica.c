@@ -114,6 +114,10 @@ hf_ms jitter(struct hf_replica *r, hf_ms whole)
     return whole - half + (hf_ms)((r->entropy >> 33) % (uint64_t)(half + 1));
 }
 
+/* How long after a survey every step forward is reported at once. One REPORT is in flight at a time, so a
+ * flood of surveys costs a request per round trip. */
+#define SURVEY_MS 5000
+
 /* ---- step ---- */
 
 static void on_start(struct hf_replica *r, const struct hf_replica_event *ev)
@@ -164,6 +168,7 @@ static void dispatch(struct hf_replica *r, const struct hf_replica_event *ev)
         break;
     case HF_REPEV_SURVEY:
         r->report_due = ev->now;
+        r->survey_until = ev->now + SURVEY_MS;
         break;
     case HF_REPEV_TICK:
         break;

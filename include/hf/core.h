@@ -95,6 +95,9 @@ void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *c
 /* Views for local reads. */
 struct hf_state *hf_core_state(struct hf_core *core);
 
+/* Asks every edge on the stream to REPORT now, and at each step for some seconds (for WAIT). */
+void hf_core_survey(struct hf_core *core);
+
 /* ---- network and time ---- */
 
 void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,

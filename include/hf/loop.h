@@ -29,7 +29,8 @@ struct uv_loop_s *hf_loop_uv(struct hf_loop *l);
 /* Runs until hf_loop_exit. */
 void hf_loop_run(struct hf_loop *l);
 void hf_loop_exit(struct hf_loop *l);
-/* Joins the lanes (waits for running jobs, drops queued ones) and frees. */
+/* Joins the lanes (waits for running jobs, drops queued ones; no done() runs from here on) and frees.
+ * What others opened on the uv loop they have begun to close by now. NULL is fine. */
 void hf_loop_close(struct hf_loop *l);
 /* Brings the next on_tick forward; never moves it back. */
 void hf_loop_wake_at(struct hf_loop *l, hf_ms when);
