@@ -135,14 +135,14 @@ static void group_take(struct hf_core *core)
     g->first = core->waiting;
     g->write_count = 0;
     struct hf_write *last = NULL;
-    while (core->waiting != NULL && changes < HF_GROUP_CHANGES && bytes < HF_GROUP_BYTES) {
+    HF_ASSERT(core->waiting != NULL);
+    do {
         last = core->waiting;
         core->waiting = last->next;
         bytes += write_bytes(last);
         changes += last->change_count;
         g->write_count++;
-    }
-    HF_ASSERT(last != NULL);
+    } while (core->waiting != NULL && changes < HF_GROUP_CHANGES && bytes < HF_GROUP_BYTES);
     last->next = NULL;
     core->waiting_bytes -= bytes;
     if (core->waiting == NULL) {

@@ -175,7 +175,7 @@ static struct hf_id cookie_of(const struct hf_service *s, const struct hf_key *e
         le[i] = (uint8_t)(slot >> (8 * i));
     }
     struct hf_slice part[2] = {hf_slice_of(edge->b, HF_KEY_BYTES), hf_slice_of(le, sizeof(le))};
-    struct hf_id cookie;
+    struct hf_id cookie = {{0}};
     hf_keyed_hash("holdfast/v1/cookie", s->secret, 32, part, 2, cookie.b, HF_COOKIE_BYTES);
     return cookie;
 }

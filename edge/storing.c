@@ -421,7 +421,7 @@ static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_
     enum hf_err err = hf_view_next_object(v, prefix, name, &name, &bytes);
     while (err == HF_OK) {
         struct hf_reader r;
-        struct hf_content_key key;
+        struct hf_content_key key = {0};
         hf_reader_init(&r, bytes);
         key.from = hf_read_uint(&r, UINT64_MAX);
         hf_read_fixed(&r, key.key.b, HF_KEY_BYTES);

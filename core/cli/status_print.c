@@ -116,7 +116,7 @@ static void print_row(const struct cells *c, const int width[COLUMNS], FILE *out
 static void print_edges(const struct hf_status *s, FILE *out)
 {
     int width[COLUMNS] = {0};
-    struct cells c;
+    struct cells c = {0};
 
     for (size_t i = 0; i < COLUMNS; i++)
         put_text(c.at[i], titles[i]);
