@@ -11,6 +11,10 @@ step purity tests/lint/check_purity.sh build
 step format sh -c 'clang-format-14 --dry-run -Werror $(git ls-files "*.c" "*.h")'
 step cppcheck cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
     --error-exitcode=1 -Iinclude -I. $sources
-step clang-tidy sh -c 'printf "%s\n" "$@" | xargs -P2 -n8 clang-tidy-14 --quiet -- -std=c11 -D_GNU_SOURCE -Iinclude -I. 2>/dev/null' - $sources
+tidy() {
+    printf '%s\n' "$@" | xargs -P"$(nproc)" -n8 sh -c \
+        'clang-tidy-14 --quiet "$@" -- -std=c11 -D_GNU_SOURCE -Iinclude -I. 2>/dev/null' tidy
+}
+step clang-tidy tidy $sources
 [ "$bad" -eq 0 ] && echo "lint: clean" || echo "lint: $bad steps failed"
 exit "$bad"
