@@ -107,6 +107,12 @@ void hf_core_write(struct hf_core *core, struct hf_write *w)
         write_answer(w, HF_FORK, core->fenced);
         return;
     }
+    /* The log may have room where the state has none: what it took now could not be shown to
+     * readers, and would have to be replayed over and over. */
+    if (core->uncommitted != HF_OK) {
+        write_answer(w, core->uncommitted, core->failing);
+        return;
+    }
     size_t bytes = write_bytes(w);
     if (core->waiting_bytes + bytes > core->cfg.waiting_bytes_max) {
         write_answer(w, HF_BUSY, "too many writes are waiting");
@@ -230,6 +236,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
         break;
     case HF_ORDER_COMMIT:
         ev->type = HF_PUB_COMMITTED;
+        core->uncommitted = lane->code;
         core->n.commits++;
         break;
     case HF_ORDER_RECOVER:
@@ -241,7 +248,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
         snprintf(core->failing, sizeof(core->failing), "%s",
                  lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
         hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
-    } else if (lane->kind != HF_ORDER_RECOVER) {
+    } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
         core->failing[0] = '\0'; /* it was retried and went well */
     }
     uint32_t id;

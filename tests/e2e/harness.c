@@ -177,7 +177,7 @@ static void find_binaries(void)
 
 int e2e_setup(void **state)
 {
-    static const int ends[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM};
+    static const int ends[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGABRT};
 
     (void)state;
     memset(&box, 0, sizeof box);

@@ -612,7 +612,10 @@ static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
     box_work(b);
     assert_true(seen); /* readers go on, though the commit cannot */
     assert_non_null(box_status(b).refusing);
+    /* What cannot be committed would pile up behind the log, so writes wait for a commit. */
     box_sync_error = 0;
+    assert_int_equal(box_put(b, "a", "2").code, HF_FULL);
+    box_pass(b, 3000);
     assert_int_equal(box_put(b, "a", "3").seq, 2);
     box_pass(b, 3000);
     assert_string_equal(box_get(b, "a"), "3");
