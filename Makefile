@@ -2,6 +2,7 @@
 # Variants have objects of their own: SAN=address (ASan and UBSan), SAN=thread. V=1 shows the commands.
 
 PREFIX ?= /usr/local
+D       = $(DESTDIR)$(PREFIX)
 SAN    ?=
 Q      := $(if $(V),,@)
 CC     := $(if $(SAN),clang-14,gcc)
@@ -149,9 +150,14 @@ lint:  ## include rules, purity, clang-tidy, cppcheck, formatting
 format:  ## clang-format everything
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 
-install: all  ## DESTDIR= PREFIX=
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(filter-out %blackhole,$(BIN)) $(DESTDIR)$(PREFIX)/bin
+install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, runbook
+	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples
+	install -m 755 $(filter-out %blackhole,$(BIN)) $(D)/bin
+	for u in core edge; do sed 's|/usr/local|$(PREFIX)|g' deploy/holdfast-$$u.service \
+	    >$(D)/lib/systemd/system/holdfast-$$u.service || exit 1; done
+	install -m 644 deploy/sysusers.conf $(D)/lib/sysusers.d/holdfast.conf
+	install -m 644 deploy/core.conf deploy/edge.conf $(D)/share/doc/holdfast/examples
+	install -m 644 README.md deploy/RUNBOOK.md $(D)/share/doc/holdfast
 
 clean:  ## remove build/
 	rm -rf build
