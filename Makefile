@@ -49,7 +49,6 @@ BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim hol
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 E2E     := $(patsubst tests/e2e/%.c,%,$(wildcard tests/e2e/test_*.c))
 FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-E2E_O   := $(patsubst %.c,$B/%.o,$(filter-out tests/e2e/test_%.c,$(wildcard tests/e2e/*.c)))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 

@@ -179,6 +179,22 @@ void freshen(struct hf_replica *r)
     head_raise(r, r->applied.seq);
 }
 
+static void rolled_back(struct hf_replica *r, hf_seq head, hf_seq applied)
+{
+    r->rolled_back |= !r->diverged;
+    diverge(r, HF_NOTE_ROLLBACK, head, applied);
+}
+
+/* The operator gave the core its newer data back. Nothing here was ever wrong; where the two histories
+ * are not the same after all, the chain of the next frame or beacon says so. */
+static void rolled_forward(struct hf_replica *r)
+{
+    r->rolled_back = r->diverged = false;
+    r->store_state = HF_STORE_OK;
+    r->need_hello = true;
+    note(r, HF_NOTE_ROLLED_FORWARD, r->head, r->applied.seq);
+}
+
 /* What the answer to our own request proves. */
 static void on_answer(struct hf_replica *r, const struct hf_replica_event *ev)
 {
@@ -186,9 +202,12 @@ static void on_answer(struct hf_replica *r, const struct hf_replica_event *ev)
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         const struct request *q = &r->request[i];
         if (q->id != 0 && q->id == ev->request && b->head < q->applied) {
-            diverge(r, HF_NOTE_ROLLBACK, b->head, q->applied);
+            rolled_back(r, b->head, q->applied);
             return;
         }
+    }
+    if (r->rolled_back && b->head >= r->applied.seq) {
+        rolled_forward(r);
     }
     candidate_add(r, ev->t0, b->head);
     freshen(r);

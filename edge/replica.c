@@ -248,6 +248,8 @@ static const struct {
     [HF_NOTE_DIVERGED] = {HF_LEVEL_ERROR,
                           "state differs from what the core signed seq=%a reason=%e"},
     [HF_NOTE_ROLLBACK] = {HF_LEVEL_ERROR, "core is behind this edge: rolled back? core=%a here=%b"},
+    [HF_NOTE_ROLLED_FORWARD] = {HF_LEVEL_WARN,
+                                "the core has its newer batches again head=%a here=%b"},
     [HF_NOTE_FORK] = {HF_LEVEL_ERROR, "two signed histories, evidence kept seq=%a"},
     [HF_NOTE_REVOKED] = {HF_LEVEL_ERROR, "this edge is revoked; serving what it has"},
     [HF_NOTE_REFUSED] = {HF_LEVEL_WARN, "core refused a request kind=%a reason=%e"},

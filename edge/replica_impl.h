@@ -85,6 +85,7 @@ struct hf_replica {
     hf_ms store_retry; /* no store operation before this */
     bool reopen, checking;
     bool diverged;
+    bool rolled_back; /* diverged for no other reason than that the core lost data */
     /* What a reply asked of the store, until the store is free. */
     enum hf_plan_kind begin; /* NONE = no transfer is to begin */
     hf_seq begin_head;

@@ -117,6 +117,7 @@ enum hf_replica_note {
     HF_NOTE_STORE_WELL,       /* a = seq */
     HF_NOTE_DIVERGED,         /* a = seq, b = error */
     HF_NOTE_ROLLBACK,         /* a = head of the core, b = applied here */
+    HF_NOTE_ROLLED_FORWARD,   /* a = head of the core, b = applied here */
     HF_NOTE_FORK,             /* a = seq */
     HF_NOTE_REVOKED,
     HF_NOTE_REFUSED,          /* a = request kind, b = error */

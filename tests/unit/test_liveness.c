@@ -430,6 +430,41 @@ static void revoked_edge_asks_seldom_and_keeps_what_it_has(void **state)
 
 /* ---- cores that cannot be trusted ---- */
 
+static void a_core_that_has_its_newer_batches_again_is_followed_again(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_pass(b, b->cfg.report_ms);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 7);
+    assert_int_equal(box_status(b).state, HF_REPLICA_DIVERGED);
+    box_clear(b);
+    box_pass(b, b->cfg.report_ms);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 10);
+    assert_non_null(box_noted(b, HF_NOTE_ROLLED_FORWARD));
+    assert_int_equal(box_status(b).store_state, HF_STORE_OK);
+    box_frame(b, 11);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    box_free(b);
+}
+
+static void after_a_survey_each_step_is_reported_at_once(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    struct hf_replica_event ev = {.type = HF_REPEV_SURVEY};
+    box_clear(b);
+    box_step(b, &ev);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 10);
+    box_clear(b);
+    box_frame(b, 11);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 0); /* not before it is durable */
+    box_done(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
+    box_free(b);
+}
+
 static void rollback_is_found_from_an_answer_to_our_own_request_only(void **state)
 {
     (void)state;
@@ -547,6 +582,8 @@ int main(void)
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
         cmocka_unit_test(revoked_edge_asks_seldom_and_keeps_what_it_has),
         cmocka_unit_test(rollback_is_found_from_an_answer_to_our_own_request_only),
+        cmocka_unit_test(a_core_that_has_its_newer_batches_again_is_followed_again),
+        cmocka_unit_test(after_a_survey_each_step_is_reported_at_once),
         cmocka_unit_test(another_chain_at_the_applied_seq_is_a_fork),
         cmocka_unit_test(a_forged_frame_at_the_applied_seq_is_no_fork),
         cmocka_unit_test(a_signed_frame_that_does_not_continue_the_chain_is_a_fork),
