@@ -8,6 +8,9 @@
  */
 #include "edge/replica_impl.h"
 
+#define BAD_NOTE_MS                                                                                \
+    1000 /* whoever forges frames must not fill the disk with log lines; INFO counts all */
+
 /* Index of the first entry with seq >= `seq`. */
 static uint32_t lower_bound(const struct hf_replica *r, hf_seq seq)
 {
@@ -153,7 +156,10 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
     HF_ASSERT(h != NULL && h->state == HELD_VERIFYING);
     if (ev->code != HF_OK && ev->code != HF_SEALED) {
         r->bad_frames++;
-        note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)ev->code);
+        if (r->bad_frames == 1 || r->now - r->bad_noted >= BAD_NOTE_MS) {
+            r->bad_noted = r->now;
+            note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)ev->code);
+        }
         if (!h->streamed) {
             back_off(r, 0); /* the core itself sent it and may well do so again */
         }

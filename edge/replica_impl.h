@@ -75,6 +75,7 @@ struct hf_replica {
     uint32_t held_count;
     uint64_t held_bytes;
     uint32_t sealed_count;
+    hf_ms bad_noted;
     bool keys_fresh; /* a HELLO was answered since: try the sealed ones again */
 
     /* ---- store ---- */
@@ -105,9 +106,9 @@ struct hf_replica {
     hf_seq span;       /* frames that one LOG reply is expected to bring */
     hf_ms report_due;
     hf_ms survey_until; /* a client of the core waits: report each step at once */
-    hf_ms hole_since;  /* -1 = there is none */
-    bool repairing;    /* the first hole was waited for; ask for the rest at once */
-    hf_ms progress_at; /* when something last moved */
+    hf_ms hole_since;   /* -1 = there is none */
+    bool repairing;     /* the first hole was waited for; ask for the rest at once */
+    hf_ms progress_at;  /* when something last moved */
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
