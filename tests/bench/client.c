@@ -4,11 +4,15 @@
  *   client one WRITER READER N            N writes one at a time
  *   client window WRITER READER N         N writes in windows of 100 over 20,000 keys
  *   client propagate WRITER READER N      N writes at 500/s; when each is acknowledged and visible
+ *   client fill WRITER READER N           keys 0..N-1 once each, in windows of 100: a warm start
+ *   client drip WRITER READER N           N writes at 10/s, READER is not asked: news for heal.sh
  *
  * WRITER and READER are ADDR:PORT. Keys have 24 bytes, values 100 random letters, each value is new
  * (so that nothing can be elided as unchanged). "Visible" is the first GET at the reader that
- * returns the value, polled without pause on a connection of its own: the poll's round trip is part
- * of every figure, for both systems. Prints "name value" lines for bench.sh.
+ * returns the value, polled on a connection of its own: the poll's round trip is part of every
+ * figure, for both systems. HOLDFAST_POLL_PAUSE_US=n pauses between polls; without it they follow
+ * each other, and so take a processor and a half from what is measured. Prints "name value" lines
+ * for bench.sh.
  */
 #include <hiredis/hiredis.h>
 #include <pthread.h>
@@ -22,6 +26,7 @@
 #define KEYS 20000u
 #define WINDOW 100u
 #define PACE_US 2000 /* 500 a second */
+#define DRIP_US 100000
 
 static uint64_t now_us(void)
 {
@@ -121,7 +126,8 @@ static void await(redisContext *reader, const char *key, const char *value)
     }
 }
 
-static void publish(const char *writer, const char *reader, size_t n, size_t window)
+/* Each key in its turn when all is set, else drawn from KEYS. */
+static void publish(const char *writer, const char *reader, size_t n, size_t window, bool all)
 {
     redisContext *w = dial(writer);
     redisContext *r = dial(reader);
@@ -132,7 +138,7 @@ static void publish(const char *writer, const char *reader, size_t n, size_t win
     for (size_t i = 0; i < n; i += window) {
         uint64_t sent = now_us();
         for (size_t j = 0; j < window; j++) {
-            make_key(draw() % KEYS, key);
+            make_key(all ? i + j : draw() % KEYS, key);
             make_value(value);
             redisAppendCommand(w, "SET %b %b", key, (size_t)24, value, (size_t)100);
         }
@@ -152,9 +158,26 @@ static void publish(const char *writer, const char *reader, size_t n, size_t win
     redisFree(r);
 }
 
+static void drip(const char *writer, size_t n)
+{
+    redisContext *w = dial(writer);
+    char key[25];
+    char value[101];
+    for (size_t i = 0; i < n; i++) {
+        struct timespec t = {0, DRIP_US * 1000L};
+        make_key(draw() % KEYS, key);
+        make_value(value);
+        redisAppendCommand(w, "SET %b %b", key, (size_t)24, value, (size_t)100);
+        expect_ok(w);
+        nanosleep(&t, NULL);
+    }
+    redisFree(w);
+}
+
 /* ---- propagation ---- */
 
 struct watch {
+    uint64_t pause_us;
     redisContext *reader;
     size_t count;
     const char *key;
@@ -177,6 +200,10 @@ static void *watcher(void *arg)
             w->visible[seen] = at;
         }
         freeReplyObject(r);
+        if (w->pause_us > 0) {
+            struct timespec t = {0, (long)w->pause_us * 1000};
+            nanosleep(&t, NULL);
+        }
     }
     return NULL;
 }
@@ -187,7 +214,9 @@ static void propagate(const char *writer, const char *reader, size_t n)
     uint64_t *sent = calloc(n, sizeof(uint64_t));
     uint64_t *acked = calloc(n, sizeof(uint64_t));
     uint64_t *visible = calloc(n, sizeof(uint64_t));
-    struct watch w = {dial(reader), n, "bench:propagation-key--", visible};
+    const char *pause = getenv("HOLDFAST_POLL_PAUSE_US");
+    struct watch w = {pause == NULL ? 0 : strtoull(pause, NULL, 10) % 1000000u, dial(reader), n,
+                      "bench:propagation-key--", visible};
     char value[101];
     pthread_t thread;
     freeReplyObject(redisCommand(c, "SET %s 0", w.key));
@@ -230,17 +259,28 @@ static void propagate(const char *writer, const char *reader, size_t n)
 int main(int argc, char **argv)
 {
     if (argc != 5) {
-        fprintf(stderr, "usage: client one|window|propagate WRITER READER N\n");
+        fprintf(stderr, "usage: client one|window|propagate|fill|drip WRITER READER N\n");
         return 2;
     }
+    const char *mode = argv[1];
     size_t n = strtoull(argv[4], NULL, 10);
+    size_t whole = n - n % WINDOW;
+    if (n < WINDOW) {
+        die(argv[4], "N is at least 100");
+    }
     random_state ^= now_us() << 20;
-    if (strcmp(argv[1], "one") == 0) {
-        publish(argv[2], argv[3], n, 1);
-    } else if (strcmp(argv[1], "window") == 0) {
-        publish(argv[2], argv[3], n - n % WINDOW, WINDOW);
-    } else {
+    if (strcmp(mode, "one") == 0) {
+        publish(argv[2], argv[3], n, 1, false);
+    } else if (strcmp(mode, "window") == 0) {
+        publish(argv[2], argv[3], whole, WINDOW, false);
+    } else if (strcmp(mode, "fill") == 0) {
+        publish(argv[2], argv[3], whole, WINDOW, true);
+    } else if (strcmp(mode, "drip") == 0) {
+        drip(argv[2], n);
+    } else if (strcmp(mode, "propagate") == 0) {
         propagate(argv[2], argv[3], n);
+    } else {
+        die(mode, "not a thing to measure");
     }
     return 0;
 }
