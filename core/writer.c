@@ -12,7 +12,7 @@
  * first.
  *
  * The order at a commit is state, mark, trim: the mark never names what is not committed, and the
- * log never loses what is not committed.
+ * log never loses what is not committed for good, which is what the commit before this one holds.
  */
 #include "core/writer.h"
 
@@ -334,6 +334,10 @@ static enum hf_err commit_once(struct hf_core_writer *w, const struct hf_commit 
 
 enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_commit *c)
 {
+    /* The meta page of a commit reaches the disk with the sync of the next one (NOMETASYNC): after
+     * a power cut the state may be where it was before this commit, and needs the log from there.
+     */
+    hf_seq durable = w->head.committed;
     enum hf_err err = commit_once(w, c);
     if (err == HF_MAP_FULL) {
         hf_state_abort(w->state);
@@ -358,7 +362,7 @@ enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_comm
     }
     bool again = true;
     for (int i = 0; i < TRIM_STEPS && again; i++) {
-        if (hf_changelog_trim(w->log, w->cfg->log_bytes_max, w->head.committed, &again) != HF_OK) {
+        if (hf_changelog_trim(w->log, w->cfg->log_bytes_max, durable, &again) != HF_OK) {
             break; /* nothing was lost; the next commit tries again */
         }
     }
