@@ -310,10 +310,12 @@ static enum hf_err write_segment(struct hf_changelog *log, const struct hf_segme
         return err;
     }
     if (fsync(log->dirfd) != 0) {
-        /* Whether the name is on disk is unknown. The next attempt renames over it; a crash before
+        /* Whether the name is on disk is unknown, and it would void what the segment before it took
+         * from now on: so nothing goes there, and the next attempt renames over it. A crash before
          * that finds a group that was refused but is whole, as any crash inside a sync may. */
         err = hf_segment_errno(errno);
         unlinkat(log->dirfd, name, 0);
+        log->failed = true;
     }
     return err;
 }

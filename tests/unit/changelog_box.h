@@ -50,9 +50,16 @@ int fdatasync(int fd)
     return fails(&fdatasync_fails_in) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
+/* The file that a failing fsync finds under the first name gets the second, too. */
+static char fsync_links[2][160];
+
 int fsync(int fd)
 {
-    return fails(&fsync_fails_in) ? -1 : (int)syscall(SYS_fsync, fd);
+    if (!fails(&fsync_fails_in))
+        return (int)syscall(SYS_fsync, fd);
+    (void)!link(fsync_links[0], fsync_links[1]);
+    errno = EIO;
+    return -1;
 }
 
 /* ---- the directory and the log of a test ---- */
