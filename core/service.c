@@ -15,7 +15,7 @@
  * before the first beacon, so the counter grows over restarts whatever clocks do; 2^24 starts and
  * 2^40 beacons of one start (34 years at 1,000 a second) are enough.
  *
- * HELLO: only a header with a valid signature of this core is evidence (G13). Above the head, or
+ * HELLO: only a header with a valid signature of this core is evidence (G13). Above the log, or
  * with another chain at a seq that is known, it fences the core; anything else that does not fit
  * marks that one edge as diverged.
  *
@@ -365,7 +365,9 @@ static enum hf_err history_check(struct hf_service *s, const struct hf_hello_req
         return HF_UNKNOWN_EPOCH;
     }
     struct hf_evidence_fact evidence = {.header = q->header, .signature = q->signature};
-    if (h.seq > head->at.seq) {
+    /* The log is ahead of the head while a group is under way, or after one failed in the middle,
+     * and is read by FETCH all the same: what is in it is not lost. */
+    if (h.seq > head->at.seq && h.seq > hf_changelog_last(s->cfg.log)) {
         /* The edge is right, and the beacon it gets tells it that this core is behind it. */
         s->cfg.fence(s->cfg.ctx, "an edge proved a batch above this core's head", &evidence);
         return HF_OK;

@@ -513,6 +513,42 @@ static void an_edge_that_knows_more_fences_a_core_that_was_rolled_back(void **st
     peer_free(p);
 }
 
+/* An edge may fetch a batch as soon as it is synced, which is before the owner hears of it. */
+static void a_batch_that_is_only_in_the_log_yet_is_no_evidence(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct box_write w = {.done = false};
+    struct hf_slice frames;
+    struct hf_slice message;
+    struct hf_id stream;
+    struct hf_frame f;
+    uint8_t copy[4096];
+    box_enrol(b, "e", p);
+    box_send(b, box_add(&w, "k", "1"));
+    hf_core_flush(b->core);
+    struct hf_job *group = b->job_first;
+    b->job_first = NULL;
+    b->job_end = &b->job_first;
+    group->work(group);
+    struct hf_request q = {.type = HF_MSG_FETCH};
+    q.fetch = (struct hf_fetch_request){
+        .epoch_id = box_status(b).epoch_id, .want = HF_WANT_LOG, .first = 1, .last = 1};
+    frames = peer_ask(p, &q)->fetch.frames;
+    assert_int_equal(p->reply.code, HF_OK);
+    assert_true(hf_fetch_next_frame(&frames, &message) && message.len <= sizeof(copy));
+    memcpy(copy, message.data, message.len);
+    assert_int_equal(hf_frame_decode(hf_slice_of(copy, message.len), &stream, &f), HF_OK);
+    assert_int_equal(box_status(b).head, 0);
+    assert_int_equal(peer_hello(p, &f)->code, HF_OK);
+    assert_null(box_status(b).refusing);
+    group->done(group);
+    box_work(b);
+    assert_int_equal(w.result.code, HF_OK);
+    assert_int_equal(box_put(b, "k", "2").seq, 2);
+    peer_free(p);
+}
+
 static void an_edge_with_another_batch_at_the_same_seq_proves_a_fork(void **state)
 {
     struct box *b = *state;
@@ -560,6 +596,7 @@ int main(void)
         T(reports_make_edges_durable_at_a_seq),
         T(a_hello_with_a_foreign_header_marks_that_edge_as_diverged),
         T(an_edge_that_knows_more_fences_a_core_that_was_rolled_back),
+        T(a_batch_that_is_only_in_the_log_yet_is_no_evidence),
         T(an_edge_with_another_batch_at_the_same_seq_proves_a_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
