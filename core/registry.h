@@ -18,7 +18,6 @@ struct hf_enrolled {
     struct hf_edge_fact fact;
     uint32_t row;          /* of the publisher engine's table */
     bool keys_ready;       /* the envelope keys were derived */
-    uint32_t fetches;      /* under way */
     uint64_t counter_top;  /* the highest counter accepted since the start */
     uint64_t counter_seen; /* bit i: counter_top - i was accepted */
 };

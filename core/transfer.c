@@ -677,9 +677,21 @@ bool hf_transfers_idle(const struct hf_transfers *s)
     return true;
 }
 
+static uint32_t under_way(const struct hf_transfers *s, uint32_t row)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
+        n += s->slot[i].busy && s->slot[i].row == row;
+    }
+    return n;
+}
+
 enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order)
 {
     const struct hf_world *world = s->cfg.world;
+    if (under_way(s, order->edge->row) >= HF_TRANSFERS_PER_EDGE) {
+        return HF_BUSY;
+    }
     struct transfer *t = slot_pick(s, order->request);
     if (t == NULL) {
         return HF_BUSY;

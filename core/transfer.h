@@ -14,6 +14,9 @@
 #include "hf/world.h"
 
 #define HF_TRANSFERS_MAX 16u
+/* An edge has four under way, and some more that timed out there: no edge can take all slots (G16).
+ */
+#define HF_TRANSFERS_PER_EDGE 6u
 
 struct hf_transfers;
 
@@ -40,7 +43,8 @@ struct hf_transfer_order {
 
 struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c);
 void hf_transfers_free(struct hf_transfers *t);
-/* HF_BUSY when all slots are taken, HF_NOMEM. Otherwise the reply is sent when it is done. */
+/* HF_BUSY when all slots are taken, or the edge has its share of them; HF_NOMEM. Otherwise the
+ * reply is sent when it is done. */
 enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order);
 bool hf_transfers_idle(const struct hf_transfers *t);
 

@@ -554,43 +554,78 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
 
 /* ---- bounds ---- */
 
+/* Hands a request to the core and runs no job; HF_OK when the pool has it, else the refusal's code.
+ */
+static enum hf_err only_asked(struct fixture *f, struct peer *p, struct hf_request *q)
+{
+    struct hf_envelope env;
+    struct hf_writer w;
+    box_random(f->b, p->nonce, sizeof(p->nonce));
+    q->counter = ++p->counter;
+    peer_seal(p, q);
+    free(f->b->reply.data);
+    f->b->reply.data = NULL;
+    hf_core_on_request(f->b->core, 1, hf_slice_of(p->message, p->message_len), NULL);
+    if (f->b->reply.data == NULL) {
+        return HF_OK;
+    }
+    hf_writer_init(&w, p->plain, sizeof(p->plain));
+    assert_int_equal(hf_reply_open(hf_slice_of(f->b->reply.data, f->b->reply.len),
+                                   &f->b->id.public_key, &p->id.public_key, p->nonce, &p->keys,
+                                   &env, &w),
+                     HF_OK);
+    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &p->reply), HF_OK);
+    return p->reply.code;
+}
+
 static void more_than_sixteen_at_once_are_told_to_come_back(void **state)
 {
     struct fixture *f = *state;
     struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    struct peer *p[3];
     box_put(f->b, "k", "v");
     q.fetch.first = q.fetch.last = 1;
-    assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+    for (uint8_t i = 0; i < 3; i++) {
+        char name[3] = {'x', (char)('0' + i), '\0'};
+        p[i] = peer_new(f->b, (uint8_t)(i + 2));
+        box_enrol(f->b, name, p[i]);
+        assert_int_equal(peer_ask(p[i], &q)->code, HF_OK);
+    }
     for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
-        box_random(f->b, f->p->nonce, sizeof(f->p->nonce));
-        q.counter = ++f->p->counter;
-        peer_seal(f->p, &q);
-        hf_core_on_request(f->b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
+        assert_int_equal(only_asked(f, p[i % 3], &q), HF_OK);
     }
     assert_false(hf_core_idle(f->b->core));
-    box_random(f->b, f->p->nonce, sizeof(f->p->nonce));
-    q.counter = ++f->p->counter;
-    peer_seal(f->p, &q);
-    free(f->b->reply.data);
-    f->b->reply.data = NULL;
-    hf_core_on_request(f->b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
-    assert_non_null(f->b->reply.data); /* at once, without the pool */
-    struct hf_envelope env;
-    struct hf_writer w;
-    struct hf_reply r;
-    hf_writer_init(&w, f->p->plain, sizeof(f->p->plain));
-    assert_int_equal(hf_reply_open(hf_slice_of(f->b->reply.data, f->b->reply.len),
-                                   &f->b->id.public_key, &f->p->id.public_key, f->p->nonce,
-                                   &f->p->keys, &env, &w),
-                     HF_OK);
-    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &r), HF_OK);
-    assert_int_equal(r.code, HF_BUSY);
-    assert_in_range(r.fetch.retry_ms, 50, 200);
+    assert_int_equal(only_asked(f, p[2], &q), HF_BUSY); /* at once, without the pool */
+    assert_in_range(p[2]->reply.fetch.retry_ms, 50, 200);
     box_work(f->b);
     box_commit(f->b);
     box_pass(f->b, 100);
     assert_true(hf_core_idle(f->b->core));
+    assert_int_equal(peer_ask(p[2], &q)->code, HF_OK);
+    for (int i = 0; i < 3; i++) {
+        peer_free(p[i]);
+    }
+}
+
+static void one_edge_that_asks_for_ever_more_leaves_room_for_the_others(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_request q = fetch_of(f, HF_WANT_LOG);
+    struct peer *other = peer_new(f->b, 2);
+    box_put(f->b, "k", "v");
+    box_enrol(f->b, "other", other);
+    q.fetch.first = q.fetch.last = 1;
+    assert_int_equal(peer_ask(other, &q)->code, HF_OK);
     assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+    for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
+        enum hf_err expected = i < HF_TRANSFERS_PER_EDGE ? HF_OK : HF_BUSY;
+        assert_int_equal(only_asked(f, f->p, &q), expected);
+    }
+    assert_int_equal(only_asked(f, other, &q), HF_OK);
+    box_work(f->b);
+    assert_int_equal(only_asked(f, f->p, &q), HF_OK);
+    box_work(f->b);
+    peer_free(other);
 }
 
 static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state)
@@ -633,6 +668,7 @@ int main(void)
         T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
         T(more_than_sixteen_at_once_are_told_to_come_back),
+        T(one_edge_that_asks_for_ever_more_leaves_room_for_the_others),
         T(an_edge_revoked_while_its_data_was_read_does_not_get_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
