@@ -226,7 +226,12 @@ void on_beacon(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     heard_from(r, answer ? HF_CHANNEL_CONTROL : HF_CHANNEL_STREAM);
-    r->beacon_at = r->now;
+    r->answered_t0 = later(r->answered_t0, ev->t0);
+    /* Whoever records or delays the stream keeps its order. That its beacons are of now shows an
+     * answer to our own request, for as long as the next one may take. */
+    if (r->answered_t0 >= 0 && r->now - r->answered_t0 < r->cfg.request_ms_max) {
+        r->beacon_at = r->now;
+    }
     if (b->head == r->applied.seq && (!hf_hash_eq(&b->chain, &r->applied.chain) ||
                                       !hf_hash_eq(&b->digest, &r->applied.digest))) {
         diverge(r, HF_NOTE_FORK, b->head, 0);

@@ -68,7 +68,7 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
     r->span = 16;
     r->backoff = c->backoff_ms_min;
     r->hole_since = r->heard[0] = r->heard[1] = r->beacon_at = -1;
-    r->healed_at = r->behind_since = r->fresh_t0 = -1;
+    r->healed_at = r->behind_since = r->fresh_t0 = r->answered_t0 = -1;
     return r;
 }
 

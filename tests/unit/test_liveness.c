@@ -352,6 +352,35 @@ static void what_readers_are_told_follows_links_and_head(void **state)
     box_free(b);
 }
 
+static void a_stream_that_no_answer_of_ours_confirms_is_frozen(void **state)
+{
+    (void)state;
+    /* After a restart nothing tells a recording from the stream. */
+    struct box *b = box_new(10);
+    box_start(b, true, false);
+    box_link(b, HF_CHANNEL_STREAM, true);
+    box_beacon(b, 10);
+    assert_int_equal(box_status(b).state, HF_REPLICA_FROZEN);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 100);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 10);
+    box_beacon(b, 10);
+    assert_int_equal(box_status(b).state, HF_REPLICA_LIVE);
+    /* Later whoever stops the answers may deliver the stream as late as he likes. */
+    hf_ms t0 = b->now;
+    while (b->now + b->cfg.beacon_ms < t0 + b->cfg.request_ms_max) {
+        box_pass(b, b->cfg.beacon_ms);
+        box_beacon(b, 10);
+        assert_int_equal(box_status(b).state, HF_REPLICA_LIVE);
+    }
+    for (int i = 0; i < 4; i++) {
+        box_pass(b, b->cfg.beacon_ms);
+        box_beacon(b, 10);
+    }
+    assert_int_equal(box_status(b).state, HF_REPLICA_FROZEN);
+    box_free(b);
+}
+
 static void stall_leads_to_asking_from_the_start(void **state)
 {
     (void)state;
@@ -578,6 +607,7 @@ int main(void)
         cmocka_unit_test(an_answer_counts_only_once_its_head_is_applied),
         cmocka_unit_test(more_answers_than_are_remembered_keep_the_bound_honest),
         cmocka_unit_test(what_readers_are_told_follows_links_and_head),
+        cmocka_unit_test(a_stream_that_no_answer_of_ours_confirms_is_frozen),
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
         cmocka_unit_test(revoked_edge_asks_seldom_and_keeps_what_it_has),
