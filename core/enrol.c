@@ -215,7 +215,8 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
     hf_core_record(core, &a->order);
 }
 
-/* Unused tokens of the name become void with it, or one could bring the name back. */
+/* Unused tokens of the name become void with it and at once, or one could bring the name back, also
+ * while the revocation waits for the lane. */
 static bool tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
 {
     uint32_t at = 0;
@@ -224,8 +225,10 @@ static bool tokens_void(struct hf_core *core, const char *name, struct hf_fact_o
         if (o->count + 1 >= HF_ORDER_FACTS_MAX) {
             return false;
         }
-        o->fact[o->count] = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
-        o->fact[o->count++].token.used = true;
+        struct hf_fact *f = &o->fact[o->count++];
+        *f = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
+        f->token.used = true;
+        (void)hf_registry_learn(core->registry, f); /* it replaces a row, which needs no room */
     }
     return true;
 }
