@@ -344,6 +344,9 @@ static void effect_run(struct hf_core *core, const struct hf_publisher_effect *e
         return;
     case HF_PUBFX_ANSWER:
         answer(core, e->code);
+        if (core->cfg.on_answered != NULL) {
+            core->cfg.on_answered(core->world.ctx);
+        }
         return;
     case HF_PUBFX_PUBLISH:
         publish(core);

@@ -77,6 +77,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
         note_effect(edge, fx);
         break;
     case HF_REPFX_APPLY:
+    case HF_REPFX_TAKE:
     case HF_REPFX_HOLD:
     case HF_REPFX_STAGE_BEGIN:
     case HF_REPFX_STAGE_CHUNK:

@@ -68,6 +68,7 @@ struct store_job {
     struct chunk chunk;
     struct hf_key chunk_key;
     enum hf_err code;
+    bool verified; /* TAKE */
     hf_seq seq;
     struct hf_position position;
     struct hf_stage stage;
@@ -132,6 +133,10 @@ bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request,
 void slots_drop(struct hf_edge *edge, uint32_t slot);
 void slots_release(struct hf_edge *edge, hf_seq last);
 void slots_verify(struct hf_edge *edge, uint32_t slot);
+/* The same in two halves, for a job of the writer lane: keys in, on the owner's thread; then the
+ * checks. */
+void slot_prepare(struct hf_edge *edge, struct slot *s);
+enum hf_err slot_verify(struct slot *s);
 struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq);
 void slot_use(struct slot *s);
 void slot_unuse(struct hf_edge *edge, struct slot *s);

@@ -270,7 +270,8 @@ void duty_fetch(struct hf_replica *r)
         return;
     }
     /* What is being stored may be just what is missing, or the transfer that a plan asked for. */
-    bool applying = r->store_busy && r->store_op == HF_REPFX_APPLY;
+    bool applying =
+        r->store_busy && (r->store_op == HF_REPFX_APPLY || r->store_op == HF_REPFX_TAKE);
     if (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN) {
         return;
     }

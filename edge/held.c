@@ -132,8 +132,11 @@ void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
         drop_slot(r, ev->slot);
         return;
     }
-    insert(r, ev)->state = HELD_VERIFYING;
-    fx_add(r, HF_REPFX_VERIFY)->slot = ev->slot;
+    struct held *h = insert(r, ev);
+    h->state = HELD_VERIFYING;
+    if (!order_take(r, h)) {
+        fx_add(r, HF_REPFX_VERIFY)->slot = ev->slot;
+    }
 }
 
 void on_restored(struct hf_replica *r, const struct hf_replica_event *ev)
@@ -154,17 +157,23 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     struct held *h = held_by_slot(r, ev->slot);
     HF_ASSERT(h != NULL && h->state == HELD_VERIFYING);
-    if (ev->code != HF_OK && ev->code != HF_SEALED) {
+    (void)held_verified(r, h, ev->code);
+}
+
+bool held_verified(struct hf_replica *r, struct held *h, enum hf_err code)
+{
+    if (code != HF_OK && code != HF_SEALED) {
         r->bad_frames++;
-        if (r->bad_frames == 1 || r->now - r->bad_noted >= BAD_NOTE_MS) {
+        bool anybody = code == HF_AUTH; /* could have sent it */
+        if (!anybody || r->bad_frames == 1 || r->now - r->bad_noted >= BAD_NOTE_MS) {
             r->bad_noted = r->now;
-            note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)ev->code);
+            note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)code);
         }
         if (!h->streamed) {
             back_off(r, 0); /* the core itself sent it and may well do so again */
         }
         held_drop(r, h);
-        return;
+        return false;
     }
     if (h->streamed) {
         heard_from(r, HF_CHANNEL_STREAM);
@@ -173,10 +182,10 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
         fx_add(r, HF_REPFX_EVIDENCE)->slot = h->slot;
         diverge(r, HF_NOTE_FORK, h->seq, 0);
         held_drop(r, h);
-        return;
+        return false;
     }
     head_raise(r, h->seq);
-    if (ev->code == HF_SEALED) {
+    if (code == HF_SEALED) {
         h->state = HELD_SEALED;
         r->sealed_count++;
         r->need_hello = true;
@@ -184,12 +193,13 @@ void on_verified(struct hf_replica *r, const struct hf_replica_event *ev)
         if (h->retried) {
             back_off(r, 0);
         }
-        return;
+        return true;
     }
     h->state = h->has_body ? HELD_READY : HELD_NO_BODY;
     if (h->has_body && h->seq > r->received) {
         r->received = h->seq;
     }
+    return true;
 }
 
 void retry_sealed(struct hf_replica *r)

@@ -185,8 +185,8 @@ static void rolled_back(struct hf_replica *r, hf_seq head, hf_seq applied)
     diverge(r, HF_NOTE_ROLLBACK, head, applied);
 }
 
-/* The operator gave the core its newer data back. Nothing here was ever wrong; where the two histories
- * are not the same after all, the chain of the next frame or beacon says so. */
+/* The operator gave the core its newer data back. Nothing here was ever wrong; where the two
+ * histories are not the same after all, the chain of the next frame or beacon says so. */
 static void rolled_forward(struct hf_replica *r)
 {
     r->rolled_back = r->diverged = false;

@@ -2,15 +2,18 @@
  * main.c - holdfast-edge: one libuv loop around the edge's driver, nng below it, RESP above it.
  *
  * Start: options, key, what to follow (a join token, a core's URL and key, or what DIR remembers),
- * store, link, local readers. It serves what it has from the first moment, with or without a link.
- * Stop: SIGTERM; everything that counts is committed already, so the process leaves with _exit (nng
- * cannot be trusted to close). A wedged nng ends in a re-exec of the same command line: readers see
- * a reconnect.
+ * store, link, local readers. It serves what it has from the first moment, with or without a link;
+ * only after two unclean ends in a row, each within LIVED_MS, is the store examined first. A
+ * damaged one is set aside and the edge begins anew: the engine fetches a snapshot. Stop: SIGTERM;
+ * everything that counts is committed already, so the process leaves with _exit (nng cannot be
+ * trusted to close). A wedged nng ends in a re-exec of the same command line: readers see a
+ * reconnect.
  */
 #include "edge/commands.h"
 #include "edge/options.h"
 
 #include "hf/daemon.h"
+#include "hf/doctor.h"
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
@@ -26,6 +29,17 @@
 
 #define REAP_READERS_MS 10000
 #define LOST_MAX 64u
+/* kill -9 and a power cut leave a good store, so one unclean end is no reason to keep readers
+ * waiting; a damaged page ends every run, and soon. */
+#define UNCLEAN_MAX 1u
+#define LIVED_MS 60000
+/* 1,000,000 keys take 4 s; a store that is not read through by then is opened as it is. */
+#define EXAMINE_MS_MAX 60000
+
+struct lived_job {
+    struct hf_job job; /* first */
+    struct hf_running running;
+};
 
 struct app {
     struct hf_daemon daemon; /* first */
@@ -43,6 +57,8 @@ struct app {
     uint64_t lost[LOST_MAX]; /* requests that the transport refused: answered at the next tick */
     uint32_t lost_count;
     hf_ms reap_at;
+    hf_ms lived_at; /* INT64_MAX once it was noted */
+    struct lived_job lived;
 };
 
 /* ---- the world's part that is the transport's ---- */
@@ -81,6 +97,16 @@ static void world_subscribe(void *ctx, const struct hf_id *stream)
 
 /* ---- callbacks of the transport and the loop ---- */
 
+static void lived_work(struct hf_job *job)
+{
+    hf_running_lived(&((struct lived_job *)job)->running);
+}
+
+static void lived_done(struct hf_job *job)
+{
+    (void)job;
+}
+
 static hf_ms on_tick(void *ctx, hf_ms now)
 {
     struct app *app = ctx;
@@ -92,6 +118,10 @@ static hf_ms on_tick(void *ctx, hf_ms now)
     if (now >= app->reap_at) {
         hf_state_reap_readers(hf_edge_state(app->edge));
         app->reap_at = now + REAP_READERS_MS;
+    }
+    if (now >= app->lived_at) { /* on a lane: a slow disk must not hold up readers */
+        app->lived_at = INT64_MAX;
+        hf_loop_job(app->daemon.loop, HF_LANE_WRITER, &app->lived.job);
     }
     hf_ms next = hf_edge_on_tick(app->edge, now);
     next = next < app->reap_at ? next : app->reap_at;
@@ -120,6 +150,7 @@ static void on_wedged(void *ctx, const char *why)
 {
     struct app *app = ctx;
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
+    hf_running_end(&app->lived.running); /* the store has no part in this */
     const char *const option[] = {"--resp"};
     const char *const value[] = {app->resp};
     hf_daemon_again(&app->daemon, option, value, 1);
@@ -244,6 +275,58 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
     return hf_dialer_open(hf_loop_uv(app->daemon.loop), &c, &app->dialer, e);
 }
 
+/* Gives up a store that cannot be used, but not its bytes. */
+static enum hf_err set_state_aside(const struct app *app, const char *why, struct hf_error *e)
+{
+    char dir[320];
+    char to[352];
+    struct hf_error own = {.code = HF_OK};
+    snprintf(dir, sizeof(dir), "%s/main/state", app->opt.data);
+    if (hf_state_set_aside(dir, hf_clock_wall_ms() / 1000, to, sizeof(to), &own) != HF_OK) {
+        return hf_error_set(e, own.code, "the store is damaged, and %s", own.text);
+    }
+    hf_log(HF_LEVEL_ERROR,
+           "store: damaged, beginning with an empty one and a snapshot from the core "
+           "kept=%s reason=%s",
+           to, why);
+    return HF_OK;
+}
+
+/* Before any thread: the child that reads the store in this process's place is forked here. */
+static enum hf_err examine(struct app *app, struct hf_error *e)
+{
+    char path[320];
+    struct hf_running *r = &app->lived.running;
+    struct hf_error found = {.code = HF_OK};
+    snprintf(path, sizeof(path), "%s/main.running", app->opt.data);
+    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX) {
+        return HF_OK;
+    }
+    hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
+           r->unclean);
+    r->unclean = 0;
+    snprintf(path, sizeof(path), "%s/main/state", app->opt.data);
+    enum hf_err err = hf_state_examine(path, EXAMINE_MS_MAX, &found);
+    if (err == HF_CORRUPT) {
+        return set_state_aside(app, found.text, e);
+    }
+    if (err != HF_OK) {
+        hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
+    }
+    return HF_OK;
+}
+
+static void mark_running(struct app *app)
+{
+    enum hf_err err = hf_running_begin(&app->lived.running);
+    if (err != HF_OK) {
+        hf_log(HF_LEVEL_WARN, "edge: cannot write %s: %s; unclean ends are not counted",
+               app->lived.running.path, hf_err_text(err));
+    }
+    app->lived.job = (struct hf_job){.work = lived_work, .done = lived_done};
+    app->lived_at = hf_clock_ms() + LIVED_MS;
+}
+
 static enum hf_err open_edge(struct app *app, struct hf_error *e)
 {
     char dir[300];
@@ -261,6 +344,18 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
     c.replica.beacon_ms = app->opt.beacon_ms;
     c.replica.hold_bytes_max = app->opt.hold_bytes;
     return hf_edge_open(&c, &world, &app->id, &app->edge, e);
+}
+
+/* So badly damaged that it does not even open: no examination is needed to know it. */
+static enum hf_err open_edge_or_anew(struct app *app, struct hf_error *e)
+{
+    mark_running(app);
+    enum hf_err err = open_edge(app, e);
+    if (err != HF_CORRUPT) {
+        return err;
+    }
+    err = set_state_aside(app, e->text, e);
+    return err == HF_OK ? open_edge(app, e) : err;
 }
 
 static enum hf_err open_readers(struct app *app, struct hf_error *e)
@@ -327,14 +422,18 @@ int main(int argc, char **argv)
         hf_daemon_die(&app.daemon, &e);
     }
     if (hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || follow(&app, &e) != HF_OK ||
-        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
-        hf_loop_open(&lc, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK ||
-        open_edge(&app, &e) != HF_OK || open_readers(&app, &e) != HF_OK) {
+        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK || examine(&app, &e) != HF_OK ||
+        hf_loop_open(&lc, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK) {
+        hf_daemon_die(&app.daemon, &e);
+    }
+    if (open_edge_or_anew(&app, &e) != HF_OK || open_readers(&app, &e) != HF_OK) {
+        hf_running_undo(&app.lived.running);
         hf_daemon_die(&app.daemon, &e);
     }
     remember(&app);
     announce(&app);
     hf_loop_wake_at(app.daemon.loop, hf_clock_ms());
     hf_loop_run(app.daemon.loop);
+    hf_running_end(&app.lived.running);
     _exit(0);
 }

@@ -83,7 +83,8 @@ struct hf_replica {
     enum hf_replica_effect_type store_op;
     hf_seq apply_last;
     enum hf_store_state store_state;
-    hf_ms store_retry; /* no store operation before this */
+    hf_ms apply_began, rest_until; /* a busy store rests, so that more frames share a commit */
+    hf_ms store_retry;             /* no store operation before this */
     bool reopen, checking;
     bool diverged;
     bool rolled_back; /* diverged for no other reason than that the core lost data */
@@ -148,6 +149,8 @@ void held_release(struct hf_replica *r, hf_seq last);
 void on_frame(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_restored(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_verified(struct hf_replica *r, const struct hf_replica_event *ev);
+/* What VERIFIED means for a frame, however the result came. False: it is not held any more. */
+bool held_verified(struct hf_replica *r, struct held *h, enum hf_err code);
 void retry_sealed(struct hf_replica *r);
 /* The next frame that is missing and neither held nor asked for, in [from, to]. */
 bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *gap);
@@ -170,6 +173,8 @@ hf_seq want_last(const struct hf_replica *r);
 void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_checked(struct hf_replica *r, const struct hf_replica_event *ev);
 void duty_store(struct hf_replica *r);
+/* Orders TAKE for a frame that just arrived, if it is all that is to be done. */
+bool order_take(struct hf_replica *r, const struct held *h);
 /* In the tail of a transfer: the position that staged data has reached. */
 hf_seq stage_at(const struct hf_replica *r);
 bool stage_in_tail(const struct hf_replica *r);

@@ -208,24 +208,29 @@ out:
     return err;
 }
 
+enum hf_err slot_verify(struct slot *s)
+{
+    const struct verify_job *v = &s->verify;
+    const struct hf_frame *f = &s->frame;
+    if (!v->has_signer || !hf_header_verify(f->header, &f->signature, &v->signer)) {
+        return HF_AUTH;
+    }
+    if (s->upgrade) {
+        return HF_UPGRADE;
+    }
+    if (f->body.data == NULL) {
+        return HF_OK;
+    }
+    if (!hf_frame_body_matches(f)) {
+        return HF_AUTH;
+    }
+    return v->has_content ? unseal(s) : HF_SEALED;
+}
+
 static void verify_work(struct hf_job *job)
 {
     struct slot *s = (struct slot *)job;
-    struct verify_job *v = &s->verify;
-    const struct hf_frame *f = &s->frame;
-    if (!v->has_signer || !hf_header_verify(f->header, &f->signature, &v->signer)) {
-        v->code = HF_AUTH;
-    } else if (s->upgrade) {
-        v->code = HF_UPGRADE;
-    } else if (f->body.data == NULL) {
-        v->code = HF_OK;
-    } else if (!hf_frame_body_matches(f)) {
-        v->code = HF_AUTH;
-    } else if (!v->has_content) {
-        v->code = HF_SEALED;
-    } else {
-        v->code = unseal(s);
-    }
+    s->verify.code = slot_verify(s);
 }
 
 static void verify_done(struct hf_job *job)
@@ -242,9 +247,8 @@ static void verify_done(struct hf_job *job)
     }
 }
 
-void slots_verify(struct hf_edge *edge, uint32_t index)
+void slot_prepare(struct hf_edge *edge, struct slot *s)
 {
-    struct slot *s = &edge->slots[index];
     const struct hf_header *h = &s->frame.h;
     const struct hf_key *signer = hf_genesis_signer(&edge->genesis, h->signer_id, h->seq);
     const struct hf_key *content = content_key(edge, h->content_key_id);
@@ -258,6 +262,12 @@ void slots_verify(struct hf_edge *edge, uint32_t index)
     if (content != NULL) {
         s->verify.content = *content;
     }
+}
+
+void slots_verify(struct hf_edge *edge, uint32_t index)
+{
+    struct slot *s = &edge->slots[index];
+    slot_prepare(edge, s);
     slot_use(s);
     edge_run(edge, HF_LANE_POOL, &s->verify.job);
 }

@@ -51,6 +51,18 @@ static enum hf_err op_apply(struct store_job *j)
     return prefix == HF_OK ? err : prefix;
 }
 
+static enum hf_err op_take(struct store_job *j)
+{
+    if (!j->verified) { /* it may come here again after the map grew */
+        enum hf_err err = slot_verify(j->slot[0]);
+        if (err != HF_OK) {
+            return err;
+        }
+        j->verified = true;
+    }
+    return op_apply(j);
+}
+
 static enum hf_err op_hold(struct store_job *j)
 {
     for (uint32_t i = 0; i < j->slot_count; i++) {
@@ -178,6 +190,7 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_EVIDENCE:
     case HF_REPFX_NOTE:
     case HF_REPFX_APPLY:
+    case HF_REPFX_TAKE:
     case HF_REPFX_HOLD:
     case HF_REPFX_STAGE_CHUNK:
     case HF_REPFX_STAGE_DROP:
@@ -193,6 +206,8 @@ static enum hf_err run_once(struct store_job *j)
     switch (j->effect.type) {
     case HF_REPFX_APPLY:
         return op_apply(j);
+    case HF_REPFX_TAKE:
+        return op_take(j);
     case HF_REPFX_HOLD:
         return op_hold(j);
     case HF_REPFX_STAGE_CHUNK:
@@ -268,6 +283,7 @@ static void store_done(struct hf_job *job)
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
+        .ok = j->verified,
         .seq = hold ? j->effect.first : j->seq,
         .offset = hold ? j->effect.last : 0,
         .position = &position,
@@ -277,7 +293,8 @@ static void store_done(struct hf_job *job)
     edge->cursor = j->cursor;
     edge->cursor.bound.key.data = edge->cursor.key;
     for (uint32_t i = 0; i < j->slot_count; i++) {
-        if (j->code == HF_OK && j->effect.type == HF_REPFX_APPLY) {
+        bool applied = j->effect.type == HF_REPFX_APPLY || j->effect.type == HF_REPFX_TAKE;
+        if (j->code == HF_OK && applied) {
             edge->applied_changes += j->slot[i]->frame.h.change_count;
         }
         slot_unuse(edge, j->slot[i]);
@@ -329,6 +346,9 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
     j->position = edge->position;
     if (fx->type == HF_REPFX_APPLY || fx->type == HF_REPFX_HOLD) {
         use_run(edge, j, fx->first, fx->last);
+    } else if (fx->type == HF_REPFX_TAKE) {
+        use_slot(j, &edge->slots[fx->slot]);
+        slot_prepare(edge, j->slot[0]);
     } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
         use_slot(j, &edge->slots[fx->slot]);
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {

@@ -35,6 +35,9 @@ struct hf_core_config {
     hf_ms beacon_ms;           /* 0 = 1,000 */
     hf_ms commit_ms;           /* state is committed at least this often; 0 = 1,000 */
     uint32_t commit_changes;   /* ... or after so many changes; 0 = 50,000 */
+    /* The writes of a group have been answered, its frames are not published yet: a good moment to send
+     * the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
+    void (*on_answered)(void *ctx);
     size_t waiting_bytes_max;  /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
     uint64_t delta_batches;    /* deletes are remembered for so many batches, which is how far back
                                   DELTA reaches; 0 = 1,000,000 */

@@ -5,9 +5,10 @@
  * same effects, byte for byte. One owner. DESIGN section 6.
  *
  * Level-triggered: after every event the engine compares what it has with the head it knows of and
- * does what is missing, so no intent is lost when a message is. Frames are named by the driver's slot
- * numbers; the engine sees their headers only. A frame counts as received once VERIFIED said so, as
- * applied once STORE_DONE said that the commit is durable. At most one store operation is under way.
+ * does what is missing, so no intent is lost when a message is. Frames are named by the driver's
+ * slot numbers; the engine sees their headers only. A frame counts as received once VERIFIED said
+ * so, as applied once STORE_DONE said that the commit is durable. At most one store operation is
+ * under way.
  *
  * Spurious ticks are harmless. Effects are run in list order. If more is due than fits the list the
  * deadline is now.
@@ -27,11 +28,11 @@
 struct hf_replica;
 
 struct hf_replica_config {
-    hf_ms beacon_ms;          /* the core's beacon interval; silence for 3 of them is a dead link */
+    hf_ms beacon_ms; /* the core's beacon interval; silence for 3 of them is a dead link */
     hf_ms report_ms;
-    hf_ms request_ms_min;     /* shortest time-out of a request; grows with the measured round trip */
+    hf_ms request_ms_min; /* shortest time-out of a request; grows with the measured round trip */
     hf_ms request_ms_max;
-    hf_ms backoff_ms_min;     /* after a failure, doubled up to max, jittered by half */
+    hf_ms backoff_ms_min; /* after a failure, doubled up to max, jittered by half */
     hf_ms backoff_ms_max;
     hf_ms stable_ms;          /* a control link up for so long resets the backoff */
     hf_ms gap_ms;             /* a hole younger than this may still be filled by the stream */
@@ -39,9 +40,10 @@ struct hf_replica_config {
     hf_ms hold_ms;            /* frames held longer than this are written to the inbox */
     uint32_t hold_frames_max; /* out-of-order frames held; when full the lowest are kept */
     uint64_t hold_bytes_max;
-    uint32_t fetch_max;       /* LOG requests in flight, at most HF_REPLICA_REQUESTS_MAX - 3 */
+    uint32_t fetch_max;        /* LOG requests in flight, at most HF_REPLICA_REQUESTS_MAX - 3 */
     uint32_t apply_frames_max; /* frames in one store transaction */
-    uint32_t plan_batches;    /* a gap wider than this asks for a PLAN first */
+    bool take_next; /* the next frame of an idle edge is verified and applied in one job: TAKE */
+    uint32_t plan_batches; /* a gap wider than this asks for a PLAN first */
 };
 
 /* The values the daemon runs with, each with its reason in edge/replica.c. */
@@ -55,13 +57,16 @@ enum hf_replica_event_type {
     HF_REPEV_LINK,      /* channel, ok = up */
     HF_REPEV_FRAME,     /* slot, header, bytes, chain, ok = has its body; not yet trusted; request =
                          * whose reply brought it, 0 = the stream */
-    HF_REPEV_VERIFIED,  /* slot, code: OK; SEALED = signed but the content key is missing; else bad */
-    HF_REPEV_BEACON,    /* beacon (signature checked); t0 = when its request was handed over, or -1 */
-    HF_REPEV_REPLY,     /* request, code and what came: see struct */
-    HF_REPEV_TIMEOUT,   /* request */
-    HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now */
-    HF_REPEV_CHECKED,   /* code of a full check of the own store */
-    HF_REPEV_SURVEY,    /* the core asks for a REPORT now */
+    HF_REPEV_VERIFIED,  /* slot, code: OK; SEALED = signed but the content key is missing; else bad
+                         */
+    HF_REPEV_BEACON,  /* beacon (signature checked); t0 = when its request was handed over, or -1 */
+    HF_REPEV_REPLY,   /* request, code and what came: see struct */
+    HF_REPEV_TIMEOUT, /* request */
+    HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now; TAKE: ok = it
+                          * verified, and code is what applying it came to; else code is as in
+                          * VERIFIED */
+    HF_REPEV_CHECKED,    /* code of a full check of the own store */
+    HF_REPEV_SURVEY,     /* the core asks for a REPORT now */
     HF_REPEV_TICK,
 };
 
@@ -70,58 +75,60 @@ enum hf_replica_request {
     HF_REPRQ_JOIN,
     HF_REPRQ_HELLO,
     HF_REPRQ_PLAN,
-    HF_REPRQ_LOG,    /* first..last */
-    HF_REPRQ_BODY,   /* first = seq; from where the slot's bytes end */
-    HF_REPRQ_DELTA,  /* from the stage's cursor up to last */
-    HF_REPRQ_KEYS,   /* from the stage's cursor */
+    HF_REPRQ_LOG,   /* first..last */
+    HF_REPRQ_BODY,  /* first = seq; from where the slot's bytes end */
+    HF_REPRQ_DELTA, /* from the stage's cursor up to last */
+    HF_REPRQ_KEYS,  /* from the stage's cursor */
     HF_REPRQ_REPORT,
 };
 
 enum hf_replica_effect_type {
-    HF_REPFX_VERIFY = 0,  /* slot: signature, body hash, opening -> VERIFIED */
-    HF_REPFX_DROP,        /* slot is not wanted; also while it is being verified (no VERIFIED then) */
-    HF_REPFX_RELEASE,     /* all slots whose frames are <= last are done with */
-    HF_REPFX_SEND,        /* request (id), kind, first, last, timeout_ms */
-    HF_REPFX_PUBLISH,     /* readers may see up to `last` */
-    HF_REPFX_REDIAL,      /* channel */
-    HF_REPFX_CHECK,       /* verify the whole store on the pool -> CHECKED */
-    HF_REPFX_EVIDENCE,    /* slot (or UINT32_MAX): keep this signed frame as proof of a fork */
-    HF_REPFX_NOTE,        /* note, a, b */
+    HF_REPFX_VERIFY = 0, /* slot: signature, body hash, opening -> VERIFIED */
+    HF_REPFX_DROP,     /* slot is not wanted; also while it is being verified (no VERIFIED then) */
+    HF_REPFX_RELEASE,  /* all slots whose frames are <= last are done with */
+    HF_REPFX_SEND,     /* request (id), kind, first, last, timeout_ms */
+    HF_REPFX_PUBLISH,  /* readers may see up to `last` */
+    HF_REPFX_REDIAL,   /* channel */
+    HF_REPFX_CHECK,    /* verify the whole store on the pool -> CHECKED */
+    HF_REPFX_EVIDENCE, /* slot (or UINT32_MAX): keep this signed frame as proof of a fork */
+    HF_REPFX_NOTE,     /* note, a, b */
     /* Store operations: each ends with one STORE_DONE. */
-    HF_REPFX_APPLY,        /* frames first..last in one transaction */
-    HF_REPFX_HOLD,         /* write the held frames among first..last to the inbox */
-    HF_REPFX_STAGE_BEGIN,  /* plan, last = head of the plan */
-    HF_REPFX_STAGE_CHUNK,  /* request: the chunk that its reply brought */
+    HF_REPFX_APPLY, /* frames first..last in one transaction */
+    HF_REPFX_TAKE,  /* slot: verify it and, if it is good, apply it, in one: the next frame of an
+                       idle edge */
+    HF_REPFX_HOLD,  /* write the held frames among first..last to the inbox */
+    HF_REPFX_STAGE_BEGIN, /* plan, last = head of the plan */
+    HF_REPFX_STAGE_CHUNK, /* request: the chunk that its reply brought */
     HF_REPFX_STAGE_SKIP,
     HF_REPFX_STAGE_TARGET, /* last */
     HF_REPFX_STAGE_FRAME,  /* slot */
     HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides */
     HF_REPFX_STAGE_DROP,
-    HF_REPFX_REOPEN,       /* after an I/O error */
+    HF_REPFX_REOPEN, /* after an I/O error */
 };
 
 enum hf_replica_note {
-    HF_NOTE_LINK_UP = 0,      /* a = channel */
-    HF_NOTE_LINK_DOWN,        /* a = channel */
-    HF_NOTE_LINK_SILENT,      /* a = channel, b = ms of silence: redialled */
-    HF_NOTE_CAUGHT_UP,        /* a = seq, b = ms since the link came back */
-    HF_NOTE_FIRST_REPAIR,     /* a = seq, b = ms since the link came back */
-    HF_NOTE_HOLE,             /* a..b asked for */
-    HF_NOTE_PLAN,             /* a = enum hf_plan_kind, b = bytes */
-    HF_NOTE_SWITCHED,         /* a = seq, b = staged bytes */
-    HF_NOTE_STAGE_REFUSED,    /* a = seq whose digest did not match */
-    HF_NOTE_BAD_FRAME,        /* a = seq, b = error */
-    HF_NOTE_KEY_MISSING,      /* a = seq */
-    HF_NOTE_HOLD_FULL,        /* a = seq given up */
-    HF_NOTE_STORE_TROUBLE,    /* a = error, b = seq */
-    HF_NOTE_STORE_WELL,       /* a = seq */
-    HF_NOTE_DIVERGED,         /* a = seq, b = error */
-    HF_NOTE_ROLLBACK,         /* a = head of the core, b = applied here */
-    HF_NOTE_ROLLED_FORWARD,   /* a = head of the core, b = applied here */
-    HF_NOTE_FORK,             /* a = seq */
+    HF_NOTE_LINK_UP = 0,    /* a = channel */
+    HF_NOTE_LINK_DOWN,      /* a = channel */
+    HF_NOTE_LINK_SILENT,    /* a = channel, b = ms of silence: redialled */
+    HF_NOTE_CAUGHT_UP,      /* a = seq, b = ms since the link came back */
+    HF_NOTE_FIRST_REPAIR,   /* a = seq, b = ms since the link came back */
+    HF_NOTE_HOLE,           /* a..b asked for */
+    HF_NOTE_PLAN,           /* a = enum hf_plan_kind, b = bytes */
+    HF_NOTE_SWITCHED,       /* a = seq, b = staged bytes */
+    HF_NOTE_STAGE_REFUSED,  /* a = seq whose digest did not match */
+    HF_NOTE_BAD_FRAME,      /* a = seq, b = error */
+    HF_NOTE_KEY_MISSING,    /* a = seq */
+    HF_NOTE_HOLD_FULL,      /* a = seq given up */
+    HF_NOTE_STORE_TROUBLE,  /* a = error, b = seq */
+    HF_NOTE_STORE_WELL,     /* a = seq */
+    HF_NOTE_DIVERGED,       /* a = seq, b = error */
+    HF_NOTE_ROLLBACK,       /* a = head of the core, b = applied here */
+    HF_NOTE_ROLLED_FORWARD, /* a = head of the core, b = applied here */
+    HF_NOTE_FORK,           /* a = seq */
     HF_NOTE_REVOKED,
-    HF_NOTE_REFUSED,          /* a = request kind, b = error */
-    HF_NOTE_STALLED,          /* a = head, b = applied: asking again from the start */
+    HF_NOTE_REFUSED, /* a = request kind, b = error */
+    HF_NOTE_STALLED, /* a = head, b = applied: asking again from the start */
     HF_NOTE_ENROLLED,
     HF_NOTE_COUNT,
 };
@@ -139,8 +146,8 @@ struct hf_replica_event {
     enum hf_channel channel;
     uint32_t slot;
     uint32_t bytes;
-    const struct hf_header *header;  /* borrowed during step, as all pointers here */
-    struct hf_hash chain;            /* chain hash of header */
+    const struct hf_header *header; /* borrowed during step, as all pointers here */
+    struct hf_hash chain;           /* chain hash of header */
     const struct hf_beacon *beacon;
     hf_ms t0;
     uint64_t request;
@@ -185,12 +192,12 @@ hf_ms hf_replica_deadline(const struct hf_replica *r);
 /* ---- what readers, REPORT and oracles are told ---- */
 
 enum hf_replica_state {
-    HF_REPLICA_JOINING = 0,  /* nothing complete to serve yet */
+    HF_REPLICA_JOINING = 0, /* nothing complete to serve yet */
     HF_REPLICA_LIVE,
-    HF_REPLICA_LAGGING,      /* the head is known to be ahead */
-    HF_REPLICA_CATCHING_UP,  /* a transfer is under way */
-    HF_REPLICA_CUT_OFF,      /* nothing authentic arrives (G14) */
-    HF_REPLICA_FROZEN,       /* authentic bytes, but no fresh beacon, or fetches do not move */
+    HF_REPLICA_LAGGING,     /* the head is known to be ahead */
+    HF_REPLICA_CATCHING_UP, /* a transfer is under way */
+    HF_REPLICA_CUT_OFF,     /* nothing authentic arrives (G14) */
+    HF_REPLICA_FROZEN,      /* authentic bytes, but no fresh beacon, or fetches do not move */
     HF_REPLICA_REVOKED,
     HF_REPLICA_DIVERGED,
 };
@@ -198,7 +205,7 @@ const char *hf_replica_state_name(enum hf_replica_state s);
 
 struct hf_replica_status {
     enum hf_replica_state state;
-    hf_seq head;           /* the highest that is proven, 0 = none */
+    hf_seq head; /* the highest that is proven, 0 = none */
     hf_seq applied;
     hf_seq received;       /* highest verified */
     uint64_t staleness_ms; /* G8; UINT64_MAX = unknown */
@@ -209,7 +216,7 @@ struct hf_replica_status {
     uint64_t transfer_done, transfer_total; /* bytes; total 0 = no transfer */
     hf_seq transfer_base;
     bool link_up[HF_CHANNELS];
-    hf_ms last_heard_ms;   /* ago; -1 = never */
+    hf_ms last_heard_ms; /* ago; -1 = never */
     uint64_t duplicates, bad_frames, redials, timeouts, requests, held_now, held_bytes;
 };
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out);

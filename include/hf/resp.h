@@ -42,6 +42,9 @@ uint32_t hf_resp_clients(const struct hf_resp_server *s);
  * memory goes while the loop still runs, so run it once more; slots may be ended after that too. */
 void hf_resp_close(struct hf_resp_server *s);
 
+/* Sends now what is ready, instead of at the end of the loop's turn. Not from within on_command. */
+void hf_resp_send(struct hf_resp_server *s);
+
 void *hf_resp_user(struct hf_resp_client *c);
 int hf_resp_version(const struct hf_resp_client *c); /* 2 or 3 */
 void hf_resp_set_version(struct hf_resp_client *c, int version);

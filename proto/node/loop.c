@@ -174,8 +174,9 @@ void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job)
     pthread_mutex_lock(&to->lock);
     *to->tail = job;
     to->tail = &job->next;
-    pthread_cond_signal(&to->wake);
     pthread_mutex_unlock(&to->lock);
+    /* Signalled with the lock held, the woken thread would run into it at once. */
+    pthread_cond_signal(&to->wake);
 }
 
 static void on_async(uv_async_t *h)

@@ -338,6 +338,11 @@ static void on_prepare(uv_prepare_t *h)
     turn(h->data);
 }
 
+void hf_resp_send(struct hf_resp_server *s)
+{
+    turn(s);
+}
+
 static void on_check(uv_check_t *h)
 {
     turn(h->data);

@@ -124,6 +124,10 @@ static void check_order(struct sim *s, const struct hf_replica_effect *fx)
             const struct slot *x = held_at(s, seq);
             HF_ASSERT(x != NULL && x->whole && !x->sealed);
         }
+    } else if (fx->type == HF_REPFX_TAKE) {
+        const struct slot *x = &s->slot[fx->slot];
+        HF_ASSERT(x->used && x->whole && !x->verifying && !s->stage.active);
+        HF_ASSERT(x->seq == s->position.seq + 1 && fx->first == x->seq && fx->last == x->seq);
     } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
         const struct slot *x = &s->slot[fx->slot];
         bool closing = fx->type == HF_REPFX_STAGE_SWITCH;
@@ -248,6 +252,14 @@ static bool verify(struct sim *s, uint32_t from)
         return true;
     }
     return false;
+}
+
+/* The first half of a TAKE: what its verification came to. */
+static enum hf_err take_verify(struct sim *s)
+{
+    struct slot *x = &s->slot[s->op.slot];
+    x->sealed = x->seq > s->keys_to;
+    return x->branch != 0 ? HF_AUTH : x->sealed ? HF_SEALED : HF_OK;
 }
 
 /* ---- replies ---- */
@@ -435,6 +447,7 @@ static enum hf_err store_work(struct sim *s)
 {
     switch ((int)s->op.type) {
     case HF_REPFX_APPLY:
+    case HF_REPFX_TAKE:
         if (s->rotten) {
             return HF_DIGEST;
         }
@@ -474,7 +487,9 @@ static void store_done(struct sim *s, enum hf_err fails)
     }
     struct hf_replica_event ev = {
         .type = HF_REPEV_STORE_DONE, .op = s->op.type, .seq = s->op.first};
-    ev.code = fails != HF_OK ? fails : store_work(s);
+    enum hf_err bad = s->op.type == HF_REPFX_TAKE ? take_verify(s) : HF_OK;
+    ev.ok = s->op.type == HF_REPFX_TAKE && bad == HF_OK;
+    ev.code = bad != HF_OK ? bad : fails != HF_OK ? fails : store_work(s);
     if (ev.code == HF_FULL && s->op.type == HF_REPFX_APPLY && s->op.last > s->op.first) {
         s->position = position_of(s->op.first); /* in part */
         ev.seq = s->op.first + 1;

@@ -35,6 +35,7 @@ struct box {
     struct hf_position at; /* what the store holds */
     struct hf_stage stage;
     struct hf_replica_effect op; /* the store operation under way */
+    bool unverified;             /* the verification in a TAKE fails */
     bool busy;
     uint64_t counter; /* of beacons */
     struct hf_replica_effect log[BOX_LOG_MAX];
@@ -248,6 +249,7 @@ static inline void box_stored(struct box *b, enum hf_err code, hf_seq seq)
                                   .seq = seq,
                                   .position = &b->at,
                                   .stage = &b->stage};
+    ev.ok = b->op.type == HF_REPFX_TAKE && !b->unverified;
     if (b->op.type == HF_REPFX_HOLD) {
         ev.seq = b->op.first;
         ev.offset = b->op.last;
@@ -263,6 +265,7 @@ static inline void box_done(struct box *b)
     assert_true(b->busy);
     switch ((int)b->op.type) {
     case HF_REPFX_APPLY:
+    case HF_REPFX_TAKE:
         assert_int_equal(b->op.first, b->at.seq + 1);
         b->at = box_position(b->op.last);
         break;
@@ -425,6 +428,7 @@ static inline struct box *box_new(hf_seq applied)
     struct box *b = calloc(1, sizeof(*b));
     assert_non_null(b);
     hf_replica_defaults(&b->cfg);
+    b->cfg.take_next = false; /* the long way; test_apply.c has the short one */
     b->now = 1000000;
     b->at = box_position(applied);
     return b;
