@@ -301,7 +301,7 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
         .store_state = r->store_state,
         .transfer_done = r->transfer_done,
         .transfer_total = r->stage.active ? r->transfer_total : 0,
-        .transfer_base = r->stage.active ? r->stage.base : 0,
+        .transfer_base = r->stage.active ? r->stage.covered : 0,
         .link_up = {r->link[0], r->link[1]},
         .last_heard_ms = -1,
         .duplicates = r->duplicates,

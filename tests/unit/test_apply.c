@@ -134,6 +134,19 @@ static void snapshot_takes_keys_and_then_the_frame_that_decides(void **state)
     box_free(b);
 }
 
+/* The core keeps tombstones above it: without them a DELTA is below its floor, and all begins anew.
+ */
+static void a_transfer_reports_from_where_on_it_needs_deletes(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    assert_int_equal(box_status(b).transfer_base, 10);
+    box_free(b);
+    b = begin(HF_PLAN_SNAPSHOT, 500);
+    assert_int_equal(box_status(b).transfer_base, 500); /* the DELTA that follows begins there */
+    box_free(b);
+}
+
 static void snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there(void **state)
 {
     (void)state;
@@ -586,6 +599,7 @@ int main(void)
         cmocka_unit_test(below_floor_leads_to_plan_then_stage),
         cmocka_unit_test(delta_is_switched_at_no_seq_below_its_largest_asof),
         cmocka_unit_test(snapshot_takes_keys_and_then_the_frame_that_decides),
+        cmocka_unit_test(a_transfer_reports_from_where_on_it_needs_deletes),
         cmocka_unit_test(snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there),
         cmocka_unit_test(log_below_floor_during_the_tail_extends_the_target),
         cmocka_unit_test(a_fragment_that_moved_is_skipped),
