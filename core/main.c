@@ -231,7 +231,9 @@ static enum hf_err examine(struct app *app, struct hf_error *e)
         *e = found;
         return refuse_damaged(app, e);
     }
-    if (err != HF_OK)
+    if (err == HF_OK)
+        hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
+    else
         hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
     r->unclean = 0;
     return HF_OK;

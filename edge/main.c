@@ -310,7 +310,9 @@ static enum hf_err examine(struct app *app, struct hf_error *e)
     if (err == HF_CORRUPT) {
         return set_state_aside(app, found.text, e);
     }
-    if (err != HF_OK) {
+    if (err == HF_OK) {
+        hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
+    } else {
         hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
     }
     return HF_OK;

@@ -9,13 +9,15 @@
  * wrote it began. Whoever finds it at its start follows one more. It is overwritten in place,
  * because on a full disk that still works; an empty or unreadable one counts as 0.
  *
- * Beyond hf_view_verify the child looks at what only the writer reads: a damaged list of free pages
- * passes every read and kills the first commit. Read verify.c for the rest of the check, env.c and
+ * The child checks the pages under the tables (pages.c), because much of what LMDB trusts passes
+ * every read and kills the first commit, and then what the tables say (verify.c). Read env.c and
  * shape.c for what opening checks by itself.
  */
 #include "hf/doctor.h"
 
-#include "view_impl.h"
+#include "hf/state.h"
+
+#include "pages.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -36,66 +38,6 @@
 
 /* ---- in the child ---- */
 
-/* An entry of LMDB's list of free pages: their count, then their numbers, descending. */
-static bool free_entry_good(MDB_val k, MDB_val v, uint64_t last_page)
-{
-    uint64_t count;
-    uint64_t above = last_page + 1;
-    const uint8_t *at = v.mv_data;
-    if (k.mv_size != sizeof(count) || v.mv_size < sizeof(count))
-        return false;
-    memcpy(&count, at, sizeof(count));
-    if (count > v.mv_size / sizeof(count) - 1)
-        return false;
-    for (uint64_t i = 1; i <= count; i++) {
-        uint64_t page;
-        memcpy(&page, at + i * sizeof(page), sizeof(page));
-        if (page < 2 || page >= above) /* the first two are the meta pages */
-            return false;
-        above = page;
-    }
-    return true;
-}
-
-/* Walks a table by its pages; what is in it has been or will be checked elsewhere, if it counts. */
-static int walk(MDB_txn *txn, MDB_dbi table, const uint64_t *free_last_page)
-{
-    MDB_cursor *c;
-    MDB_val k;
-    MDB_val v;
-    int rc = mdb_cursor_open(txn, table, &c);
-    if (rc != 0)
-        return rc;
-    while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
-        if (free_last_page != NULL && !free_entry_good(k, v, *free_last_page))
-            rc = MDB_CORRUPTED;
-        for (size_t at = 0; rc == 0 && at < v.mv_size; at += 512)
-            (void)((const volatile uint8_t *)v.mv_data)[at];
-        if (rc != 0)
-            break;
-    }
-    mdb_cursor_close(c);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static enum hf_err walk_all(struct hf_view *v, struct hf_error *e)
-{
-    MDB_envinfo info;
-    int rc = mdb_env_info(v->s->env, &info);
-    uint64_t last_page = info.me_last_pgno;
-    if (rc == 0)
-        rc = walk(v->txn, 0, &last_page); /* table 0 is LMDB's own list of free pages */
-    if (rc != 0)
-        return hf_error_set(e, HF_CORRUPT, "%s: the list of free pages is damaged: %s", v->s->dir,
-                            mdb_strerror(rc));
-    for (unsigned i = 0; i < HF_TABLE_COUNT && rc == 0; i++)
-        rc = walk(v->txn, v->s->table[i], NULL);
-    if (rc != 0)
-        return hf_error_set(e, HF_CORRUPT, "%s: a table cannot be walked: %s", v->s->dir,
-                            mdb_strerror(rc));
-    return HF_OK;
-}
-
 /* Nothing is closed: the process ends behind it. */
 static void look(const char *dir, struct hf_error *e)
 {
@@ -105,9 +47,10 @@ static void look(const char *dir, struct hf_error *e)
     e->code = hf_state_open(&c, &s, e);
     if (e->code != HF_OK)
         return;
+    e->code = hf_pages_check(s, e);
+    if (e->code != HF_OK)
+        return;
     e->code = hf_view_open(s, &v);
-    if (e->code == HF_OK)
-        e->code = walk_all(v, e);
     if (e->code == HF_OK)
         e->code = hf_view_verify(v, e);
     if (e->code == HF_OK || e->code == HF_NOMEM || e->code == HF_BUSY)

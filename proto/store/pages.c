@@ -20,9 +20,10 @@
  * the record of a table is
  *   u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root.
  *
- * It must not write. Read shape.c for the size of the file, verify.c for what the tables say.
+ * It must not write. Read pages.h for its use, shape.c for the size of the file, verify.c for what
+ * the tables say.
  */
-#include "state_impl.h"
+#include "pages.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -41,12 +42,13 @@
 #define PAGE_OVERFLOW 4u
 #define ENTRY_BIG 1u
 #define ENTRY_TABLE 2u
-#define DEPTH_MAX 32u
+#define DEPTH_MAX 32u /* what a cursor of LMDB has room for */
+#define KEY_MAX 511u
 
 struct pages {
     const uint8_t *map;
     uint64_t page_bytes;
-    uint64_t count; /* pages that exist and that the transaction knows of */
+    uint64_t count; /* pages that the newest transaction knows of; the file has them all */
     uint8_t *used;  /* owned; a bit for each */
     struct hf_error *e;
 };
@@ -61,11 +63,13 @@ struct tree {
     enum tree_kind kind;
     uint32_t depth;
     uint64_t entries; /* seen so far */
+    uint64_t page;    /* looked at now, for the sentence that says what is wrong */
 };
 
 struct entry {
     struct hf_slice key;
     struct hf_slice value; /* of a leaf */
+    uint16_t flags;        /* of a leaf */
     uint64_t child;        /* of a branch */
 };
 
@@ -153,6 +157,7 @@ static bool entry_read(struct pages *p, uint64_t number, uint32_t i, struct entr
         return bad(p, number, "an entry ends outside of it");
     *room += bytes + bytes % 2;
     out->key = hf_slice_of(at + ENTRY_BYTES, key_bytes);
+    out->flags = flags;
     out->child = number_of | (uint64_t)flags << 32;
     out->value = hf_slice_of(at + ENTRY_BYTES + key_bytes, value_bytes);
     return !big || big_value(p, out->value.data, number_of, &out->value);
@@ -168,16 +173,23 @@ static bool free_pages(struct pages *p, uint64_t number, struct hf_slice value)
         uint64_t page = hf_load64(value.data + 8 * i);
         if (page >= above)
             return bad(p, number, "a list of free pages is out of order");
-        above = page;
-        if (page >= p->count) {
-            /* LMDB need not have written a page that was free again by the commit. */
-            if (page > hf_load64(page_at(p, 0) + META_LAST_AT) &&
-                page > hf_load64(page_at(p, 1) + META_LAST_AT))
-                return bad(p, page, "it is free but does not exist");
-        } else if (!take(p, page, 1)) {
+        if (!take(p, page, 1))
             return false;
-        }
+        above = page;
     }
+    return true;
+}
+
+/* `after`: the key must not only be at least b->low, but above it. */
+static bool check_key(struct pages *p, const struct tree *t, struct hf_slice key,
+                      const struct bounds *b, bool after)
+{
+    if (t->kind == TREE_FREE ? key.len != 8 : key.len == 0 || key.len > KEY_MAX)
+        return bad(p, t->page, "a key has a length that no key has");
+    if (b->low.data != NULL && key_order(t, key, b->low) < (after ? 1 : 0))
+        return bad(p, t->page, "a key lies before its place");
+    if (b->high.data != NULL && key_order(t, key, b->high) >= 0)
+        return bad(p, t->page, "a key lies behind its place");
     return true;
 }
 
@@ -185,85 +197,155 @@ static bool free_pages(struct pages *p, uint64_t number, struct hf_slice value)
 
 static bool check_tree(struct pages *p, enum tree_kind kind, const uint8_t *record);
 
-static bool check_value(struct pages *p, struct tree *t, uint64_t number, uint32_t i,
-                        const struct entry *entry)
+static bool check_value(struct pages *p, struct tree *t, const struct entry *entry)
 {
-    const uint8_t *page = page_at(p, number);
-    uint16_t flags = load16(page + load16(page + HEAD_BYTES + 2 * i) + 4);
     t->entries++;
     switch (t->kind) {
     case TREE_MAIN:
-        if (flags != ENTRY_TABLE || entry->value.len != TABLE_BYTES)
-            return bad(p, number, "an entry is not that of a table");
+        if (entry->flags != ENTRY_TABLE || entry->value.len != TABLE_BYTES)
+            return bad(p, t->page, "an entry is not that of a table");
         return check_tree(p, TREE_TABLE, entry->value.data);
     case TREE_TABLE:
-        return (flags & ~ENTRY_BIG) == 0 || bad(p, number, "an entry has flags that we do not use");
+        return (entry->flags & ~ENTRY_BIG) == 0 ||
+               bad(p, t->page, "an entry has flags that we do not use");
     case TREE_FREE:
-        return free_pages(p, number, entry->value);
+        return (entry->flags & ~ENTRY_BIG) == 0 ? free_pages(p, t->page, entry->value)
+                                                : bad(p, t->page, "an entry has unknown flags");
     }
     HF_UNREACHABLE();
 }
 
-static bool check_head(struct pages *p, const struct tree *t, uint64_t number, uint32_t level)
+static bool check_room(struct pages *p, uint64_t number, uint64_t room)
 {
-    const uint8_t *page = page_at(p, number);
-    uint16_t lower = load16(page + 12);
-    uint16_t upper = load16(page + 14);
-    if (hf_load64(page) != number)
-        return bad(p, number, "it has the number of another");
-    if (load16(page + 10) != (level == t->depth ? PAGE_LEAF : PAGE_BRANCH))
-        return bad(p, number, "it is not of the kind that its place in the tree asks for");
-    if (lower < HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
-        return bad(p, number, "its bounds are not good");
-    return true;
+    return room <= p->page_bytes - load16(page_at(p, number) + 14) ||
+           bad(p, number, "its entries overlap");
 }
 
-/* The keys of branch entry 0 is not one: LMDB never reads it. */
-static bool check_key(struct pages *p, const struct tree *t, uint64_t number, struct hf_slice key,
-                      const struct bounds *b)
+static bool check_leaf(struct pages *p, struct tree *t, uint64_t number, uint32_t count,
+                       const struct bounds *b)
 {
-    if (t->kind == TREE_FREE ? key.len != 8 : key.len == 0 || key.len > HF_STORE_KEY_MAX + 31)
-        return bad(p, number, "a key has a length that no key has");
-    if (b->low.data != NULL && key_order(t, key, b->low) < 0)
-        return bad(p, number, "a key lies before its place");
-    if (b->high.data != NULL && key_order(t, key, b->high) >= 0)
-        return bad(p, number, "a key lies behind its place");
-    return true;
+    struct bounds rest = *b;
+    struct entry entry;
+    uint64_t room = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        t->page = number;
+        if (!entry_read(p, number, i, &entry, &room) || !check_key(p, t, entry.key, &rest, i > 0) ||
+            !check_value(p, t, &entry))
+            return false;
+        rest.low = entry.key;
+    }
+    return check_room(p, number, room);
+}
+
+static bool check_page(struct pages *p, struct tree *t, uint64_t number, uint32_t level,
+                       const struct bounds *b);
+
+/* The key of the first entry is none: LMDB never reads it. */
+static bool check_branch(struct pages *p, struct tree *t, uint64_t number, uint32_t level,
+                         const struct bounds *b)
+{
+    struct bounds inner = *b;
+    struct entry entry;
+    struct entry next;
+    uint64_t room = 0;
+    uint32_t count = (load16(page_at(p, number) + 12) - HEAD_BYTES) / 2;
+    if (count == 0)
+        return bad(p, number, "a branch without entries");
+    if (!entry_read(p, number, 0, &next, &room))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        entry = next;
+        inner.high = b->high;
+        t->page = number;
+        if (i + 1 < count && (!entry_read(p, number, i + 1, &next, &room) ||
+                              !check_key(p, t, next.key, &inner, i > 0)))
+            return false;
+        if (i + 1 < count)
+            inner.high = next.key;
+        if (!check_page(p, t, entry.child, level + 1, &inner))
+            return false;
+        inner.low = next.key;
+    }
+    return check_room(p, number, room);
 }
 
 static bool check_page(struct pages *p, struct tree *t, uint64_t number, uint32_t level,
                        const struct bounds *b)
 {
-    struct entry entry;
-    struct entry next = {.child = 0};
-    uint64_t room = 0;
-    if (!take(p, number, 1) || !check_head(p, t, number, level))
+    if (!take(p, number, 1))
         return false;
-    uint32_t count = (load16(page_at(p, number) + 12) - HEAD_BYTES) / 2;
+    const uint8_t *page = page_at(p, number);
+    uint16_t lower = load16(page + 12);
+    uint16_t upper = load16(page + 14);
     bool leaf = level == t->depth;
-    if (count == 0 && !leaf)
-        return bad(p, number, "a branch without entries");
-    if (count > 0 && !entry_read(p, number, 0, &next, &room))
+    if (hf_load64(page) != number)
+        return bad(p, number, "it has the number of another");
+    if (load16(page + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH))
+        return bad(p, number, "it is not of the kind that its place in the tree asks for");
+    if (lower < HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
+        return bad(p, number, "its bounds are not good");
+    return leaf ? check_leaf(p, t, number, (lower - HEAD_BYTES) / 2u, b)
+                : check_branch(p, t, number, level, b);
+}
+
+/* ---- trees ---- */
+
+static bool check_tree(struct pages *p, enum tree_kind kind, const uint8_t *record)
+{
+    static const struct bounds none;
+    struct tree t = {.kind = kind, .depth = load16(record + 6)};
+    uint64_t entries = hf_load64(record + 32);
+    uint64_t root = hf_load64(record + 40);
+    if (kind == TREE_TABLE && load16(record + 4) != 0)
+        return bad(p, root, "its table has flags that we do not use");
+    if (root == UINT64_MAX)
+        return (entries == 0 && t.depth == 0) || bad(p, 0, "a table lost its root");
+    if (t.depth == 0 || t.depth > DEPTH_MAX)
+        return bad(p, root, "its table has no such depth");
+    if (!check_page(p, &t, root, 1, &none))
         return false;
-    for (uint32_t i = 0; i < count; i++) {
-        struct bounds inner = *b;
-        entry = next;
-        if (leaf || i > 0)
-            inner.low = entry.key;
-        if ((leaf || i > 0) && !check_key(p, t, number, entry.key, b))
-            return false;
-        if (i + 1 < count) {
-            if (!entry_read(p, number, i + 1, &next, &room))
-                return false;
-            inner.high = next.key;
-            if ((leaf || i > 0) && !check_key(p, t, number, entry.key, &inner))
-                return false;
-        }
-        if (leaf ? !check_value(p, t, number, i, &entry)
-                 : !check_page(p, t, entry.child, level + 1, &inner))
-            return false;
+    return t.entries == entries || bad(p, root, "its table has another count of entries");
+}
+
+/* Records lie at any even address of the map, which is why nothing here reads through a struct. */
+static bool check_all(struct pages *p, uint64_t file_bytes)
+{
+    if (file_bytes < META_BYTES)
+        return bad(p, 0, "the file has no meta page");
+    p->page_bytes = hf_load32(p->map + META_FREE_AT);
+    if (p->page_bytes < 512 || p->page_bytes > 65536 ||
+        (p->page_bytes & (p->page_bytes - 1)) != 0 || file_bytes < p->page_bytes + META_BYTES)
+        return bad(p, 0, "it does not say a size of pages");
+    const uint8_t *meta = page_at(p, 0);
+    if (hf_load64(page_at(p, 1) + META_TXN_AT) > hf_load64(meta + META_TXN_AT))
+        meta = page_at(p, 1);
+    p->count = hf_load64(meta + META_LAST_AT) + 1;
+    if (p->count == 0 || p->count > file_bytes / p->page_bytes)
+        return bad(p, p->count - 1, "the file ends before it");
+    p->used = calloc(p->count / 8 + 1, 1);
+    if (p->used == NULL) {
+        hf_error_set(p->e, HF_NOMEM, "no memory for a bit for each page of the store");
+        return false;
     }
-    if (room > p->page_bytes - load16(page_at(p, number) + 14))
-        return bad(p, number, "its entries overlap");
-    return true;
+    return check_tree(p, TREE_MAIN, meta + META_MAIN_AT) &&
+           check_tree(p, TREE_FREE, meta + META_FREE_AT);
+}
+
+enum hf_err hf_pages_check(const struct hf_state *s, struct hf_error *e)
+{
+    struct pages p = {.e = e};
+    struct stat st;
+    int fd;
+    int rc = mdb_env_get_fd(s->env, &fd);
+    if (rc != 0 || fstat(fd, &st) != 0)
+        return hf_error_set(e, HF_IO, "%s: cannot look at its file", s->dir);
+    size_t bytes = (size_t)st.st_size;
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return hf_error_set(e, HF_NOMEM, "%s: cannot map its file", s->dir);
+    p.map = map;
+    bool good = check_all(&p, bytes);
+    free(p.used);
+    munmap(map, bytes);
+    return good ? HF_OK : hf_error_wrap(e, "%s", s->dir);
 }
