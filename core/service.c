@@ -432,6 +432,21 @@ static void on_report(struct hf_service *s, const struct exchange *x)
 
 /* ---- JOIN ---- */
 
+static bool stranger_admitted(struct hf_service *s)
+{
+    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
+    int64_t most = STRANGERS_PER_S * 1000;
+    int64_t elapsed = now > s->stranger_at ? now - s->stranger_at : 0;
+    s->stranger_at = now;
+    s->stranger_credit += elapsed < 1000 ? elapsed * STRANGERS_PER_S : most;
+    s->stranger_credit = s->stranger_credit < most ? s->stranger_credit : most;
+    if (s->stranger_credit < 1000) {
+        return false;
+    }
+    s->stranger_credit -= 1000;
+    return true;
+}
+
 static void note_join(struct hf_service *s, const struct exchange *x, const char *why)
 {
     char text[256];
@@ -560,6 +575,12 @@ static void on_join(struct hf_service *s, const struct exchange *x)
     const struct hf_token_fact *t = hf_registry_token(s->cfg.registry, &x->q.join.token);
     const char *why = join_objection(s, x, t);
     if (why != NULL) {
+        /* Each refusal is a line in the log; a stranger's has passed here already. */
+        if (x->edge != NULL && !stranger_admitted(s)) {
+            s->n.dropped_rate++;
+            drop(s, x->handle);
+            return;
+        }
         s->n.joins_refused++;
         note_join(s, x, why);
         refuse(s, x, HF_AUTH);
@@ -632,21 +653,6 @@ static void dispatch(struct hf_service *s, const struct exchange *x)
         return; /* the decoder lets no such request through */
     }
     HF_UNREACHABLE();
-}
-
-static bool stranger_admitted(struct hf_service *s)
-{
-    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
-    int64_t most = STRANGERS_PER_S * 1000;
-    int64_t elapsed = now > s->stranger_at ? now - s->stranger_at : 0;
-    s->stranger_at = now;
-    s->stranger_credit += elapsed < 1000 ? elapsed * STRANGERS_PER_S : most;
-    s->stranger_credit = s->stranger_credit < most ? s->stranger_credit : most;
-    if (s->stranger_credit < 1000) {
-        return false;
-    }
-    s->stranger_credit -= 1000;
-    return true;
 }
 
 /* Finds the envelope keys of the sender; false is a counted drop. */

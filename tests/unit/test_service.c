@@ -389,6 +389,25 @@ static void strangers_are_slowed_before_their_keys_cost_anything(void **state)
     peer_free(known);
 }
 
+/* Each refusal is a line in the log, and an enrolled edge passes where strangers are slowed. */
+static void refused_joins_of_an_enrolled_edge_are_slowed_like_strangers(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct told t = box_invite(b, "other");
+    uint64_t refused = 0;
+    box_enrol(b, "e", p);
+    assert_int_equal(peer_join(p, t.text)->code, HF_AUTH); /* its key has another name */
+    for (int i = 0; i < 100; i++) {
+        refused += peer_join(p, t.text) != NULL;
+    }
+    assert_in_range(refused, 10, 20);
+    b->now += 1000;
+    assert_int_equal(peer_join(p, t.text)->code, HF_AUTH);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    peer_free(p);
+}
+
 static void damaged_and_foreign_messages_are_counted_drops(void **state)
 {
     struct box *b = *state;
@@ -612,6 +631,7 @@ int main(void)
         cmocka_unit_test(counters_may_come_out_of_order_but_not_twice),
         T(a_stranger_who_does_not_join_is_dropped_silently),
         T(strangers_are_slowed_before_their_keys_cost_anything),
+        T(refused_joins_of_an_enrolled_edge_are_slowed_like_strangers),
         T(damaged_and_foreign_messages_are_counted_drops),
         T(replies_carry_a_fresh_beacon_of_the_head),
         T(an_idle_stream_has_a_beacon_each_second),
