@@ -101,7 +101,10 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
                       o.maxage);
         return;
     }
-    err = err == HF_OK ? hf_view_get(v, argv[1], false, &found) : err;
+    bool possible = argv[1].len > 0 && argv[1].len <= HF_STORE_KEY_MAX;
+    if (err == HF_OK) {
+        err = possible ? hf_view_get(v, argv[1], false, &found) : HF_NOTFOUND;
+    }
     if (err != HF_OK && err != HF_NOTFOUND) {
         hf_resp_error(c, "%s %s", err == HF_CORRUPT ? "CORRUPT" : "ERR store:", hf_err_text(err));
         return;

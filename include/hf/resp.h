@@ -2,8 +2,8 @@
  * resp.h - a RESP server (the Redis protocol, versions 2 and 3) on TCP and a unix socket.
  *
  * It parses commands, keeps replies in the order of the commands also when some are answered later,
- * and bounds everything a client can make it hold: command size, arguments, unread replies, clients.
- * It knows no command. DESIGN section 8.
+ * and bounds everything a client can make it hold: command size, arguments, unread replies,
+ * clients. It knows no command. DESIGN section 8.
  *
  * Threads: the loop's thread only.
  */
@@ -23,11 +23,14 @@ struct hf_resp_config {
     const char *unix_path;    /* mode 0600; a stale socket file is replaced; or NULL */
     uint32_t clients_max;     /* 0 = 1024 */
     size_t command_bytes_max; /* 0 = 8 MiB: all arguments of one command; at most 1 GiB */
-    size_t output_bytes_max;  /* 0 = 64 MiB: a client with more unread reply bytes is closed */
-    hf_ms stuck_ms_max;       /* 0 = 60 s: so is one that reads nothing while it has replies */
+    size_t input_bytes_max;  /* 0 = 64 MiB: half-received commands of all clients together; who asks
+                              * for  more room is closed. At least twice command_bytes_max. */
+    size_t output_bytes_max; /* 0 = 64 MiB: a client with more unread reply bytes is closed */
+    hf_ms stuck_ms_max;      /* 0 = 60 s: so is one that reads nothing while it has replies */
     size_t client_user_bytes; /* zeroed memory of the owner's for each client */
     void *ctx;
-    void (*on_command)(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv, size_t argc);
+    void (*on_command)(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv,
+                       size_t argc);
     /* All commands that one turn of the loop brought, from all clients, have been delivered and
      * nothing has been sent yet: a good moment to start a group, or to end slots. */
     void (*on_drained)(void *ctx);

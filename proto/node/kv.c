@@ -298,10 +298,17 @@ static void store_error(struct hf_resp_client *c, enum hf_err err)
     }
 }
 
+/* A key that no store can hold is absent, as in Redis, and not an error. */
+static enum hf_err get_live(struct hf_view *v, struct hf_slice key, struct hf_stored *s)
+{
+    bool possible = key.len > 0 && key.len <= HF_STORE_KEY_MAX;
+    return possible ? hf_view_get(v, key, false, s) : HF_NOTFOUND;
+}
+
 static void reply_value(const struct call *k, struct hf_view *v, struct hf_slice key)
 {
     struct hf_stored s;
-    enum hf_err err = hf_view_get(v, key, false, &s);
+    enum hf_err err = get_live(v, key, &s);
     if (err == HF_OK) {
         hf_resp_bulk(k->c, s.value);
     } else if (err == HF_NOTFOUND) {
@@ -337,7 +344,7 @@ static void run_exists(const struct call *k)
     int64_t found = 0;
     for (size_t i = 1; v != NULL && i < k->argc; i++) {
         struct hf_stored s;
-        enum hf_err err = hf_view_get(v, k->argv[i], false, &s);
+        enum hf_err err = get_live(v, k->argv[i], &s);
         if (err != HF_OK && err != HF_NOTFOUND) {
             store_error(k->c, err);
             return;
@@ -356,7 +363,7 @@ static bool lookup(const struct call *k, struct hf_stored *s, bool *found)
     if (v == NULL) {
         return false;
     }
-    enum hf_err err = hf_view_get(v, k->argv[1], false, s);
+    enum hf_err err = get_live(v, k->argv[1], s);
     *found = err == HF_OK;
     if (err != HF_OK && err != HF_NOTFOUND) {
         store_error(k->c, err);

@@ -29,6 +29,7 @@
 #define CLIENTS_MAX_DEFAULT 1024u
 #define COMMAND_BYTES_DEFAULT (8u << 20)
 #define COMMAND_BYTES_LIMIT (1u << 30) /* offsets in the parser are 32 bits */
+#define INPUT_BYTES_DEFAULT (64u << 20)
 #define OUTPUT_BYTES_DEFAULT (64u << 20)
 #define OUTPUT_BYTES_LIMIT (1u << 30) /* a length in uv_buf_t is unsigned int */
 #define STUCK_MS_DEFAULT 60000
@@ -85,11 +86,36 @@ void hf_resp_handle_closed(uv_handle_t *h)
     hf_resp_server_release(s);
 }
 
+/* The room of unfinished commands is counted over all clients: each could announce little and send
+ * much. */
+static bool input_room(struct hf_resp_client *c, size_t extra)
+{
+    struct hf_resp_server *s = c->server;
+    size_t before = c->in.cap;
+    size_t most = s->config.input_bytes_max;
+    if (before - c->in.len >= extra) {
+        return true;
+    }
+    /* Doubling adds what there was, or what it takes to hold `extra`. */
+    if (s->input_bytes > most || before + extra > most - s->input_bytes) {
+        return false;
+    }
+    bool good = hf_resp_bytes_room(&c->in, NULL, extra);
+    s->input_bytes += c->in.cap - before;
+    return good;
+}
+
+static void input_free(struct hf_resp_client *c)
+{
+    c->server->input_bytes -= c->in.cap;
+    hf_resp_bytes_free(&c->in);
+}
+
 static void on_client_closed(uv_handle_t *h)
 {
     struct hf_resp_client *c = h->data;
     struct hf_resp_server *s = c->server;
-    hf_resp_bytes_free(&c->in);
+    input_free(c);
     hf_resp_bytes_free(&c->out);
     hf_resp_bytes_free(&c->sending);
     hf_resp_parser_deinit(&c->parser);
@@ -186,6 +212,9 @@ static size_t deliver(struct hf_resp_client *c, uint8_t *data, size_t len)
 
 static void deliver_buffered(struct hf_resp_client *c)
 {
+    if (c->in.len == 0) {
+        return;
+    }
     c->in_start += deliver(c, c->in.data + c->in_start, c->in.len - c->in_start);
     if (c->in_start == c->in.len) {
         c->in_start = c->in.len = 0;
@@ -218,7 +247,7 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
         c->in_start = 0;
     }
     /* Room appears by doubling, as bytes arrive: what a command announces costs no memory. */
-    if (c->in.cap - c->in.len < IN_BYTES_MIN && !hf_resp_bytes_room(&c->in, NULL, IN_BYTES_MIN)) {
+    if (c->in.cap - c->in.len < IN_BYTES_MIN && !input_room(c, IN_BYTES_MIN)) {
         *buf = uv_buf_init(NULL, 0);
         return;
     }
@@ -230,7 +259,7 @@ static void keep_rest(struct hf_resp_client *c, const uint8_t *rest, size_t len)
     if (len == 0 || c->closed || c->quit) {
         return;
     }
-    if (!hf_resp_bytes_room(&c->in, NULL, len)) {
+    if (!input_room(c, len)) {
         hf_resp_fail(c);
         return;
     }
@@ -367,7 +396,7 @@ static bool is_stuck(struct hf_resp_client *c, uint64_t now)
 static void shrink(struct hf_resp_client *c)
 {
     if (c->in_start == c->in.len) {
-        hf_resp_bytes_free(&c->in);
+        input_free(c);
         c->in_start = 0;
         hf_resp_parser_shrink(&c->parser);
     }
@@ -491,6 +520,11 @@ static struct hf_resp_server *server_new(uv_loop_t *loop, const struct hf_resp_c
     c->clients_max = c->clients_max == 0 ? CLIENTS_MAX_DEFAULT : c->clients_max;
     c->command_bytes_max =
         or_default(c->command_bytes_max, COMMAND_BYTES_DEFAULT, COMMAND_BYTES_LIMIT);
+    /* Room doubles, so one whole command may need twice its size. */
+    c->input_bytes_max = or_default(c->input_bytes_max, INPUT_BYTES_DEFAULT, OUTPUT_BYTES_LIMIT);
+    if (c->input_bytes_max < 2 * c->command_bytes_max + HF_RESP_READ_BYTES) {
+        c->input_bytes_max = 2 * c->command_bytes_max + HF_RESP_READ_BYTES;
+    }
     c->output_bytes_max = or_default(c->output_bytes_max, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_LIMIT);
     c->stuck_ms_max = c->stuck_ms_max <= 0 ? STUCK_MS_DEFAULT : c->stuck_ms_max;
     s->loop = loop;

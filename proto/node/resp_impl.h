@@ -125,6 +125,7 @@ struct hf_resp_server {
     uint32_t free_slot_count;
     uint32_t live_slot_count; /* handed out; they may outlive their client and the server */
 
+    size_t input_bytes;    /* capacity of all clients' `in` */
     uint8_t *read_buffer;  /* owned; HF_RESP_READ_BYTES, for all clients in turn */
     struct hf_slice *argv; /* owned; of the command being delivered */
     size_t argv_cap;

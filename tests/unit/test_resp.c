@@ -668,6 +668,34 @@ static void half_a_frame_and_silence_hold_little_memory(void **state)
     close(fd);
 }
 
+static void half_commands_of_all_clients_share_one_bound(void **state)
+{
+    enum { CLIENTS = 24 };
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.command_bytes_max = 1u << 20;
+    c.input_bytes_max = 4u << 20;
+    restart_with(f, &c);
+    size_t len = 400u << 10;
+    char *half = malloc(len);
+    int fd[CLIENTS];
+    memset(half, 'v', len);
+    memcpy(half, "*2\r\n$4\r\nARGC\r\n$1000000\r\n", 24);
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = dial_unix(f);
+        say_bytes(f, fd[i], half, len);
+        assert_true(f->server->input_bytes <= 2 * c.input_bytes_max);
+    }
+    uint32_t left = hf_resp_clients(f->server);
+    assert_true(left >= 4 && left < CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        close(fd[i]);
+    }
+    turn_for(f, 50);
+    assert_int_equal(f->server->input_bytes, 0);
+    free(half);
+}
+
 static void a_protocol_error_is_answered_in_order_and_closes(void **state)
 {
     struct fixture *f = *state;
@@ -947,6 +975,7 @@ int main(void)
         SERVER_TEST(the_server_may_be_closed_by_a_command),
         SERVER_TEST(a_large_command_grows_the_buffer_and_idleness_gives_it_back),
         SERVER_TEST(half_a_frame_and_silence_hold_little_memory),
+        SERVER_TEST(half_commands_of_all_clients_share_one_bound),
         SERVER_TEST(a_protocol_error_is_answered_in_order_and_closes),
         SERVER_TEST(quit_sends_what_is_queued_and_ignores_the_rest),
         SERVER_TEST(a_client_that_shuts_down_its_side_gets_its_deferred_replies),
