@@ -55,7 +55,8 @@ struct hf_loop {
     uint32_t handle_count;
     bool exiting;
     bool stopping; /* on_stop was called */
-    hf_ms due;     /* of the next on_tick */
+    bool in_tick;
+    hf_ms due; /* of the next on_tick */
     struct lane lane[LANES];
 
     pthread_mutex_t done_lock;
@@ -179,9 +180,8 @@ void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job)
     pthread_cond_signal(&to->wake);
 }
 
-static void on_async(uv_async_t *h)
+static void run_done(struct hf_loop *l)
 {
-    struct hf_loop *l = h->data;
     pthread_mutex_lock(&l->done_lock);
     struct hf_job *job = l->done_head;
     l->done_head = NULL;
@@ -218,24 +218,52 @@ static void arm_tick(struct hf_loop *l)
     uv_timer_start(&l->tick, on_tick_timer, (uint64_t)wait, 0);
 }
 
+/* An engine with more to do than one step holds is due again at once. libuv runs a timer of 0 that
+ * a timer has set before it does anything else, for ever; by way of the async handle, clients and
+ * completions have their turn in between. */
+static void run_tick(struct hf_loop *l)
+{
+    l->due = INT64_MAX;
+    l->in_tick = true;
+    hf_ms next = l->config.on_tick(l->config.ctx, hf_clock_ms());
+    l->in_tick = false;
+    if (next < l->due) {
+        l->due = next;
+    }
+    if (l->due > hf_clock_ms()) {
+        arm_tick(l);
+    } else {
+        uv_timer_stop(&l->tick);
+        uv_async_send(&l->async);
+    }
+}
+
 static void on_tick_timer(uv_timer_t *h)
 {
     struct hf_loop *l = h->data;
-    hf_ms now = hf_clock_ms();
-    if (now >= l->due) {
-        l->due = INT64_MAX; /* hf_loop_wake_at may be called from within */
-        hf_ms next = l->config.on_tick(l->config.ctx, now);
-        if (next < l->due) {
-            l->due = next;
-        }
+    if (hf_clock_ms() >= l->due) {
+        run_tick(l);
+    } else {
+        arm_tick(l);
     }
-    arm_tick(l);
+}
+
+static void on_async(uv_async_t *h)
+{
+    struct hf_loop *l = h->data;
+    run_done(l);
+    if (hf_clock_ms() >= l->due) {
+        run_tick(l);
+    }
 }
 
 void hf_loop_wake_at(struct hf_loop *l, hf_ms when)
 {
-    if (when < l->due) {
-        l->due = when;
+    if (when >= l->due) {
+        return;
+    }
+    l->due = when;
+    if (!l->in_tick) { /* else run_tick sees to it */
         arm_tick(l);
     }
 }

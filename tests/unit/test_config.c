@@ -138,6 +138,7 @@ static void every_mistake_in_a_file_is_named_with_its_line(void **state)
     check_error(f, "[core]\nedges = -7\n", "2: [core] edges: expected a number");
     check_error(f, "[core]\nedges =\n", "2: [core] edges: expected a number");
     check_error(f, "[store]\nfree = 18446744073709551616\n", "2: [store] free: expected a number");
+    check_error(f, "[store]\nfree = 99999999999999999999\n", "2: [store] free: expected a number");
     check_error(f, "[store]\ncache = 1\n", "2: [store] cache: out of range, expected 4KiB to 1GiB");
     check_error(f, "[store]\ncache = 64K\n",
                 "2: [store] cache: expected a size as 4096, 64KiB, 16MiB, 1GiB");

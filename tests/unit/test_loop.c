@@ -315,6 +315,31 @@ static void waking_from_within_the_tick_counts(void **state)
     assert_in_range(f->tick_count, 5, 16);
 }
 
+static hf_ms tick_that_is_always_due(void *ctx, hf_ms now)
+{
+    struct fixture *f = ctx;
+    f->tick_count++;
+    return now;
+}
+
+static void a_tick_that_is_always_due_leaves_the_loop_its_turns(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_loop_config c = {
+        .ctx = f, .on_tick = tick_that_is_always_due, .on_reload = on_reload};
+    hf_loop_close(f->loop);
+    assert_int_equal(hf_loop_open(&c, &f->loop, NULL), HF_OK);
+    f->exit_after = 100;
+    submit(f, 0, HF_LANE_POOL);
+    alarm(10); /* A starved loop does not end by itself. */
+    raise(SIGHUP);
+    run_for(f, 100);
+    alarm(0);
+    assert_int_equal(f->done_count, 1);
+    assert_int_equal(f->reloads, 1);
+    assert_true(f->tick_count > 100);
+}
+
 /* ---- signals ---- */
 
 static void stop_is_told_once_and_reload_each_time(void **state)
@@ -468,6 +493,7 @@ int main(int argc, char **argv)
         LOOP_TEST(the_tick_comes_at_once_and_then_when_it_asked),
         LOOP_TEST(waking_brings_the_tick_forward_and_never_back),
         LOOP_TEST(waking_from_within_the_tick_counts),
+        LOOP_TEST(a_tick_that_is_always_due_leaves_the_loop_its_turns),
         LOOP_TEST(stop_is_told_once_and_reload_each_time),
         LOOP_TEST(without_a_handler_sigterm_ends_the_loop),
         cmocka_unit_test(readiness_goes_to_a_path_or_an_abstract_name),
