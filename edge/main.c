@@ -4,10 +4,11 @@
  * Start: options, key, what to follow (a join token, a core's URL and key, or what DIR remembers),
  * store, link, local readers. It serves what it has from the first moment, with or without a link;
  * only after two unclean ends in a row, each within LIVED_MS, is the store examined first. A
- * damaged one is set aside and the edge begins anew: the engine fetches a snapshot. Stop: SIGTERM;
- * everything that counts is committed already, so the process leaves with _exit (nng cannot be
- * trusted to close). A wedged nng ends in a re-exec of the same command line: readers see a
- * reconnect.
+ * damaged one is set aside and the edge begins anew: the engine fetches a snapshot. An edge that
+ * does not die of damage but no longer moves for it starts itself anew to the same end.
+ * Stop: SIGTERM; everything that counts is committed already, so the process leaves with _exit (nng
+ * cannot be trusted to close). A wedged nng ends in a re-exec of the same command line: readers see
+ * a reconnect.
  */
 #include "edge/commands.h"
 #include "edge/options.h"
@@ -36,6 +37,28 @@
 /* 1,000,000 keys take 4 s; a store that is not read through by then is opened as it is. */
 #define EXAMINE_MS_MAX 60000
 
+/* Damage need not kill: LMDB may also refuse its own pages, which looks like a failing disk, or use
+ * one twice. So the pages are looked at when an error was noted, and when nothing moves behind a
+ * core that answers; each further time after twice the pause, and from the start after a calm. */
+#define LOOK_MS 1000
+#define STUCK_MS 5000
+#define PAUSE_MS_MAX 600000
+
+struct app;
+
+struct pages_job {
+    struct hf_job job; /* first */
+    struct app *app;
+    bool under_way;
+    enum hf_err code;
+    struct hf_error why;
+    bool alarmed;
+    hf_ms look_at, moved_at;
+    hf_ms not_before, pause;
+    hf_seq applied;
+    uint64_t done;
+};
+
 struct lived_job {
     struct hf_job job; /* first */
     struct hf_running running;
@@ -59,6 +82,7 @@ struct app {
     hf_ms reap_at;
     hf_ms lived_at; /* INT64_MAX once it was noted */
     struct lived_job lived;
+    struct pages_job pages;
 };
 
 /* ---- the world's part that is the transport's ---- */
@@ -107,6 +131,71 @@ static void lived_done(struct hf_job *job)
     (void)job;
 }
 
+static _Noreturn void start_anew(struct app *app)
+{
+    const char *const option[] = {"--resp"};
+    const char *const value[] = {app->resp};
+    hf_daemon_again(&app->daemon, option, value, 1);
+}
+
+static void world_note(void *ctx, enum hf_level level, const char *text)
+{
+    struct app *app = ctx;
+    app->pages.alarmed |= level == HF_LEVEL_ERROR;
+    hf_log(level, "%s", text);
+}
+
+static void pages_work(struct hf_job *job)
+{
+    struct pages_job *p = (struct pages_job *)job;
+    p->code = hf_state_check_pages(hf_edge_state(p->app->edge), false, &p->why);
+}
+
+static void pages_done(struct hf_job *job)
+{
+    struct pages_job *p = (struct pages_job *)job;
+    p->under_way = false;
+    if (p->code != HF_CORRUPT) {
+        return;
+    }
+    hf_log(HF_LEVEL_ERROR, "store: damaged, starting this process anew to replace it reason=%s",
+           p->why.text);
+    p->app->lived.running.unclean = UNCLEAN_MAX; /* so that the start examines it */
+    (void)hf_running_begin(&p->app->lived.running);
+    start_anew(p->app);
+}
+
+static bool is_stuck(struct pages_job *p, const struct hf_replica_status *s, hf_ms now)
+{
+    if (s->head <= s->applied || !s->link_up[HF_CHANNEL_CONTROL] || s->applied != p->applied ||
+        s->transfer_done != p->done) {
+        p->applied = s->applied;
+        p->done = s->transfer_done;
+        p->moved_at = now;
+    }
+    return now - p->moved_at >= STUCK_MS;
+}
+
+static void look_for_damage(struct app *app, hf_ms now)
+{
+    struct pages_job *p = &app->pages;
+    struct hf_replica_status s;
+    hf_edge_status(app->edge, now, &s);
+    bool stuck = is_stuck(p, &s, now);
+    if (!s.link_up[HF_CHANNEL_CONTROL]) {
+        return; /* without a core there is nothing to put in the store's place */
+    }
+    if (!stuck && !p->alarmed) {
+        p->pause = now - p->not_before > PAUSE_MS_MAX ? STUCK_MS : p->pause;
+    } else if (now >= p->not_before && !p->under_way) {
+        p->not_before = now + p->pause;
+        p->pause = p->pause * 2 < PAUSE_MS_MAX ? p->pause * 2 : PAUSE_MS_MAX;
+        p->alarmed = false;
+        p->under_way = true;
+        hf_loop_job(app->daemon.loop, HF_LANE_WRITER, &p->job);
+    }
+}
+
 static hf_ms on_tick(void *ctx, hf_ms now)
 {
     struct app *app = ctx;
@@ -118,6 +207,10 @@ static hf_ms on_tick(void *ctx, hf_ms now)
     if (now >= app->reap_at) {
         hf_state_reap_readers(hf_edge_state(app->edge));
         app->reap_at = now + REAP_READERS_MS;
+    }
+    if (now >= app->pages.look_at) {
+        app->pages.look_at = now + LOOK_MS;
+        look_for_damage(app, now);
     }
     if (now >= app->lived_at) { /* on a lane: a slow disk must not hold up readers */
         app->lived_at = INT64_MAX;
@@ -151,9 +244,7 @@ static void on_wedged(void *ctx, const char *why)
     struct app *app = ctx;
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
     hf_running_end(&app->lived.running); /* the store has no part in this */
-    const char *const option[] = {"--resp"};
-    const char *const value[] = {app->resp};
-    hf_daemon_again(&app->daemon, option, value, 1);
+    start_anew(app);
 }
 
 static void on_stop(void *ctx)
@@ -327,6 +418,9 @@ static void mark_running(struct app *app)
     }
     app->lived.job = (struct hf_job){.work = lived_work, .done = lived_done};
     app->lived_at = hf_clock_ms() + LIVED_MS;
+    app->pages.job = (struct hf_job){.work = pages_work, .done = pages_done};
+    app->pages.app = app;
+    app->pages.pause = STUCK_MS;
 }
 
 static enum hf_err open_edge(struct app *app, struct hf_error *e)
@@ -334,6 +428,7 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
     char dir[300];
     snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
     struct hf_world world = hf_daemon_world(&app->daemon);
+    world.note = world_note;
     world.request = world_request;
     world.redial = world_redial;
     world.subscribe = world_subscribe;

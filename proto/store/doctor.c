@@ -15,9 +15,7 @@
  */
 #include "hf/doctor.h"
 
-#include "hf/state.h"
-
-#include "pages.h"
+#include "state_impl.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -47,7 +45,7 @@ static void look(const char *dir, struct hf_error *e)
     e->code = hf_state_open(&c, &s, e);
     if (e->code != HF_OK)
         return;
-    e->code = hf_pages_check(s, e);
+    e->code = hf_state_check_pages(s, true, e);
     if (e->code != HF_OK)
         return;
     e->code = hf_view_open(s, &v);

@@ -20,10 +20,12 @@
  * the record of a table is
  *   u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root.
  *
- * It must not write. Read pages.h for its use, shape.c for the size of the file, verify.c for what
+ * It must not write. Read doctor.c for its use, shape.c for the size of the file, verify.c for what
  * the tables say.
  */
-#include "pages.h"
+#include "hf/doctor.h"
+
+#include "state_impl.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -51,6 +53,7 @@ struct pages {
     uint64_t count; /* pages that the newest transaction knows of; the file has them all */
     uint8_t *used;  /* owned; a bit for each */
     struct hf_error *e;
+    bool keys; /* their places count, too */
 };
 
 enum tree_kind {
@@ -186,6 +189,8 @@ static bool check_key(struct pages *p, const struct tree *t, struct hf_slice key
 {
     if (t->kind == TREE_FREE ? key.len != 8 : key.len == 0 || key.len > KEY_MAX)
         return bad(p, t->page, "a key has a length that no key has");
+    if (!p->keys)
+        return true;
     if (b->low.data != NULL && key_order(t, key, b->low) < (after ? 1 : 0))
         return bad(p, t->page, "a key lies before its place");
     if (b->high.data != NULL && key_order(t, key, b->high) >= 0)
@@ -331,13 +336,12 @@ static bool check_all(struct pages *p, uint64_t file_bytes)
            check_tree(p, TREE_FREE, meta + META_FREE_AT);
 }
 
-enum hf_err hf_pages_check(const struct hf_state *s, struct hf_error *e)
+enum hf_err hf_state_check_pages(const struct hf_state *s, bool keys, struct hf_error *e)
 {
-    struct pages p = {.e = e};
+    struct pages p = {.e = e, .keys = keys};
     struct stat st;
     int fd;
-    int rc = mdb_env_get_fd(s->env, &fd);
-    if (rc != 0 || fstat(fd, &st) != 0)
+    if (s->env == NULL || mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &st) != 0)
         return hf_error_set(e, HF_IO, "%s: cannot look at its file", s->dir);
     size_t bytes = (size_t)st.st_size;
     void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
