@@ -98,8 +98,8 @@ static bool store_is_taken(const struct hf_replica *r)
 
 bool order_take(struct hf_replica *r, const struct held *h)
 {
-    bool next = r->cfg.take_next && r->held_count == 1 && h->seq == r->applied.seq + 1 && h->has_body &&
-                hf_hash_eq(&h->prev, &r->applied.chain);
+    bool next = r->cfg.take_next && r->held_count == 1 && h->seq == r->applied.seq + 1 &&
+                h->has_body && hf_hash_eq(&h->prev, &r->applied.chain);
     if (!next || store_is_taken(r) || r->now < r->rest_until) {
         return false;
     }

@@ -103,8 +103,8 @@ struct node {
     sim_us disk;        /* what a job on the writer lane takes */
     struct hf_core *core;
     struct hf_edge *edge;
-    struct link link; /* edges */
-    bool crash_at_job;      /* dies when its next write is due, which may or may not be done */
+    struct link link;  /* edges */
+    bool crash_at_job; /* dies when its next write is due, which may or may not be done */
     bool invited, revoked;
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];

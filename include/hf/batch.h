@@ -1,10 +1,10 @@
 /*
  * batch.h - the batch frame: a signed header, and a sealed body of changes with their audit trail.
  *
- * A frame message = prefix (20 bytes) || msgpack [bin header, bin signature, bin body or nil]. A frame
- * that would pass HF_MESSAGE_MAX travels with nil for a body, which is then fetched by (seq, offset).
- * The header is what is signed, hashed into the chain and kept as evidence; it is decoded from, and
- * compared as, the very bytes that were signed. PROTOCOL.md sections 3 and 4.
+ * A frame message = prefix (20 bytes) || msgpack [bin header, bin signature, bin body or nil]. A
+ * frame that would pass HF_MESSAGE_MAX travels with nil for a body, which is then fetched by (seq,
+ * offset). The header is what is signed, hashed into the chain and kept as evidence; it is decoded
+ * from, and compared as, the very bytes that were signed. PROTOCOL.md sections 3 and 4.
  *
  * Nothing here allocates. Decoders borrow from their input. "Pure": no clock, no randomness.
  */
@@ -16,8 +16,8 @@
 #include "hf/types.h"
 
 #define HF_WIRE_VERSION 1u
-#define HF_PREFIX_BYTES 20u        /* "HF", version, kind, stream id */
-#define HF_HEADER_MAX 512u         /* encoded header, unknown trailing elements included */
+#define HF_PREFIX_BYTES 20u /* "HF", version, kind, stream id */
+#define HF_HEADER_MAX 512u  /* encoded header, unknown trailing elements included */
 #define HF_BODY_SEALED_MAX (HF_BATCH_RAW_MAX + 4096u)
 /* What a frame message adds to its header and body: prefix, array, three bin headers, signature. */
 #define HF_FRAME_OVERHEAD (HF_PREFIX_BYTES + 1u + 5u + 5u + 5u + HF_SIGNATURE_BYTES)
@@ -47,7 +47,7 @@ struct hf_header {
     struct hf_id epoch_id;
     uint64_t epoch;
     hf_seq seq;
-    struct hf_hash prev;   /* chain hash of the header before; genesis hash for seq 1 */
+    struct hf_hash prev; /* chain hash of the header before; genesis hash for seq 1 */
     uint32_t signer_id;
     uint32_t key_list_version;
     struct hf_hash body_hash; /* BLAKE2b-256 of the sealed body */
@@ -55,11 +55,11 @@ struct hf_header {
     uint32_t raw_bytes;       /* of the encoded changes and meta */
     uint32_t compression;
     uint32_t content_key_id;
-    struct hf_hash digest;    /* state digest after this batch */
-    uint64_t published_ms;    /* wall clock of the core, for display only */
+    struct hf_hash digest; /* state digest after this batch */
+    uint64_t published_ms; /* wall clock of the core, for display only */
     uint32_t change_count;
-    uint32_t flags_critical;  /* an unknown one stops an edge: HF_UPGRADE */
-    uint32_t flags_optional;  /* an unknown one is ignored */
+    uint32_t flags_critical; /* an unknown one stops an edge: HF_UPGRADE */
+    uint32_t flags_optional; /* an unknown one is ignored */
 };
 
 #define HF_FLAGS_CRITICAL_KNOWN 0u
@@ -67,8 +67,8 @@ struct hf_header {
 struct hf_frame {
     struct hf_slice header; /* the signed bytes */
     struct hf_signature signature;
-    struct hf_slice body;   /* sealed; data == NULL when the frame travels alone */
-    struct hf_header h;     /* decoded header */
+    struct hf_slice body; /* sealed; data == NULL when the frame travels alone */
+    struct hf_header h;   /* decoded header */
 };
 
 /* ---- messages ---- */
@@ -119,7 +119,8 @@ struct hf_change {
 /* One request of the batch: what was asked, by whom and why, and which changes it made. */
 struct hf_meta {
     struct hf_slice request_id;
-    struct hf_hash content_hash; /* of the request as it came: finds a reused id with other content */
+    struct hf_hash
+        content_hash; /* of the request as it came: finds a reused id with other content */
     struct hf_slice author;
     struct hf_slice reason;
     uint32_t first_ordinal;
@@ -157,10 +158,11 @@ bool hf_body_next_meta(struct hf_body *b, struct hf_meta *m);
 
 /* ---- sealed body: nonce || XChaCha20-Poly1305(zstd(raw) or raw) ---- */
 
-/* Seals raw into out. The associated data binds (epoch id, seq, content key id). Compresses with zstd
- * level 1 when raw is 512 bytes or more and that gains 5 %. `zctx` is a ZSTD_CCtx (reused, may be NULL: then no
- * compression) and `scratch` holds ZSTD_compressBound(raw.len) bytes. Fills the header's body_hash,
- * body_bytes, raw_bytes, compression and content_key_id; epoch_id and seq must be set before. */
+/* Seals raw into out. The associated data binds (epoch id, seq, content key id). Compresses with
+ * zstd level 1 when raw is 512 bytes or more and that gains 5 %. `zctx` is a ZSTD_CCtx (reused, may
+ * be NULL: then no compression) and `scratch` holds ZSTD_compressBound(raw.len) bytes. Fills the
+ * header's body_hash, body_bytes, raw_bytes, compression and content_key_id; epoch_id and seq must
+ * be set before. */
 enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_id,
                          const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES], void *zctx,
                          struct hf_writer *scratch, struct hf_writer *out);

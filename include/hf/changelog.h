@@ -3,12 +3,12 @@
  *
  * A record holds one signed frame message or one durable fact (enrolment, revocation, token use,
  * content key), under a checksum. One sync makes everything appended before it durable, so the core
- * acknowledges a whole group after one fdatasync of preallocated space. Facts are absolute ("edge X is
- * now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
+ * acknowledges a whole group after one fdatasync of preallocated space. Facts are absolute ("edge X
+ * is now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
  *
- * After a failed write or sync nothing past the last synced offset is read or synced again: the next
- * append opens a new segment that voids the rest (DESIGN section 5, "fsyncgate"). The byte format is
- * specified at the top of proto/store/segment.c.
+ * After a failed write or sync nothing past the last synced offset is read or synced again: the
+ * next append opens a new segment that voids the rest (DESIGN section 5, "fsyncgate"). The byte
+ * format is specified at the top of proto/store/segment.c.
  *
  * Threads: one writer calls open, append, sync, trim and close. The read functions may be called by
  * any thread at any time between open and close, and see synced records only.
@@ -21,7 +21,8 @@
 
 struct hf_changelog;
 
-#define HF_LOG_RECORD_MAX (8u << 20) /* bytes of a payload: twice the largest batch, envelope included */
+#define HF_LOG_RECORD_MAX                                                                          \
+    (8u << 20) /* bytes of a payload: twice the largest batch, envelope included */
 
 enum hf_record_type {
     HF_RECORD_FRAME = 1, /* payload: a whole frame message */
@@ -29,11 +30,12 @@ enum hf_record_type {
 };
 
 struct hf_changelog_config {
-    const char *dir;         /* made with mode 0700 when it is not there */
-    uint64_t segment_bytes;  /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its own */
-    hf_seq base_seq;         /* seq that a new, empty log begins after */
-    hf_seq covered;          /* `applied` of the committed state: damage up to here is corruption */
-    bool single_thread;      /* never start the thread that makes the next segment ahead (simulator) */
+    const char *dir;        /* made with mode 0700 when it is not there */
+    uint64_t segment_bytes; /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its
+                               own */
+    hf_seq base_seq;        /* seq that a new, empty log begins after */
+    hf_seq covered;         /* `applied` of the committed state: damage up to here is corruption */
+    bool single_thread; /* never start the thread that makes the next segment ahead (simulator) */
 };
 
 /* Called at open for each record that recovery accepts, in order. The payload is borrowed. A result
@@ -51,20 +53,21 @@ enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
 void hf_changelog_close(struct hf_changelog *log); /* does not sync; NULL is fine */
 
 /* Buffers one record. A FRAME's seq must be that of the last appended + 1, a FACT's the same, else
- * HF_ARG. HF_TOO_BIG also when the group would pass 256 MiB. HF_NOMEM. On failure the records before
- * it stay buffered. */
+ * HF_ARG. HF_TOO_BIG also when the group would pass 256 MiB. HF_NOMEM. On failure the records
+ * before it stay buffered. */
 enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
                                 struct hf_slice payload);
-/* Writes what is buffered and syncs it, all in one segment. On HF_IO, HF_FULL or HF_NOMEM everything
- * appended since the last good sync is dropped from the log, as if it had never been appended. A crash
- * before the next good sync may bring it back: its outcome is then unknown, as with any lost answer. */
+/* Writes what is buffered and syncs it, all in one segment. On HF_IO, HF_FULL or HF_NOMEM
+ * everything appended since the last good sync is dropped from the log, as if it had never been
+ * appended. A crash before the next good sync may bring it back: its outcome is then unknown, as
+ * with any lost answer. */
 enum hf_err hf_changelog_sync(struct hf_changelog *log);
 
 /* First and last synced frame; first == last + 1 when there is none. */
 hf_seq hf_changelog_first(const struct hf_changelog *log);
 hf_seq hf_changelog_last(const struct hf_changelog *log);
-/* Payload bytes of the frames first..last, exact: from the sparse index and a few heads read from the
- * file. 0 when the log does not hold all of them. */
+/* Payload bytes of the frames first..last, exact: from the sparse index and a few heads read from
+ * the file. 0 when the log does not hold all of them. */
 uint64_t hf_changelog_bytes(const struct hf_changelog *log, hf_seq first, hf_seq last);
 /* Size of all files, the one that is prepared next included. */
 uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
@@ -74,14 +77,15 @@ uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
 enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
                               size_t cap, size_t *len);
 
-/* Unlinks (or keeps as the next segment file) whole segments while the files of the log take more than
- * bytes_max, but never a frame above `keep` nor the newest segment. A fact at the end of a segment
- * stays until a frame after it is covered by keep. At most one segment a call, so that the writer is
- * never held for long; *again says whether more is due. */
-enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep, bool *again);
+/* Unlinks (or keeps as the next segment file) whole segments while the files of the log take more
+ * than bytes_max, but never a frame above `keep` nor the newest segment. A fact at the end of a
+ * segment stays until a frame after it is covered by keep. At most one segment a call, so that the
+ * writer is never held for long; *again says whether more is due. */
+enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep,
+                              bool *again);
 
-/* Where the last synced byte is: for the simulator, which tears what lies behind it. The path is empty
- * while nothing was synced. */
+/* Where the last synced byte is: for the simulator, which tears what lies behind it. The path is
+ * empty while nothing was synced. */
 void hf_changelog_synced_at(const struct hf_changelog *log, char path[512], uint64_t *offset);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * config.h - one table drives defaults, the INI file, the command line, --help and the example file.
+ * config.h - one table drives defaults, the INI file, the command line, --help and the example
+ * file.
  *
  * An unknown section, key or option, a value out of range, or a duplicate is an error that names
  * file:line (or the option) and what was expected. The command line overrides the file.
@@ -40,9 +41,9 @@ struct hf_config_table {
 void hf_config_presets(const struct hf_config_table *t, void *config);
 enum hf_err hf_config_file(const struct hf_config_table *t, const char *path, void *config,
                            struct hf_error *e);
-/* Takes --option VALUE, --option=VALUE; bool options may stand alone. "--config FILE" is read first,
- * wherever it stands. Stops at the first non-option or "--"; *next is its index. --help and --version
- * are the caller's: they are reported as HF_NOTFOUND with e->text "help" or "version". */
+/* Takes --option VALUE, --option=VALUE; bool options may stand alone. "--config FILE" is read
+ * first, wherever it stands. Stops at the first non-option or "--"; *next is its index. --help and
+ * --version are the caller's: they are reported as HF_NOTFOUND with e->text "help" or "version". */
 enum hf_err hf_config_args(const struct hf_config_table *t, int argc, char **argv, void *config,
                            int *next, struct hf_error *e);
 /* The options with their help and defaults, aligned. */

@@ -1,13 +1,14 @@
 /*
  * core.h - the core of one stream: its driver, over the pure publisher engine and the real store.
  *
- * Path of a write: hf_core_write queues it; when the writer lane is free the publisher engine orders
- * a group; the lane puts the changes into state, seals, signs, appends to the changelog and syncs once;
- * then each write is answered and the frames are published (G3). The LMDB commit of the state follows
- * lazily; after a crash the changelog is replayed into it.
+ * Path of a write: hf_core_write queues it; when the writer lane is free the publisher engine
+ * orders a group; the lane puts the changes into state, seals, signs, appends to the changelog and
+ * syncs once; then each write is answered and the frames are published (G3). The LMDB commit of the
+ * state follows lazily; after a crash the changelog is replayed into it.
  *
  * The same object runs in holdfast-core and in the simulator: all that is outside comes through
- * struct hf_world. Threads: one owner thread calls everything here; jobs run where the world puts them.
+ * struct hf_world. Threads: one owner thread calls everything here; jobs run where the world puts
+ * them.
  */
 #ifndef HF_CORE_H
 #define HF_CORE_H
@@ -23,24 +24,24 @@
 struct hf_core;
 
 struct hf_core_config {
-    const char *dir;           /* DATA/<stream>; made when missing */
-    const char *stream;        /* name */
-    const char *url;           /* stream URL that join tokens name */
-    const char *mark_path;     /* high-water mark kept outside dir (G13); NULL = DIR/../<stream>.mark */
-    const char *version;       /* software version text */
-    uint64_t log_bytes_max;    /* retention of the changelog */
-    uint64_t segment_bytes;    /* 0 = default */
-    bool single_thread;        /* the log starts no thread of its own (simulator) */
-    uint64_t map_bytes;        /* 0 = default */
-    hf_ms beacon_ms;           /* 0 = 1,000 */
-    hf_ms commit_ms;           /* state is committed at least this often; 0 = 1,000 */
-    uint32_t commit_changes;   /* ... or after so many changes; 0 = 50,000 */
-    /* The writes of a group have been answered, its frames are not published yet: a good moment to send
-     * the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
+    const char *dir;       /* DATA/<stream>; made when missing */
+    const char *stream;    /* name */
+    const char *url;       /* stream URL that join tokens name */
+    const char *mark_path; /* high-water mark kept outside dir (G13); NULL = DIR/../<stream>.mark */
+    const char *version;   /* software version text */
+    uint64_t log_bytes_max;  /* retention of the changelog */
+    uint64_t segment_bytes;  /* 0 = default */
+    bool single_thread;      /* the log starts no thread of its own (simulator) */
+    uint64_t map_bytes;      /* 0 = default */
+    hf_ms beacon_ms;         /* 0 = 1,000 */
+    hf_ms commit_ms;         /* state is committed at least this often; 0 = 1,000 */
+    uint32_t commit_changes; /* ... or after so many changes; 0 = 50,000 */
+    /* The writes of a group have been answered, its frames are not published yet: a good moment to
+     * send the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
     void (*on_answered)(void *ctx);
-    size_t waiting_bytes_max;  /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
-    uint64_t delta_batches;    /* deletes are remembered for so many batches, which is how far back
-                                  DELTA reaches; 0 = 1,000,000 */
+    size_t waiting_bytes_max; /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
+    uint64_t delta_batches;   /* deletes are remembered for so many batches, which is how far back
+                                 DELTA reaches; 0 = 1,000,000 */
 };
 
 /* Opens or creates the stream and replays the changelog. HF_MISMATCH for a directory of another
@@ -48,26 +49,27 @@ struct hf_core_config {
  * `id` stays the caller's and must outlive the core. */
 enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_core **core, struct hf_error *e);
-/* True when nothing waits, no job is under way and all is committed: the moment for hf_core_close. A
- * tick or two after the last write it becomes so by itself, unless commits fail. */
+/* True when nothing waits, no job is under way and all is committed: the moment for hf_core_close.
+ * A tick or two after the last write it becomes so by itself, unless commits fail. */
 bool hf_core_idle(const struct hf_core *core);
-/* Closes the store. No job may be under way and nothing may wait. What is not committed is committed,
- * which needs the thread that writes: the lane's transaction belongs to it. Where lanes are threads,
- * close only when idle; the log has everything in any case. */
+/* Closes the store. No job may be under way and nothing may wait. What is not committed is
+ * committed, which needs the thread that writes: the lane's transaction belongs to it. Where lanes
+ * are threads, close only when idle; the log has everything in any case. */
 void hf_core_close(struct hf_core *core);
-/* The simulator's crash: drops everything without writing and answers nobody. No job may be running;
- * the world forgets those that it has not finished, whose memory is freed here. */
+/* The simulator's crash: drops everything without writing and answers nobody. No job may be
+ * running; the world forgets those that it has not finished, whose memory is freed here. */
 void hf_core_crash(struct hf_core *core);
 
 /* ---- writes ---- */
 
 struct hf_write_result {
-    enum hf_err code;   /* HF_OK; HF_CONFLICT (IFSEQ), HF_STALE (IFSEQ below the delta floor), HF_EXISTS (id reused with
-                           other content), HF_FULL, HF_IO, HF_BUSY, HF_TOO_BIG, HF_FORK (fenced) */
-    hf_seq seq;         /* of the batch that holds it, or the head at which it changed nothing */
-    bool repeated;      /* the first answer to this request id */
-    uint32_t deleted;   /* how many dels found a live key (for DEL's reply) */
-    const char *text;   /* why it was refused; borrowed, may be NULL */
+    enum hf_err code; /* HF_OK; HF_CONFLICT (IFSEQ), HF_STALE (IFSEQ below the delta floor),
+                         HF_EXISTS (id reused with other content), HF_FULL, HF_IO, HF_BUSY,
+                         HF_TOO_BIG, HF_FORK (fenced) */
+    hf_seq seq;       /* of the batch that holds it, or the head at which it changed nothing */
+    bool repeated;    /* the first answer to this request id */
+    uint32_t deleted; /* how many dels found a live key (for DEL's reply) */
+    const char *text; /* why it was refused; borrowed, may be NULL */
 };
 
 struct hf_write {
@@ -85,15 +87,15 @@ struct hf_write {
     struct hf_write_result result;
 };
 
-/* Checks sizes and queues. Answers through done, perhaps before it returns. The changes of one write are
- * atomic: one batch. */
+/* Checks sizes and queues. Answers through done, perhaps before it returns. The changes of one
+ * write are atomic: one batch. */
 void hf_core_write(struct hf_core *core, struct hf_write *w);
 /* No more writes are coming at this moment: a group may begin. */
 void hf_core_flush(struct hf_core *core);
 
-/* Calls done(ctx) once all writes answered so far are visible to new views. Used before a connection
- * that wrote reads. May call it before returning. When the commit fails (a full disk), readers go on
- * with the last committed state: done is called then too. */
+/* Calls done(ctx) once all writes answered so far are visible to new views. Used before a
+ * connection that wrote reads. May call it before returning. When the commit fails (a full disk),
+ * readers go on with the last committed state: done is called then too. */
 void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *ctx);
 /* Views for local reads. */
 struct hf_state *hf_core_state(struct hf_core *core);
@@ -126,14 +128,14 @@ void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *
 struct hf_core_status {
     struct hf_id epoch_id;
     uint64_t epoch;
-    hf_seq head;            /* acknowledged */
-    hf_seq committed;       /* in the state's last commit */
+    hf_seq head;      /* acknowledged */
+    hf_seq committed; /* in the state's last commit */
     struct hf_hash digest;
     hf_seq log_first;
     uint64_t log_bytes;
-    uint64_t live_count;    /* of committed */
+    uint64_t live_count; /* of committed */
     uint32_t edge_count;
-    const char *refusing;   /* why writes are refused, NULL when they are not */
+    const char *refusing; /* why writes are refused, NULL when they are not */
 };
 void hf_core_status(const struct hf_core *core, struct hf_core_status *out);
 /* Row i of 0..edge_count-1, in name order. */

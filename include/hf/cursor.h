@@ -24,8 +24,8 @@ struct hf_reader {
 struct hf_writer {
     uint8_t *data;
     size_t cap;
-    size_t len;     /* bytes that were wanted; meaningful only while !failed */
-    bool failed;    /* the buffer was too small */
+    size_t len;  /* bytes that were wanted; meaningful only while !failed */
+    bool failed; /* the buffer was too small */
 };
 
 void hf_reader_init(struct hf_reader *r, struct hf_slice bytes);
@@ -54,6 +54,6 @@ void hf_write_uint(struct hf_writer *w, uint64_t value);
 void hf_write_bin(struct hf_writer *w, struct hf_slice bytes);
 void hf_write_fixed(struct hf_writer *w, const void *bytes, size_t len); /* as a bin */
 void hf_write_nil(struct hf_writer *w);
-void hf_write_raw(struct hf_writer *w, const void *bytes, size_t len);   /* no header */
+void hf_write_raw(struct hf_writer *w, const void *bytes, size_t len); /* no header */
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * daemon.h - what both daemons do alike around their drivers: options, hardening, the lock on DIR, the
- * real half of the world, and starting anew.
+ * daemon.h - what both daemons do alike around their drivers: options, hardening, the lock on DIR,
+ * the real half of the world, and starting anew.
  *
- * A daemon's own struct begins with a struct hf_daemon and is the ctx of its world, so that the shared
- * callbacks find the loop. Threads: the main thread only.
+ * A daemon's own struct begins with a struct hf_daemon and is the ctx of its world, so that the
+ * shared callbacks find the loop. Threads: the main thread only.
  */
 #ifndef HF_DAEMON_H
 #define HF_DAEMON_H
@@ -33,8 +33,8 @@ void hf_daemon_harden(void);
 enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf_error *e);
 /* Clock, entropy, lanes, wake-up and log of the world; the transport's part stays the caller's. */
 struct hf_world hf_daemon_world(struct hf_daemon *d);
-/* Re-executes with the same arguments, but with option[i] set to value[i] (addresses that are in use now in
- * place of "any port"). At most 4. */
+/* Re-executes with the same arguments, but with option[i] set to value[i] (addresses that are in
+ * use now in place of "any port"). At most 4. */
 _Noreturn void hf_daemon_again(const struct hf_daemon *d, const char *const *option,
                                const char *const *value, int count);
 

@@ -1,10 +1,11 @@
 /*
  * digest.h - hashes with a domain, and the homomorphic state digest (LtHash16).
  *
- * The digest of a state is the lane-wise sum, modulo 2^16, of one 2,048-byte expansion per live key,
- * so it is updated by the changes alone and is the same whichever way a state was reached (Bellare
- * and Micciancio 1997; Lewi et al., "Securing Update Propagation with Homomorphic Hashing", 2019).
- * PROTOCOL.md section 5 has the byte-level definition and golden vectors. All functions are pure.
+ * The digest of a state is the lane-wise sum, modulo 2^16, of one 2,048-byte expansion per live
+ * key, so it is updated by the changes alone and is the same whichever way a state was reached
+ * (Bellare and Micciancio 1997; Lewi et al., "Securing Update Propagation with Homomorphic
+ * Hashing", 2019). PROTOCOL.md section 5 has the byte-level definition and golden vectors. All
+ * functions are pure.
  */
 #ifndef HF_DIGEST_H
 #define HF_DIGEST_H

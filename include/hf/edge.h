@@ -1,10 +1,10 @@
 /*
  * edge.h - the edge of one stream: its driver, over the pure replica engine and the real store.
  *
- * The driver decodes messages, keeps frames in numbered slots, runs verification on the pool and all
- * writing on the writer lane, seals requests and opens replies, and turns effects into these. The same
- * object runs in holdfast-edge and in the simulator (world.h). Local readers use views of the state
- * directly and never wait for it.
+ * The driver decodes messages, keeps frames in numbered slots, runs verification on the pool and
+ * all writing on the writer lane, seals requests and opens replies, and turns effects into these.
+ * The same object runs in holdfast-edge and in the simulator (world.h). Local readers use views of
+ * the state directly and never wait for it.
  *
  * Threads: one owner thread calls everything here.
  */
@@ -21,11 +21,11 @@
 struct hf_edge;
 
 struct hf_edge_config {
-    const char *dir;          /* DATA/<stream>; made when missing */
-    const char *version;      /* software version text */
-    struct hf_key core_key;   /* the pinned root key */
+    const char *dir;              /* DATA/<stream>; made when missing */
+    const char *version;          /* software version text */
+    struct hf_key core_key;       /* the pinned root key */
     const struct hf_token *token; /* to enrol with; NULL = already enrolled by key */
-    uint64_t map_bytes;       /* 0 = default */
+    uint64_t map_bytes;           /* 0 = default */
     struct hf_replica_config replica;
     void *ctx;
     /* Readers may see up to seq now. May be NULL. */
@@ -35,8 +35,8 @@ struct hf_edge_config {
 enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_edge **edge, struct hf_error *e);
 void hf_edge_close(struct hf_edge *edge); /* no job may be under way */
-/* The simulator's crash, first half: from now on events are ignored and nothing is sent or ordered; jobs
- * under way may still end (with their work done or not), and then hf_edge_close frees it. */
+/* The simulator's crash, first half: from now on events are ignored and nothing is sent or ordered;
+ * jobs under way may still end (with their work done or not), and then hf_edge_close frees it. */
 void hf_edge_abandon(struct hf_edge *edge);
 
 void hf_edge_on_link(struct hf_edge *edge, enum hf_channel channel, bool up);
@@ -49,12 +49,12 @@ hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now);
 struct hf_state *hf_edge_state(struct hf_edge *edge);
 void hf_edge_status(const struct hf_edge *edge, hf_ms now, struct hf_replica_status *out);
 struct hf_edge_info {
-    struct hf_position position;  /* durable */
+    struct hf_position position; /* durable */
     bool has_genesis;
     struct hf_genesis genesis;
-    char name[HF_NAME_MAX + 1];   /* as the core knows this edge; empty until HELLO */
+    char name[HF_NAME_MAX + 1]; /* as the core knows this edge; empty until HELLO */
     uint64_t received_bytes, applied_changes;
-    uint64_t dropped;             /* messages that were not for us or not well-formed */
+    uint64_t dropped; /* messages that were not for us or not well-formed */
 };
 void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out);
 const char *hf_edge_pending(const struct hf_edge *edge);

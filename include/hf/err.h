@@ -42,7 +42,7 @@
     X(READONLY, 26, "read-only")                                                                   \
     X(UNKNOWN_EPOCH, 27, "another epoch")                                                          \
     X(AGAIN, 28, "retry with the given cookie")                                                    \
-    X(MISMATCH, 29, "belongs to another stream, core or format")                                  \
+    X(MISMATCH, 29, "belongs to another stream, core or format")                                   \
     X(MAP_FULL, 30, "the store map is full: abort, grow, replay")
 
 enum hf_err {
@@ -61,7 +61,8 @@ struct hf_error {
     char text[400];
 };
 
-/* Sets code and text (NULL e is fine) and returns code, so that a caller can `return hf_error_set(...)`. */
+/* Sets code and text (NULL e is fine) and returns code, so that a caller can `return
+ * hf_error_set(...)`. */
 enum hf_err hf_error_set(struct hf_error *e, enum hf_err code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Puts "prefix: " before the text and returns the code that e holds. e must not be NULL: without it

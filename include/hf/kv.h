@@ -1,8 +1,9 @@
 /*
  * kv.h - the RESP commands that core and edge share: the connection's own, and reads of the state.
  *
- * Reads go to one view that is renewed with the first read after hf_kv_drained, so a pipeline of reads
- * sees one state and costs one transaction, and no page is pinned while nobody reads. DESIGN section 8.
+ * Reads go to one view that is renewed with the first read after hf_kv_drained, so a pipeline of
+ * reads sees one state and costs one transaction, and no page is pinned while nobody reads. DESIGN
+ * section 8.
  *
  * Threads: the loop's thread only.
  */
@@ -16,9 +17,9 @@ struct hf_kv;
 
 struct hf_kv_config {
     struct hf_state *state;
-    const char *server;   /* "holdfast-edge" for HELLO and INFO */
+    const char *server; /* "holdfast-edge" for HELLO and INFO */
     const char *version;
-    const char *role;     /* "master" or "slave", Redis's words, for HELLO */
+    const char *role; /* "master" or "slave", Redis's words, for HELLO */
 };
 
 enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv);
@@ -27,8 +28,8 @@ void hf_kv_free(struct hf_kv *kv);
 /* PING ECHO HELLO COMMAND CLIENT SELECT QUIT RESET CONFIG TIME AUTH. False: not one of these. */
 bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                       size_t argc);
-/* GET MGET EXISTS STRLEN TYPE TTL PTTL SCAN DBSIZE. False: not one of these. Storage errors are answered
- * with an error that says so; they never look like an absent key. */
+/* GET MGET EXISTS STRLEN TYPE TTL PTTL SCAN DBSIZE. False: not one of these. Storage errors are
+ * answered with an error that says so; they never look like an absent key. */
 bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                 size_t argc);
 /* The view of this moment, renewed if need be; NULL and an error reply when the store fails. */

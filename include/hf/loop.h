@@ -2,8 +2,9 @@
  * loop.h - the shell of a process: libuv loop, signals, lanes for slow work, service manager.
  *
  * One loop thread owns the engine and all clients. One writer thread and a small pool run jobs
- * (world.h); their completions come back to the loop in order of completion. SIGTERM and SIGINT stop
- * the loop, SIGHUP calls on_reload. Readiness and watchdog go to $NOTIFY_SOCKET (sd_notify protocol).
+ * (world.h); their completions come back to the loop in order of completion. SIGTERM and SIGINT
+ * stop the loop, SIGHUP calls on_reload. Readiness and watchdog go to $NOTIFY_SOCKET (sd_notify
+ * protocol).
  */
 #ifndef HF_LOOP_H
 #define HF_LOOP_H
@@ -29,16 +30,16 @@ struct uv_loop_s *hf_loop_uv(struct hf_loop *l);
 /* Runs until hf_loop_exit. */
 void hf_loop_run(struct hf_loop *l);
 void hf_loop_exit(struct hf_loop *l);
-/* Joins the lanes (waits for running jobs, drops queued ones; no done() runs from here on) and frees.
- * What others opened on the uv loop they have begun to close by now. NULL is fine. */
+/* Joins the lanes (waits for running jobs, drops queued ones; no done() runs from here on) and
+ * frees. What others opened on the uv loop they have begun to close by now. NULL is fine. */
 void hf_loop_close(struct hf_loop *l);
 /* Brings the next on_tick forward; never moves it back. */
 void hf_loop_wake_at(struct hf_loop *l, hf_ms when);
 /* Any thread may call it; done() always runs on the loop's thread. */
 void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job);
 
-hf_ms hf_clock_ms(void);        /* CLOCK_BOOTTIME */
-uint64_t hf_clock_us(void);     /* CLOCK_MONOTONIC, for measurements */
+hf_ms hf_clock_ms(void);    /* CLOCK_BOOTTIME */
+uint64_t hf_clock_us(void); /* CLOCK_MONOTONIC, for measurements */
 uint64_t hf_clock_wall_ms(void);
 
 /* "READY=1", "STOPPING=1", "STATUS=..."; nothing happens without $NOTIFY_SOCKET. */

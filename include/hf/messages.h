@@ -41,8 +41,9 @@ enum hf_want {
 /* A bound of a DELTA (seq, ordinal, offset) or KEYS (key, offset) range. "Everything up to and
  * including this record, and `offset` bytes of the value of the next one": offset > 0 means the
  * range begins inside the value of the record named. A record that is wholly taken has
- * offset == HF_OFFSET_END. DELTA bounds have no key; in a KEYS bound seq and ordinal name the record
- * that offset is inside of, so that the core can tell that it has changed since (HF_MOVED). */
+ * offset == HF_OFFSET_END. DELTA bounds have no key; in a KEYS bound seq and ordinal name the
+ * record that offset is inside of, so that the core can tell that it has changed since (HF_MOVED).
+ */
 #define HF_OFFSET_END UINT32_MAX
 struct hf_bound {
     hf_seq seq;
@@ -60,12 +61,12 @@ struct hf_join_request {
 
 struct hf_hello_request {
     hf_seq applied;
-    struct hf_slice header;    /* signed header of applied; empty if and only if applied is 0 */
+    struct hf_slice header;        /* signed header of applied; empty if and only if applied is 0 */
     struct hf_signature signature; /* travels only with a header */
-    struct hf_id epoch_id;     /* zero when none is known */
+    struct hf_id epoch_id;         /* zero when none is known */
     uint32_t wire_min, wire_max;
     uint64_t features;
-    struct hf_slice version;   /* of the software, text */
+    struct hf_slice version; /* of the software, text */
 };
 
 struct hf_plan_request {
@@ -76,9 +77,9 @@ struct hf_plan_request {
 struct hf_fetch_request {
     struct hf_id epoch_id;
     enum hf_want want;
-    hf_seq first, last;        /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
-    uint32_t offset;           /* BODY */
-    struct hf_bound from;      /* DELTA, KEYS: exclusive lower bound */
+    hf_seq first, last;   /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
+    uint32_t offset;      /* BODY */
+    struct hf_bound from; /* DELTA, KEYS: exclusive lower bound */
 };
 
 enum hf_store_state {
@@ -90,17 +91,17 @@ enum hf_store_state {
 
 struct hf_report {
     struct hf_id epoch_id;
-    hf_seq applied;            /* durable */
-    hf_seq received;           /* highest verified */
-    struct hf_hash digest;     /* of applied */
+    hf_seq applied;        /* durable */
+    hf_seq received;       /* highest verified */
+    struct hf_hash digest; /* of applied */
     uint32_t store_state;
-    uint64_t staleness_ms;     /* UINT64_MAX = unknown */
-    uint64_t applied_total;    /* changes since start */
-    uint64_t received_bytes;   /* since start */
-    hf_seq transfer_base;      /* asof of a live transfer, 0 = none */
+    uint64_t staleness_ms;                  /* UINT64_MAX = unknown */
+    uint64_t applied_total;                 /* changes since start */
+    uint64_t received_bytes;                /* since start */
+    hf_seq transfer_base;                   /* asof of a live transfer, 0 = none */
     uint64_t transfer_done, transfer_total; /* bytes */
     uint64_t uptime_ms;
-    uint32_t hole_count;       /* the lowest holes, in order, HF_REPORT_HOLES_MAX at most */
+    uint32_t hole_count; /* the lowest holes, in order, HF_REPORT_HOLES_MAX at most */
     struct hf_range hole[HF_REPORT_HOLES_MAX];
     uint32_t holes_total;
     struct hf_slice version;
@@ -131,9 +132,9 @@ struct hf_content_key {
 
 struct hf_limits { /* 0 = not said, use your own */
     uint32_t message_max;
-    uint32_t in_flight_max;   /* a connection */
-    uint32_t report_ms;       /* how often REPORT is wanted */
-    uint32_t beacon_ms;       /* how often a beacon comes on an idle stream */
+    uint32_t in_flight_max; /* a connection */
+    uint32_t report_ms;     /* how often REPORT is wanted */
+    uint32_t beacon_ms;     /* how often a beacon comes on an idle stream */
 };
 
 struct hf_beacon_proof { /* a signed beacon that answers this request */
@@ -145,12 +146,13 @@ struct hf_beacon_proof { /* a signed beacon that answers this request */
 
 struct hf_hello_reply {
     struct hf_beacon_proof beacon;
-    struct hf_slice genesis;   /* signed */
+    struct hf_slice genesis; /* signed */
     uint32_t key_count;
     struct hf_content_key key[HF_CONTENT_KEYS_MAX]; /* ids rise */
     struct hf_limits limits;
     struct hf_slice edge_name;
-    struct hf_slice evidence;  /* HF_FORK: msgpack [header, signature] of the core at that seq, else empty */
+    struct hf_slice
+        evidence; /* HF_FORK: msgpack [header, signature] of the core at that seq, else empty */
 };
 
 enum hf_plan_kind {
@@ -162,10 +164,10 @@ enum hf_plan_kind {
 
 struct hf_plan_reply {
     enum hf_plan_kind kind;
-    uint64_t bytes;          /* estimate of the whole transfer */
-    hf_seq head;             /* S: the committed head that the plan was made at */
-    struct hf_slice reason;  /* a sentence for the log */
-    uint32_t split_count;    /* DELTA: seqs that cut the range into about equal parts */
+    uint64_t bytes;         /* estimate of the whole transfer */
+    hf_seq head;            /* S: the committed head that the plan was made at */
+    struct hf_slice reason; /* a sentence for the log */
+    uint32_t split_count;   /* DELTA: seqs that cut the range into about equal parts */
     hf_seq split[16];
 };
 
@@ -175,41 +177,41 @@ struct hf_record {
     hf_seq seq;
     uint32_t ordinal;
     bool tombstone;
-    uint32_t total;  /* bytes of the whole value */
+    uint32_t total; /* bytes of the whole value */
     uint32_t offset;
     struct hf_slice value;
 };
 
-struct hf_chunk {            /* DELTA and KEYS */
+struct hf_chunk {               /* DELTA and KEYS */
     struct hf_slice descriptor; /* bytes that are the associated data */
     enum hf_want want;
     struct hf_bound from, to; /* `to` is how far this chunk got; exclusive, inclusive */
     bool end;                 /* the range asked for is complete */
     hf_seq asof;
     uint32_t key_id;
-    uint32_t raw_bytes;       /* of the records before compression */
+    uint32_t raw_bytes; /* of the records before compression */
     uint32_t compression;
     struct hf_slice sealed;
 };
 
 struct hf_fetch_reply {
-    enum hf_want want;                    /* may be 0 in a refusal */
-    uint32_t frame_count;                 /* LOG: whole frame messages, in order, contiguous; >= 1 */
-    struct hf_slice frames;               /* LOG: the bins, walk with hf_fetch_next_frame */
-    hf_seq seq;                           /* LOG: of the last frame; BODY: seq */
-    uint32_t offset, total;               /* BODY */
-    struct hf_slice body;                 /* BODY */
-    struct hf_chunk chunk;                /* DELTA, KEYS */
-    uint32_t retry_ms;                    /* HF_BUSY; at most 60,000 */
-    struct hf_slice evidence;             /* HF_FORK */
+    enum hf_want want;        /* may be 0 in a refusal */
+    uint32_t frame_count;     /* LOG: whole frame messages, in order, contiguous; >= 1 */
+    struct hf_slice frames;   /* LOG: the bins, walk with hf_fetch_next_frame */
+    hf_seq seq;               /* LOG: of the last frame; BODY: seq */
+    uint32_t offset, total;   /* BODY */
+    struct hf_slice body;     /* BODY */
+    struct hf_chunk chunk;    /* DELTA, KEYS */
+    uint32_t retry_ms;        /* HF_BUSY; at most 60,000 */
+    struct hf_slice evidence; /* HF_FORK */
 };
 
 struct hf_reply {
     enum hf_message_type type;
-    enum hf_err code;   /* HF_OK, or why not */
+    enum hf_err code; /* HF_OK, or why not */
     union {
-        uint64_t counter;              /* COOKIE: use counters above this */
-        struct hf_hello_reply hello;   /* JOIN answers with type JOIN and edge_name set */
+        uint64_t counter;            /* COOKIE: use counters above this */
+        struct hf_hello_reply hello; /* JOIN answers with type JOIN and edge_name set */
         struct hf_plan_reply plan;
         struct hf_fetch_reply fetch;
         struct hf_beacon_proof report;

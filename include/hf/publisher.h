@@ -6,10 +6,11 @@
  * same effects, byte for byte. One owner. DESIGN section 6.
  *
  * Pipeline: WRITE events say that something waits. When no group is under way the engine orders one
- * (GROUP); the driver's writer lane makes it durable and reports GROUP_DONE; only then come ANSWER and
- * PUBLISH, in that order (G3). COMMIT of the state follows when idle, by count, by age, or because a
- * reader waits. Nothing acknowledges or publishes a seq that no START or GROUP_DONE has reported.
- * GROUP, COMMIT and RECOVER use the writer lane, one at a time; each ends with its own event.
+ * (GROUP); the driver's writer lane makes it durable and reports GROUP_DONE; only then come ANSWER
+ * and PUBLISH, in that order (G3). COMMIT of the state follows when idle, by count, by age, or
+ * because a reader waits. Nothing acknowledges or publishes a seq that no START or GROUP_DONE has
+ * reported. GROUP, COMMIT and RECOVER use the writer lane, one at a time; each ends with its own
+ * event.
  */
 #ifndef HF_PUBLISHER_H
 #define HF_PUBLISHER_H
@@ -29,17 +30,17 @@ struct hf_publisher_config {
 };
 
 enum hf_publisher_event_type {
-    HF_PUB_START = 0,   /* position, committed */
-    HF_PUB_WRITE,       /* something waits; `count` writes */
-    HF_PUB_FLUSH,       /* nothing more is coming at this moment */
-    HF_PUB_GROUP_DONE,  /* code; position is the durable head; count changes made; answered writes */
-    HF_PUB_COMMITTED,   /* code; seq = committed */
-    HF_PUB_RECOVERED,   /* code; position is the durable head; seq = committed */
-    HF_PUB_RECORDED,    /* facts are durable in the log; the state has them with its next commit */
-    HF_PUB_READ_WAITS,  /* a connection that wrote wants to read */
-    HF_PUB_REPORT,      /* edge, report */
-    HF_PUB_HELLO,       /* edge; seq = what it applied; ok: its history is the core's */
-    HF_PUB_EDGE,        /* edge is enrolled (ok) or revoked (!ok) */
+    HF_PUB_START = 0,  /* position, committed */
+    HF_PUB_WRITE,      /* something waits; `count` writes */
+    HF_PUB_FLUSH,      /* nothing more is coming at this moment */
+    HF_PUB_GROUP_DONE, /* code; position is the durable head; count changes made; answered writes */
+    HF_PUB_COMMITTED,  /* code; seq = committed */
+    HF_PUB_RECOVERED,  /* code; position is the durable head; seq = committed */
+    HF_PUB_RECORDED,   /* facts are durable in the log; the state has them with its next commit */
+    HF_PUB_READ_WAITS, /* a connection that wrote wants to read */
+    HF_PUB_REPORT,     /* edge, report */
+    HF_PUB_HELLO,      /* edge; seq = what it applied; ok: its history is the core's */
+    HF_PUB_EDGE,       /* edge is enrolled (ok) or revoked (!ok) */
     HF_PUB_TICK,
 };
 
@@ -50,10 +51,10 @@ struct hf_publisher_event {
     struct hf_position position;
     hf_seq seq;
     uint32_t count;
-    uint32_t answered;               /* writes of the group that ended */
-    uint32_t edge;                   /* row */
+    uint32_t answered; /* writes of the group that ended */
+    uint32_t edge;     /* row */
     bool ok;
-    const struct hf_report *report;  /* borrowed during step */
+    const struct hf_report *report; /* borrowed during step */
 };
 
 enum hf_publisher_effect_type {
@@ -64,7 +65,7 @@ enum hf_publisher_effect_type {
     HF_PUBFX_VISIBLE,   /* readers that waited may go on: committed = last; code != OK: the commit
                            failed, and what they see is older than what was answered */
     HF_PUBFX_BEACON,    /* sign and publish a beacon without R */
-    HF_PUBFX_RECOVER,   /* the append or commit failed: abort, replay the changelog into the state */
+    HF_PUBFX_RECOVER, /* the append or commit failed: abort, replay the changelog into the state */
 };
 
 struct hf_publisher_effect {
@@ -96,7 +97,7 @@ enum hf_edge_state {
     HF_EDGE_CATCHING_UP = 3, /* a transfer is under way */
     HF_EDGE_CUT_OFF = 4,     /* not heard of for 3 reports: what it has now is unknown */
     HF_EDGE_REVOKED = 5,
-    HF_EDGE_DIVERGED = 6,    /* its digest or history is not the core's */
+    HF_EDGE_DIVERGED = 6, /* its digest or history is not the core's */
 };
 const char *hf_edge_state_name(enum hf_edge_state s); /* "live", "catching-up", ... */
 
@@ -105,16 +106,16 @@ struct hf_edge_row {
     char name[HF_NAME_MAX + 1];
     struct hf_key key;
     enum hf_edge_state state;
-    hf_seq head;             /* of the core, now */
+    hf_seq head; /* of the core, now */
     uint64_t received;
     uint64_t applied;
     uint64_t lag_batches;
-    uint64_t lag_bytes;      /* changelog bytes above applied; filled by the driver */
-    uint64_t lag_ms;         /* how long the core has had a batch that the edge has not applied */
+    uint64_t lag_bytes; /* changelog bytes above applied; filled by the driver */
+    uint64_t lag_ms;    /* how long the core has had a batch that the edge has not applied */
     uint64_t holes;
-    uint64_t staleness_ms;   /* the bound that the edge last reported, aged since */
-    int digest_ok;           /* 1 equal at the same seq, 0 not, -1 unknown */
-    uint64_t last_heard_ms;  /* ago */
+    uint64_t staleness_ms;  /* the bound that the edge last reported, aged since */
+    int digest_ok;          /* 1 equal at the same seq, 0 not, -1 unknown */
+    uint64_t last_heard_ms; /* ago */
     uint64_t transfer_done, transfer_total;
     uint32_t store_state;
     char version[HF_VERSION_TEXT_MAX + 1];
@@ -123,8 +124,8 @@ struct hf_edge_row {
 /* Everything but name, key and lag_bytes. */
 void hf_publisher_edge(const struct hf_publisher *p, uint32_t edge, hf_ms now,
                        struct hf_edge_row *row);
-/* Edges that reported seq or more as durable, in the core's epoch; revoked and diverged ones are not
- * counted. */
+/* Edges that reported seq or more as durable, in the core's epoch; revoked and diverged ones are
+ * not counted. */
 uint32_t hf_publisher_edges_at(const struct hf_publisher *p, hf_seq seq);
 /* The lowest base of a transfer that an edge reported at or after `since`; UINT64_MAX when none. */
 hf_seq hf_publisher_transfer_base(const struct hf_publisher *p, hf_ms since);

@@ -62,9 +62,9 @@ enum hf_err hf_unhex(const char *text, void *out, size_t len);
 struct hf_signer {
     uint32_t id;
     struct hf_key key;
-    uint32_t role;   /* 1 = batches and beacons */
+    uint32_t role; /* 1 = batches and beacons */
     hf_seq from;
-    hf_seq to;       /* inclusive; UINT64_MAX = open */
+    hf_seq to; /* inclusive; UINT64_MAX = open */
 };
 
 struct hf_position { /* a point of a history */
@@ -85,13 +85,13 @@ struct hf_genesis {
     struct hf_signer signer[HF_SIGNERS_MAX];
     bool has_parent;
     struct hf_position parent;
-    struct hf_hash digest;  /* starting digest */
-    uint32_t algorithms;    /* 1 = Ed25519, BLAKE2b-256, XChaCha20-Poly1305, LtHash16 */
+    struct hf_hash digest; /* starting digest */
+    uint32_t algorithms;   /* 1 = Ed25519, BLAKE2b-256, XChaCha20-Poly1305, LtHash16 */
     uint32_t flags_critical;
 };
 
-/* Encodes msgpack [bin genesis, bin signature]. HF_ARG when g is not valid or root_secret is not the
- * secret of g->root; HF_TOO_BIG when w is too small. */
+/* Encodes msgpack [bin genesis, bin signature]. HF_ARG when g is not valid or root_secret is not
+ * the secret of g->root; HF_TOO_BIG when w is too small. */
 enum hf_err hf_genesis_sign(const struct hf_genesis *g, const uint8_t root_secret[HF_SECRET_BYTES],
                             struct hf_writer *w);
 /* Checks the signature under the root key that the caller pinned. chain = the `prev` of seq 1.
@@ -104,7 +104,7 @@ const struct hf_key *hf_genesis_signer(const struct hf_genesis *g, uint32_t sign
 /* ---- beacon ---- */
 
 #define HF_BEACON_MAX 512u /* signed, as it travels */
-#define HF_PROOF_MAX 8u /* Merkle path: up to 256 requests under one signature */
+#define HF_PROOF_MAX 8u    /* Merkle path: up to 256 requests under one signature */
 
 struct hf_beacon {
     struct hf_id epoch_id;
@@ -114,8 +114,8 @@ struct hf_beacon {
     hf_seq log_floor;   /* the lowest seq that LOG can still give; head+1 when none */
     hf_seq delta_floor; /* DELTA (lo, ...] works for lo >= this */
     uint32_t key_list_version;
-    uint64_t counter;   /* grows with every beacon of a core, over its restarts */
-    uint64_t time_ms;   /* wall clock of the core, for display only */
+    uint64_t counter; /* grows with every beacon of a core, over its restarts */
+    uint64_t time_ms; /* wall clock of the core, for display only */
     bool has_nonce;
     struct hf_hash nonce; /* R: hash of a request's nonce, or the Merkle root of several */
     uint32_t signer_id;
@@ -154,14 +154,14 @@ enum hf_err hf_envelope_derive(const struct hf_identity *self, const struct hf_k
                                struct hf_envelope_keys *keys);
 
 struct hf_envelope {
-    struct hf_id stream;        /* all zero while an edge does not know it yet */
-    struct hf_key sender;       /* edge identity; requests carry it, replies leave it out */
+    struct hf_id stream;  /* all zero while an edge does not know it yet */
+    struct hf_key sender; /* edge identity; requests carry it, replies leave it out */
     struct hf_id cookie;
     uint8_t nonce[HF_NONCE_BYTES];
 };
 
-/* REQUEST message = prefix || sender key || cookie || nonce || sealed plain. Associated data: magic,
- * version, direction, stream, sender, recipient, cookie. */
+/* REQUEST message = prefix || sender key || cookie || nonce || sealed plain. Associated data:
+ * magic, version, direction, stream, sender, recipient, cookie. */
 void hf_request_seal(const struct hf_envelope *e, const struct hf_key *recipient,
                      const struct hf_envelope_keys *keys, struct hf_slice plain,
                      struct hf_writer *w);
@@ -205,11 +205,11 @@ enum hf_err hf_chunk_unseal(const struct hf_key *key, struct hf_slice descriptor
 #define HF_URL_MAX 255u
 
 struct hf_token {
-    char url[HF_URL_MAX + 1];      /* stream URL; control is the next port */
-    struct hf_key root;            /* pinned by the edge */
+    char url[HF_URL_MAX + 1]; /* stream URL; control is the next port */
+    struct hf_key root;       /* pinned by the edge */
     struct hf_id id;
     uint8_t secret[32];
-    char name[HF_NAME_MAX + 1];    /* of the edge */
+    char name[HF_NAME_MAX + 1]; /* of the edge */
 };
 
 /* "hfjoin1:" and base64url of the msgpack form with a checksum. The text holds the secret: wipe it.

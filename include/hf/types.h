@@ -18,20 +18,20 @@ typedef uint64_t hf_seq; /* batch number in an epoch, from 1; 0 is the state bef
 typedef int64_t hf_ms;   /* milliseconds on a clock that never steps back (CLOCK_BOOTTIME) */
 
 #define HF_HASH_BYTES 32u
-#define HF_KEY_BYTES 32u        /* public keys, content keys */
-#define HF_SECRET_BYTES 64u     /* Ed25519 secret key as libsodium keeps it */
+#define HF_KEY_BYTES 32u    /* public keys, content keys */
+#define HF_SECRET_BYTES 64u /* Ed25519 secret key as libsodium keeps it */
 #define HF_SIGNATURE_BYTES 64u
-#define HF_ID_BYTES 16u         /* stream id, epoch id, token id, cookie */
-#define HF_NONCE_BYTES 24u      /* XChaCha20-Poly1305 */
+#define HF_ID_BYTES 16u    /* stream id, epoch id, token id, cookie */
+#define HF_NONCE_BYTES 24u /* XChaCha20-Poly1305 */
 #define HF_TAG_BYTES 16u
 
-#define HF_STORE_KEY_MAX 480u               /* bytes of a key, at least 1 */
-#define HF_STORE_VALUE_MAX (1u << 20)       /* bytes of a value */
-#define HF_BATCH_RAW_MAX (4u << 20)         /* bytes of a batch's encoded changes and meta */
+#define HF_STORE_KEY_MAX 480u         /* bytes of a key, at least 1 */
+#define HF_STORE_VALUE_MAX (1u << 20) /* bytes of a value */
+#define HF_BATCH_RAW_MAX (4u << 20)   /* bytes of a batch's encoded changes and meta */
 #define HF_BATCH_CHANGES_MAX 10000u
-#define HF_BATCH_CUT (48u << 10)            /* the core cuts batches at this raw size */
-#define HF_MESSAGE_MAX (64u << 10)          /* bytes of any one message on the wire */
-#define HF_NAME_MAX 63u                     /* edge and stream names: [a-z0-9._-], first alphanumeric */
+#define HF_BATCH_CUT (48u << 10)   /* the core cuts batches at this raw size */
+#define HF_MESSAGE_MAX (64u << 10) /* bytes of any one message on the wire */
+#define HF_NAME_MAX 63u            /* edge and stream names: [a-z0-9._-], first alphanumeric */
 #define HF_REQUEST_ID_MAX 64u
 #define HF_AUTHOR_MAX 128u
 #define HF_REASON_MAX 512u

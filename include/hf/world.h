@@ -1,17 +1,18 @@
 /*
  * world.h - all that a driver needs from outside: clock, entropy, slow work, and the network.
  *
- * core/driver.c and edge/driver.c run the pure engines over this table and nothing else. The daemons
- * fill it with libuv, threads and nng; the simulator with a virtual clock, inline work and a modelled
- * network. All calls are made from, and all completions arrive on, the thread that owns the driver.
+ * core/driver.c and edge/driver.c run the pure engines over this table and nothing else. The
+ * daemons fill it with libuv, threads and nng; the simulator with a virtual clock, inline work and
+ * a modelled network. All calls are made from, and all completions arrive on, the thread that owns
+ * the driver.
  */
 #ifndef HF_WORLD_H
 #define HF_WORLD_H
 
 #include "hf/types.h"
 
-/* Where slow work runs. WRITER is one thread, first in first out: it alone writes the store. POOL is
- * a few threads in any order: verifying, and reading for replies. */
+/* Where slow work runs. WRITER is one thread, first in first out: it alone writes the store. POOL
+ * is a few threads in any order: verifying, and reading for replies. */
 enum hf_lane {
     HF_LANE_WRITER = 0,
     HF_LANE_POOL = 1,
@@ -39,7 +40,7 @@ enum hf_level {
 
 struct hf_world {
     void *ctx;
-    hf_ms (*now)(void *ctx);       /* CLOCK_BOOTTIME */
+    hf_ms (*now)(void *ctx);        /* CLOCK_BOOTTIME */
     uint64_t (*wall_ms)(void *ctx); /* wall clock, for display only: no decision depends on it */
     void (*random)(void *ctx, void *buffer, size_t len);
     void (*run)(void *ctx, enum hf_lane lane, struct hf_job *job);
@@ -48,12 +49,14 @@ struct hf_world {
     /* One line: "unit: sentence key=value". */
     void (*note)(void *ctx, enum hf_level level, const char *text);
 
-    /* Edge. The reply or its absence comes back with the id, exactly once. The message is copied. */
+    /* Edge. The reply or its absence comes back with the id, exactly once. The message is copied.
+     */
     void (*request)(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms);
     void (*redial)(void *ctx, enum hf_channel channel);
     void (*subscribe)(void *ctx, const struct hf_id *stream);
 
-    /* Core. Both copy the message; publish may lose it. `request` is the handle that came with it. */
+    /* Core. Both copy the message; publish may lose it. `request` is the handle that came with it.
+     */
     void (*publish)(void *ctx, struct hf_slice message);
     void (*reply)(void *ctx, uint64_t request, struct hf_slice message);
 };

@@ -1,8 +1,9 @@
 /*
- * standalone.c - runs a fuzz target over the files and directories that are named, without libFuzzer.
+ * standalone.c - runs a fuzz target over the files and directories that are named, without
+ * libFuzzer.
  *
- * So every corpus is part of `make check`, under ASan and UBSan, with any compiler. Exit 1 when no file was
- * found: a corpus that went missing must not pass.
+ * So every corpus is part of `make check`, under ASan and UBSan, with any compiler. Exit 1 when no
+ * file was found: a corpus that went missing must not pass.
  */
 #include <dirent.h>
 #include <stdint.h>
