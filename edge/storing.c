@@ -112,8 +112,11 @@ static enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key
         err = w.len == c->raw_bytes ? HF_OK : HF_MALFORMED;
         memcpy(raw, packed, err == HF_OK ? w.len : 0);
     } else {
-        size_t n = ZSTD_decompress(raw, c->raw_bytes, packed, w.len);
-        err = !ZSTD_isError(n) && n == c->raw_bytes ? HF_OK : HF_MALFORMED;
+        /* One frame that says its size, as in a batch. */
+        bool one = ZSTD_getFrameContentSize(packed, w.len) == c->raw_bytes &&
+                   ZSTD_findFrameCompressedSize(packed, w.len) == w.len;
+        size_t n = one ? ZSTD_decompress(raw, c->raw_bytes, packed, w.len) : 0;
+        err = one && !ZSTD_isError(n) && n == c->raw_bytes ? HF_OK : HF_MALFORMED;
     }
 out:
     free(packed);

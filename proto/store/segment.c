@@ -4,16 +4,30 @@
  * All integers are little-endian. A file is named by its number, 16 hex digits and ".seg", and has
  * a fixed size that was written with zeros (or by an earlier use) before the file got that name.
  *
- *   head, 128 bytes                             record, from offset 128 on, back to back
- *     0  "HFLOGSEG"                               0  "HFr", then the type (1 byte)
- *     8  u32 version = 1                          4  u32 payload length
- *    12  u32 zero                                 8  u64 seq: of the frame; of the frame before a
- * fact 16  u64 number                              16  u64 salt of the segment 24  u64 salt 24  u64
- * synced_at 32  u64 seq of the first frame              32  u64 xxh3-64(payload, seed =
- * xxh3-64(bytes 0..31)) 40  u64 salt of the segment before, or 0    40  payload, zeros up to a
- * multiple of 8 48  u64 end of the segment before, or 0 56  u64 size of this file 64  u64 synced_at
+ * Head, 128 bytes:
+ *
+ *     0  "HFLOGSEG"
+ *     8  u32 version = 1
+ *    12  u32 zero
+ *    16  u64 number of the segment
+ *    24  u64 salt
+ *    32  u64 seq of the first frame
+ *    40  u64 salt of the segment before, or 0
+ *    48  u64 end of the segment before, or 0
+ *    56  u64 size of this file
+ *    64  u64 synced_at
  *    72  zeros
  *   120  u64 xxh3-64 of bytes 0..119
+ *
+ * Records, from offset 128 on, back to back:
+ *
+ *     0  "HFr", then the type (1 byte)
+ *     4  u32 payload length
+ *     8  u64 seq of the frame; of the frame before a fact
+ *    16  u64 salt of the segment
+ *    24  u64 synced_at
+ *    32  u64 xxh3-64(payload, seed = xxh3-64(bytes 0..31))
+ *    40  payload, zeros up to a multiple of 8
  *
  * Invariant: bytes 0..11 of the head keep their meaning in every version. A file has its name only
  * once its head and first group are synced up to the head's synced_at. In a record, synced_at is

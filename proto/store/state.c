@@ -16,16 +16,19 @@
  *   object       name -> u64 check, bytes; as inbox
  *   request      id -> u64 check, u64 seq, 32-byte content hash; as inbox
  *   requestseq   u64 seq, id -> nothing
- *   meta         "format" -> u32
- *                "view" -> u32 visible generation, u32 length of the header, 16 epoch id, u64 seq,
- *                  32 chain, 32 digest, 64 signature, u64 live count, u64 delta floor, u64 and u32
- * the point that tombstones are collected up to, u32 0, header, u64 sum(all before; 1) "lanes" ->
- * 2048 lanes of the visible generation, u64 sum(lanes; seq) "stage" -> while a transfer is staged:
- * 2048 lanes, 16 epoch id, u64 live count, u32 kind, u32 keys done, u64 base, keys head, covered,
- * target, asof, tail, bytes; cursor (u64 seq, u32 ordinal, u32 offset, u32 length of its key), u32
- * fragment follows, key of the cursor, fragment (u64 seq, u32 ordinal, u32 total, u32 have, u32
- * length of its key, key), u64 sum(all before; 2) "fragment" -> u64 check, the bytes that are
- * there; as inbox
+ *   meta         four records:
+ *
+ *   "format"     u32
+ *   "view"       u32 visible generation, u32 length of the header, 16 epoch id, u64 seq, 32 chain,
+ *                32 digest, 64 signature, u64 live count, u64 delta floor, u64 and u32 the point
+ *                that tombstones are collected up to, u32 0, header, u64 sum(all before; 1)
+ *   "lanes"      2048 lanes of the visible generation, u64 sum(lanes; seq)
+ *   "stage"      while a transfer is staged: 2048 lanes, 16 epoch id, u64 live count, u32 kind,
+ *                u32 keys done, u64 base, keys head, covered, target, asof, tail, bytes; cursor
+ *                (u64 seq, u32 ordinal, u32 offset, u32 length of its key), u32 fragment follows,
+ *                key of the cursor, fragment (u64 seq, u32 ordinal, u32 total, u32 have, u32 length
+ *                of its key, key), u64 sum(all before; 2)
+ *   "fragment"   u64 check, the bytes that are there; as inbox
  *
  * It must not read a clock or log. Read tree.c for what a change does, stage.c for transfers.
  */
