@@ -187,7 +187,7 @@ static void newer_format_is_refused_not_guessed(void **state)
     uint8_t two[4] = {HF_STATE_FORMAT + 1, 0, 0, 0};
     struct hf_error e = {HF_OK, ""};
     hf_state_close(b->s);
-    raw_put(b->dir, "meta", (MDB_val){6, "format"}, (MDB_val){4, two});
+    raw_put(b->dir, "meta", (MDB_val){6, (void *)(uintptr_t) "format"}, (MDB_val){4, two});
     struct hf_state_config c = {.dir = b->dir, .map_bytes = 1 << 30};
     assert_int_equal(hf_state_open(&c, &b->s, &e), HF_MISMATCH);
     assert_non_null(strstr(e.text, "format 2"));
@@ -203,7 +203,8 @@ static void index_entry_too_many_is_found_by_the_check(void **state)
     write_one(b->s, "a", "1");
     assert_ok(hf_state_commit(b->s));
     hf_state_close(b->s);
-    raw_put(b->dir, "byseq.0", (MDB_val){sizeof(point), point}, (MDB_val){1, "a"});
+    raw_put(b->dir, "byseq.0", (MDB_val){sizeof(point), point},
+            (MDB_val){1, (void *)(uintptr_t) "a"});
     b->s = open_store(b->dir);
     assert_ok(hf_view_open(b->s, &v));
     assert_int_equal(hf_view_verify(v, &e), HF_CORRUPT);
