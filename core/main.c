@@ -175,6 +175,12 @@ static void on_stop(void *ctx)
     wake(app);
 }
 
+/* What a stuck nng leads to, at an operator's word. */
+static void on_again(void *ctx)
+{
+    on_wedged(ctx, "asked by SIGUSR2");
+}
+
 static void on_reload(void *ctx)
 {
     (void)ctx;
@@ -366,8 +372,11 @@ int main(int argc, char **argv)
 {
     static struct app app;
     struct hf_error e = {.code = HF_OK};
-    struct hf_loop_config loop_config = {
-        .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
+    struct hf_loop_config loop_config = {.ctx = &app,
+                                         .on_tick = on_tick,
+                                         .on_stop = on_stop,
+                                         .on_reload = on_reload,
+                                         .on_again = on_again};
 
     app.daemon = (struct hf_daemon){.name = "holdfast-core", .argc = argc, .argv = argv};
     hf_daemon_options(&app.daemon, &core_options_table, &app.opt, &app.opt.example, usage);

@@ -255,6 +255,12 @@ static void on_stop(void *ctx)
     hf_loop_exit(app->daemon.loop);
 }
 
+/* What a stuck nng leads to, at an operator's word. */
+static void on_again(void *ctx)
+{
+    on_wedged(ctx, "asked by SIGUSR2");
+}
+
 static void on_reload(void *ctx)
 {
     (void)ctx;
@@ -512,8 +518,11 @@ int main(int argc, char **argv)
     hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
     hf_daemon_harden();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
-    struct hf_loop_config lc = {
-        .ctx = &app, .on_tick = on_tick, .on_stop = on_stop, .on_reload = on_reload};
+    struct hf_loop_config lc = {.ctx = &app,
+                                .on_tick = on_tick,
+                                .on_stop = on_stop,
+                                .on_reload = on_reload,
+                                .on_again = on_again};
     if (hf_crypto_init() != HF_OK) {
         hf_error_set(&e, HF_IO, "libsodium does not start: no randomness?");
         hf_daemon_die(&app.daemon, &e);

@@ -23,6 +23,7 @@ struct hf_loop_config {
     hf_ms (*on_tick)(void *ctx, hf_ms now);
     void (*on_stop)(void *ctx);   /* SIGTERM or SIGINT, once; end with hf_loop_exit */
     void (*on_reload)(void *ctx); /* SIGHUP */
+    void (*on_again)(void *ctx);  /* SIGUSR2: the process starts itself anew */
 };
 
 enum hf_err hf_loop_open(const struct hf_loop_config *c, struct hf_loop **l, struct hf_error *e);

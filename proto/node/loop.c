@@ -30,7 +30,7 @@
  * wake-up. */
 #define TICK_WAIT_MAX_MS 1000
 #define LANES 2u
-#define SIGNALS 3u
+#define SIGNALS 4u
 /* How often hf_loop_close turns the loop to let handles of others finish closing. */
 #define CLOSE_TURNS_MAX 64u
 
@@ -279,6 +279,12 @@ static void on_signal(uv_signal_t *h, int number)
         }
         return;
     }
+    if (number == SIGUSR2) {
+        if (l->config.on_again != NULL) {
+            l->config.on_again(l->config.ctx);
+        }
+        return;
+    }
     if (l->stopping) {
         return; /* Draining has its own time limit; impatience has SIGKILL. */
     }
@@ -318,7 +324,7 @@ static void count_handle(struct hf_loop *l, uv_handle_t *h)
 
 static int handles_open(struct hf_loop *l)
 {
-    static const int number[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    static const int number[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
     int rc = uv_async_init(&l->uv, &l->async, on_async);
     if (rc != 0) {
         return rc;
