@@ -142,7 +142,9 @@ void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
 void on_restored(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     hf_seq seq = ev->header->seq;
-    if (seq <= r->applied.seq || held_find(r, seq) != NULL || !make_room(r, seq, ev->bytes)) {
+    /* Below what a transfer has reached they would fill the table for good: nothing releases them.
+     */
+    if (seq < want_first(r) || held_find(r, seq) != NULL || !make_room(r, seq, ev->bytes)) {
         drop_slot(r, ev->slot);
         return;
     }

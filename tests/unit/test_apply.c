@@ -478,6 +478,27 @@ static void the_good_part_of_a_run_is_published_when_a_later_frame_fails(void **
     box_free(b);
 }
 
+static void a_restored_frame_below_what_a_transfer_reached_is_dropped(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    b->stage = (struct hf_stage){.active = true,
+                                 .kind = HF_PLAN_DELTA,
+                                 .epoch_id = box_epoch,
+                                 .base = 10,
+                                 .target = 50,
+                                 .covered = 50,
+                                 .tail = 50,
+                                 .asof = 60};
+    box_start(b, true, false);
+    uint32_t low = box_arrive(b, (struct box_frame){.seq = 12, .restored = true});
+    uint32_t high = box_arrive(b, (struct box_frame){.seq = 55, .restored = true});
+    assert_false(box_verifies(b, low));
+    assert_true(box_verifies(b, high));
+    assert_int_equal(box_status(b).held_now, 1);
+    box_free(b);
+}
+
 /* ---- TAKE: the next frame of an idle edge ---- */
 
 static struct box *box_taker(hf_seq applied)
@@ -617,6 +638,7 @@ int main(void)
         cmocka_unit_test(a_check_that_could_not_be_made_proves_nothing),
         cmocka_unit_test(a_damaged_state_under_a_transfer_gives_the_transfer_up_first),
         cmocka_unit_test(the_good_part_of_a_run_is_published_when_a_later_frame_fails),
+        cmocka_unit_test(a_restored_frame_below_what_a_transfer_reached_is_dropped),
         cmocka_unit_test(the_next_frame_of_an_idle_edge_is_taken_in_one_job),
         cmocka_unit_test(only_a_frame_that_continues_the_chain_alone_is_taken),
         cmocka_unit_test(a_taken_frame_that_does_not_verify_changes_nothing),
