@@ -203,8 +203,9 @@ static enum hf_err op_stage(struct store_job *j)
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 
-static enum hf_err run_once(struct store_job *j)
+static enum hf_err run_once(void *arg)
 {
+    struct store_job *j = arg;
     struct hf_error e;
     switch (j->effect.type) {
     case HF_REPFX_APPLY:
@@ -249,20 +250,26 @@ static void copy_stage(struct store_job *j)
     }
 }
 
+/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
+static enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+{
+    enum hf_err err = once(arg);
+    for (uint32_t i = 0; i < GROW_TRIES && err == HF_MAP_FULL; i++) {
+        hf_state_abort(s);
+        enum hf_err grown = hf_state_grow(s);
+        err = grown == HF_OK ? once(arg) : grown;
+    }
+    if (err != HF_OK) {
+        hf_state_abort(s);
+    }
+    return err == HF_MAP_FULL ? HF_FULL : err;
+}
+
 static void store_work(struct hf_job *job)
 {
     struct store_job *j = (struct store_job *)job;
     struct hf_state *s = j->edge->state;
-    j->code = run_once(j);
-    for (uint32_t i = 0; i < GROW_TRIES && j->code == HF_MAP_FULL; i++) {
-        hf_state_abort(s);
-        enum hf_err grown = hf_state_grow(s);
-        j->code = grown == HF_OK ? run_once(j) : grown;
-    }
-    if (j->code != HF_OK) {
-        hf_state_abort(s);
-    }
-    j->code = j->code == HF_MAP_FULL ? HF_FULL : j->code;
+    j->code = with_room(s, run_once, j);
     j->position = hf_state_position(s);
     copy_stage(j);
 }
@@ -367,8 +374,9 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
 
 /* ---- adoption of what HELLO brought ---- */
 
-static enum hf_err adopt(struct adoption *a)
+static enum hf_err adopt(void *arg)
 {
+    struct adoption *a = arg;
     struct hf_state *s = a->edge->state;
     enum hf_err err = HF_OK;
     if (a->first) {
@@ -405,15 +413,7 @@ static enum hf_err adopt(struct adoption *a)
 static void adopt_work(struct hf_job *job)
 {
     struct adoption *a = (struct adoption *)job;
-    a->code = adopt(a);
-    for (uint32_t i = 0; i < GROW_TRIES && a->code == HF_MAP_FULL; i++) {
-        hf_state_abort(a->edge->state);
-        enum hf_err grown = hf_state_grow(a->edge->state);
-        a->code = grown == HF_OK ? adopt(a) : grown;
-    }
-    if (a->code != HF_OK) {
-        hf_state_abort(a->edge->state);
-    }
+    a->code = with_room(a->edge->state, adopt, a);
 }
 
 static void adopt_done(struct hf_job *job)

@@ -168,7 +168,6 @@ struct hf_replica_effect {
     uint64_t request;
     enum hf_replica_request kind;
     hf_seq first, last;
-    uint64_t offset;
     hf_ms timeout_ms;
     enum hf_channel channel;
     enum hf_plan_kind plan;
