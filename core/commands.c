@@ -95,8 +95,9 @@ static void on_visible(void *ctx)
     struct hf_session *s = ctx;
 
     s->visible_asked = false;
-    if (s->writes_open == 0)
+    if (s->writes_open == 0) {
         s->wrote = false;
+    }
     hf_session_wake(s);
     hf_session_unref(s);
 }
@@ -106,10 +107,12 @@ static bool must_wait_visible(struct hf_session *s)
 {
     struct hf_core_status status;
 
-    if (s->writes_open > 0)
+    if (s->writes_open > 0) {
         return true;
-    if (!s->wrote)
+    }
+    if (!s->wrote) {
         return false;
+    }
     hf_core_status(s->owner->config.core, &status);
     if (status.committed >= s->read_seq) {
         s->wrote = false;
@@ -127,10 +130,12 @@ static bool must_wait_visible(struct hf_session *s)
 
 static void set_wait(struct hf_session *s, hf_ms until)
 {
-    if (s->wait_until != 0)
+    if (s->wait_until != 0) {
         s->owner->waits--;
-    if (until != 0)
+    }
+    if (until != 0) {
         s->owner->waits++;
+    }
     s->wait_until = until;
 }
 
@@ -141,12 +146,15 @@ static bool must_wait_edges(struct hf_session *s, const struct hf_slice *argv, s
     hf_ms now = o->config.now(o->config.ctx);
     uint64_t edges, ms;
 
-    if (s->writes_open > 0)
+    if (s->writes_open > 0) {
         return true;
-    if (!hf_wait_arguments(argv, argc, &edges, &ms) || o->stopping)
+    }
+    if (!hf_wait_arguments(argv, argc, &edges, &ms) || o->stopping) {
         return false;
-    if (hf_core_edges_at(o->config.core, s->write_seq) >= edges)
+    }
+    if (hf_core_edges_at(o->config.core, s->write_seq) >= edges) {
         return false;
+    }
     if (s->wait_until == 0) {
         set_wait(s, ms == 0 || (hf_ms)ms > INT64_MAX - now ? INT64_MAX : now + (hf_ms)ms);
         hf_core_survey(o->config.core);
@@ -159,12 +167,15 @@ static bool must_wait_edges(struct hf_session *s, const struct hf_slice *argv, s
 static bool must_wait(struct hf_session *s, const struct hf_command *command,
                       const struct hf_slice *argv, size_t argc)
 {
-    if (command == NULL || s->in_multi)
+    if (command == NULL || s->in_multi) {
         return false;
-    if ((command->flags & CMD_READS) != 0)
+    }
+    if ((command->flags & CMD_READS) != 0) {
         return must_wait_visible(s);
-    if ((command->flags & CMD_WAIT) != 0)
+    }
+    if ((command->flags & CMD_WAIT) != 0) {
         return must_wait_edges(s, argv, argc);
+    }
     return false;
 }
 
@@ -199,10 +210,11 @@ static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
 
     if (defers) {
         call->slot = slot != NULL ? slot : hf_resp_defer(call->client);
-        if (call->slot != NULL)
+        if (call->slot != NULL) {
             dispatch(call);
-        else
+        } else {
             hf_call_fail(call, "ERR out of memory");
+        }
         return;
     }
     if (slot == NULL) {
@@ -210,16 +222,18 @@ static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
         return;
     }
     call->client = hf_resp_slot_begin(slot);
-    if (call->client != NULL)
+    if (call->client != NULL) {
         dispatch(call);
+    }
     hf_resp_slot_end(slot);
 }
 
 static const struct hf_command *find_command(struct hf_slice name)
 {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (hf_kv_is(name, table[i].name))
+        if (hf_kv_is(name, table[i].name)) {
             return &table[i];
+        }
     }
     return NULL;
 }
@@ -229,10 +243,12 @@ static void hold(struct hf_call *call)
     struct hf_session *s = call->session;
     struct hf_held *h = NULL;
 
-    if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX)
+    if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX) {
         h = hf_held_new(call->command, call->argv, call->argc);
-    if (h != NULL)
+    }
+    if (h != NULL) {
         h->slot = hf_resp_defer(call->client);
+    }
     if (h == NULL || h->slot == NULL) {
         free(h);
         hf_call_fail(call, "BUSY too many commands of this connection wait for a commit");
@@ -247,18 +263,20 @@ void hf_commands_on_command(void *commands, struct hf_resp_client *c, const stru
     struct hf_commands *o = commands;
     struct hf_call call = {.owner = o, .client = c, .argv = argv, .argc = argc};
 
-    if (argc == 0)
+    if (argc == 0) {
         return;
+    }
     call.session = hf_session_of(o, c);
     if (call.session == NULL || o->stopping) {
         hf_call_fail(&call, "BUSY %s", o->stopping ? "the core is stopping" : "out of memory");
         return;
     }
     call.command = find_command(argv[0]);
-    if (call.session->held.first != NULL || must_wait(call.session, call.command, argv, argc))
+    if (call.session->held.first != NULL || must_wait(call.session, call.command, argv, argc)) {
         hold(&call);
-    else
+    } else {
         run_call(&call, NULL);
+    }
 }
 
 void hf_commands_on_drained(void *commands)
@@ -275,8 +293,9 @@ void hf_commands_on_close(void *commands, struct hf_resp_client *c)
     struct hf_session *s = *place;
 
     (void)commands;
-    if (s == NULL)
+    if (s == NULL) {
         return;
+    }
     *place = NULL;
     s->client = NULL;
     set_wait(s, 0);
@@ -293,8 +312,9 @@ static void run_session(struct hf_session *s)
 
         call.argv = h->argv;
         call.argc = h->argc;
-        if (must_wait(s, h->command, h->argv, h->argc))
+        if (must_wait(s, h->command, h->argv, h->argc)) {
             return;
+        }
         set_wait(s, 0);
         hf_held_take(&s->held);
         run_call(&call, h->slot);
@@ -309,8 +329,9 @@ hf_ms hf_commands_run(struct hf_commands *o, hf_ms now)
     (void)now;
     if (o->waits > 0) {
         for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {
-            if (s->wait_until != 0)
+            if (s->wait_until != 0) {
                 hf_session_runnable(s);
+            }
         }
     }
     o->wrote_in_run = false;
@@ -324,11 +345,13 @@ hf_ms hf_commands_run(struct hf_commands *o, hf_ms now)
         hf_session_unref(s);
     }
     hf_kv_drained(o->kv);
-    if (o->wrote_in_run)
+    if (o->wrote_in_run) {
         hf_core_flush(o->config.core);
+    }
     if (o->waits > 0) {
-        for (struct hf_session *s = o->sessions; s != NULL; s = s->next)
+        for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {
             next = s->wait_until != 0 && s->wait_until < next ? s->wait_until : next;
+        }
     }
     return next;
 }
@@ -354,8 +377,9 @@ struct hf_commands *hf_commands_new(const struct hf_commands_config *c)
 
 void hf_commands_free(struct hf_commands *s)
 {
-    if (s == NULL)
+    if (s == NULL) {
         return;
+    }
     HF_ASSERT(s->writes_open == 0);
     hf_kv_free(s->kv);
     hf_op_pool_free(s);

@@ -18,18 +18,20 @@
 
 static void reply_number(struct hf_resp_client *c, uint64_t n)
 {
-    if (n == UINT64_MAX)
+    if (n == UINT64_MAX) {
         hf_resp_nil(c);
-    else
+    } else {
         hf_resp_integer(c, (int64_t)n);
+    }
 }
 
 static void reply_text(struct hf_resp_client *c, const char *text)
 {
-    if (text == NULL || text[0] == '\0')
+    if (text == NULL || text[0] == '\0') {
         hf_resp_nil(c);
-    else
+    } else {
         hf_resp_bulk(c, hf_slice_str(text));
+    }
 }
 
 static void reply_hex(struct hf_resp_client *c, const uint8_t *bytes, size_t len)
@@ -117,13 +119,14 @@ static void on_admin_done(void *ctx, const struct hf_admin_result *r)
     struct admin_op *op = ctx;
     struct hf_resp_client *c = hf_resp_slot_begin(op->slot);
 
-    if (c != NULL && r->code != HF_OK)
+    if (c != NULL && r->code != HF_OK) {
         hf_resp_error(c, "%s %s", r->code == HF_EXISTS ? "ERR" : hf_error_word(r->code),
                       r->text != NULL ? r->text : hf_err_text(r->code));
-    else if (c != NULL && op->token)
+    } else if (c != NULL && op->token) {
         hf_resp_bulk(c, hf_slice_str(r->text != NULL ? r->text : ""));
-    else if (c != NULL)
+    } else if (c != NULL) {
         hf_resp_simple(c, "OK");
+    }
     hf_resp_slot_end(op->slot);
     free(op);
 }
@@ -136,8 +139,9 @@ static void reply_edge_list(struct hf_call *call)
     struct hf_core_status s;
     struct hf_edge_row row;
 
-    if (c == NULL)
+    if (c == NULL) {
         goto out;
+    }
     hf_core_status(config->core, &s);
     hf_resp_array(c, s.edge_count);
     for (uint32_t i = 0; i < s.edge_count; i++) {
@@ -175,8 +179,9 @@ static bool edge_key(const struct hf_call *call, struct hf_key *key)
     if (word.len == sizeof hex - 1 && memchr(word.data, '\0', word.len) == NULL) {
         memcpy(hex, word.data, word.len);
         hex[word.len] = '\0';
-        if (hf_unhex(hex, key->b, HF_KEY_BYTES) == HF_OK)
+        if (hf_unhex(hex, key->b, HF_KEY_BYTES) == HF_OK) {
             return true;
+        }
     }
     hf_call_fail(call, "ERR a public key is %u lower-case hexadecimal digits", 2 * HF_KEY_BYTES);
     return false;
@@ -200,8 +205,9 @@ void hf_run_edge(struct hf_call *call)
         hf_call_fail(call, "ERR HF.EDGE INVITE name | ADD name key | LIST | REVOKE name");
         return;
     }
-    if (!edge_name(call, name) || (add && !edge_key(call, &key)))
+    if (!edge_name(call, name) || (add && !edge_key(call, &key))) {
         return;
+    }
     op = malloc(sizeof *op);
     if (op == NULL) {
         hf_call_fail(call, "BUSY out of memory");
@@ -209,12 +215,13 @@ void hf_run_edge(struct hf_call *call)
     }
     *op = (struct admin_op){.slot = call->slot, .token = invite};
     call->owner->wrote_in_run = true;
-    if (invite)
+    if (invite) {
         hf_core_edge_invite(core, name, on_admin_done, op);
-    else if (add)
+    } else if (add) {
         hf_core_edge_add(core, name, &key, on_admin_done, op);
-    else
+    } else {
         hf_core_edge_revoke(core, name, on_admin_done, op);
+    }
 }
 
 /* ---- WAIT ---- */

@@ -48,8 +48,9 @@ static void info_memory(struct info *i)
     FILE *statm = fopen("/proc/self/statm", "re");
     long long pages = 0;
 
-    if (statm == NULL)
+    if (statm == NULL) {
         return;
+    }
     if (fscanf(statm, "%*s %lld", &pages) == 1) {
         long long bytes = pages * sysconf(_SC_PAGESIZE);
 
@@ -72,10 +73,12 @@ static void info_slave(struct info *i, uint32_t n, const struct hf_edge_row *row
 {
     fprintf(i->out, "slave%" PRIu32 ":name=%s,state=%s", n, row->name,
             hf_edge_state_name(row->state));
-    if (row->applied != UINT64_MAX)
+    if (row->applied != UINT64_MAX) {
         fprintf(i->out, ",offset=%" PRIu64, row->applied);
-    if (row->lag_ms != UINT64_MAX)
+    }
+    if (row->lag_ms != UINT64_MAX) {
         fprintf(i->out, ",lag=%" PRIu64, row->lag_ms / 1000);
+    }
     fputs("\r\n", i->out);
 }
 
@@ -100,8 +103,9 @@ static void info_replication(struct info *i)
 
 static void info_keyspace(struct info *i)
 {
-    if (i->status.live_count > 0)
+    if (i->status.live_count > 0) {
         fprintf(i->out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", i->status.live_count);
+    }
 }
 
 /* Counters come as lines of "name value". */
@@ -115,8 +119,9 @@ static void print_counters(struct info *i)
     while ((line = strsep(&rest, "\n")) != NULL) {
         char *blank = strchr(line, ' ');
 
-        if (blank == NULL)
+        if (blank == NULL) {
             continue;
+        }
         *blank = ':';
         fprintf(i->out, "%s\r\n", line);
     }
@@ -155,8 +160,9 @@ static bool section_asked(const struct hf_call *call, const char *name)
 {
     for (size_t i = 1; i < call->argc; i++) {
         if (hf_kv_is(call->argv[i], name) || hf_kv_is(call->argv[i], "ALL") ||
-            hf_kv_is(call->argv[i], "EVERYTHING") || hf_kv_is(call->argv[i], "DEFAULT"))
+            hf_kv_is(call->argv[i], "EVERYTHING") || hf_kv_is(call->argv[i], "DEFAULT")) {
             return true;
+        }
     }
     return call->argc == 1;
 }
@@ -175,8 +181,9 @@ void hf_run_info(struct hf_call *call)
     }
     hf_core_status(c->core, &i.status);
     for (size_t n = 0; n < sizeof sections / sizeof sections[0]; n++) {
-        if (!section_asked(call, sections[n].name))
+        if (!section_asked(call, sections[n].name)) {
             continue;
+        }
         fprintf(i.out, "%s# %s\r\n", ftell(i.out) > 0 ? "\r\n" : "", sections[n].title);
         sections[n].print(&i);
     }

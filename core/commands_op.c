@@ -25,10 +25,12 @@ static struct hf_write_op *op_alloc(struct hf_commands *o, size_t total)
 {
     struct hf_write_op *op = o->free_ops;
 
-    if (total > BLOCK_BYTES)
+    if (total > BLOCK_BYTES) {
         return malloc(total);
-    if (op == NULL)
+    }
+    if (op == NULL) {
         return malloc(BLOCK_BYTES);
+    }
     o->free_ops = op->next_free;
     o->free_op_count--;
     return op;
@@ -43,8 +45,9 @@ struct hf_write_op *hf_op_new(const struct hf_call *call, enum hf_reply_form for
     struct hf_write_op *op = op_alloc(call->owner, bytes_at + size.bytes);
     uint8_t *base = (uint8_t *)op;
 
-    if (op == NULL)
+    if (op == NULL) {
         return NULL;
+    }
     *op = (struct hf_write_op){.session = call->session, .slot = call->slot, .form = form};
     op->kept_size = bytes_at + size.bytes <= BLOCK_BYTES;
     op->change = (struct hf_change *)(void *)(base + changes_at);
@@ -79,8 +82,9 @@ struct hf_slice hf_op_copy(struct hf_write_op *op, struct hf_slice s)
 {
     uint8_t *to = op->bytes;
 
-    if (s.len > 0)
+    if (s.len > 0) {
         memcpy(to, s.data, s.len);
+    }
     op->bytes += s.len;
     return hf_slice_of(to, s.len);
 }
@@ -92,8 +96,9 @@ void hf_op_change(struct hf_write_op *op, enum hf_op kind, struct hf_slice key,
 
     *c = (struct hf_change){.op = kind};
     c->key = hf_op_copy(op, key);
-    if (kind == HF_OP_PUT)
+    if (kind == HF_OP_PUT) {
         c->value = hf_op_copy(op, value);
+    }
     op->write.change_count++;
 }
 
@@ -162,12 +167,13 @@ static void reply_part(struct hf_resp_client *c, const struct hf_write_op *op,
     /* The core counts deletions for a whole write. With several DELs in one transaction the share
      * of each is known when all or none of their keys were there; otherwise it is nil, not a guess.
      */
-    if (del_parts == 1)
+    if (del_parts == 1) {
         hf_resp_integer(c, deleted);
-    else if (deleted == 0 || deleted == dels)
+    } else if (deleted == 0 || deleted == dels) {
         hf_resp_integer(c, deleted == 0 ? 0 : p->dels);
-    else
+    } else {
         hf_resp_nil(c);
+    }
 }
 
 static void reply_result(struct hf_resp_client *c, const struct hf_write_op *op,
@@ -188,8 +194,9 @@ static void reply_result(struct hf_resp_client *c, const struct hf_write_op *op,
         break;
     case REPLY_EXEC:
         hf_resp_array(c, op->part_count);
-        for (uint32_t i = 0; i < op->part_count; i++)
+        for (uint32_t i = 0; i < op->part_count; i++) {
             reply_part(c, op, &op->part[i], r->deleted);
+        }
         break;
     case REPLY_APPLY:
         hf_resp_array(c, 2);
@@ -206,19 +213,23 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     struct hf_commands *o = s->owner;
     struct hf_resp_client *c = hf_resp_slot_begin(op->slot);
 
-    if (c != NULL)
+    if (c != NULL) {
         reply_result(c, op, r);
+    }
     hf_resp_slot_end(op->slot);
-    if (r->code == HF_OK && r->seq > s->write_seq)
+    if (r->code == HF_OK && r->seq > s->write_seq) {
         s->write_seq = r->seq;
-    if (s->write_seq > s->read_seq)
+    }
+    if (s->write_seq > s->read_seq) {
         s->read_seq = s->write_seq;
+    }
     s->wrote = s->wrote || r->code == HF_OK;
     o->refused_count += r->code != HF_OK;
     s->writes_open--;
     o->writes_open--;
-    if (s->writes_open == 0 && s->held.first != NULL)
+    if (s->writes_open == 0 && s->held.first != NULL) {
         hf_session_wake(s);
+    }
     op_free(o, op);
     hf_session_unref(s);
 }

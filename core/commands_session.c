@@ -22,10 +22,11 @@ struct hf_shown hf_show_bytes(const void *bytes, size_t len)
     size_t n = 0;
 
     for (size_t i = 0; i < len && i < 40; i++) {
-        if (b[i] >= 0x20 && b[i] < 0x7f && b[i] != '\\')
+        if (b[i] >= 0x20 && b[i] < 0x7f && b[i] != '\\') {
             s.text[n++] = (char)b[i];
-        else
+        } else {
             n += (size_t)snprintf(s.text + n, sizeof s.text - n, "\\x%02x", b[i]);
+        }
     }
     snprintf(s.text + n, sizeof s.text - n, "%s", len > 40 ? "..." : "");
     return s;
@@ -41,12 +42,15 @@ void hf_call_fail(const struct hf_call *call, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     call->owner->refused_count++;
-    if (call->slot != NULL)
+    if (call->slot != NULL) {
         c = hf_resp_slot_begin(call->slot);
-    if (c != NULL)
+    }
+    if (c != NULL) {
         hf_resp_error(c, "%s", text);
-    if (call->slot != NULL)
+    }
+    if (call->slot != NULL) {
         hf_resp_slot_end(call->slot);
+    }
 }
 
 /* ---- held commands ---- */
@@ -58,16 +62,19 @@ struct hf_held *hf_held_new(const struct hf_command *command, const struct hf_sl
     struct hf_held *h;
     uint8_t *to;
 
-    for (size_t i = 0; i < argc; i++)
+    for (size_t i = 0; i < argc; i++) {
         bytes += argv[i].len;
+    }
     h = malloc(bytes);
-    if (h == NULL)
+    if (h == NULL) {
         return NULL;
+    }
     *h = (struct hf_held){.command = command, .bytes = bytes, .argc = argc};
     to = (uint8_t *)(h->argv + argc);
     for (size_t i = 0; i < argc; i++) {
-        if (argv[i].len > 0)
+        if (argv[i].len > 0) {
             memcpy(to, argv[i].data, argv[i].len);
+        }
         h->argv[i] = hf_slice_of(to, argv[i].len);
         to += argv[i].len;
     }
@@ -76,10 +83,11 @@ struct hf_held *hf_held_new(const struct hf_command *command, const struct hf_sl
 
 void hf_held_append(struct hf_held_list *list, struct hf_held *h)
 {
-    if (list->last != NULL)
+    if (list->last != NULL) {
         list->last->next = h;
-    else
+    } else {
         list->first = h;
+    }
     list->last = h;
     list->count++;
     list->bytes += h->bytes;
@@ -90,8 +98,9 @@ struct hf_held *hf_held_take(struct hf_held_list *list)
     struct hf_held *h = list->first;
 
     list->first = h->next;
-    if (list->first == NULL)
+    if (list->first == NULL) {
         list->last = NULL;
+    }
     list->count--;
     list->bytes -= h->bytes;
     return h;
@@ -121,15 +130,18 @@ void hf_session_ref(struct hf_session *s)
 void hf_session_unref(struct hf_session *s)
 {
     HF_ASSERT(s->refs > 0);
-    if (--s->refs > 0)
+    if (--s->refs > 0) {
         return;
+    }
     HF_ASSERT(s->client == NULL && s->held.first == NULL);
-    if (s->prev != NULL)
+    if (s->prev != NULL) {
         s->prev->next = s->next;
-    else
+    } else {
         s->owner->sessions = s->next;
-    if (s->next != NULL)
+    }
+    if (s->next != NULL) {
         s->next->prev = s->prev;
+    }
     hf_held_clear(&s->multi);
     free(s);
 }
@@ -139,17 +151,20 @@ struct hf_session *hf_session_of(struct hf_commands *o, struct hf_resp_client *c
     struct hf_session **place = hf_resp_user(c);
     struct hf_session *s = *place;
 
-    if (s != NULL)
+    if (s != NULL) {
         return s;
+    }
     s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL) {
         return NULL;
+    }
     s->owner = o;
     s->client = c;
     s->refs = 1;
     s->next = o->sessions;
-    if (s->next != NULL)
+    if (s->next != NULL) {
         s->next->prev = s;
+    }
     o->sessions = s;
     o->session_count++;
     *place = s;
@@ -158,8 +173,9 @@ struct hf_session *hf_session_of(struct hf_commands *o, struct hf_resp_client *c
 
 void hf_session_runnable(struct hf_session *s)
 {
-    if (s->runnable)
+    if (s->runnable) {
         return;
+    }
     s->runnable = true;
     hf_session_ref(s);
     s->next_runnable = s->owner->runnable;

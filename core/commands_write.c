@@ -38,8 +38,9 @@ static bool check_key(const struct hf_call *call, struct hf_slice key)
 
 static bool check_put(const struct hf_call *call, struct hf_slice key, struct hf_slice value)
 {
-    if (!check_key(call, key))
+    if (!check_key(call, key)) {
         return false;
+    }
     if (value.len > HF_STORE_VALUE_MAX) {
         hf_call_fail(call, "TOOBIG the value has %zu bytes, the limit is %u", value.len,
                      HF_STORE_VALUE_MAX);
@@ -55,8 +56,9 @@ static bool measure(const struct hf_call *call, struct hf_op_size *size)
 
     if (command->run == hf_run_del) {
         for (size_t i = 1; i < call->argc; i++) {
-            if (!check_key(call, call->argv[i]))
+            if (!check_key(call, call->argv[i])) {
                 return false;
+            }
             size->bytes += call->argv[i].len;
         }
         size->changes += call->argc - 1;
@@ -73,8 +75,9 @@ static bool measure(const struct hf_call *call, struct hf_op_size *size)
         return false;
     }
     for (size_t i = 1; i < call->argc; i += 2) {
-        if (!check_put(call, call->argv[i], call->argv[i + 1]))
+        if (!check_put(call, call->argv[i], call->argv[i + 1])) {
             return false;
+        }
         size->bytes += call->argv[i].len + call->argv[i + 1].len;
     }
     size->changes += (call->argc - 1) / 2;
@@ -86,12 +89,14 @@ static void add_changes(struct hf_write_op *op, const struct hf_command *command
                         const struct hf_slice *argv, size_t argc)
 {
     if (command->run == hf_run_del) {
-        for (size_t i = 1; i < argc; i++)
+        for (size_t i = 1; i < argc; i++) {
             hf_op_change(op, HF_OP_DEL, argv[i], hf_slice_of(NULL, 0));
+        }
         return;
     }
-    for (size_t i = 1; i + 1 < argc; i += 2)
+    for (size_t i = 1; i + 1 < argc; i += 2) {
         hf_op_change(op, HF_OP_PUT, argv[i], argv[i + 1]);
+    }
 }
 
 /* ---- SET, MSET, DEL ---- */
@@ -101,8 +106,9 @@ static void run_plain(struct hf_call *call, enum hf_reply_form form)
     struct hf_op_size size = {0};
     struct hf_write_op *op;
 
-    if (!measure(call, &size))
+    if (!measure(call, &size)) {
         return;
+    }
     op = hf_op_new(call, form, size);
     if (op == NULL) {
         hf_call_fail(call, "BUSY out of memory");
@@ -201,8 +207,9 @@ static struct hf_write_op *exec_op(struct hf_call *call)
         size.bytes += h->bytes;
     }
     op = hf_op_new(call, REPLY_EXEC, size);
-    if (op == NULL)
+    if (op == NULL) {
         return NULL;
+    }
     for (const struct hf_held *h = multi->first; h != NULL; h = h->next) {
         bool del = h->command->run == hf_run_del;
 
@@ -231,16 +238,18 @@ void hf_run_exec(struct hf_call *call)
     }
     if (s->multi.count == 0) {
         c = hf_resp_slot_begin(call->slot);
-        if (c != NULL)
+        if (c != NULL) {
             hf_resp_array(c, 0);
+        }
         hf_resp_slot_end(call->slot);
         goto out;
     }
     op = exec_op(call);
-    if (op != NULL)
+    if (op != NULL) {
         hf_op_start(op);
-    else
+    } else {
         hf_call_fail(call, "BUSY out of memory");
+    }
 out:
     hf_multi_end(s);
 }
@@ -259,8 +268,9 @@ struct apply {
 static bool apply_text(const struct hf_call *call, struct hf_slice text, size_t max,
                        const char *name)
 {
-    if (text.len <= max)
+    if (text.len <= max) {
         return true;
+    }
     hf_call_fail(call, "TOOBIG the %s has %zu bytes, the limit is %zu", name, text.len, max);
     return false;
 }
@@ -275,8 +285,9 @@ static bool apply_options(const struct hf_call *call, struct apply *a)
         hf_call_fail(call, "ERR the request id is empty");
         return false;
     }
-    if (!apply_text(call, a->id, HF_REQUEST_ID_MAX, "request id"))
+    if (!apply_text(call, a->id, HF_REQUEST_ID_MAX, "request id")) {
         return false;
+    }
     for (; i + 1 < call->argc; i += 2) {
         struct hf_slice value = call->argv[i + 1];
 
@@ -308,13 +319,15 @@ static bool apply_measure(const struct hf_call *call, struct apply *a)
         size_t left = call->argc - i;
 
         if (hf_kv_is(call->argv[i], "SET") && left >= 3) {
-            if (!check_put(call, call->argv[i + 1], call->argv[i + 2]))
+            if (!check_put(call, call->argv[i + 1], call->argv[i + 2])) {
                 return false;
+            }
             a->size.bytes += call->argv[i + 1].len + call->argv[i + 2].len;
             i += 3;
         } else if (hf_kv_is(call->argv[i], "DEL") && left >= 2) {
-            if (!check_key(call, call->argv[i + 1]))
+            if (!check_key(call, call->argv[i + 1])) {
                 return false;
+            }
             a->size.bytes += call->argv[i + 1].len;
             i += 2;
         } else {
@@ -325,8 +338,9 @@ static bool apply_measure(const struct hf_call *call, struct apply *a)
         a->size.changes++;
     }
     a->size.bytes += a->id.len + a->author.len + a->reason.len;
-    if (a->size.changes == 0)
+    if (a->size.changes == 0) {
         hf_call_fail(call, "ERR HF.APPLY needs at least one SET or DEL");
+    }
     return a->size.changes > 0;
 }
 
@@ -336,8 +350,9 @@ void hf_run_apply(struct hf_call *call)
     struct hf_write_op *op;
     size_t i;
 
-    if (!apply_options(call, &a) || !apply_measure(call, &a))
+    if (!apply_options(call, &a) || !apply_measure(call, &a)) {
         return;
+    }
     op = hf_op_new(call, REPLY_APPLY, a.size);
     if (op == NULL) {
         hf_call_fail(call, "BUSY out of memory");
@@ -351,10 +366,11 @@ void hf_run_apply(struct hf_call *call)
     for (i = a.first_change; i < call->argc;) {
         bool put = hf_kv_is(call->argv[i], "SET");
 
-        if (put)
+        if (put) {
             hf_op_change(op, HF_OP_PUT, call->argv[i + 1], call->argv[i + 2]);
-        else
+        } else {
             hf_op_change(op, HF_OP_DEL, call->argv[i + 1], hf_slice_of(NULL, 0));
+        }
         i += put ? 3 : 2;
     }
     hf_op_start(op);

@@ -95,10 +95,12 @@ static hf_ms stop_when_settled(struct app *app, hf_ms now)
         app->settled = true;
         app->stop_by = now + STOP_LINGER_MS;
     }
-    if (now < app->stop_by)
+    if (now < app->stop_by) {
         return now + STOP_LINGER_MS / 5;
-    if (!app->settled)
+    }
+    if (!app->settled) {
         hf_log(HF_LEVEL_WARN, "core: leaving with work under way; the changelog has all of it");
+    }
     hf_loop_exit(app->daemon.loop);
     return INT64_MAX;
 }
@@ -147,8 +149,9 @@ static void on_request(void *ctx, uint64_t handle, struct hf_slice message, cons
     }
     hf_core_on_request(app->core, handle, message, peer);
     /* A REPORT may be what a WAIT waits for. */
-    if (hf_commands_waiting(app->commands))
+    if (hf_commands_waiting(app->commands)) {
         wake(app);
+    }
 }
 
 static void on_wedged(void *ctx, const char *why)
@@ -195,9 +198,10 @@ static const char usage[] =
 
 static enum hf_err check_options(const struct app *app, struct hf_error *e)
 {
-    if (!hf_name_valid(hf_slice_str(app->opt.stream)))
+    if (!hf_name_valid(hf_slice_str(app->opt.stream))) {
         return hf_error_set(e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -",
                             app->opt.stream);
+    }
     return HF_OK;
 }
 
@@ -205,8 +209,9 @@ static enum hf_err open_key(struct app *app, struct hf_error *e)
 {
     char path[320];
 
-    if (hf_crypto_init() != HF_OK)
+    if (hf_crypto_init() != HF_OK) {
         return hf_error_set(e, HF_IO, "libsodium does not start: no randomness?");
+    }
     snprintf(path, sizeof path, "%s/core.key", app->opt.data);
     return hf_keyfile_ensure(path, &app->id, NULL, e);
 }
@@ -227,8 +232,9 @@ static enum hf_err examine(struct app *app, struct hf_error *e)
     struct hf_error found = {.code = HF_OK};
 
     snprintf(path, sizeof path, "%s/%s.running", app->opt.data, app->opt.stream);
-    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX)
+    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX) {
         return HF_OK;
+    }
     hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
            r->unclean);
     snprintf(path, sizeof path, "%s/%s/state", app->opt.data, app->opt.stream);
@@ -237,10 +243,11 @@ static enum hf_err examine(struct app *app, struct hf_error *e)
         *e = found;
         return refuse_damaged(app, e);
     }
-    if (err == HF_OK)
+    if (err == HF_OK) {
         hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
-    else
+    } else {
         hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
+    }
     r->unclean = 0;
     return HF_OK;
 }
@@ -249,9 +256,10 @@ static void mark_running(struct app *app)
 {
     enum hf_err err = hf_running_begin(&app->lived.running);
 
-    if (err != HF_OK)
+    if (err != HF_OK) {
         hf_log(HF_LEVEL_WARN, "core: cannot write %s: %s; unclean ends are not counted",
                app->lived.running.path, hf_err_text(err));
+    }
     app->lived.job = (struct hf_job){.work = lived_work, .done = lived_done};
     app->lived_at = hf_clock_ms() + LIVED_MS;
 }
@@ -268,14 +276,17 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
                                          .on_wedged = on_wedged};
     const char *colon = strrchr(o->listen, ':');
 
-    if (colon == NULL || strstr(o->listen, "://") == NULL || colon < strstr(o->listen, "://") + 3)
+    if (colon == NULL || strstr(o->listen, "://") == NULL || colon < strstr(o->listen, "://") + 3) {
         return hf_error_set(e, HF_ARG, "--listen %s: expected tcp://ADDR:PORT", o->listen);
-    if (hf_listener_open(hf_loop_uv(app->daemon.loop), &c, &app->listener, e) != HF_OK)
+    }
+    if (hf_listener_open(hf_loop_uv(app->daemon.loop), &c, &app->listener, e) != HF_OK) {
         return hf_error_wrap(e, "--listen %s", o->listen);
+    }
     snprintf(app->url, sizeof app->url, "%.*s:%u", (int)(colon - o->listen), o->listen,
              hf_listener_port(app->listener));
-    if (hf_url_control(app->url, app->control_url, sizeof app->control_url) != HF_OK)
+    if (hf_url_control(app->url, app->control_url, sizeof app->control_url) != HF_OK) {
         return hf_error_set(e, HF_ARG, "--listen %s: no control port beside it", o->listen);
+    }
     return HF_OK;
 }
 
@@ -342,16 +353,19 @@ static enum hf_err open_clients(struct app *app, struct hf_error *e)
                                .on_close = hf_commands_on_close};
 
     app->commands = hf_commands_new(&commands);
-    if (app->commands == NULL)
+    if (app->commands == NULL) {
         return hf_error_set(e, HF_NOMEM, "out of memory");
+    }
     snprintf(path, sizeof path, "%s/holdfast.sock", o->data);
     c.ctx = app->commands;
-    if (hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &app->server, e) != HF_OK)
+    if (hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &app->server, e) != HF_OK) {
         return e->code;
+    }
     hf_commands_set_server(app->commands, app->server);
-    if (!off && colon != NULL)
+    if (!off && colon != NULL) {
         snprintf(app->resp, sizeof app->resp, "%.*s:%u", (int)(colon - o->resp), o->resp,
                  hf_resp_port(app->server));
+    }
     return HF_OK;
 }
 
@@ -361,8 +375,9 @@ static void announce(const struct app *app)
 
     hf_hex(app->id.public_key.b, HF_KEY_BYTES, hex);
     printf("core key %s\nstream %s\ncontrol %s\n", hex, app->url, app->control_url);
-    if (app->resp[0] != '\0')
+    if (app->resp[0] != '\0') {
         printf("resp %s\n", app->resp);
+    }
     puts("ready");
     fflush(stdout);
     hf_notify("READY=1");
@@ -386,8 +401,9 @@ int main(int argc, char **argv)
     if (check_options(&app, &e) != HF_OK ||
         hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || open_key(&app, &e) != HF_OK ||
         examine(&app, &e) != HF_OK || hf_loop_open(&loop_config, &app.daemon.loop, &e) != HF_OK ||
-        open_link(&app, &e) != HF_OK)
+        open_link(&app, &e) != HF_OK) {
         hf_daemon_die(&app.daemon, &e);
+    }
     if (open_core(&app, &e) != HF_OK || open_clients(&app, &e) != HF_OK) {
         hf_running_undo(&app.lived.running);
         hf_daemon_die(&app.daemon, &e);

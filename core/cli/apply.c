@@ -38,8 +38,9 @@ static bool add_change(struct apply *a, const struct hf_line_change *c)
         return false;
     }
     raw = a->set.change_bytes + (size_t)a->set.changes * CHANGE_OVERHEAD + HF_REASON_MAX + 1024;
-    if (a->set.changes <= HF_BATCH_CHANGES_MAX && raw <= HF_BATCH_RAW_MAX)
+    if (a->set.changes <= HF_BATCH_CHANGES_MAX && raw <= HF_BATCH_RAW_MAX) {
         return true;
+    }
     hf_cli_fail("%s:%llu: more than one atomic request may hold (%u changes, %u bytes); "
                 "holdfast import takes any number, not atomically",
                 a->in.name, (unsigned long long)a->in.line, HF_BATCH_CHANGES_MAX, HF_BATCH_RAW_MAX);
@@ -57,8 +58,9 @@ static bool read_changes(struct apply *a)
         enum hf_input_result r = hf_input_next(&a->in, &line, &len);
         enum hf_parsed parsed;
 
-        if (r == HF_INPUT_END)
+        if (r == HF_INPUT_END) {
             break;
+        }
         if (r != HF_INPUT_LINE) {
             hf_cli_fail("%s:%llu: %s", a->in.name, (unsigned long long)a->in.line,
                         r == HF_INPUT_LONG ? "the line is too long" : strerror(errno));
@@ -69,11 +71,13 @@ static bool read_changes(struct apply *a)
             hf_cli_fail("%s:%llu: %s", a->in.name, (unsigned long long)a->in.line, a->parser.error);
             return false;
         }
-        if (parsed == HF_PARSED_CHANGE && !add_change(a, &change))
+        if (parsed == HF_PARSED_CHANGE && !add_change(a, &change)) {
             return false;
+        }
     }
-    if (a->set.changes == 0)
+    if (a->set.changes == 0) {
         hf_cli_fail("%s: there is no change in it", a->in.name);
+    }
     return a->set.changes > 0;
 }
 
@@ -86,8 +90,9 @@ static bool random_id(char *out, size_t cap)
         hf_cli_fail("no randomness for a request id: %s", strerror(errno));
         return false;
     }
-    for (size_t i = 0; i < sizeof bytes && n + 3 <= cap; i++)
+    for (size_t i = 0; i < sizeof bytes && n + 3 <= cap; i++) {
         n += (size_t)snprintf(out + n, cap - n, "%02x", bytes[i]);
+    }
     return true;
 }
 
@@ -98,16 +103,19 @@ static int send_changes(struct apply *a, const struct hf_cli_request_head *head,
     bool repeated;
     int status = HF_CLI_NO;
 
-    if (!hf_cli_connect(cli))
+    if (!hf_cli_connect(cli)) {
         return HF_CLI_NO;
+    }
     fprintf(stderr, "request id %s\n", head->id);
-    if (!hf_cli_request_send(&a->set, head, cli))
+    if (!hf_cli_request_send(&a->set, head, cli)) {
         return HF_CLI_NO;
+    }
     reply = hf_cli_answer(cli);
-    if (reply == NULL)
+    if (reply == NULL) {
         return hf_cli_fail("whether it was applied is not known; to ask again safely, run the same "
                            "with --request-id %s",
                            head->id);
+    }
     if (!hf_cli_refused(reply)) {
         if (hf_cli_request_read(reply, &seq, &repeated)) {
             printf("seq %llu %s\n", (unsigned long long)seq, repeated ? "repeated" : "applied");
@@ -128,17 +136,20 @@ static int run_file(struct hf_cli *cli, const char *file, struct hf_cli_request_
     char id[40];
     int status = HF_CLI_NO;
 
-    if (fd < 0)
+    if (fd < 0) {
         return hf_cli_fail("%s: %s", file, strerror(errno));
+    }
     hf_input_init(&a.in, fd, standard ? "standard input" : file);
     hf_parser_init(&a.parser, HF_FORMAT_APPLY, NULL);
     if (head->id == NULL) {
-        if (!random_id(id, sizeof id))
+        if (!random_id(id, sizeof id)) {
             goto out;
+        }
         head->id = id;
     }
-    if (read_changes(&a))
+    if (read_changes(&a)) {
         status = send_changes(&a, head, cli);
+    }
 out:
     hf_cli_request_deinit(&a.set);
     hf_parser_deinit(&a.parser);
@@ -156,13 +167,17 @@ int hf_cli_apply(struct hf_cli *cli, int argc, char **argv)
         {"ifseq", "N", &head.ifseq, NULL, "only if none of the keys changed after batch N"},
     };
 
-    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv))
+    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
-    if (argc - cli->first != 1)
+    }
+    if (argc - cli->first != 1) {
         return hf_cli_usage(cli, "apply takes one file, or - for standard input");
-    if (head.id != NULL && (head.id[0] == '\0' || strlen(head.id) > HF_REQUEST_ID_MAX))
+    }
+    if (head.id != NULL && (head.id[0] == '\0' || strlen(head.id) > HF_REQUEST_ID_MAX)) {
         return hf_cli_usage(cli, "--request-id has 1 to %u bytes", HF_REQUEST_ID_MAX);
-    if (!hf_cli_request_head_check(&head))
+    }
+    if (!hf_cli_request_head_check(&head)) {
         return HF_CLI_USAGE;
+    }
     return run_file(cli, argv[cli->first], &head);
 }

@@ -28,14 +28,16 @@ static bool split_host(const char *host, char *address, size_t cap, int *port)
     size_t len = colon == NULL ? 0 : (size_t)(colon - host);
     uint64_t number;
 
-    if (len == 0 || !hf_text_number(colon + 1, &number) || number == 0 || number > 65535)
+    if (len == 0 || !hf_text_number(colon + 1, &number) || number == 0 || number > 65535) {
         return false;
+    }
     if (host[0] == '[' && host[len - 1] == ']') {
         host++;
         len -= 2;
     }
-    if (len == 0 || len >= cap)
+    if (len == 0 || len >= cap) {
         return false;
+    }
     memcpy(address, host, len);
     address[len] = '\0';
     *port = (int)number;
@@ -62,12 +64,13 @@ static bool connect_unix(struct hf_cli *cli)
     char path[sizeof cli->target];
     int n;
 
-    if (cli->socket != NULL)
+    if (cli->socket != NULL) {
         n = snprintf(path, sizeof path, "%s", cli->socket);
-    else if (cli->data == NULL && fallback != NULL && fallback[0] != '\0')
+    } else if (cli->data == NULL && fallback != NULL && fallback[0] != '\0') {
         n = snprintf(path, sizeof path, "%s", fallback);
-    else
+    } else {
         n = snprintf(path, sizeof path, "%s/holdfast.sock", cli->data == NULL ? "." : cli->data);
+    }
     if (n < 0 || (size_t)n >= sizeof((struct sockaddr_un *)0)->sun_path) {
         hf_cli_fail("the socket path %.60s... is longer than a socket path may be; use a shorter "
                     "directory or a symbolic link to it",
@@ -85,14 +88,15 @@ static void explain(const struct hf_cli *cli, int error)
     const char *why = cli->redis == NULL ? "out of memory" : cli->redis->errstr;
     bool chosen = cli->host != NULL || cli->socket != NULL || cli->data != NULL;
 
-    if (error == EACCES)
+    if (error == EACCES) {
         hf_cli_fail("%s: %s: run as the user of the daemon", cli->target, why);
-    else if (!chosen && error == ENOENT)
+    } else if (!chosen && error == ENOENT) {
         hf_cli_fail("%s: %s: name the daemon with --data DIR, --socket PATH, --host ADDR:PORT or "
                     "$HOLDFAST_SOCKET",
                     cli->target, why);
-    else
+    } else {
         hf_cli_fail("%s: %s: is the daemon running?", cli->target, why);
+    }
 }
 
 bool hf_cli_connect(struct hf_cli *cli)
@@ -100,15 +104,17 @@ bool hf_cli_connect(struct hf_cli *cli)
     int chosen = (cli->data != NULL) + (cli->socket != NULL) + (cli->host != NULL);
     bool parsed;
 
-    if (cli->redis != NULL)
+    if (cli->redis != NULL) {
         return true;
+    }
     if (chosen > 1) {
         hf_cli_fail("give one of --data, --socket and --host, not several");
         return false;
     }
     parsed = cli->host != NULL ? connect_host(cli) : connect_unix(cli);
-    if (!parsed)
+    if (!parsed) {
         return false;
+    }
     if (cli->redis == NULL || cli->redis->err != 0) {
         explain(cli, errno);
         hf_cli_disconnect(cli);
@@ -120,8 +126,9 @@ bool hf_cli_connect(struct hf_cli *cli)
 
 void hf_cli_disconnect(struct hf_cli *cli)
 {
-    if (cli->redis != NULL)
+    if (cli->redis != NULL) {
         redisFree(cli->redis);
+    }
     cli->redis = NULL;
 }
 
@@ -131,8 +138,9 @@ bool hf_cli_send(struct hf_cli *cli, const struct hf_slice *argv, size_t argc)
     size_t *len = malloc(argc * sizeof *len);
     bool sent = false;
 
-    if (text == NULL || len == NULL)
+    if (text == NULL || len == NULL) {
         goto out;
+    }
     for (size_t i = 0; i < argc; i++) {
         text[i] = (const char *)argv[i].data;
         len[i] = argv[i].len;
@@ -141,8 +149,9 @@ bool hf_cli_send(struct hf_cli *cli, const struct hf_slice *argv, size_t argc)
 out:
     free(text);
     free(len);
-    if (!sent)
+    if (!sent) {
         hf_cli_fail("out of memory");
+    }
     return sent;
 }
 
@@ -173,8 +182,9 @@ struct redisReply *hf_cli_answer(struct hf_cli *cli)
 {
     void *reply = NULL;
 
-    if (redisGetReply(cli->redis, &reply) == REDIS_OK)
+    if (redisGetReply(cli->redis, &reply) == REDIS_OK) {
         return reply;
+    }
     explain_break(cli);
     return NULL;
 }
@@ -183,8 +193,9 @@ bool hf_cli_refused(const struct redisReply *reply)
 {
     char text[600];
 
-    if (reply->type != REDIS_REPLY_ERROR)
+    if (reply->type != REDIS_REPLY_ERROR) {
         return false;
+    }
     hf_text_plain(text, sizeof text, reply->str, reply->len);
     hf_cli_fail("refused: %s", text);
     return true;
@@ -194,8 +205,9 @@ struct redisReply *hf_cli_call(struct hf_cli *cli, const struct hf_slice *argv, 
 {
     struct redisReply *reply;
 
-    if (!hf_cli_send(cli, argv, argc))
+    if (!hf_cli_send(cli, argv, argc)) {
         return NULL;
+    }
     reply = hf_cli_answer(cli);
     if (reply != NULL && hf_cli_refused(reply)) {
         freeReplyObject(reply);
@@ -209,11 +221,13 @@ bool hf_cli_catch_up(struct hf_cli *cli)
     const struct hf_slice command[] = {hf_slice_str("WAIT"), hf_slice_str("0"), hf_slice_str("0")};
     struct redisReply *reply;
 
-    if (!hf_cli_send(cli, command, 3))
+    if (!hf_cli_send(cli, command, 3)) {
         return false;
+    }
     reply = hf_cli_answer(cli);
-    if (reply == NULL)
+    if (reply == NULL) {
         return false;
+    }
     freeReplyObject(reply); /* an edge does not know WAIT, which is all right */
     return true;
 }

@@ -20,19 +20,24 @@ int hf_cli_del(struct hf_cli *cli, int argc, char **argv)
     size_t count;
     int status = HF_CLI_NO;
 
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
+    }
     count = (size_t)(argc - cli->first);
-    if (count == 0)
+    if (count == 0) {
         return hf_cli_usage(cli, "del takes one or more keys");
+    }
     command = malloc((count + 1) * sizeof *command);
-    if (command == NULL)
+    if (command == NULL) {
         return hf_cli_fail("out of memory");
+    }
     command[0] = hf_slice_str("DEL");
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         command[i + 1] = hf_slice_str(argv[cli->first + (int)i]);
-    if (hf_cli_connect(cli))
+    }
+    if (hf_cli_connect(cli)) {
         reply = hf_cli_call(cli, command, count + 1);
+    }
     if (reply != NULL) {
         printf("%lld\n", reply->integer);
         status = reply->integer > 0 ? HF_CLI_OK : HF_CLI_NO;

@@ -19,12 +19,15 @@ static struct redisReply *call_edge(struct hf_cli *cli, const char *verb, const 
     struct hf_slice command[4] = {hf_slice_str("HF.EDGE"), hf_slice_str(verb)};
     size_t count = 2;
 
-    if (a != NULL)
+    if (a != NULL) {
         command[count++] = hf_slice_str(a);
-    if (b != NULL)
+    }
+    if (b != NULL) {
         command[count++] = hf_slice_str(b);
-    if (!hf_cli_connect(cli))
+    }
+    if (!hf_cli_connect(cli)) {
         return NULL;
+    }
     return hf_cli_call(cli, command, count);
 }
 
@@ -32,8 +35,9 @@ static int run_invite(struct hf_cli *cli, char **operand)
 {
     struct redisReply *reply = call_edge(cli, "INVITE", operand[0], NULL);
 
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     if (reply->type != REDIS_REPLY_STRING) {
         freeReplyObject(reply);
         return hf_cli_fail("the daemon gave no token");
@@ -52,8 +56,9 @@ static int run_add(struct hf_cli *cli, char **operand)
 {
     struct redisReply *reply = call_edge(cli, "ADD", operand[0], operand[1]);
 
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     freeReplyObject(reply);
     return HF_CLI_OK;
 }
@@ -62,8 +67,9 @@ static int run_revoke(struct hf_cli *cli, char **operand)
 {
     struct redisReply *reply = call_edge(cli, "REVOKE", operand[0], NULL);
 
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     freeReplyObject(reply);
     return HF_CLI_OK;
 }
@@ -72,8 +78,9 @@ static void print_cell(const struct redisReply *r, char end)
 {
     char text[200] = "";
 
-    if (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS)
+    if (r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS) {
         hf_text_plain(text, sizeof text, r->str, r->len);
+    }
     printf("%s%c", text, end);
 }
 
@@ -83,13 +90,15 @@ static int run_list(struct hf_cli *cli, char **operand)
     struct redisReply *reply = call_edge(cli, "LIST", NULL, NULL);
 
     (void)operand;
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     for (size_t i = 0; i < reply->elements; i++) {
         const struct redisReply *row = reply->element[i];
 
-        if (row->type != REDIS_REPLY_ARRAY || row->elements < 3)
+        if (row->type != REDIS_REPLY_ARRAY || row->elements < 3) {
             continue;
+        }
         print_cell(row->element[0], '\t');
         print_cell(row->element[1], '\t');
         print_cell(row->element[2], '\n');
@@ -113,16 +122,20 @@ int hf_cli_edge(struct hf_cli *cli, int argc, char **argv)
 {
     const char *verb;
 
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
-    if (cli->first == argc)
+    }
+    if (cli->first == argc) {
         return hf_cli_usage(cli, "edge needs a verb");
+    }
     verb = argv[cli->first];
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].name, verb) != 0)
+        if (strcmp(verbs[i].name, verb) != 0) {
             continue;
-        if (argc - cli->first - 1 != verbs[i].operands)
+        }
+        if (argc - cli->first - 1 != verbs[i].operands) {
             return hf_cli_usage(cli, "edge %s takes %d operand(s)", verb, verbs[i].operands);
+        }
         return verbs[i].run(cli, argv + cli->first + 1);
     }
     return hf_cli_usage(cli, "there is no edge %.60s", verb);

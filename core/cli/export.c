@@ -79,9 +79,10 @@ static bool set_member(struct export *x, json_t *object, const char *name, struc
 {
     char b64_name[16];
 
-    if (hf_text_is_utf8(bytes))
+    if (hf_text_is_utf8(bytes)) {
         return json_object_set_new(object, name,
                                    json_stringn((const char *)bytes.data, bytes.len)) == 0;
+    }
     snprintf(b64_name, sizeof b64_name, "%.8s_b64", name);
     hf_base64_encode(bytes, x->base64);
     return json_object_set_new(object, b64_name, json_string(x->base64)) == 0;
@@ -95,8 +96,9 @@ static bool write_json(struct export *x, struct hf_slice key, struct hf_slice va
               json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
 
     json_decref(object);
-    if (!ok)
+    if (!ok) {
         hf_cli_fail("cannot write the output");
+    }
     return ok;
 }
 
@@ -130,8 +132,9 @@ static bool send_mget(struct export *x, const struct redisReply *keys, size_t at
     struct hf_slice command[MGET_KEYS + 1] = {hf_slice_str("MGET")};
     size_t n = 0;
 
-    for (; n < MGET_KEYS && at + n < keys->elements; n++)
+    for (; n < MGET_KEYS && at + n < keys->elements; n++) {
         command[n + 1] = reply_bytes(keys->element[at + n]);
+    }
     return hf_cli_send(x->cli, command, n + 1) && hf_cli_flush(x->cli);
 }
 
@@ -139,15 +142,19 @@ static bool send_mget(struct export *x, const struct redisReply *keys, size_t at
 static bool write_answer(struct export *x, const struct redisReply *keys, size_t at,
                          const struct redisReply *values)
 {
-    if (hf_cli_refused(values))
+    if (hf_cli_refused(values)) {
         return false;
+    }
     for (size_t i = 0; i < values->elements; i++) {
-        if (hf_cli_refused(values->element[i]))
+        if (hf_cli_refused(values->element[i])) {
             return false;
-        if (values->element[i]->type != REDIS_REPLY_STRING)
+        }
+        if (values->element[i]->type != REDIS_REPLY_STRING) {
             continue;
-        if (!write_key(x, reply_bytes(keys->element[at + i]), reply_bytes(values->element[i])))
+        }
+        if (!write_key(x, reply_bytes(keys->element[at + i]), reply_bytes(values->element[i]))) {
             return false;
+        }
     }
     return true;
 }
@@ -156,8 +163,9 @@ static bool export_page(struct export *x, const struct redisReply *keys)
 {
     if (x->format == HF_FORMAT_LINES) {
         for (size_t i = 0; i < keys->elements; i++) {
-            if (!write_key(x, reply_bytes(keys->element[i]), hf_slice_str("")))
+            if (!write_key(x, reply_bytes(keys->element[i]), hf_slice_str(""))) {
                 return false;
+            }
         }
         return true;
     }
@@ -166,15 +174,18 @@ static bool export_page(struct export *x, const struct redisReply *keys)
         bool ok;
 
         for (; asked < keys->elements && asked < i + MGETS_AHEAD * MGET_KEYS; asked += MGET_KEYS) {
-            if (!send_mget(x, keys, asked))
+            if (!send_mget(x, keys, asked)) {
                 return false;
+            }
         }
         values = hf_cli_answer(x->cli);
         ok = values != NULL && write_answer(x, keys, i, values);
-        if (values != NULL)
+        if (values != NULL) {
             freeReplyObject(values);
-        if (!ok)
+        }
+        if (!ok) {
             return false;
+        }
     }
     return !ferror(stdout);
 }
@@ -183,8 +194,9 @@ static bool export_page(struct export *x, const struct redisReply *keys)
 static void make_pattern(const char *prefix, char *pattern)
 {
     for (; *prefix != '\0'; prefix++) {
-        if (strchr("*?[]\\", *prefix) != NULL)
+        if (strchr("*?[]\\", *prefix) != NULL) {
             *pattern++ = '\\';
+        }
         *pattern++ = *prefix;
     }
     *pattern++ = '*';
@@ -210,15 +222,18 @@ static int export_all(struct export *x)
 
         command[1] = hf_slice_str(cursor);
         page = hf_cli_call(x->cli, command, words);
-        if (page == NULL)
+        if (page == NULL) {
             return HF_CLI_NO;
+        }
         ok = page->elements == 2 && page->element[0]->str != NULL &&
              page->element[0]->len < sizeof cursor && export_page(x, page->element[1]);
-        if (ok)
+        if (ok) {
             snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
+        }
         freeReplyObject(page);
-        if (!ok)
+        if (!ok) {
             return HF_CLI_NO;
+        }
     } while (strcmp(cursor, "0") != 0);
     return HF_CLI_OK;
 }
@@ -233,19 +248,25 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
     };
     int status;
 
-    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv))
+    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
-    if (argc != cli->first)
+    }
+    if (argc != cli->first) {
         return hf_cli_usage(cli, "export takes no operand");
-    if (!hf_format_parse(format, &x.format) || x.format == HF_FORMAT_PEM)
+    }
+    if (!hf_format_parse(format, &x.format) || x.format == HF_FORMAT_PEM) {
         return hf_cli_usage(cli, "--format is lines, tsv or jsonl");
-    if (strlen(x.prefix) > HF_STORE_KEY_MAX)
+    }
+    if (strlen(x.prefix) > HF_STORE_KEY_MAX) {
         return hf_cli_usage(cli, "--prefix is longer than a key may be");
-    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli))
+    }
+    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
+    }
     x.base64 = malloc(hf_base64_size(HF_STORE_VALUE_MAX));
-    if (x.base64 == NULL)
+    if (x.base64 == NULL) {
         return hf_cli_fail("out of memory");
+    }
     status = export_all(&x);
     free(x.base64);
     return status;

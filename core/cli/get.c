@@ -21,20 +21,25 @@ int hf_cli_get(struct hf_cli *cli, int argc, char **argv)
     struct redisReply *reply;
     int status = HF_CLI_NO;
 
-    if (!hf_cli_options(cli, options, 1, argc, argv))
+    if (!hf_cli_options(cli, options, 1, argc, argv)) {
         return cli->status;
-    if (argc - cli->first != 1)
+    }
+    if (argc - cli->first != 1) {
         return hf_cli_usage(cli, "get takes one key");
+    }
     command[1] = hf_slice_str(argv[cli->first]);
-    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli))
+    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
+    }
     reply = hf_cli_call(cli, command, 2);
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     if (reply->type == REDIS_REPLY_STRING) {
         fwrite(reply->str, 1, reply->len, stdout);
-        if (!raw)
+        if (!raw) {
             putchar('\n');
+        }
         status = HF_CLI_OK;
     }
     freeReplyObject(reply);

@@ -68,10 +68,12 @@ static bool write_all(int fd, const uint8_t *bytes, size_t len)
     while (len > 0) {
         ssize_t n = write(fd, bytes, len);
 
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n < 0)
+        }
+        if (n < 0) {
             return false;
+        }
         bytes += n;
         len -= (size_t)n;
     }
@@ -88,16 +90,20 @@ static bool hash_content(int fd, int copy, uint8_t *block, size_t block_bytes, s
 
         while (len < block_bytes && n != 0) {
             n = read(fd, block + len, block_bytes - len);
-            if (n < 0 && errno == EINTR)
+            if (n < 0 && errno == EINTR) {
                 continue;
-            if (n < 0)
+            }
+            if (n < 0) {
                 return false;
+            }
             len += (size_t)n;
         }
-        if (len == 0)
+        if (len == 0) {
             return true;
-        if (copy >= 0 && !write_all(copy, block, len))
+        }
+        if (copy >= 0 && !write_all(copy, block, len)) {
             return false;
+        }
         const struct hf_slice parts[] = {
             hf_slice_of(hash->b, sizeof hash->b),
             hf_slice_of(block, len),
@@ -115,8 +121,9 @@ static int temporary_file(void)
     snprintf(path, sizeof path, "%.250s/holdfast-import-XXXXXX",
              dir != NULL && dir[0] != '\0' ? dir : "/tmp");
     fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
+    if (fd >= 0) {
         unlink(path);
+    }
     return fd;
 }
 
@@ -131,8 +138,9 @@ static void make_id(struct import *m, const char *format, const struct hf_hash *
     struct hf_hash hash = hf_hash_of("holdfast/v1/import", parts, 3);
     size_t n = (size_t)snprintf(m->id_base, sizeof m->id_base, "import-");
 
-    for (size_t i = 0; i < 16; i++)
+    for (size_t i = 0; i < 16; i++) {
         n += (size_t)snprintf(m->id_base + n, sizeof m->id_base - n, "%02x", hash.b[i]);
+    }
 }
 
 /* Makes m->in ready to be read from its first byte, and the hash of all of it. */
@@ -145,26 +153,32 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
     uint8_t *block = NULL;
     bool ok = false;
 
-    if (fd < 0)
+    if (fd < 0) {
         goto out;
+    }
     /* What cannot be read twice (a pipe, a terminal) is copied. */
     if (lseek(fd, 0, SEEK_SET) != 0) {
         copy = temporary_file();
-        if (copy < 0)
+        if (copy < 0) {
             goto out;
+        }
     }
     block = malloc(block_bytes);
-    if (block == NULL || !hash_content(fd, copy, block, block_bytes, hash))
+    if (block == NULL || !hash_content(fd, copy, block, block_bytes, hash)) {
         goto out;
-    if (copy >= 0 && fd != STDIN_FILENO)
+    }
+    if (copy >= 0 && fd != STDIN_FILENO) {
         close(fd);
-    if (copy >= 0)
+    }
+    if (copy >= 0) {
         fd = copy;
+    }
     ok = lseek(fd, 0, SEEK_SET) == 0;
     hf_input_init(&m->in, fd, standard ? "standard input" : file);
 out:
-    if (!ok)
+    if (!ok) {
         hf_cli_fail("%s: %s", file, strerror(errno));
+    }
     free(block);
     return ok;
 }
@@ -176,8 +190,9 @@ static void show_progress(struct import *m)
     bool tty = isatty(STDERR_FILENO);
     double now = seconds_now();
 
-    if (now - m->shown < (tty ? 0.2 : 5.0))
+    if (now - m->shown < (tty ? 0.2 : 5.0)) {
         return;
+    }
     m->shown = now;
     fprintf(stderr, "%s%llu keys, line %llu, %.0f keys/s%s", tty ? "\r\033[K" : "",
             (unsigned long long)m->keys, (unsigned long long)m->in.line,
@@ -189,10 +204,12 @@ static void take_success(struct import *m, uint64_t seq, bool repeated)
     m->keys += m->size[m->answered % WINDOW];
     m->repeated += repeated;
     m->later_applied = m->later_applied || m->refused;
-    if (m->first_seq == 0 || seq < m->first_seq)
+    if (m->first_seq == 0 || seq < m->first_seq) {
         m->first_seq = seq;
-    if (seq > m->last_seq)
+    }
+    if (seq > m->last_seq) {
         m->last_seq = seq;
+    }
 }
 
 /* Reads one answer. False when the connection broke. */
@@ -202,11 +219,13 @@ static bool take_answer(struct import *m)
     uint64_t seq;
     bool repeated;
 
-    if (reply == NULL)
+    if (reply == NULL) {
         return false;
+    }
     if (reply->type == REDIS_REPLY_ERROR) {
-        if (!m->refused)
+        if (!m->refused) {
             hf_cli_refused(reply);
+        }
         m->refused = true;
     } else if (hf_cli_request_read(reply, &seq, &repeated)) {
         take_success(m, seq, repeated);
@@ -223,17 +242,21 @@ static bool send_request(struct import *m)
 {
     char id[HF_REQUEST_ID_MAX + 1];
 
-    if (m->set.changes == 0)
+    if (m->set.changes == 0) {
         return true;
-    if (m->sent - m->answered == WINDOW && !take_answer(m))
+    }
+    if (m->sent - m->answered == WINDOW && !take_answer(m)) {
         return false;
-    if (m->refused)
+    }
+    if (m->refused) {
         return false;
+    }
     snprintf(id, sizeof id, "%.40s-%llu", m->id_base, (unsigned long long)m->sent);
     m->head.id = id;
     m->size[m->sent % WINDOW] = m->set.changes;
-    if (!hf_cli_request_send(&m->set, &m->head, m->cli) || !hf_cli_flush(m->cli))
+    if (!hf_cli_request_send(&m->set, &m->head, m->cli) || !hf_cli_flush(m->cli)) {
         return false;
+    }
     m->sent++;
     hf_cli_request_clear(&m->set);
     show_progress(m);
@@ -245,8 +268,9 @@ static bool add_change(struct import *m, const struct hf_line_change *c)
     bool full = m->set.changes == REQUEST_CHANGES_MAX ||
                 m->set.change_bytes + c->key.len + c->value.len > REQUEST_BYTES_MAX;
 
-    if (full && !send_request(m))
+    if (full && !send_request(m)) {
         return false;
+    }
     if (!hf_cli_request_add(&m->set, c)) {
         hf_cli_fail("out of memory");
         return false;
@@ -269,18 +293,22 @@ static bool send_lines(struct import *m)
         enum hf_parsed parsed;
 
         why = r == HF_INPUT_LONG ? "the line is too long" : strerror(errno);
-        if (r != HF_INPUT_LINE && r != HF_INPUT_END)
+        if (r != HF_INPUT_LINE && r != HF_INPUT_END) {
             break;
+        }
         parsed = r == HF_INPUT_END ? hf_parser_end(&m->parser)
                                    : hf_parser_line(&m->parser, line, len, &change);
         why = m->parser.error;
         m->bad_line = parsed == HF_PARSED_BAD;
-        if (m->bad_line)
+        if (m->bad_line) {
             break;
-        if (r == HF_INPUT_END)
+        }
+        if (r == HF_INPUT_END) {
             return send_request(m);
-        if (parsed == HF_PARSED_CHANGE && !add_change(m, &change))
+        }
+        if (parsed == HF_PARSED_CHANGE && !add_change(m, &change)) {
             return false;
+        }
     }
     hf_cli_fail("%s:%llu: %s", m->in.name, (unsigned long long)m->in.line, why);
     return false;
@@ -290,34 +318,39 @@ static void print_summary(const struct import *m, bool whole)
 {
     FILE *out = whole ? stdout : stderr;
 
-    if (isatty(STDERR_FILENO) && m->shown > m->started)
+    if (isatty(STDERR_FILENO) && m->shown > m->started) {
         fputs("\r\033[K", stderr);
+    }
     fprintf(out, "%s %llu keys (%llu requests) in %.1f s", whole ? "imported" : "stopped after",
             (unsigned long long)m->keys, (unsigned long long)m->answered,
             seconds_now() - m->started);
-    if (m->last_seq > 0)
+    if (m->last_seq > 0) {
         fprintf(out, ", seq %llu..%llu", (unsigned long long)m->first_seq,
                 (unsigned long long)m->last_seq);
+    }
     fputc('\n', out);
-    if (m->repeated > 0)
+    if (m->repeated > 0) {
         fprintf(stderr,
                 "%llu of the requests had been applied by an earlier run and were not applied "
                 "again; --again does so\n",
                 (unsigned long long)m->repeated);
-    if (m->later_applied)
+    }
+    if (m->later_applied) {
         fputs("requests behind the refused one were applied: if keys occur more than once in the "
               "file, run it with --again\n",
               stderr);
-    else if (!whole && !m->bad_line)
+    } else if (!whole && !m->bad_line) {
         fputs("the same import again goes on from there\n", stderr);
+    }
 }
 
 static int import_content(struct import *m)
 {
     bool whole;
 
-    if (!hf_cli_connect(m->cli))
+    if (!hf_cli_connect(m->cli)) {
         return HF_CLI_NO;
+    }
     m->started = m->shown = seconds_now();
     whole = send_lines(m);
     while (m->answered < m->sent) {
@@ -347,10 +380,12 @@ static int run_import(struct import *m, const char *file, const char *format, bo
     enum hf_format f;
     int status = HF_CLI_NO;
 
-    if (!hf_format_parse(format, &f))
+    if (!hf_format_parse(format, &f)) {
         return hf_cli_usage(m->cli, "--format is lines, tsv, jsonl or pem");
-    if (again)
+    }
+    if (again) {
         salt_hash(&hash);
+    }
     m->in.fd = -1;
     hf_parser_init(&m->parser, f, m->parser.prefix);
     if (open_content(m, file, &hash)) {
@@ -376,11 +411,14 @@ int hf_cli_import(struct hf_cli *cli, int argc, char **argv)
         {"again", NULL, NULL, &again, "apply everything, also what an earlier run applied"},
     };
 
-    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv))
+    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
-    if (argc - cli->first != 1)
+    }
+    if (argc - cli->first != 1) {
         return hf_cli_usage(cli, "import takes one file, or - for standard input");
-    if (!hf_cli_request_head_check(&m.head))
+    }
+    if (!hf_cli_request_head_check(&m.head)) {
         return HF_CLI_USAGE;
+    }
     return run_import(&m, argv[cli->first], format, again);
 }

@@ -23,8 +23,9 @@ void hf_input_init(struct hf_input *in, int fd, const char *name)
 void hf_input_deinit(struct hf_input *in)
 {
     free(in->buffer);
-    if (in->fd > STDERR_FILENO)
+    if (in->fd > STDERR_FILENO) {
         close(in->fd);
+    }
     *in = (struct hf_input){.fd = -1};
 }
 
@@ -39,13 +40,16 @@ static enum hf_input_result make_room(struct hf_input *in)
         in->end -= in->begin;
         in->begin = 0;
     }
-    if (in->end < in->cap)
+    if (in->end < in->cap) {
         return HF_INPUT_LINE;
-    if (cap > HF_INPUT_LINE_MAX)
+    }
+    if (cap > HF_INPUT_LINE_MAX) {
         return HF_INPUT_LONG;
+    }
     buffer = realloc(in->buffer, cap);
-    if (buffer == NULL)
+    if (buffer == NULL) {
         return HF_INPUT_FAILED;
+    }
     in->buffer = buffer;
     in->cap = cap;
     return HF_INPUT_LINE;
@@ -56,13 +60,15 @@ static enum hf_input_result read_more(struct hf_input *in)
     enum hf_input_result r = make_room(in);
     ssize_t n;
 
-    if (r != HF_INPUT_LINE)
+    if (r != HF_INPUT_LINE) {
         return r;
+    }
     do {
         n = read(in->fd, in->buffer + in->end, in->cap - in->end);
     } while (n < 0 && errno == EINTR);
-    if (n < 0)
+    if (n < 0) {
         return HF_INPUT_FAILED;
+    }
     in->end += (size_t)n;
     in->at_end = n == 0;
     return HF_INPUT_LINE;
@@ -77,10 +83,12 @@ enum hf_input_result hf_input_next(struct hf_input *in, char **text, size_t *len
         size_t unread = in->end - in->begin;
         enum hf_input_result r;
 
-        if (unread > seen)
+        if (unread > seen) {
             newline = memchr(in->buffer + in->begin + seen, '\n', unread - seen);
-        if (newline != NULL || in->at_end)
+        }
+        if (newline != NULL || in->at_end) {
             break;
+        }
         seen = unread;
         r = read_more(in);
         if (r != HF_INPUT_LINE) {
@@ -88,13 +96,15 @@ enum hf_input_result hf_input_next(struct hf_input *in, char **text, size_t *len
             return r;
         }
     }
-    if (in->end == in->begin)
+    if (in->end == in->begin) {
         return HF_INPUT_END;
+    }
     *text = in->buffer + in->begin;
     *len = newline != NULL ? (size_t)(newline - *text) : in->end - in->begin;
     in->begin += *len + (newline != NULL);
-    if (*len > 0 && (*text)[*len - 1] == '\r')
+    if (*len > 0 && (*text)[*len - 1] == '\r') {
         --*len;
+    }
     in->line++;
     return HF_INPUT_LINE;
 }

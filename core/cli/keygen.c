@@ -16,14 +16,18 @@ int hf_cli_keygen(struct hf_cli *cli, int argc, char **argv)
     struct hf_identity id = {0};
     struct hf_error e = {0};
 
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
-    if (argc - cli->first != 1)
+    }
+    if (argc - cli->first != 1) {
         return hf_cli_usage(cli, "keygen takes the name of the file to make");
-    if (hf_crypto_init() != HF_OK)
+    }
+    if (hf_crypto_init() != HF_OK) {
         return hf_cli_fail("libsodium cannot start");
-    if (hf_keyfile_create(argv[cli->first], &id, &e) != HF_OK)
+    }
+    if (hf_keyfile_create(argv[cli->first], &id, &e) != HF_OK) {
         return hf_cli_fail("%s", e.text);
+    }
     hf_hex(id.public_key.b, HF_KEY_BYTES, hex);
     puts(hex);
     hf_identity_free(&id);

@@ -18,8 +18,9 @@
 
 static int run_version(struct hf_cli *cli, int argc, char **argv)
 {
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
+    }
     puts("holdfast " HF_VERSION);
     return HF_CLI_OK;
 }
@@ -89,10 +90,11 @@ int hf_cli_usage(const struct hf_cli *cli, const char *format, ...)
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    if (cli->command != NULL)
+    if (cli->command != NULL) {
         fprintf(stderr, "\nusage: holdfast %s %s\n", cli->command->name, cli->command->operands);
-    else
+    } else {
         fputs("\nholdfast --help lists the subcommands\n", stderr);
+    }
     return HF_CLI_USAGE;
 }
 
@@ -122,26 +124,31 @@ static void print_commands(void)
 static void print_help(const struct hf_cli *cli, const struct hf_cli_option *own, size_t own_count,
                        const struct hf_cli_option *common, size_t common_count)
 {
-    if (cli->command == NULL)
+    if (cli->command == NULL) {
         print_commands();
-    else
+    } else {
         printf("usage: holdfast %s %s\n%s\n", cli->command->name, cli->command->operands,
                cli->command->help);
-    if (own_count > 0)
+    }
+    if (own_count > 0) {
         puts("\nOptions:");
-    for (size_t i = 0; i < own_count; i++)
+    }
+    for (size_t i = 0; i < own_count; i++) {
         print_option(&own[i]);
+    }
     puts("\nWhich daemon (default: $HOLDFAST_SOCKET, else ./holdfast.sock):");
-    for (size_t i = 0; i < common_count; i++)
+    for (size_t i = 0; i < common_count; i++) {
         print_option(&common[i]);
+    }
 }
 
 static const struct hf_cli_option *find_option(const struct hf_cli_option *o, size_t count,
                                                const char *name, size_t len)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strlen(o[i].name) == len && memcmp(o[i].name, name, len) == 0)
+        if (strlen(o[i].name) == len && memcmp(o[i].name, name, len) == 0) {
             return &o[i];
+        }
     }
     return NULL;
 }
@@ -190,17 +197,20 @@ bool hf_cli_options(struct hf_cli *cli, const struct hf_cli_option *options, siz
             cli->status = HF_CLI_OK;
             return false;
         }
-        if (o == NULL)
+        if (o == NULL) {
             o = find_option(common, common_count, argv[i] + 2, len);
+        }
         if (o == NULL) {
             cli->status = hf_cli_usage(cli, "unknown option %.60s", argv[i]);
             return false;
         }
-        if (!take_option(cli, o, argc, argv, &i))
+        if (!take_option(cli, o, argc, argv, &i)) {
             return false;
+        }
     }
-    if (i < argc && strcmp(argv[i], "--") == 0)
+    if (i < argc && strcmp(argv[i], "--") == 0) {
         i++;
+    }
     cli->first = i;
     return true;
 }
@@ -210,8 +220,9 @@ bool hf_cli_options(struct hf_cli *cli, const struct hf_cli_option *options, siz
 static const struct hf_cli_command *find_command(const char *name)
 {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i].name, name) == 0)
+        if (strcmp(commands[i].name, name) == 0) {
             return &commands[i];
+        }
     }
     return NULL;
 }
@@ -224,14 +235,17 @@ static int run(struct hf_cli *cli, int argc, char **argv)
         puts("holdfast " HF_VERSION);
         return HF_CLI_OK;
     }
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
+    }
     at = cli->first;
-    if (at == argc)
+    if (at == argc) {
         return hf_cli_usage(cli, "a subcommand is missing");
+    }
     cli->command = find_command(argv[at]);
-    if (cli->command == NULL)
+    if (cli->command == NULL) {
         return hf_cli_usage(cli, "there is no subcommand %.60s", argv[at]);
+    }
     return cli->command->run(cli, argc - at, argv + at);
 }
 
@@ -245,7 +259,8 @@ int main(int argc, char **argv)
     status = run(&cli, argc, argv);
     hf_cli_disconnect(&cli);
     /* Output that did not reach its file (full disk, closed pipe) is a failure of the command. */
-    if (fflush(stdout) != 0 && status == HF_CLI_OK)
+    if (fflush(stdout) != 0 && status == HF_CLI_OK) {
         status = hf_cli_fail("cannot write the output");
+    }
     return status;
 }

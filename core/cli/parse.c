@@ -51,8 +51,9 @@ void hf_parser_deinit(struct hf_parser *p)
 {
     json_decref(p->json);
     free(p->bytes);
-    for (size_t i = 0; i < p->label_count; i++)
+    for (size_t i = 0; i < p->label_count; i++) {
         free(p->labels[i]);
+    }
     free(p->labels);
     *p = (struct hf_parser){0};
 }
@@ -71,11 +72,13 @@ bool hf_parser_reserve(struct hf_parser *p, size_t cap)
 {
     uint8_t *bytes;
 
-    if (cap <= p->bytes_cap)
+    if (cap <= p->bytes_cap) {
         return true;
+    }
     bytes = realloc(p->bytes, cap);
-    if (bytes == NULL)
+    if (bytes == NULL) {
         return false;
+    }
     p->bytes = bytes;
     p->bytes_cap = cap;
     return true;
@@ -86,18 +89,23 @@ enum hf_parsed hf_parser_change(struct hf_parser *p, struct hf_slice name,
 {
     size_t prefix = strlen(p->prefix);
 
-    if (prefix + name.len == 0)
+    if (prefix + name.len == 0) {
         return hf_parser_bad(p, "the key is empty");
-    if (prefix + name.len > HF_STORE_KEY_MAX)
+    }
+    if (prefix + name.len > HF_STORE_KEY_MAX) {
         return hf_parser_bad(p, "the key has %zu bytes, the limit is %u", prefix + name.len,
                              HF_STORE_KEY_MAX);
-    if (out->value.len > HF_STORE_VALUE_MAX)
+    }
+    if (out->value.len > HF_STORE_VALUE_MAX) {
         return hf_parser_bad(p, "the value has %zu bytes, the limit is %u", out->value.len,
                              HF_STORE_VALUE_MAX);
-    if (prefix > 0)
+    }
+    if (prefix > 0) {
         memcpy(p->key, p->prefix, prefix);
-    if (name.len > 0)
+    }
+    if (name.len > 0) {
         memcpy(p->key + prefix, name.data, name.len);
+    }
     out->key = hf_slice_of(p->key, prefix + name.len);
     return HF_PARSED_CHANGE;
 }
@@ -128,14 +136,17 @@ static enum hf_parsed take_fields(struct hf_parser *p, char *line, size_t len,
 {
     size_t tabs = 0;
 
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
         tabs += line[i] == '\t';
-    if (tabs + 1 != count)
+    }
+    if (tabs + 1 != count) {
         return hf_parser_bad(p, "%zu fields where %zu are expected (a tab inside a field is \\t)",
                              tabs + 1, count);
+    }
     for (size_t i = 0; i < count; i++) {
-        if (!take_field(p, &line, &len, &field[i]))
+        if (!take_field(p, &line, &len, &field[i])) {
             return HF_PARSED_BAD;
+        }
     }
     return HF_PARSED_CHANGE;
 }
@@ -146,8 +157,9 @@ static enum hf_parsed parse_tsv(struct hf_parser *p, char *line, size_t len,
     struct hf_slice field[2];
     enum hf_parsed r = take_fields(p, line, len, field, 2);
 
-    if (r != HF_PARSED_CHANGE)
+    if (r != HF_PARSED_CHANGE) {
         return r;
+    }
     out->value = field[1];
     return hf_parser_change(p, field[0], out);
 }
@@ -158,16 +170,20 @@ static enum hf_parsed parse_apply(struct hf_parser *p, char *line, size_t len,
     struct hf_slice field[3];
     enum hf_parsed r;
 
-    if (line[0] == '{')
+    if (line[0] == '{') {
         return hf_parser_json(p, line, len, out);
+    }
     out->del = len >= 4 && memcmp(line, "del\t", 4) == 0;
-    if (!out->del && (len < 4 || memcmp(line, "put\t", 4) != 0))
+    if (!out->del && (len < 4 || memcmp(line, "put\t", 4) != 0)) {
         return hf_parser_bad(p, "a line begins with put<TAB>, del<TAB> or {");
+    }
     r = take_fields(p, line, len, field, out->del ? 2 : 3);
-    if (r != HF_PARSED_CHANGE)
+    if (r != HF_PARSED_CHANGE) {
         return r;
-    if (!out->del)
+    }
+    if (!out->del) {
         out->value = field[2];
+    }
     return hf_parser_change(p, field[1], out);
 }
 
@@ -185,10 +201,12 @@ static enum hf_parsed parse_lines(struct hf_parser *p, char *line, size_t len,
         line++;
         len--;
     }
-    while (len > 0 && is_blank(line[len - 1]))
+    while (len > 0 && is_blank(line[len - 1])) {
         len--;
-    if (len == 0 || line[0] == '#' || (len >= 2 && line[0] == '/' && line[1] == '/'))
+    }
+    if (len == 0 || line[0] == '#' || (len >= 2 && line[0] == '/' && line[1] == '/')) {
         return HF_PARSED_NOTHING;
+    }
     out->value = hf_slice_str("1");
     return hf_parser_change(p, hf_slice_of(line, len), out);
 }
@@ -207,18 +225,22 @@ enum hf_parsed hf_parser_line(struct hf_parser *p, char *line, size_t len,
     case HF_FORMAT_JSONL:
         break;
     }
-    if (len == 0 || line[0] == '#')
+    if (len == 0 || line[0] == '#') {
         return HF_PARSED_NOTHING;
-    if (p->format == HF_FORMAT_TSV)
+    }
+    if (p->format == HF_FORMAT_TSV) {
         return parse_tsv(p, line, len, out);
-    if (p->format == HF_FORMAT_JSONL)
+    }
+    if (p->format == HF_FORMAT_JSONL) {
         return hf_parser_json(p, line, len, out);
+    }
     return parse_apply(p, line, len, out);
 }
 
 enum hf_parsed hf_parser_end(struct hf_parser *p)
 {
-    if (p->in_certificate)
+    if (p->in_certificate) {
         return hf_parser_bad(p, "the file ends inside a certificate");
+    }
     return HF_PARSED_NOTHING;
 }

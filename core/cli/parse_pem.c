@@ -27,10 +27,12 @@ static enum hf_parsed append_line(struct hf_parser *p, const char *line, size_t 
 {
     size_t need = p->bytes_len + len + 1;
 
-    if (need > HF_STORE_VALUE_MAX)
+    if (need > HF_STORE_VALUE_MAX) {
         return hf_parser_bad(p, "a certificate of more than %u bytes", HF_STORE_VALUE_MAX);
-    if (need > p->bytes_cap && !hf_parser_reserve(p, 2 * need))
+    }
+    if (need > p->bytes_cap && !hf_parser_reserve(p, 2 * need)) {
         return hf_parser_bad(p, "out of memory");
+    }
     memcpy(p->bytes + p->bytes_len, line, len);
     p->bytes[need - 1] = '\n';
     p->bytes_len = need;
@@ -47,8 +49,9 @@ static void take_label(struct hf_parser *p, const char *line, size_t len)
         len--;
     }
     marked = len >= sizeof mark - 1 && memcmp(line, mark, sizeof mark - 1) == 0;
-    if (!marked && p->label[0] != '\0')
+    if (!marked && p->label[0] != '\0') {
         return;
+    }
     if (marked) {
         line += sizeof mark - 1;
         len -= sizeof mark - 1;
@@ -57,8 +60,9 @@ static void take_label(struct hf_parser *p, const char *line, size_t len)
         line++;
         len--;
     }
-    while (len > 0 && (line[len - 1] == ' ' || line[len - 1] == '"'))
+    while (len > 0 && (line[len - 1] == ' ' || line[len - 1] == '"')) {
         len--;
+    }
     /* Cut so that prefix, label and a number stay far below the longest key. */
     snprintf(p->label, sizeof p->label, "%.*s", (int)(len < 200 ? len : 200), line);
 }
@@ -69,16 +73,19 @@ static bool claim_label(struct hf_parser *p, const char *label)
     char **labels;
 
     for (size_t i = 0; i < p->label_count; i++) {
-        if (strcmp(p->labels[i], label) == 0)
+        if (strcmp(p->labels[i], label) == 0) {
             return false;
+        }
     }
     labels = realloc(p->labels, (p->label_count + 1) * sizeof *labels);
-    if (labels == NULL)
+    if (labels == NULL) {
         return false;
+    }
     p->labels = labels;
     labels[p->label_count] = strdup(label);
-    if (labels[p->label_count] == NULL)
+    if (labels[p->label_count] == NULL) {
         return false;
+    }
     p->label_count++;
     return true;
 }
@@ -90,10 +97,11 @@ static enum hf_parsed end_certificate(struct hf_parser *p, struct hf_line_change
 
     p->in_certificate = false;
     p->certificates++;
-    if (len == 0)
+    if (len == 0) {
         snprintf(p->label, sizeof p->label, "%04u", p->certificates);
-    else if (!claim_label(p, p->label))
+    } else if (!claim_label(p, p->label)) {
         snprintf(p->label + len, sizeof p->label - len, "-%04u", p->certificates);
+    }
     out->value = hf_slice_of(p->bytes, p->bytes_len);
     r = hf_parser_change(p, hf_slice_str(p->label), out);
     p->label[0] = '\0';
@@ -111,14 +119,17 @@ enum hf_parsed hf_parser_pem(struct hf_parser *p, const char *line, size_t len,
         return append_line(p, line, len);
     }
     if (!p->in_certificate) {
-        if (len > 0 && line[0] == '#')
+        if (len > 0 && line[0] == '#') {
             take_label(p, line, len);
+        }
         return HF_PARSED_NOTHING;
     }
-    if (is_line(line, len, begin_mark))
+    if (is_line(line, len, begin_mark)) {
         return hf_parser_bad(p, "a certificate begins inside another one");
+    }
     r = append_line(p, line, len);
-    if (r != HF_PARSED_NOTHING || !is_line(line, len, end_mark))
+    if (r != HF_PARSED_NOTHING || !is_line(line, len, end_mark)) {
         return r;
+    }
     return end_certificate(p, out);
 }

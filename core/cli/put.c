@@ -36,26 +36,32 @@ int hf_cli_put(struct hf_cli *cli, int argc, char **argv)
     char *buffer = NULL;
     size_t len = 0;
 
-    if (!hf_cli_options(cli, NULL, 0, argc, argv))
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
-    if (argc - cli->first != 2)
+    }
+    if (argc - cli->first != 2) {
         return hf_cli_usage(cli, "put takes a key and a value");
+    }
     command[1] = hf_slice_str(argv[cli->first]);
     command[2] = hf_slice_str(argv[cli->first + 1]);
     if (strcmp(argv[cli->first + 1], "-") == 0) {
         buffer = malloc(HF_STORE_VALUE_MAX + 1);
-        if (buffer == NULL)
+        if (buffer == NULL) {
             return hf_cli_fail("out of memory");
-        if (!read_value(buffer, HF_STORE_VALUE_MAX + 1, &len))
+        }
+        if (!read_value(buffer, HF_STORE_VALUE_MAX + 1, &len)) {
             goto out;
+        }
         command[2] = hf_slice_of(buffer, len);
     }
-    if (hf_cli_connect(cli))
+    if (hf_cli_connect(cli)) {
         reply = hf_cli_call(cli, command, 3);
+    }
 out:
     free(buffer);
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     freeReplyObject(reply);
     return HF_CLI_OK;
 }

@@ -39,8 +39,9 @@ static bool reserve(struct hf_cli_request *r, size_t bytes, size_t words)
         size_t cap = 2 * (r->len + bytes);
         uint8_t *grown = realloc(r->bytes, cap);
 
-        if (grown == NULL)
+        if (grown == NULL) {
             return false;
+        }
         r->bytes = grown;
         r->cap = cap;
     }
@@ -48,8 +49,9 @@ static bool reserve(struct hf_cli_request *r, size_t bytes, size_t words)
         size_t cap = 2 * (r->word_count + words);
         size_t *grown = realloc(r->words, cap * sizeof *grown);
 
-        if (grown == NULL)
+        if (grown == NULL) {
             return false;
+        }
         r->words = grown;
         r->word_cap = cap;
     }
@@ -58,20 +60,23 @@ static bool reserve(struct hf_cli_request *r, size_t bytes, size_t words)
 
 static void add_word(struct hf_cli_request *r, struct hf_slice word)
 {
-    if (word.len > 0)
+    if (word.len > 0) {
         memcpy(r->bytes + r->len, word.data, word.len);
+    }
     r->len += word.len;
     r->words[r->word_count++] = word.len;
 }
 
 bool hf_cli_request_add(struct hf_cli_request *r, const struct hf_line_change *c)
 {
-    if (!reserve(r, 3 + c->key.len + c->value.len, 3))
+    if (!reserve(r, 3 + c->key.len + c->value.len, 3)) {
         return false;
+    }
     add_word(r, hf_slice_str(c->del ? "DEL" : "SET"));
     add_word(r, c->key);
-    if (!c->del)
+    if (!c->del) {
         add_word(r, c->value);
+    }
     r->changes++;
     r->change_bytes += c->key.len + c->value.len;
     return true;
@@ -87,8 +92,9 @@ static size_t put_head(const struct hf_cli_request_head *head, struct hf_slice *
     argv[n++] = hf_slice_str("HF.APPLY");
     argv[n++] = hf_slice_str(head->id);
     for (size_t i = 0; i < sizeof option / sizeof option[0]; i++) {
-        if (option[i].value == NULL)
+        if (option[i].value == NULL) {
             continue;
+        }
         argv[n++] = hf_slice_str(option[i].word);
         argv[n++] = hf_slice_str(option[i].value);
     }
@@ -120,8 +126,9 @@ bool hf_cli_request_send(const struct hf_cli_request *r, const struct hf_cli_req
 bool hf_cli_request_read(const struct redisReply *reply, uint64_t *seq, bool *repeated)
 {
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-        reply->element[0]->type != REDIS_REPLY_INTEGER || reply->element[1]->str == NULL)
+        reply->element[0]->type != REDIS_REPLY_INTEGER || reply->element[1]->str == NULL) {
         return false;
+    }
     *seq = (uint64_t)reply->element[0]->integer;
     *repeated = strcmp(reply->element[1]->str, "repeated") == 0;
     return true;
@@ -131,13 +138,14 @@ bool hf_cli_request_head_check(const struct hf_cli_request_head *head)
 {
     uint64_t ifseq;
 
-    if (head->author != NULL && strlen(head->author) > HF_AUTHOR_MAX)
+    if (head->author != NULL && strlen(head->author) > HF_AUTHOR_MAX) {
         hf_cli_fail("--author is longer than %u bytes", HF_AUTHOR_MAX);
-    else if (head->reason != NULL && strlen(head->reason) > HF_REASON_MAX)
+    } else if (head->reason != NULL && strlen(head->reason) > HF_REASON_MAX) {
         hf_cli_fail("--reason is longer than %u bytes", HF_REASON_MAX);
-    else if (head->ifseq != NULL && !hf_text_number(head->ifseq, &ifseq))
+    } else if (head->ifseq != NULL && !hf_text_number(head->ifseq, &ifseq)) {
         hf_cli_fail("--ifseq %.30s is not a sequence number", head->ifseq);
-    else
+    } else {
         return true;
+    }
     return false;
 }

@@ -32,8 +32,9 @@ static void take_text(const struct redisReply *r, char *out, size_t cap)
     bool text = r->type == REDIS_REPLY_STRING || r->type == REDIS_REPLY_STATUS;
 
     out[0] = '\0';
-    if (text)
+    if (text) {
         hf_text_plain(out, cap, r->str, r->len);
+    }
 }
 
 static uint64_t take_number(const struct redisReply *r)
@@ -46,8 +47,9 @@ static bool read_row(const struct redisReply *r, struct hf_status_edge *e)
     struct redisReply **at = r->element;
     uint64_t digest_ok;
 
-    if (r->type != REDIS_REPLY_ARRAY || r->elements < ROW_ELEMENTS)
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < ROW_ELEMENTS) {
         return false;
+    }
     take_text(at[0], e->name, sizeof e->name);
     take_text(at[1], e->key, sizeof e->key);
     take_text(at[2], e->state, sizeof e->state);
@@ -80,14 +82,17 @@ static bool read_core(struct redisReply **at, struct hf_status *s)
     s->log_bytes = take_number(at[8]);
     s->live_keys = take_number(at[9]);
     take_text(at[10], s->refusing, sizeof s->refusing);
-    if (rows->type != REDIS_REPLY_ARRAY)
+    if (rows->type != REDIS_REPLY_ARRAY) {
         return false;
+    }
     s->edge = calloc(rows->elements + 1, sizeof *s->edge);
-    if (s->edge == NULL)
+    if (s->edge == NULL) {
         return false;
+    }
     for (; s->edge_count < rows->elements; s->edge_count++) {
-        if (!read_row(rows->element[s->edge_count], &s->edge[s->edge_count]))
+        if (!read_row(rows->element[s->edge_count], &s->edge[s->edge_count])) {
             return false;
+        }
     }
     return true;
 }
@@ -98,8 +103,9 @@ static uint64_t own_lag(const struct hf_status_edge *e)
 {
     bool deaf = strcmp(e->state, "cut-off") == 0 || strcmp(e->state, "frozen") == 0;
 
-    if (deaf || e->head == HF_UNKNOWN || e->applied == HF_UNKNOWN)
+    if (deaf || e->head == HF_UNKNOWN || e->applied == HF_UNKNOWN) {
         return HF_UNKNOWN;
+    }
     return e->head > e->applied ? e->head - e->applied : 0;
 }
 
@@ -109,8 +115,9 @@ static bool read_edge(struct redisReply **at, struct hf_status *s)
 {
     struct hf_status_edge *e = calloc(1, sizeof *e);
 
-    if (e == NULL)
+    if (e == NULL) {
         return false;
+    }
     s->is_edge = true;
     s->edge = e;
     s->edge_count = 1;
@@ -139,15 +146,17 @@ bool hf_status_read(const struct redisReply *reply, struct hf_status *s)
     struct redisReply **at = reply->element;
 
     *s = (struct hf_status){0};
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < CORE_ELEMENTS)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < CORE_ELEMENTS) {
         return false;
+    }
     take_text(at[0], s->version, sizeof s->version);
     take_text(at[1], s->stream, sizeof s->stream);
     s->epoch = take_number(at[2]);
     take_text(at[3], s->epoch_id, sizeof s->epoch_id);
     /* Only the core has a list there; an edge has a number of keys. */
-    if (at[11]->type == REDIS_REPLY_ARRAY)
+    if (at[11]->type == REDIS_REPLY_ARRAY) {
         return read_core(at, s);
+    }
     return reply->elements >= EDGE_ELEMENTS && read_edge(at, s);
 }
 
@@ -162,10 +171,12 @@ bool hf_status_within(const struct hf_status *s, uint64_t max)
     for (size_t i = 0; i < s->edge_count; i++) {
         const struct hf_status_edge *e = &s->edge[i];
 
-        if (strcmp(e->state, "revoked") == 0)
+        if (strcmp(e->state, "revoked") == 0) {
             continue;
-        if (e->lag_batches == HF_UNKNOWN || e->lag_batches > max)
+        }
+        if (e->lag_batches == HF_UNKNOWN || e->lag_batches > max) {
             return false;
+        }
     }
     return true;
 }
@@ -194,26 +205,31 @@ static int show_once(struct hf_cli *cli, const struct status_options *o)
     struct hf_status s;
     int status = HF_CLI_OK;
 
-    if (!hf_cli_connect(cli))
+    if (!hf_cli_connect(cli)) {
         return HF_CLI_NO;
+    }
     reply = hf_cli_call(cli, &command, 1);
-    if (reply == NULL)
+    if (reply == NULL) {
         return HF_CLI_NO;
+    }
     if (!hf_status_read(reply, &s)) {
         status = hf_cli_fail("%s did not answer as a core or an edge does", cli->target);
         goto out;
     }
-    if (o->watch && isatty(STDOUT_FILENO))
+    if (o->watch && isatty(STDOUT_FILENO)) {
         fputs("\033[H\033[J", stdout);
-    if (o->json)
+    }
+    if (o->json) {
         hf_status_print_json(&s, stdout);
-    else if (o->tsv)
+    } else if (o->tsv) {
         hf_status_print_tsv(&s, stdout);
-    else
+    } else {
         hf_status_print_table(&s, stdout);
+    }
     fflush(stdout);
-    if (o->max_lag != NULL && !hf_status_within(&s, o->max))
+    if (o->max_lag != NULL && !hf_status_within(&s, o->max)) {
         status = HF_CLI_NO;
+    }
 out:
     hf_status_deinit(&s);
     freeReplyObject(reply);
@@ -231,8 +247,9 @@ static int watch(struct hf_cli *cli, const struct status_options *o)
     sigaction(SIGTERM, &action, NULL);
     while (!stopped && !ferror(stdout)) {
         status = show_once(cli, o);
-        if (status != HF_CLI_OK)
+        if (status != HF_CLI_OK) {
             hf_cli_disconnect(cli);
+        }
         nanosleep(&second, NULL);
     }
     return status;
@@ -249,13 +266,17 @@ int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
          "exit status 1 if an enrolled edge is more than N batches behind, or its lag is unknown"},
     };
 
-    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv))
+    if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
-    if (argc != cli->first)
+    }
+    if (argc != cli->first) {
         return hf_cli_usage(cli, "status takes no operand");
-    if (o.json && o.tsv)
+    }
+    if (o.json && o.tsv) {
         return hf_cli_usage(cli, "--json and --tsv exclude each other");
-    if (o.max_lag != NULL && !hf_text_number(o.max_lag, &o.max))
+    }
+    if (o.max_lag != NULL && !hf_text_number(o.max_lag, &o.max)) {
         return hf_cli_usage(cli, "--max-lag %.30s is not a number", o.max_lag);
+    }
     return o.watch ? watch(cli, &o) : show_once(cli, &o);
 }

@@ -17,10 +17,11 @@
 
 static void put_count(char *out, uint64_t n)
 {
-    if (n == HF_UNKNOWN)
+    if (n == HF_UNKNOWN) {
         snprintf(out, CELL_BYTES, "-");
-    else
+    } else {
         snprintf(out, CELL_BYTES, "%" PRIu64, n);
+    }
 }
 
 static void put_bytes(char *out, uint64_t n)
@@ -44,18 +45,19 @@ static void put_time(char *out, uint64_t ms)
 {
     uint64_t s = ms / 1000;
 
-    if (ms == HF_UNKNOWN)
+    if (ms == HF_UNKNOWN) {
         snprintf(out, CELL_BYTES, "-");
-    else if (ms < 10000)
+    } else if (ms < 10000) {
         snprintf(out, CELL_BYTES, "%.1fs", (double)ms / 1000);
-    else if (s < 600)
+    } else if (s < 600) {
         snprintf(out, CELL_BYTES, "%" PRIu64 "s", s);
-    else if (s < 3 * 3600)
+    } else if (s < 3 * 3600) {
         snprintf(out, CELL_BYTES, "%" PRIu64 "m", s / 60);
-    else if (s < 3 * 86400)
+    } else if (s < 3 * 86400) {
         snprintf(out, CELL_BYTES, "%" PRIu64 "h", s / 3600);
-    else
+    } else {
         snprintf(out, CELL_BYTES, "%" PRIu64 "d", s / 86400);
+    }
 }
 
 static void put_text(char *out, const char *text)
@@ -101,15 +103,17 @@ static void widen(int width[COLUMNS], const struct cells *c)
     for (size_t i = 0; i < COLUMNS; i++) {
         int len = (int)strlen(c->at[i]);
 
-        if (len > width[i])
+        if (len > width[i]) {
             width[i] = len;
+        }
     }
 }
 
 static void print_row(const struct cells *c, const int width[COLUMNS], FILE *out)
 {
-    for (size_t i = 0; i + 1 < COLUMNS; i++)
+    for (size_t i = 0; i + 1 < COLUMNS; i++) {
         fprintf(out, "%*s  ", left_column(i) ? -width[i] : width[i], c->at[i]);
+    }
     fprintf(out, "%s\n", c->at[COLUMNS - 1]);
 }
 
@@ -118,15 +122,17 @@ static void print_edges(const struct hf_status *s, FILE *out)
     int width[COLUMNS] = {0};
     struct cells c = {0};
 
-    for (size_t i = 0; i < COLUMNS; i++)
+    for (size_t i = 0; i < COLUMNS; i++) {
         put_text(c.at[i], titles[i]);
+    }
     widen(width, &c);
     for (size_t i = 0; i < s->edge_count; i++) {
         fill_row(&s->edge[i], &c);
         widen(width, &c);
     }
-    for (size_t i = 0; i < COLUMNS; i++)
+    for (size_t i = 0; i < COLUMNS; i++) {
         put_text(c.at[i], titles[i]);
+    }
     print_row(&c, width, out);
     for (size_t i = 0; i < s->edge_count; i++) {
         fill_row(&s->edge[i], &c);
@@ -146,8 +152,9 @@ static void print_notes(const struct hf_status_edge *e, FILE *out)
         fprintf(out, "%s: transfer %s of %s (%.0f %%)\n", e->name, done, total,
                 100 * (double)e->transfer_done / (double)e->transfer_total);
     }
-    if (e->store[0] != '\0' && strcmp(e->store, "ok") != 0)
+    if (e->store[0] != '\0' && strcmp(e->store, "ok") != 0) {
         fprintf(out, "%s: store %s\n", e->name, e->store);
+    }
 }
 
 void hf_status_print_table(const struct hf_status *s, FILE *out)
@@ -160,36 +167,41 @@ void hf_status_print_table(const struct hf_status *s, FILE *out)
     put_bytes(log, s->log_bytes);
     fprintf(out, "%s %s  stream %s  epoch %s  head %s  keys %s", s->is_edge ? "edge" : "core",
             s->version, s->stream, epoch, head, keys);
-    if (s->is_edge)
+    if (s->is_edge) {
         fprintf(out, "  core %s\n", s->core_url);
-    else
+    } else {
         fprintf(out, "  log from %" PRIu64 ", %s\n", s->log_first, log);
+    }
     fprintf(out, "digest %s\n", s->digest);
-    if (s->refusing[0] != '\0')
+    if (s->refusing[0] != '\0') {
         fprintf(out, "WRITES ARE REFUSED: %s\n", s->refusing);
+    }
     fputc('\n', out);
     if (s->edge_count == 0) {
         fputs("no edge is enrolled; holdfast edge invite NAME makes a join token\n", out);
         return;
     }
     print_edges(s, out);
-    for (size_t i = 0; i < s->edge_count; i++)
+    for (size_t i = 0; i < s->edge_count; i++) {
         print_notes(&s->edge[i], out);
+    }
 }
 
 /* ---- for scripts ---- */
 
 static void tsv_number(uint64_t n, FILE *out)
 {
-    if (n != HF_UNKNOWN)
+    if (n != HF_UNKNOWN) {
         fprintf(out, "%" PRIu64, n);
+    }
     putc('\t', out);
 }
 
 static void tsv_seconds(uint64_t ms, FILE *out)
 {
-    if (ms != HF_UNKNOWN)
+    if (ms != HF_UNKNOWN) {
         fprintf(out, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
+    }
     putc('\t', out);
 }
 
@@ -222,8 +234,9 @@ static void json_text(const char *name, const char *text, FILE *out)
 {
     fprintf(out, "\"%s\":\"", name);
     for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\')
+        if (*text == '"' || *text == '\\') {
             putc('\\', out);
+        }
         putc(*text, out);
     }
     putc('"', out);
@@ -231,10 +244,11 @@ static void json_text(const char *name, const char *text, FILE *out)
 
 static void json_number(const char *name, uint64_t n, FILE *out)
 {
-    if (n == HF_UNKNOWN)
+    if (n == HF_UNKNOWN) {
         fprintf(out, ",\"%s\":null", name);
-    else
+    } else {
         fprintf(out, ",\"%s\":%" PRIu64, name, n);
+    }
 }
 
 static void json_edge(const struct hf_status_edge *e, FILE *out)
@@ -248,10 +262,11 @@ static void json_edge(const struct hf_status_edge *e, FILE *out)
     json_number("applied", e->applied, out);
     json_number("lag_batches", e->lag_batches, out);
     json_number("lag_bytes", e->lag_bytes, out);
-    if (e->lag_ms == HF_UNKNOWN)
+    if (e->lag_ms == HF_UNKNOWN) {
         fputs(",\"lag_seconds\":null", out);
-    else
+    } else {
         fprintf(out, ",\"lag_seconds\":%" PRIu64 ".%03" PRIu64, e->lag_ms / 1000, e->lag_ms % 1000);
+    }
     json_number("holes", e->holes, out);
     json_number("staleness_ms", e->staleness_ms, out);
     fprintf(out, ",\"digest_ok\":%s",
@@ -307,17 +322,19 @@ void hf_status_print_json(const struct hf_status *s, FILE *out)
         return;
     }
     fputs("{\"epoch\":", out);
-    if (s->epoch == HF_UNKNOWN)
+    if (s->epoch == HF_UNKNOWN) {
         fputs("null", out);
-    else
+    } else {
         fprintf(out, "%" PRIu64, s->epoch);
+    }
     json_number("head", s->head, out);
     putc(',', out);
     json_text("digest", s->digest, out);
     fputs(",\"edges\":[", out);
     for (size_t i = 0; i < s->edge_count; i++) {
-        if (i > 0)
+        if (i > 0) {
             putc(',', out);
+        }
         json_edge(&s->edge[i], out);
     }
     fputs("]}\n", out);

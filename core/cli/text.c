@@ -17,12 +17,15 @@
 
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
         return c - '0';
-    if (c >= 'a' && c <= 'f')
+    }
+    if (c >= 'a' && c <= 'f') {
         return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
+    }
+    if (c >= 'A' && c <= 'F') {
         return c - 'A' + 10;
+    }
     return -1;
 }
 
@@ -32,8 +35,9 @@ static size_t read_escape(const char *s, size_t len, char *out)
 {
     int high, low;
 
-    if (len == 0)
+    if (len == 0) {
         return 0;
+    }
     switch (s[0]) {
     case 't':
         *out = '\t';
@@ -48,12 +52,14 @@ static size_t read_escape(const char *s, size_t len, char *out)
         *out = '\\';
         return 1;
     case 'x':
-        if (len < 3)
+        if (len < 3) {
             return 0;
+        }
         high = hex_digit(s[1]);
         low = hex_digit(s[2]);
-        if (high < 0 || low < 0)
+        if (high < 0 || low < 0) {
             return 0;
+        }
         *out = (char)(unsigned char)(high * 16 + low);
         return 3;
     default:
@@ -66,8 +72,9 @@ bool hf_text_unescape(char *s, size_t *len)
     char *first = memchr(s, '\\', *len);
     size_t in, out;
 
-    if (first == NULL)
+    if (first == NULL) {
         return true;
+    }
     in = out = (size_t)(first - s);
     while (in < *len) {
         size_t taken;
@@ -104,18 +111,20 @@ static void escape_byte(uint8_t b, FILE *out)
         fputs("\\\\", out);
         break;
     default:
-        if (b < 0x20 || b == 0x7f)
+        if (b < 0x20 || b == 0x7f) {
             fprintf(out, "\\x%02x", b);
-        else
+        } else {
             putc_unlocked(b, out);
+        }
         break;
     }
 }
 
 void hf_text_escape(struct hf_slice bytes, FILE *out)
 {
-    for (size_t i = 0; i < bytes.len; i++)
+    for (size_t i = 0; i < bytes.len; i++) {
         escape_byte(bytes.data[i], out);
+    }
 }
 
 /* ---- UTF-8 ---- */
@@ -126,27 +135,33 @@ static size_t utf8_sequence(const uint8_t *p, size_t left)
     uint8_t low = 0x80, high = 0xbf;
     size_t len;
 
-    if (p[0] < 0x80)
+    if (p[0] < 0x80) {
         return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4)
+    }
+    if (p[0] < 0xc2 || p[0] > 0xf4) {
         return 0;
+    }
     len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (left < len)
+    if (left < len) {
         return 0;
+    }
     /* The second byte of four lead bytes is bounded further: no overlong forms, no surrogates. */
-    if (p[0] == 0xe0)
+    if (p[0] == 0xe0) {
         low = 0xa0;
-    else if (p[0] == 0xed)
+    } else if (p[0] == 0xed) {
         high = 0x9f;
-    else if (p[0] == 0xf0)
+    } else if (p[0] == 0xf0) {
         low = 0x90;
-    else if (p[0] == 0xf4)
+    } else if (p[0] == 0xf4) {
         high = 0x8f;
-    if (p[1] < low || p[1] > high)
+    }
+    if (p[1] < low || p[1] > high) {
         return 0;
+    }
     for (size_t i = 2; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80)
+        if ((p[i] & 0xc0) != 0x80) {
             return 0;
+        }
     }
     return len;
 }
@@ -158,8 +173,9 @@ bool hf_text_is_utf8(struct hf_slice bytes)
     while (i < bytes.len) {
         size_t n = utf8_sequence(bytes.data + i, bytes.len - i);
 
-        if (n == 0)
+        if (n == 0) {
             return false;
+        }
         i += n;
     }
     return true;
@@ -181,10 +197,12 @@ void hf_base64_encode(struct hf_slice bytes, char *out)
         size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
         uint32_t v = (uint32_t)bytes.data[i] << 16;
 
-        if (n > 1)
+        if (n > 1) {
             v |= (uint32_t)bytes.data[i + 1] << 8;
-        if (n > 2)
+        }
+        if (n > 2) {
             v |= bytes.data[i + 2];
+        }
         *out++ = base64_digits[v >> 18 & 63];
         *out++ = base64_digits[v >> 12 & 63];
         *out++ = n > 1 ? base64_digits[v >> 6 & 63] : '=';
@@ -195,16 +213,21 @@ void hf_base64_encode(struct hf_slice bytes, char *out)
 
 static int base64_value(uint8_t c)
 {
-    if (c >= 'A' && c <= 'Z')
+    if (c >= 'A' && c <= 'Z') {
         return c - 'A';
-    if (c >= 'a' && c <= 'z')
+    }
+    if (c >= 'a' && c <= 'z') {
         return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
+    }
+    if (c >= '0' && c <= '9') {
         return c - '0' + 52;
-    if (c == '+')
+    }
+    if (c == '+') {
         return 62;
-    if (c == '/')
+    }
+    if (c == '/') {
         return 63;
+    }
     return -1;
 }
 
@@ -216,17 +239,21 @@ static bool base64_quad(const uint8_t *in, size_t pad, uint8_t **out)
     for (size_t i = 0; i < 4; i++) {
         int digit = i < 4 - pad ? base64_value(in[i]) : 0;
 
-        if (digit < 0)
+        if (digit < 0) {
             return false;
+        }
         v = v << 6 | (uint32_t)digit;
     }
-    if ((v & ((1u << (8 * pad)) - 1)) != 0)
+    if ((v & ((1u << (8 * pad)) - 1)) != 0) {
         return false;
+    }
     *(*out)++ = (uint8_t)(v >> 16);
-    if (pad < 2)
+    if (pad < 2) {
         *(*out)++ = (uint8_t)(v >> 8);
-    if (pad < 1)
+    }
+    if (pad < 1) {
         *(*out)++ = (uint8_t)v;
+    }
     return true;
 }
 
@@ -234,16 +261,19 @@ bool hf_base64_decode(struct hf_slice text, uint8_t *out, size_t *len)
 {
     uint8_t *to = out;
 
-    if (text.len % 4 != 0)
+    if (text.len % 4 != 0) {
         return false;
+    }
     for (size_t i = 0; i < text.len; i += 4) {
         bool last = i + 4 == text.len;
         size_t pad = 0;
 
-        if (last && text.data[i + 3] == '=')
+        if (last && text.data[i + 3] == '=') {
             pad = text.data[i + 2] == '=' ? 2 : 1;
-        if (!base64_quad(text.data + i, pad, &to))
+        }
+        if (!base64_quad(text.data + i, pad, &to)) {
             return false;
+        }
     }
     *len = (size_t)(to - out);
     return true;
@@ -255,8 +285,9 @@ void hf_text_plain(char *out, size_t cap, const char *text, size_t len)
 {
     size_t n = len < cap - 1 ? len : cap - 1;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         out[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+    }
     out[n] = '\0';
 }
 
@@ -265,12 +296,14 @@ bool hf_text_number(const char *text, uint64_t *out)
     char *end;
     unsigned long long v;
 
-    if (text[0] < '0' || text[0] > '9')
+    if (text[0] < '0' || text[0] > '9') {
         return false;
+    }
     errno = 0;
     v = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '\0')
+    if (errno != 0 || *end != '\0') {
         return false;
+    }
     *out = v;
     return true;
 }

@@ -65,19 +65,23 @@ static enum hf_err open_dir(struct hf_changelog *log, struct hf_error *e)
     int parent;
 
     log->dirfd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (log->dirfd < 0)
+    if (log->dirfd < 0) {
         return hf_error_set(e, errno == EACCES ? HF_PERMISSION : HF_IO, "changelog %s: %s",
                             log->dir, strerror(errno));
-    if (flock(log->dirfd, LOCK_EX | LOCK_NB) != 0)
+    }
+    if (flock(log->dirfd, LOCK_EX | LOCK_NB) != 0) {
         return hf_error_set(e, errno == EWOULDBLOCK ? HF_LOCKED : HF_IO,
                             "changelog %s: cannot be locked: %s", log->dir, strerror(errno));
-    if (!made)
+    }
+    if (!made) {
         return HF_OK;
+    }
     parent = openat(log->dirfd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (parent < 0 || fsync(parent) != 0) {
         hf_error_set(e, HF_IO, "changelog %s: parent: %s", log->dir, strerror(errno));
-        if (parent >= 0)
+        if (parent >= 0) {
             close(parent);
+        }
         return HF_IO;
     }
     close(parent);
@@ -97,8 +101,9 @@ static enum hf_err recover(struct hf_changelog *log, struct hf_recovery *r, stru
     v->cap = r->count + (r->segments != NULL); /* one slot more was allocated */
     v->last = r->last;
     v->frame_bytes = r->frame_bytes;
-    for (size_t i = 0; i < v->count; i++)
+    for (size_t i = 0; i < v->count; i++) {
         v->disk_bytes += v->segments[i]->head.bytes;
+    }
     log->appended = r->last;
     return err;
 }
@@ -109,8 +114,9 @@ static enum hf_err tidy(struct hf_changelog *log, struct hf_error *e)
 {
     unlinkat(log->dirfd, HF_SPARE_NAME, 0);
     unlinkat(log->dirfd, HF_FRESH_NAME, 0);
-    if (fsync(log->dirfd) != 0)
+    if (fsync(log->dirfd) != 0) {
         return hf_error_set(e, HF_IO, "changelog %s: %s", log->dir, strerror(errno));
+    }
     return HF_OK;
 }
 
@@ -118,15 +124,17 @@ static struct hf_changelog *log_new(const struct hf_changelog_config *c)
 {
     struct hf_changelog *log = calloc(1, sizeof(*log));
 
-    if (log == NULL)
+    if (log == NULL) {
         return NULL;
+    }
     log->dirfd = -1;
     log->segment_bytes = to_page(c->segment_bytes == 0 ? SEGMENT_BYTES : c->segment_bytes);
     log->len = HF_SEGMENT_HEAD;
     log->dir = strdup(c->dir);
     log->view = hf_log_view_new();
-    if (log->dir != NULL && log->view != NULL)
+    if (log->dir != NULL && log->view != NULL) {
         return log;
+    }
     hf_changelog_close(log);
     return NULL;
 }
@@ -140,41 +148,49 @@ enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
     enum hf_err err;
 
     *log = NULL;
-    if (c->segment_bytes > HF_SEGMENT_MAX)
+    if (c->segment_bytes > HF_SEGMENT_MAX) {
         return hf_error_set(e, HF_ARG, "changelog %s: segment_bytes above 1 GiB", c->dir);
+    }
     l = log_new(c);
-    if (l == NULL)
+    if (l == NULL) {
         return hf_error_set(e, HF_NOMEM, "changelog %s: out of memory", c->dir);
+    }
     r.last = c->base_seq;
     err = open_dir(l, e);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = recover(l, &r, e);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = tidy(l, e);
+    }
     if (err == HF_OK) {
         l->spare = hf_spare_new(l->dirfd, l->segment_bytes, !c->single_thread);
-        if (l->spare == NULL)
+        if (l->spare == NULL) {
             err = hf_error_set(e, HF_NOMEM, "changelog %s: out of memory", c->dir);
+        }
     }
     if (err != HF_OK) {
         hf_changelog_close(l);
         return err;
     }
     /* A new log's first group would have to wait for its file. */
-    if (l->view->count == 0)
+    if (l->view->count == 0) {
         hf_spare_want(l->spare);
+    }
     *log = l;
     return HF_OK;
 }
 
 void hf_changelog_close(struct hf_changelog *log)
 {
-    if (log == NULL)
+    if (log == NULL) {
         return;
+    }
     hf_spare_free(log->spare);
     hf_log_view_free(log->view);
-    if (log->dirfd >= 0)
+    if (log->dirfd >= 0) {
         close(log->dirfd);
+    }
     free(log->buffer);
     free(log->dir);
     free(log);
@@ -188,15 +204,19 @@ static enum hf_err make_room(struct hf_changelog *log, uint64_t size)
     size_t cap = log->cap == 0 ? 64u << 10 : log->cap;
     uint8_t *buffer;
 
-    if (need > GROUP_MAX)
+    if (need > GROUP_MAX) {
         return HF_TOO_BIG;
-    while (cap < need)
+    }
+    while (cap < need) {
         cap *= 2;
-    if (cap == log->cap)
+    }
+    if (cap == log->cap) {
         return HF_OK;
+    }
     buffer = realloc(log->buffer, cap);
-    if (buffer == NULL)
+    if (buffer == NULL) {
         return HF_NOMEM;
+    }
     log->buffer = buffer;
     log->cap = cap;
     return HF_OK;
@@ -209,20 +229,25 @@ enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type ty
     uint8_t *record;
     enum hf_err err;
 
-    if (type != HF_RECORD_FRAME && type != HF_RECORD_FACT)
+    if (type != HF_RECORD_FRAME && type != HF_RECORD_FACT) {
         return HF_ARG;
-    if (seq != (type == HF_RECORD_FRAME ? log->appended + 1 : log->appended))
+    }
+    if (seq != (type == HF_RECORD_FRAME ? log->appended + 1 : log->appended)) {
         return HF_ARG;
-    if (payload.len > HF_LOG_RECORD_MAX)
+    }
+    if (payload.len > HF_LOG_RECORD_MAX) {
         return HF_TOO_BIG;
+    }
     err = make_room(log, size);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return err;
+    }
     record = log->buffer + log->len;
     memset(record + size - 8, 0, 8); /* the padding */
     hf_log_record_begin(record, type, seq, payload.len);
-    if (payload.len > 0)
+    if (payload.len > 0) {
         memcpy(record + HF_LOG_RECORD_HEAD, payload.data, payload.len);
+    }
     log->len += size;
     log->records++;
     log->appended = seq;
@@ -252,8 +277,9 @@ static enum hf_err write_synced(struct hf_changelog *log, int fd, size_t from, u
 
     memset(log->buffer + log->len, 0, padding);
     err = hf_segment_write(fd, log->buffer + from, log->len - from + padding, at);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return err;
+    }
     return fdatasync(fd) == 0 ? HF_OK : hf_segment_errno(errno);
 }
 
@@ -262,8 +288,9 @@ static enum hf_err extend(struct hf_changelog *log, struct hf_segment *s)
     enum hf_err err;
 
     err = hf_log_view_reserve(log->view, s, log->records);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return err;
+    }
     stamp_group(log, s->head.salt, s->end);
     err = write_synced(log, s->fd, HF_SEGMENT_HEAD, s->end);
     if (err != HF_OK) {
@@ -329,18 +356,22 @@ static enum hf_err begin_segment(struct hf_changelog *log)
     int fd;
 
     err = hf_log_view_reserve(log->view, NULL, 0);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = next_head(log, &h);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = hf_spare_take(log->spare, to_page(log->len), &fd, &h.bytes, &temporary);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return err;
+    }
     s = hf_segment_new(&h, fd);
     err = s == NULL ? HF_NOMEM : hf_segment_reserve(s, log->records);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         unlinkat(log->dirfd, temporary, 0);
-    else
+    } else {
         err = write_segment(log, &h, fd, temporary);
+    }
     if (err != HF_OK) {
         hf_segment_unref(s);
         return err;
@@ -366,20 +397,23 @@ enum hf_err hf_changelog_sync(struct hf_changelog *log)
     struct hf_segment *s = hf_log_view_newest(log->view);
     enum hf_err err;
 
-    if (log->records == 0)
+    if (log->records == 0) {
         return HF_OK;
-    if (s != NULL && !log->failed && log->len - HF_SEGMENT_HEAD <= s->head.bytes - s->end)
+    }
+    if (s != NULL && !log->failed && log->len - HF_SEGMENT_HEAD <= s->head.bytes - s->end) {
         err = extend(log, s);
-    else
+    } else {
         err = begin_segment(log);
+    }
     empty_buffer(log);
     if (err != HF_OK) {
         log->appended = log->view->last;
         return err;
     }
     s = hf_log_view_newest(log->view);
-    if (s->end > s->head.bytes / 2)
+    if (s->end > s->head.bytes / 2) {
         hf_spare_want(log->spare);
+    }
     return HF_OK;
 }
 
@@ -443,8 +477,9 @@ static bool trim_due(const struct hf_changelog *log, uint64_t bytes_max, hf_seq 
     const struct hf_log_view *v = log->view;
     const struct hf_segment *oldest;
 
-    if (v->count < 2 || v->disk_bytes <= bytes_max)
+    if (v->count < 2 || v->disk_bytes <= bytes_max) {
         return false;
+    }
     oldest = v->segments[0];
     return oldest->last <= keep && (!oldest->fact_last || oldest->last < keep);
 }
@@ -459,15 +494,17 @@ enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_s
     int rc;
 
     *again = false;
-    if (!trim_due(log, bytes_max, keep))
+    if (!trim_due(log, bytes_max, keep)) {
         return HF_OK;
+    }
     s = log->view->segments[0];
     recycle = s->head.bytes == log->segment_bytes && hf_spare_empty(log->spare);
     hf_segment_name(s->head.number, name);
     rc = recycle ? renameat(log->dirfd, name, log->dirfd, HF_SPARE_NAME)
                  : unlinkat(log->dirfd, name, 0);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_segment_errno(errno);
+    }
     hf_log_view_drop_oldest(log->view);
     /* Names must vanish in order, and a name must be gone before its file is written again: else a
      * power cut could leave a gap, or an old name on new bytes. */

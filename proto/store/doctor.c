@@ -43,20 +43,25 @@ static void look(const char *dir, struct hf_error *e)
     struct hf_state *s;
     struct hf_view *v;
     e->code = hf_state_open(&c, &s, e);
-    if (e->code != HF_OK)
+    if (e->code != HF_OK) {
         return;
+    }
     e->code = hf_state_check_pages(s, true, e);
-    if (e->code != HF_OK)
+    if (e->code != HF_OK) {
         return;
+    }
     e->code = hf_view_open(s, &v);
-    if (e->code == HF_OK)
+    if (e->code == HF_OK) {
         e->code = hf_view_verify(v, e);
-    if (e->code == HF_OK || e->code == HF_NOMEM || e->code == HF_BUSY)
+    }
+    if (e->code == HF_OK || e->code == HF_NOMEM || e->code == HF_BUSY) {
         return;
+    }
     /* Reads of a map do no I/O that can fail with a code: what LMDB says here is about its pages.
      */
-    if (e->text[0] == '\0')
+    if (e->text[0] == '\0') {
         hf_error_set(e, e->code, "%s: %s", dir, hf_err_text(e->code));
+    }
     e->code = HF_CORRUPT;
 }
 
@@ -66,12 +71,14 @@ static _Noreturn void child_run(const char *dir, int out, pid_t parent)
     const struct rlimit no_core = {0, 0};
     struct hf_error e = {HF_OK, ""};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != parent) {
         _exit(1);
+    }
     setpgid(0, 0);
     setrlimit(RLIMIT_CORE, &no_core);
-    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
         signal(fatal[i], SIG_DFL);
+    }
     look(dir, &e);
     /* Fewer bytes than a pipe takes at once. */
     ssize_t n = write(out, &e, sizeof(e));
@@ -95,14 +102,17 @@ static bool report_read(int in, hf_ms limit, struct hf_error *report, size_t *go
     while (*got < sizeof(*report)) {
         hf_ms left = until - clock_ms();
         struct pollfd p = {.fd = in, .events = POLLIN};
-        if (left <= 0)
+        if (left <= 0) {
             return false;
+        }
         int ready = poll(&p, 1, left < INT_MAX ? (int)left : INT_MAX);
-        if (ready <= 0)
+        if (ready <= 0) {
             continue; /* a signal, or the limit */
+        }
         ssize_t n = read(in, (uint8_t *)report + *got, sizeof(*report) - *got);
-        if (n == 0)
+        if (n == 0) {
             return true;
+        }
         *got += n > 0 ? (size_t)n : 0;
     }
     return true;
@@ -132,15 +142,18 @@ static enum hf_err child_wait(const char *dir, pid_t child, int in, hf_ms limit,
         kill(child, SIGKILL);
     }
     while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR)
+        if (errno != EINTR) {
             return hf_error_set(e, HF_IO, "%s: waiting for the examination: %s", dir,
                                 strerror(errno));
+        }
     }
-    if (!ended)
+    if (!ended) {
         return hf_error_set(e, HF_TIMEOUT, "%s: not read through within %lld ms", dir,
                             (long long)limit);
-    if (got < sizeof(report))
+    }
+    if (got < sizeof(report)) {
         return judge_end(dir, status, e);
+    }
     *e = report;
     return e->code;
 }
@@ -150,13 +163,16 @@ enum hf_err hf_state_examine(const char *dir, hf_ms limit, struct hf_error *e)
     char path[PATH_MAX];
     int ends[2];
     int n = snprintf(path, sizeof(path), "%s/data.mdb", dir);
-    if (n < 0 || (size_t)n >= sizeof(path))
+    if (n < 0 || (size_t)n >= sizeof(path)) {
         return hf_error_set(e, HF_ARG, "store directory: path too long");
+    }
     *e = (struct hf_error){HF_OK, ""};
-    if (access(path, F_OK) != 0 && errno == ENOENT)
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
         return HF_OK;
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    }
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         return hf_error_set(e, HF_IO, "%s: cannot examine: %s", dir, strerror(errno));
+    }
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
@@ -181,17 +197,19 @@ enum hf_err hf_state_examine(const char *dir, hf_ms limit, struct hf_error *e)
 static void cut_to_parent(char *path)
 {
     char *slash = strrchr(path, '/');
-    if (slash != NULL && slash != path)
+    if (slash != NULL && slash != path) {
         *slash = '\0';
-    else
+    } else {
         strcpy(path, slash == NULL ? "." : "/");
+    }
 }
 
 static enum hf_err sync_dir(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return hf_env_error(errno);
+    }
     enum hf_err err = fsync(fd) == 0 ? HF_OK : hf_env_error(errno);
     close(fd);
     return err;
@@ -216,14 +234,17 @@ static void remove_older(const char *parent, const char *name, const char *kept)
         char path[PATH_MAX];
         if (strncmp(entry->d_name, name, len) != 0 ||
             strncmp(entry->d_name + len, ASIDE, sizeof(ASIDE) - 1) != 0 ||
-            strcmp(entry->d_name, kept) == 0)
+            strcmp(entry->d_name, kept) == 0) {
             continue;
+        }
         int n = snprintf(path, sizeof(path), "%s/%s", parent, entry->d_name);
-        if (n > 0 && (size_t)n < sizeof(path))
+        if (n > 0 && (size_t)n < sizeof(path)) {
             nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        }
     }
-    if (d != NULL)
+    if (d != NULL) {
         closedir(d);
+    }
 }
 
 enum hf_err hf_state_set_aside(const char *dir, uint64_t unix_time, char *to, size_t cap,
@@ -234,25 +255,30 @@ enum hf_err hf_state_set_aside(const char *dir, uint64_t unix_time, char *to, si
     const char *name = slash == NULL ? dir : slash + 1;
     int rc = -1;
     errno = EEXIST;
-    if (strlen(dir) >= sizeof(parent) || name[0] == '\0')
+    if (strlen(dir) >= sizeof(parent) || name[0] == '\0') {
         return hf_error_set(e, HF_ARG, "store directory: no name, or path too long");
+    }
     /* Two within one second are not expected; the later name is as good. */
     for (uint64_t t = unix_time; rc != 0 && t < unix_time + 8; t++) {
         int n = snprintf(to, cap, "%s%s%llu", dir, ASIDE, (unsigned long long)t);
-        if (n < 0 || (size_t)n >= cap)
+        if (n < 0 || (size_t)n >= cap) {
             return hf_error_set(e, HF_ARG, "store directory: path too long");
+        }
         rc = rename(dir, to);
-        if (rc != 0 && errno != EEXIST && errno != ENOTEMPTY)
+        if (rc != 0 && errno != EEXIST && errno != ENOTEMPTY) {
             break;
+        }
     }
-    if (rc != 0)
+    if (rc != 0) {
         return hf_error_set(e, hf_env_error(errno), "cannot rename %s to %s: %s", dir, to,
                             strerror(errno));
+    }
     strcpy(parent, dir);
     cut_to_parent(parent);
     enum hf_err err = sync_dir(parent);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return hf_error_set(e, err, "%s: %s", parent, hf_err_text(err));
+    }
     remove_older(parent, name, strrchr(to, '/') == NULL ? to : strrchr(to, '/') + 1);
     return HF_OK;
 }
@@ -263,12 +289,14 @@ enum hf_err hf_running_find(struct hf_running *r, const char *path)
 {
     char text[16] = "";
     memset(r, 0, sizeof(*r));
-    if (strlen(path) >= sizeof(r->path))
+    if (strlen(path) >= sizeof(r->path)) {
         return HF_ARG;
+    }
     strcpy(r->path, path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return HF_OK;
+    }
     ssize_t n = read(fd, text, sizeof(text) - 1);
     close(fd);
     unsigned long count = n > 0 ? strtoul(text, NULL, 10) : 0;
@@ -281,14 +309,16 @@ static enum hf_err marker_write(const char *path, uint32_t count, int flags)
     char text[16];
     int len = snprintf(text, sizeof(text), "%010u\n", (unsigned)count);
     int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0600);
-    if (fd < 0)
+    if (fd < 0) {
         return hf_env_error(errno);
+    }
     enum hf_err err = HF_OK;
     ssize_t n = pwrite(fd, text, (size_t)len, 0);
-    if (n != len)
+    if (n != len) {
         err = n < 0 ? hf_env_error(errno) : HF_FULL;
-    else if (fsync(fd) != 0)
+    } else if (fsync(fd) != 0) {
         err = hf_env_error(errno);
+    }
     close(fd);
     return err;
 }
@@ -315,14 +345,16 @@ void hf_running_lived(const struct hf_running *r)
 
 void hf_running_end(const struct hf_running *r)
 {
-    if (unlink(r->path) == 0)
+    if (unlink(r->path) == 0) {
         (void)sync_parent(r->path);
+    }
 }
 
 void hf_running_undo(const struct hf_running *r)
 {
-    if (r->unclean == 0)
+    if (r->unclean == 0) {
         hf_running_end(r);
-    else
+    } else {
         (void)marker_write(r->path, r->unclean - 1, 0);
+    }
 }

@@ -83,14 +83,16 @@ static struct path path_of(const char *dir, const char *name)
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e)
 {
     static const uint8_t pages[64 << 10];
-    if (e != HF_IO)
+    if (e != HF_IO) {
         return e;
+    }
     struct path p = path_of(s->dir, "probe");
     int fd = open(p.text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ssize_t n = fd < 0 ? -1 : pwrite(fd, pages, sizeof(pages), 0);
     bool full = n < 0 ? errno == ENOSPC || errno == EDQUOT : (size_t)n < sizeof(pages);
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     unlink(p.text);
     return full ? HF_FULL : HF_IO;
 }
@@ -100,8 +102,9 @@ enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e)
 void hf_gate_enter(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);
-    while (g->closed)
+    while (g->closed) {
         pthread_cond_wait(&g->changed, &g->mutex);
+    }
     g->live++;
     pthread_mutex_unlock(&g->mutex);
 }
@@ -110,8 +113,9 @@ void hf_gate_leave(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);
     HF_ASSERT(g->live > 0);
-    if (--g->live == 0)
+    if (--g->live == 0) {
         pthread_cond_broadcast(&g->changed);
+    }
     pthread_mutex_unlock(&g->mutex);
 }
 
@@ -119,8 +123,9 @@ void hf_gate_close(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);
     g->closed = true;
-    while (g->live > 0)
+    while (g->live > 0) {
         pthread_cond_wait(&g->changed, &g->mutex);
+    }
     pthread_mutex_unlock(&g->mutex);
 }
 
@@ -137,8 +142,9 @@ void hf_gate_open(struct hf_gate *g)
 static enum hf_err sync_path(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return hf_env_error(errno);
+    }
     enum hf_err e = fsync(fd) == 0 ? HF_OK : hf_env_error(errno);
     close(fd);
     return e;
@@ -148,18 +154,21 @@ static enum hf_err lock_dir(struct hf_state *s, struct hf_error *e)
 {
     struct path p = path_of(s->dir, "lock");
     s->lock_fd = open(p.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (s->lock_fd < 0)
+    if (s->lock_fd < 0) {
         return hf_error_set(e, hf_env_error(errno), "%s: %s", p.text, strerror(errno));
+    }
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0) {
         /* The number is for the sentence below only; the lock is what counts. */
         char pid[32];
         int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-        if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
+        if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n) {
             return HF_OK; /* on a full disk the sentence has no number, and that is all */
+        }
         return HF_OK;
     }
-    if (errno != EWOULDBLOCK)
+    if (errno != EWOULDBLOCK) {
         return hf_error_set(e, HF_IO, "%s: cannot lock: %s", p.text, strerror(errno));
+    }
     char owner[32] = "";
     ssize_t n = pread(s->lock_fd, owner, sizeof(owner) - 1, 0);
     owner[n > 0 ? strcspn(owner, "\n") : 0] = '\0';
@@ -172,8 +181,9 @@ static enum hf_err lock_dir(struct hf_state *s, struct hf_error *e)
 static void on_assert(MDB_env *env, const char *message)
 {
     const char *path = NULL;
-    if (mdb_env_get_path(env, &path) != 0 || path == NULL)
+    if (mdb_env_get_path(env, &path) != 0 || path == NULL) {
         path = "?";
+    }
     fprintf(stderr, "error store: LMDB found its own structure damaged path=%s at=\"%s\"\n", path,
             message);
     abort();
@@ -184,17 +194,22 @@ static void on_assert(MDB_env *env, const char *message)
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env)
 {
     int rc = mdb_env_create(env);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     rc = mdb_env_set_assert(*env, on_assert);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_env_set_mapsize(*env, s->map_bytes);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = mdb_env_set_maxreaders(*env, s->readers_max);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = mdb_env_set_maxdbs(*env, HF_TABLE_COUNT);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = mdb_env_open(*env, path, flags, 0600);
+    }
     if (rc != 0) {
         mdb_env_close(*env);
         *env = NULL;
@@ -205,8 +220,9 @@ enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flag
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT])
 {
     int rc = 0;
-    for (unsigned i = 0; i < HF_TABLE_COUNT && rc == 0; i++)
+    for (unsigned i = 0; i < HF_TABLE_COUNT && rc == 0; i++) {
         rc = mdb_dbi_open(txn, table_names[i], flags, &table[i]);
+    }
     return rc;
 }
 
@@ -234,17 +250,22 @@ static enum hf_err fill_new(MDB_env *env)
     hf_store32(format, HF_STATE_FORMAT);
     size_t head_len = hf_head_encode(&h, head);
     int rc = mdb_txn_begin(env, NULL, 0, &txn);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     rc = hf_tables_open(txn, MDB_CREATE, table);
-    if (rc == 0)
+    if (rc == 0) {
         rc = meta_put(txn, table[HF_TABLE_META], "format", format, sizeof(format));
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = meta_put(txn, table[HF_TABLE_META], "view", head, head_len);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = meta_put(txn, table[HF_TABLE_META], "lanes", sum, sizeof(sum));
-    if (rc == 0)
+    }
+    if (rc == 0) {
         return hf_env_error(mdb_txn_commit(txn));
+    }
     mdb_txn_abort(txn);
     return hf_env_error(rc);
 }
@@ -265,25 +286,33 @@ static enum hf_err create(struct hf_state *s, struct hf_error *e)
     struct path final = path_of(s->dir, "data.mdb");
     MDB_env *env = NULL;
     remove_new(s->dir);
-    if (mkdir(sub.text, 0700) != 0)
+    if (mkdir(sub.text, 0700) != 0) {
         return hf_error_set(e, hf_env_error(errno), "%s: %s", sub.text, strerror(errno));
+    }
     enum hf_err err = hf_env_new(s, sub.text, MDB_NOTLS, &env);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = fill_new(env);
-    if (env != NULL)
+    }
+    if (env != NULL) {
         mdb_env_close(env);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = sync_path(made.text);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = sync_path(sub.text);
-    if (err == HF_OK && rename(made.text, final.text) != 0)
+    }
+    if (err == HF_OK && rename(made.text, final.text) != 0) {
         err = hf_env_error(errno);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = sync_path(s->dir);
+    }
     err = hf_env_judge(s, err);
     remove_new(s->dir);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot create the store: %s", s->dir, hf_err_text(err));
+    }
     return HF_OK;
 }
 
@@ -296,17 +325,21 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     MDB_val k = {strlen("format"), (void *)(uintptr_t) "format"};
     MDB_val v;
     int rc = mdb_dbi_open(txn, table_names[HF_TABLE_META], 0, &meta);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_get(txn, meta, &k, &v);
-    if (rc != 0 || v.mv_size != 4)
+    }
+    if (rc != 0 || v.mv_size != 4) {
         return hf_error_set(e, HF_CORRUPT, "%s: the store does not say its format", s->dir);
+    }
     uint32_t format = hf_load32(v.mv_data);
-    if (format != HF_STATE_FORMAT)
+    if (format != HF_STATE_FORMAT) {
         return hf_error_set(e, HF_MISMATCH, "%s: store format %u, this software knows %u", s->dir,
                             (unsigned)format, HF_STATE_FORMAT);
+    }
     rc = hf_tables_open(txn, 0, s->table);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_error_set(e, HF_CORRUPT, "%s: a table is missing: %s", s->dir, mdb_strerror(rc));
+    }
     return HF_OK;
 }
 
@@ -316,15 +349,19 @@ enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e)
     unsigned flags = MDB_NOTLS | (s->replayed ? MDB_NOMETASYNC : 0);
     MDB_txn *txn = NULL;
     enum hf_err err = HF_OK;
-    if (access(data.text, F_OK) != 0)
+    if (access(data.text, F_OK) != 0) {
         err = create(s, e);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = hf_shape_check(s, data.text, e);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return err;
+    }
     err = hf_env_new(s, s->dir, flags, &s->env);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
+    }
     int dead = 0;
     mdb_reader_check(s->env, &dead);
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
@@ -339,8 +376,9 @@ enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e)
     }
     rc = mdb_txn_commit(txn); /* keeps the table handles, for all later transactions */
     err = rc == 0 ? hf_state_load(s, e) : hf_error_set(e, hf_env_error(rc), "%s: commit", s->dir);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         return HF_OK;
+    }
 fail:
     mdb_env_close(s->env);
     s->env = NULL;
@@ -351,11 +389,13 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
                           struct hf_error *e)
 {
     *out = NULL;
-    if (c->dir == NULL || strlen(c->dir) + sizeof("/new/data.mdb") > PATH_MAX)
+    if (c->dir == NULL || strlen(c->dir) + sizeof("/new/data.mdb") > PATH_MAX) {
         return hf_error_set(e, HF_ARG, "store directory: no path, or too long");
+    }
     struct hf_state *s = calloc(1, sizeof(*s));
-    if (s == NULL)
+    if (s == NULL) {
         return hf_error_set(e, HF_NOMEM, "store: out of memory");
+    }
     s->lock_fd = -1;
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
     s->readers_max = c->readers_max != 0 ? c->readers_max : READERS_DEFAULT;
@@ -364,14 +404,17 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     pthread_cond_init(&s->gate.changed, NULL);
     s->dir = strdup(c->dir);
     enum hf_err err = HF_OK;
-    if (s->dir == NULL)
+    if (s->dir == NULL) {
         err = hf_error_set(e, HF_NOMEM, "store: out of memory");
-    else if (mkdir(s->dir, 0700) != 0 && errno != EEXIST)
+    } else if (mkdir(s->dir, 0700) != 0 && errno != EEXIST) {
         err = hf_error_set(e, hf_env_error(errno), "%s: %s", s->dir, strerror(errno));
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = lock_dir(s, e);
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         err = hf_env_open(s, e);
+    }
     if (err != HF_OK) {
         hf_state_close(s);
         return err;
@@ -382,16 +425,20 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
 
 void hf_state_close(struct hf_state *s)
 {
-    if (s == NULL)
+    if (s == NULL) {
         return;
+    }
     HF_ASSERT(s->views == NULL);
     hf_state_abort(s);
-    if (s->env != NULL)
+    if (s->env != NULL) {
         mdb_env_close(s->env);
-    if (s->lock_fd >= 0)
+    }
+    if (s->lock_fd >= 0) {
         close(s->lock_fd); /* and with it the lock */
-    for (int i = 0; i < 2; i++)
+    }
+    for (int i = 0; i < 2; i++) {
         hf_moves_free(&s->tree[i].moves);
+    }
     pthread_cond_destroy(&s->gate.changed);
     pthread_mutex_destroy(&s->gate.mutex);
     free(s->fragment);
@@ -403,14 +450,17 @@ void hf_state_close(struct hf_state *s)
 enum hf_err hf_state_grow(struct hf_state *s)
 {
     HF_ASSERT(!s->open);
-    if (s->env == NULL)
+    if (s->env == NULL) {
         return HF_IO;
-    if (s->map_bytes > SIZE_MAX / 4)
+    }
+    if (s->map_bytes > SIZE_MAX / 4) {
         return HF_TOO_BIG;
+    }
     hf_gate_close(&s->gate);
     int rc = mdb_env_set_mapsize(s->env, s->map_bytes * 2);
-    if (rc == 0)
+    if (rc == 0) {
         s->map_bytes *= 2;
+    }
     hf_gate_open(&s->gate);
     return hf_env_error(rc);
 }
@@ -420,8 +470,9 @@ enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e)
     hf_state_abort(s);
     hf_gate_close(&s->gate);
     hf_views_detach(s);
-    if (s->env != NULL)
+    if (s->env != NULL) {
         mdb_env_close(s->env);
+    }
     s->env = NULL;
     enum hf_err err = hf_env_open(s, e);
     s->broken = err != HF_OK;
@@ -433,7 +484,8 @@ void hf_state_reap_readers(struct hf_state *s)
 {
     int dead = 0;
     hf_gate_enter(&s->gate);
-    if (s->env != NULL)
+    if (s->env != NULL) {
         mdb_reader_check(s->env, &dead);
+    }
     hf_gate_leave(&s->gate);
 }

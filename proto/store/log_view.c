@@ -26,10 +26,12 @@ struct hf_log_view *hf_log_view_new(void)
 
 void hf_log_view_free(struct hf_log_view *v)
 {
-    if (v == NULL)
+    if (v == NULL) {
         return;
-    for (size_t i = 0; i < v->count; i++)
+    }
+    for (size_t i = 0; i < v->count; i++) {
         hf_segment_unref(v->segments[i]);
+    }
     free(v->segments);
     pthread_mutex_destroy(&v->lock);
     free(v);
@@ -72,15 +74,17 @@ static bool find(const struct hf_log_view *v, hf_seq seq, struct place *p)
 {
     size_t low = 0, high = v->count;
 
-    if (seq < first_of(v) || seq > v->last)
+    if (seq < first_of(v) || seq > v->last) {
         return false;
+    }
     /* Of several that begin with the same seq, all but the last hold facts only. */
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (v->segments[middle]->head.first <= seq)
+        if (v->segments[middle]->head.first <= seq) {
             low = middle;
-        else
+        } else {
             high = middle;
+        }
     }
     p->segment = v->segments[low];
     p->spot = hf_segment_seek(p->segment, seq);
@@ -109,14 +113,17 @@ uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last)
 
     pthread_mutex_lock(&v->lock);
     held = first <= last && last <= v->last && find(v, first, &from);
-    if (held && last < v->last)
+    if (held && last < v->last) {
         inner = find(v, last + 1, &to);
+    }
     end = v->frame_bytes;
     pthread_mutex_unlock(&v->lock);
-    if (!held)
+    if (!held) {
         return 0;
-    if (inner)
+    }
+    if (inner) {
         end = bytes_before(&to, last + 1);
+    }
     return end - bytes_before(&from, first);
 }
 
@@ -133,17 +140,20 @@ enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer,
     pthread_mutex_lock(&v->lock);
     held = find(v, seq, &p);
     pthread_mutex_unlock(&v->lock);
-    if (!held)
+    if (!held) {
         return HF_NOTFOUND;
+    }
     err = hf_segment_walk(p.segment, &p.spot, seq, p.end, head);
-    if (err != HF_OK || !hf_log_record_decode(head, &r))
+    if (err != HF_OK || !hf_log_record_decode(head, &r)) {
         goto out;
+    }
     *len = r.len;
     err = r.len > cap
               ? HF_TOO_BIG
               : hf_segment_read(p.segment->fd, buffer, r.len, p.spot.at + HF_LOG_RECORD_HEAD);
-    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r))
+    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r)) {
         err = HF_CORRUPT;
+    }
 out:
     hf_segment_unref(p.segment);
     return err;
@@ -161,11 +171,13 @@ static enum hf_err reserve_slot(struct hf_log_view *v)
     size_t cap = v->cap * 2 + 8;
     struct hf_segment **more;
 
-    if (v->count < v->cap)
+    if (v->count < v->cap) {
         return HF_OK;
+    }
     more = realloc(v->segments, cap * sizeof(struct hf_segment *));
-    if (more == NULL)
+    if (more == NULL) {
         return HF_NOMEM;
+    }
     v->segments = more;
     v->cap = cap;
     return HF_OK;
@@ -177,8 +189,9 @@ enum hf_err hf_log_view_reserve(struct hf_log_view *v, struct hf_segment *s, siz
 
     pthread_mutex_lock(&v->lock);
     err = reserve_slot(v);
-    if (err == HF_OK && s != NULL)
+    if (err == HF_OK && s != NULL) {
         err = hf_segment_reserve(s, records);
+    }
     pthread_mutex_unlock(&v->lock);
     return err;
 }

@@ -103,12 +103,14 @@ static const uint8_t *page_at(const struct pages *p, uint64_t page)
 /* Nobody else may have them; the first two are the meta pages. */
 static bool take(struct pages *p, uint64_t first, uint64_t count)
 {
-    if (first < 2 || first >= p->count || count > p->count - first)
+    if (first < 2 || first >= p->count || count > p->count - first) {
         return bad(p, first, "it is named but does not exist");
+    }
     for (uint64_t page = first; page < first + count; page++) {
         uint8_t bit = (uint8_t)(1u << (page % 8));
-        if ((p->used[page / 8] & bit) != 0)
+        if ((p->used[page / 8] & bit) != 0) {
             return bad(p, page, "it is named twice");
+        }
         p->used[page / 8] |= bit;
     }
     return true;
@@ -118,8 +120,9 @@ static bool take(struct pages *p, uint64_t first, uint64_t count)
 
 static int key_order(const struct tree *t, struct hf_slice a, struct hf_slice b)
 {
-    if (t->kind != TREE_FREE)
+    if (t->kind != TREE_FREE) {
         return hf_slice_cmp(a, b);
+    }
     uint64_t x = hf_load64(a.data);
     uint64_t y = hf_load64(b.data);
     return (x > y) - (x < y);
@@ -130,12 +133,14 @@ static bool big_value(struct pages *p, const uint8_t *at, uint64_t bytes, struct
 {
     uint64_t first = hf_load64(at);
     uint64_t needed = (HEAD_BYTES - 1 + bytes) / p->page_bytes + 1;
-    if (first < 2 || first >= p->count)
+    if (first < 2 || first >= p->count) {
         return bad(p, first, "a value lies there but the page does not exist");
+    }
     const uint8_t *page = page_at(p, first);
     uint64_t count = hf_load32(page + 12);
-    if (hf_load64(page) != first || load16(page + 10) != PAGE_OVERFLOW || count < needed)
+    if (hf_load64(page) != first || load16(page + 10) != PAGE_OVERFLOW || count < needed) {
         return bad(p, first, "it is not the beginning of a long value");
+    }
     *value = hf_slice_of(page + HEAD_BYTES, bytes);
     return take(p, first, count);
 }
@@ -147,8 +152,9 @@ static bool entry_read(struct pages *p, uint64_t number, uint32_t i, struct entr
     const uint8_t *page = page_at(p, number);
     bool leaf = load16(page + 10) == PAGE_LEAF;
     uint64_t offset = load16(page + HEAD_BYTES + 2 * i);
-    if (offset < load16(page + 14) || offset % 2 != 0 || offset + ENTRY_BYTES > p->page_bytes)
+    if (offset < load16(page + 14) || offset % 2 != 0 || offset + ENTRY_BYTES > p->page_bytes) {
         return bad(p, number, "an entry lies outside of it");
+    }
     const uint8_t *at = page + offset;
     uint64_t number_of = (uint64_t)load16(at) | (uint64_t)load16(at + 2) << 16;
     uint16_t flags = load16(at + 4);
@@ -156,8 +162,9 @@ static bool entry_read(struct pages *p, uint64_t number, uint32_t i, struct entr
     bool big = leaf && (flags & ENTRY_BIG) != 0;
     uint64_t value_bytes = !leaf ? 0 : big ? 8 : number_of;
     uint64_t bytes = ENTRY_BYTES + key_bytes + value_bytes;
-    if (offset + bytes > p->page_bytes)
+    if (offset + bytes > p->page_bytes) {
         return bad(p, number, "an entry ends outside of it");
+    }
     *room += bytes + bytes % 2;
     out->key = hf_slice_of(at + ENTRY_BYTES, key_bytes);
     out->flags = flags;
@@ -170,14 +177,17 @@ static bool free_pages(struct pages *p, uint64_t number, struct hf_slice value)
 {
     uint64_t count = value.len < 8 ? UINT64_MAX : hf_load64(value.data);
     uint64_t above = UINT64_MAX;
-    if (count > value.len / 8 - 1)
+    if (count > value.len / 8 - 1) {
         return bad(p, number, "a list of free pages is longer than its entry");
+    }
     for (uint64_t i = 1; i <= count; i++) {
         uint64_t page = hf_load64(value.data + 8 * i);
-        if (page >= above)
+        if (page >= above) {
             return bad(p, number, "a list of free pages is out of order");
-        if (!take(p, page, 1))
+        }
+        if (!take(p, page, 1)) {
             return false;
+        }
         above = page;
     }
     return true;
@@ -187,14 +197,18 @@ static bool free_pages(struct pages *p, uint64_t number, struct hf_slice value)
 static bool check_key(struct pages *p, const struct tree *t, struct hf_slice key,
                       const struct bounds *b, bool after)
 {
-    if (t->kind == TREE_FREE ? key.len != 8 : key.len == 0 || key.len > KEY_MAX)
+    if (t->kind == TREE_FREE ? key.len != 8 : key.len == 0 || key.len > KEY_MAX) {
         return bad(p, t->page, "a key has a length that no key has");
-    if (!p->keys)
+    }
+    if (!p->keys) {
         return true;
-    if (b->low.data != NULL && key_order(t, key, b->low) < (after ? 1 : 0))
+    }
+    if (b->low.data != NULL && key_order(t, key, b->low) < (after ? 1 : 0)) {
         return bad(p, t->page, "a key lies before its place");
-    if (b->high.data != NULL && key_order(t, key, b->high) >= 0)
+    }
+    if (b->high.data != NULL && key_order(t, key, b->high) >= 0) {
         return bad(p, t->page, "a key lies behind its place");
+    }
     return true;
 }
 
@@ -207,8 +221,9 @@ static bool check_value(struct pages *p, struct tree *t, const struct entry *ent
     t->entries++;
     switch (t->kind) {
     case TREE_MAIN:
-        if (entry->flags != ENTRY_TABLE || entry->value.len != TABLE_BYTES)
+        if (entry->flags != ENTRY_TABLE || entry->value.len != TABLE_BYTES) {
             return bad(p, t->page, "an entry is not that of a table");
+        }
         return check_tree(p, TREE_TABLE, entry->value.data);
     case TREE_TABLE:
         return (entry->flags & ~ENTRY_BIG) == 0 ||
@@ -235,8 +250,9 @@ static bool check_leaf(struct pages *p, struct tree *t, uint64_t number, uint32_
     for (uint32_t i = 0; i < count; i++) {
         t->page = number;
         if (!entry_read(p, number, i, &entry, &room) || !check_key(p, t, entry.key, &rest, i > 0) ||
-            !check_value(p, t, &entry))
+            !check_value(p, t, &entry)) {
             return false;
+        }
         rest.low = entry.key;
     }
     return check_room(p, number, room);
@@ -254,21 +270,26 @@ static bool check_branch(struct pages *p, struct tree *t, uint64_t number, uint3
     struct entry next;
     uint64_t room = 0;
     uint32_t count = (load16(page_at(p, number) + 12) - HEAD_BYTES) / 2;
-    if (count == 0)
+    if (count == 0) {
         return bad(p, number, "a branch without entries");
-    if (!entry_read(p, number, 0, &next, &room))
+    }
+    if (!entry_read(p, number, 0, &next, &room)) {
         return false;
+    }
     for (uint32_t i = 0; i < count; i++) {
         entry = next;
         inner.high = b->high;
         t->page = number;
         if (i + 1 < count && (!entry_read(p, number, i + 1, &next, &room) ||
-                              !check_key(p, t, next.key, &inner, i > 0)))
+                              !check_key(p, t, next.key, &inner, i > 0))) {
             return false;
-        if (i + 1 < count)
+        }
+        if (i + 1 < count) {
             inner.high = next.key;
-        if (!check_page(p, t, entry.child, level + 1, &inner))
+        }
+        if (!check_page(p, t, entry.child, level + 1, &inner)) {
             return false;
+        }
         inner.low = next.key;
     }
     return check_room(p, number, room);
@@ -277,18 +298,22 @@ static bool check_branch(struct pages *p, struct tree *t, uint64_t number, uint3
 static bool check_page(struct pages *p, struct tree *t, uint64_t number, uint32_t level,
                        const struct bounds *b)
 {
-    if (!take(p, number, 1))
+    if (!take(p, number, 1)) {
         return false;
+    }
     const uint8_t *page = page_at(p, number);
     uint16_t lower = load16(page + 12);
     uint16_t upper = load16(page + 14);
     bool leaf = level == t->depth;
-    if (hf_load64(page) != number)
+    if (hf_load64(page) != number) {
         return bad(p, number, "it has the number of another");
-    if (load16(page + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH))
+    }
+    if (load16(page + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH)) {
         return bad(p, number, "it is not of the kind that its place in the tree asks for");
-    if (lower < HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
+    }
+    if (lower < HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes) {
         return bad(p, number, "its bounds are not good");
+    }
     return leaf ? check_leaf(p, t, number, (lower - HEAD_BYTES) / 2u, b)
                 : check_branch(p, t, number, level, b);
 }
@@ -301,32 +326,40 @@ static bool check_tree(struct pages *p, enum tree_kind kind, const uint8_t *reco
     struct tree t = {.kind = kind, .depth = load16(record + 6)};
     uint64_t entries = hf_load64(record + 32);
     uint64_t root = hf_load64(record + 40);
-    if (kind == TREE_TABLE && load16(record + 4) != 0)
+    if (kind == TREE_TABLE && load16(record + 4) != 0) {
         return bad(p, root, "its table has flags that we do not use");
-    if (root == UINT64_MAX)
+    }
+    if (root == UINT64_MAX) {
         return (entries == 0 && t.depth == 0) || bad(p, 0, "a table lost its root");
-    if (t.depth == 0 || t.depth > DEPTH_MAX)
+    }
+    if (t.depth == 0 || t.depth > DEPTH_MAX) {
         return bad(p, root, "its table has no such depth");
-    if (!check_page(p, &t, root, 1, &none))
+    }
+    if (!check_page(p, &t, root, 1, &none)) {
         return false;
+    }
     return t.entries == entries || bad(p, root, "its table has another count of entries");
 }
 
 /* Records lie at any even address of the map, which is why nothing here reads through a struct. */
 static bool check_all(struct pages *p, uint64_t file_bytes)
 {
-    if (file_bytes < META_BYTES)
+    if (file_bytes < META_BYTES) {
         return bad(p, 0, "the file has no meta page");
+    }
     p->page_bytes = hf_load32(p->map + META_FREE_AT);
     if (p->page_bytes < 512 || p->page_bytes > 65536 ||
-        (p->page_bytes & (p->page_bytes - 1)) != 0 || file_bytes < p->page_bytes + META_BYTES)
+        (p->page_bytes & (p->page_bytes - 1)) != 0 || file_bytes < p->page_bytes + META_BYTES) {
         return bad(p, 0, "it does not say a size of pages");
+    }
     const uint8_t *meta = page_at(p, 0);
-    if (hf_load64(page_at(p, 1) + META_TXN_AT) > hf_load64(meta + META_TXN_AT))
+    if (hf_load64(page_at(p, 1) + META_TXN_AT) > hf_load64(meta + META_TXN_AT)) {
         meta = page_at(p, 1);
+    }
     p->count = hf_load64(meta + META_LAST_AT) + 1;
-    if (p->count == 0 || p->count > file_bytes / p->page_bytes)
+    if (p->count == 0 || p->count > file_bytes / p->page_bytes) {
         return bad(p, p->count - 1, "the file ends before it");
+    }
     p->used = calloc(p->count / 8 + 1, 1);
     if (p->used == NULL) {
         hf_error_set(p->e, HF_NOMEM, "no memory for a bit for each page of the store");
@@ -341,12 +374,14 @@ enum hf_err hf_state_check_pages(const struct hf_state *s, bool keys, struct hf_
     struct pages p = {.e = e, .keys = keys};
     struct stat st;
     int fd;
-    if (s->env == NULL || mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &st) != 0)
+    if (s->env == NULL || mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &st) != 0) {
         return hf_error_set(e, HF_IO, "%s: cannot look at its file", s->dir);
+    }
     size_t bytes = (size_t)st.st_size;
     void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (map == MAP_FAILED)
+    if (map == MAP_FAILED) {
         return hf_error_set(e, HF_NOMEM, "%s: cannot map its file", s->dir);
+    }
     p.map = map;
     bool good = check_all(&p, bytes);
     free(p.used);

@@ -35,11 +35,13 @@ void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r)
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out)
 {
     const uint8_t *p = data.mv_data;
-    if (data.mv_size < HF_RECORD_HEAD)
+    if (data.mv_size < HF_RECORD_HEAD) {
         return HF_CORRUPT;
+    }
     struct hf_slice value = hf_slice_of(p + HF_RECORD_HEAD, data.mv_size - HF_RECORD_HEAD);
-    if (hf_load64(p + 16) != hf_record_sum(key, p, value))
+    if (hf_load64(p + 16) != hf_record_sum(key, p, value)) {
         return HF_CORRUPT;
+    }
     out->key = key;
     out->value = value;
     out->seq = hf_load64(p);
@@ -66,8 +68,9 @@ struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES])
 
 int hf_point_cmp(struct hf_point a, struct hf_point b)
 {
-    if (a.seq != b.seq)
+    if (a.seq != b.seq) {
         return a.seq < b.seq ? -1 : 1;
+    }
     return (a.ordinal > b.ordinal) - (a.ordinal < b.ordinal);
 }
 
@@ -151,12 +154,14 @@ size_t hf_head_encode(const struct hf_head *h, uint8_t out[HF_META_HEAD_MAX])
 enum hf_err hf_head_decode(struct hf_slice in, struct hf_head *h)
 {
     const uint8_t *p = in.data;
-    if (!sum_holds(in, HEAD_FIXED, SEED_HEAD))
+    if (!sum_holds(in, HEAD_FIXED, SEED_HEAD)) {
         return HF_CORRUPT;
+    }
     h->generation = in_u32(&p);
     h->header_bytes = in_u32(&p);
-    if (h->header_bytes > HF_HEADER_MAX || in.len != HEAD_FIXED + h->header_bytes + 8)
+    if (h->header_bytes > HF_HEADER_MAX || in.len != HEAD_FIXED + h->header_bytes + 8) {
         return HF_CORRUPT;
+    }
     in_bytes(&p, h->at.epoch_id.b, HF_ID_BYTES);
     h->at.seq = in_u64(&p);
     in_bytes(&p, h->at.chain.b, HF_HASH_BYTES);
@@ -179,8 +184,9 @@ void hf_lanes_encode(const struct hf_lthash *l, hf_seq seq, uint8_t out[HF_META_
 
 enum hf_err hf_lanes_decode(struct hf_slice in, hf_seq seq, struct hf_lthash *l)
 {
-    if (in.len != HF_META_LANES || !sum_holds(in, HF_LANES_BYTES, seq))
+    if (in.len != HF_META_LANES || !sum_holds(in, HF_LANES_BYTES, seq)) {
         return HF_CORRUPT;
+    }
     hf_lthash_load(l, in.data);
     return HF_OK;
 }
@@ -224,18 +230,21 @@ size_t hf_staging_encode(const struct hf_staging *st, const struct hf_sum *sum,
 static enum hf_err fragment_decode(struct hf_slice in, struct hf_fragment *f)
 {
     const uint8_t *p = in.data;
-    if (in.len < FRAGMENT_FIXED)
+    if (in.len < FRAGMENT_FIXED) {
         return HF_CORRUPT;
+    }
     f->active = true;
     f->at.seq = in_u64(&p);
     f->at.ordinal = in_u32(&p);
     f->total = in_u32(&p);
     f->have = in_u32(&p);
     f->key_len = in_u32(&p);
-    if (f->key_len > HF_STORE_KEY_MAX || in.len != FRAGMENT_FIXED + f->key_len)
+    if (f->key_len > HF_STORE_KEY_MAX || in.len != FRAGMENT_FIXED + f->key_len) {
         return HF_CORRUPT;
-    if (f->total > HF_STORE_VALUE_MAX || f->have > f->total)
+    }
+    if (f->total > HF_STORE_VALUE_MAX || f->have > f->total) {
         return HF_CORRUPT;
+    }
     in_bytes(&p, f->key, f->key_len);
     return HF_OK;
 }
@@ -244,8 +253,9 @@ enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct 
 {
     struct hf_stage *g = &st->stage;
     memset(st, 0, sizeof(*st));
-    if (!sum_holds(in, STAGE_FIXED, SEED_STAGE))
+    if (!sum_holds(in, STAGE_FIXED, SEED_STAGE)) {
         return HF_CORRUPT;
+    }
     const uint8_t *p = in.data + HF_LANES_BYTES;
     hf_lthash_load(&sum->lanes, in.data);
     in_bytes(&p, g->epoch_id.b, HF_ID_BYTES);
@@ -264,17 +274,20 @@ enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct 
     g->cursor.offset = in_u32(&p);
     uint32_t key_len = in_u32(&p);
     bool with_fragment = in_u32(&p) != 0;
-    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT)
+    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) {
         return HF_CORRUPT;
-    if (key_len > HF_STORE_KEY_MAX || in.len < STAGE_FIXED + key_len + 8)
+    }
+    if (key_len > HF_STORE_KEY_MAX || in.len < STAGE_FIXED + key_len + 8) {
         return HF_CORRUPT;
+    }
     in_bytes(&p, st->key, key_len);
     g->cursor.key.len = key_len;
     g->kind = kind == HF_PLAN_DELTA ? HF_PLAN_DELTA : HF_PLAN_SNAPSHOT;
     g->active = true;
     struct hf_slice rest = hf_slice_of(p, in.len - 8 - (size_t)(p - in.data));
-    if (with_fragment)
+    if (with_fragment) {
         return fragment_decode(rest, &st->fragment);
+    }
     return rest.len == 0 ? HF_OK : HF_CORRUPT;
 }
 
@@ -288,8 +301,9 @@ void hf_chain_encode(hf_seq seq, const struct hf_hash *chain, uint8_t out[HF_CHA
 
 enum hf_err hf_chain_decode(hf_seq seq, struct hf_slice in, struct hf_hash *chain)
 {
-    if (in.len != HF_CHAIN_BYTES || !sum_holds(in, HF_HASH_BYTES, seq))
+    if (in.len != HF_CHAIN_BYTES || !sum_holds(in, HF_HASH_BYTES, seq)) {
         return HF_CORRUPT;
+    }
     memcpy(chain->b, in.data, HF_HASH_BYTES);
     return HF_OK;
 }
@@ -301,11 +315,13 @@ uint64_t hf_blob_sum(struct hf_slice key, struct hf_slice bytes)
 
 enum hf_err hf_blob_get(struct hf_slice key, struct hf_slice in, struct hf_slice *bytes)
 {
-    if (in.len < 8)
+    if (in.len < 8) {
         return HF_CORRUPT;
+    }
     struct hf_slice rest = hf_slice_of(in.data + 8, in.len - 8);
-    if (hf_load64(in.data) != hf_blob_sum(key, rest))
+    if (hf_load64(in.data) != hf_blob_sum(key, rest)) {
         return HF_CORRUPT;
+    }
     *bytes = rest;
     return HF_OK;
 }

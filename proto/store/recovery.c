@@ -74,8 +74,9 @@ static bool parse_name(const char *name, uint64_t *number)
 {
     char again[32];
 
-    if (strlen(name) != 20 || sscanf(name, "%16" SCNx64, number) != 1)
+    if (strlen(name) != 20 || sscanf(name, "%16" SCNx64, number) != 1) {
         return false;
+    }
     hf_segment_name(*number, again);
     return strcmp(name, again) == 0;
 }
@@ -89,14 +90,17 @@ static enum hf_err list_numbers(DIR *d, uint64_t **numbers, size_t *count)
         uint64_t number;
         errno = 0;
         entry = readdir(d);
-        if (entry == NULL)
+        if (entry == NULL) {
             return errno == 0 ? HF_OK : HF_IO;
-        if (!parse_name(entry->d_name, &number))
+        }
+        if (!parse_name(entry->d_name, &number)) {
             continue;
+        }
         if (*count == cap) {
             uint64_t *more = realloc(*numbers, (cap = cap * 2 + 16) * sizeof(*more));
-            if (more == NULL)
+            if (more == NULL) {
                 return HF_NOMEM;
+            }
             *numbers = more;
         }
         (*numbers)[(*count)++] = number;
@@ -109,8 +113,9 @@ static enum hf_err find_numbers(int dirfd, uint64_t **numbers, size_t *count)
     enum hf_err err;
     DIR *d;
 
-    if (fd < 0)
+    if (fd < 0) {
         return HF_IO;
+    }
     d = fdopendir(fd);
     if (d == NULL) {
         close(fd);
@@ -118,8 +123,9 @@ static enum hf_err find_numbers(int dirfd, uint64_t **numbers, size_t *count)
     }
     err = list_numbers(d, numbers, count);
     closedir(d);
-    if (*count > 0)
+    if (*count > 0) {
         qsort(*numbers, *count, sizeof(**numbers), by_number);
+    }
     return err;
 }
 
@@ -132,17 +138,21 @@ static enum hf_err open_segment(struct hf_recovery *r, uint64_t number, struct h
     char name[32];
     int fd;
 
-    if (before != NULL && number != before->head.number + 1)
+    if (before != NULL && number != before->head.number + 1) {
         return refuse(r, e, HF_CORRUPT, before->head.number + 1, "missing between two others");
+    }
     hf_segment_name(number, name);
     fd = openat(r->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
+    if (fd < 0) {
         return refuse(r, e, errno == EACCES ? HF_PERMISSION : HF_IO, number, "cannot be opened");
+    }
     err = hf_segment_read(fd, bytes, sizeof(bytes), 0);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = hf_segment_head_decode(bytes, &head);
-    if (err == HF_OK && head.number != number)
+    }
+    if (err == HF_OK && head.number != number) {
         err = HF_CORRUPT;
+    }
     if (err != HF_OK) {
         close(fd);
         return refuse(r, e, err, number,
@@ -150,12 +160,14 @@ static enum hf_err open_segment(struct hf_recovery *r, uint64_t number, struct h
                                          : "no valid head at offset 0");
     }
     r->segments[r->count] = hf_segment_new(&head, fd);
-    if (r->segments[r->count] == NULL)
+    if (r->segments[r->count] == NULL) {
         return hf_error_set(e, HF_NOMEM, "changelog %s: out of memory", r->dir);
+    }
     r->count++;
-    if (before != NULL && head.before_salt != before->head.salt)
+    if (before != NULL && head.before_salt != before->head.salt) {
         return refuse(r, e, HF_CORRUPT, number,
                       "does not follow the segment before it (offset 40)");
+    }
     return HF_OK;
 }
 
@@ -170,10 +182,12 @@ static enum hf_err open_segments(struct hf_recovery *r, struct hf_error *e)
         goto out;
     }
     r->segments = calloc(count + 1, sizeof(struct hf_segment *));
-    if (r->segments == NULL)
+    if (r->segments == NULL) {
         err = hf_error_set(e, HF_NOMEM, "changelog %s: out of memory", r->dir);
-    for (size_t i = 0; err == HF_OK && i < count; i++)
+    }
+    for (size_t i = 0; err == HF_OK && i < count; i++) {
         err = open_segment(r, numbers[i], e);
+    }
 out:
     free(numbers);
     return err;
@@ -187,12 +201,14 @@ static enum hf_err load(const struct hf_recovery *r, struct scan *s, struct hf_e
     struct stat st;
     enum hf_err err;
 
-    if (fstat(s->segment->fd, &st) != 0)
+    if (fstat(s->segment->fd, &st) != 0) {
         return refuse(r, e, HF_IO, h->number, "no file size");
+    }
     s->len = (uint64_t)st.st_size < h->bytes ? (uint64_t)st.st_size : h->bytes;
     s->bytes = malloc(s->len);
-    if (s->bytes == NULL)
+    if (s->bytes == NULL) {
         return refuse(r, e, HF_NOMEM, h->number, "out of memory");
+    }
     err = hf_segment_read(s->segment->fd, s->bytes, s->len, 0);
     return err == HF_OK ? HF_OK : refuse(r, e, err, h->number, "cannot be read");
 }
@@ -202,12 +218,15 @@ static bool whole_record(const struct scan *s, uint64_t at, struct hf_log_record
 {
     uint64_t limit = s->limit < s->len ? s->limit : s->len;
 
-    if (at > limit || limit - at < HF_LOG_RECORD_HEAD)
+    if (at > limit || limit - at < HF_LOG_RECORD_HEAD) {
         return false;
-    if (!hf_log_record_decode(s->bytes + at, record) || record->salt != s->segment->head.salt)
+    }
+    if (!hf_log_record_decode(s->bytes + at, record) || record->salt != s->segment->head.salt) {
         return false;
-    if (hf_log_record_size(record->len) > limit - at)
+    }
+    if (hf_log_record_size(record->len) > limit - at) {
         return false;
+    }
     return hf_log_record_verify(s->bytes + at, s->bytes + at + HF_LOG_RECORD_HEAD, record);
 }
 
@@ -223,18 +242,21 @@ static enum hf_err accept_record(struct hf_recovery *r, struct scan *s,
         hf_slice_of(s->bytes + s->segment->end + HF_LOG_RECORD_HEAD, record->len);
     enum hf_err err = hf_segment_reserve(s->segment, 1);
 
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return refuse(r, e, err, s->segment->head.number, "out of memory");
+    }
     if (r->visit != NULL && (record->type == HF_RECORD_FACT || record->seq > r->from)) {
         err = r->visit(r->ctx, record->type, record->seq, payload);
-        if (err != HF_OK)
+        if (err != HF_OK) {
             return hf_error_set(e, err, "changelog %s: record of seq %" PRIu64 " refused: %s",
                                 r->dir, record->seq, hf_err_text(err));
+        }
     }
     hf_segment_note(s->segment, record, &r->frame_bytes);
     r->last = s->segment->last;
-    if (record->synced_at > s->synced_at)
+    if (record->synced_at > s->synced_at) {
         s->synced_at = record->synced_at;
+    }
     return HF_OK;
 }
 
@@ -245,8 +267,9 @@ static enum hf_err read_records(struct hf_recovery *r, struct scan *s, struct hf
 
     while (whole_record(s, s->segment->end, &record) && in_sequence(r, &record)) {
         err = accept_record(r, s, &record, e);
-        if (err != HF_OK)
+        if (err != HF_OK) {
             return err;
+        }
     }
     return HF_OK;
 }
@@ -259,20 +282,24 @@ static bool synced_later(const struct scan *s)
     struct hf_log_record record;
 
     for (uint64_t at = s->segment->end + 8; at < s->len; at += 8) {
-        if (whole_record(s, at, &record) && record.synced_at > s->segment->end)
+        if (whole_record(s, at, &record) && record.synced_at > s->segment->end) {
             return true;
+        }
     }
     return false;
 }
 
 static enum hf_err check_tail(const struct hf_recovery *r, const struct scan *s, struct hf_error *e)
 {
-    if (s->segment->end < s->synced_at)
+    if (s->segment->end < s->synced_at) {
         return damaged(r, e, s, "it was synced");
-    if (r->last < r->covered)
+    }
+    if (r->last < r->covered) {
         return damaged(r, e, s, "the state covers the next seq");
-    if (synced_later(s))
+    }
+    if (synced_later(s)) {
         return damaged(r, e, s, "it was synced when a later record was written");
+    }
     return HF_OK;
 }
 
@@ -288,13 +315,16 @@ static enum hf_err repair_tail(const struct scan *s)
     uint64_t end = segment->end;
     enum hf_err err = HF_OK;
 
-    if (s->synced_at < end)
+    if (s->synced_at < end) {
         err = hf_segment_write(segment->fd, s->bytes + s->synced_at, end - s->synced_at,
                                s->synced_at);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return err;
-    if (s->len < segment->head.bytes || !all_zero(s->bytes + end, s->len - end))
+    }
+    if (s->len < segment->head.bytes || !all_zero(s->bytes + end, s->len - end)) {
         return hf_segment_zero(segment->fd, end, segment->head.bytes);
+    }
     return fdatasync(segment->fd) == 0 ? HF_OK : hf_segment_errno(errno);
 }
 
@@ -302,8 +332,9 @@ static enum hf_err recover_newest(struct hf_recovery *r, struct scan *s, struct 
 {
     enum hf_err err = check_tail(r, s, e);
 
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return err;
+    }
     err = repair_tail(s);
     return err == HF_OK ? HF_OK
                         : refuse(r, e, err, s->segment->head.number, "its tail cannot be synced");
@@ -315,21 +346,25 @@ static enum hf_err recover_segment(struct hf_recovery *r, size_t i, struct hf_er
     struct scan s = {.segment = r->segments[i]};
     enum hf_err err;
 
-    if (i == 0)
+    if (i == 0) {
         r->last = s.segment->head.first - 1;
+    }
     s.limit = after != NULL ? after->head.before_end : s.segment->head.bytes;
     s.synced_at = s.segment->head.synced_at;
     err = load(r, &s, e);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = read_records(r, &s, e);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         goto out;
-    if (after == NULL)
+    }
+    if (after == NULL) {
         err = recover_newest(r, &s, e);
-    else if (s.segment->end != after->head.before_end)
+    } else if (s.segment->end != after->head.before_end) {
         err = damaged(r, e, &s, "the next segment follows a later offset");
-    else if (r->last + 1 != after->head.first)
+    } else if (r->last + 1 != after->head.first) {
         err = damaged(r, e, &s, "the next segment begins with another seq");
+    }
 out:
     free(s.bytes);
     return err;
@@ -339,11 +374,13 @@ enum hf_err hf_recovery_run(struct hf_recovery *r, struct hf_error *e)
 {
     enum hf_err err = open_segments(r, e);
 
-    for (size_t i = 0; err == HF_OK && i < r->count; i++)
+    for (size_t i = 0; err == HF_OK && i < r->count; i++) {
         err = recover_segment(r, i, e);
-    if (err == HF_OK && r->count == 0 && r->last < r->covered)
+    }
+    if (err == HF_OK && r->count == 0 && r->last < r->covered) {
         return hf_error_set(e, HF_CORRUPT,
                             "changelog %s: no segment, but the state covers up to seq %" PRIu64,
                             r->dir, r->covered);
+    }
     return err;
 }

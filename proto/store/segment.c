@@ -61,22 +61,25 @@ static const uint8_t zeros[64u << 10];
 
 static void put_u32(uint8_t *p, uint32_t v)
 {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         p[i] = (uint8_t)(v >> (8 * i));
+    }
 }
 
 static void put_u64(uint8_t *p, uint64_t v)
 {
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         p[i] = (uint8_t)(v >> (8 * i));
+    }
 }
 
 static uint32_t get_u32(const uint8_t *p)
 {
     uint32_t v = 0;
 
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         v |= (uint32_t)p[i] << (8 * i);
+    }
     return v;
 }
 
@@ -89,8 +92,9 @@ static uint64_t get_u64(const uint8_t *p)
 
 enum hf_err hf_segment_errno(int error)
 {
-    if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
         return HF_FULL;
+    }
     return error == ENOMEM ? HF_NOMEM : HF_IO;
 }
 
@@ -105,12 +109,15 @@ enum hf_err hf_segment_read(int fd, void *data, size_t len, uint64_t at)
 
     while (len > 0) {
         ssize_t n = pread(fd, p, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n < 0)
+        }
+        if (n < 0) {
             return hf_segment_errno(errno);
-        if (n == 0)
+        }
+        if (n == 0) {
             return HF_CORRUPT;
+        }
         p += n;
         at += (uint64_t)n;
         len -= (size_t)n;
@@ -124,10 +131,12 @@ enum hf_err hf_segment_write(int fd, const void *data, size_t len, uint64_t at)
 
     while (len > 0) {
         ssize_t n = pwrite(fd, p, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n <= 0)
+        }
+        if (n <= 0) {
             return n < 0 ? hf_segment_errno(errno) : HF_IO;
+        }
         p += n;
         at += (uint64_t)n;
         len -= (size_t)n;
@@ -140,8 +149,9 @@ enum hf_err hf_segment_zero(int fd, uint64_t from, uint64_t to)
     while (from < to) {
         size_t len = to - from < sizeof(zeros) ? (size_t)(to - from) : sizeof(zeros);
         enum hf_err err = hf_segment_write(fd, zeros, len, from);
-        if (err != HF_OK)
+        if (err != HF_OK) {
             return err;
+        }
         from += len;
     }
     /* One sync for all: syncs of 64 KiB to 1 MiB pieces make a writer on the same disk wait for
@@ -155,17 +165,19 @@ enum hf_err hf_segment_prepare(int dirfd, const char *name, uint64_t bytes, int 
     enum hf_err err;
     int rc;
 
-    if (f < 0)
+    if (f < 0) {
         return hf_segment_errno(errno);
+    }
     /* Reserving first keeps the file in one piece and fails at once on a full disk. It does not
      * save the writing: a synced group of 14 KB takes 240 us in space that is only reserved, 160 us
      * in space that was written, because the first also has to commit the file system's journal. */
-    do
+    do {
         rc = posix_fallocate(f, 0, (off_t)bytes);
-    while (rc == EINTR);
+    } while (rc == EINTR);
     err = rc == 0 ? hf_segment_zero(f, 0, bytes) : hf_segment_errno(rc);
-    if (err == HF_OK && fsync(f) != 0)
+    if (err == HF_OK && fsync(f) != 0) {
         err = hf_segment_errno(errno);
+    }
     if (err != HF_OK) {
         unlinkat(dirfd, name, 0);
         close(f);
@@ -194,12 +206,15 @@ void hf_segment_head_encode(const struct hf_segment_head *h, uint8_t out[HF_SEGM
 
 enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_segment_head *h)
 {
-    if (memcmp(in, HEAD_MAGIC, 8) != 0)
+    if (memcmp(in, HEAD_MAGIC, 8) != 0) {
         return HF_CORRUPT;
-    if (get_u32(in + 8) != HF_SEGMENT_VERSION)
+    }
+    if (get_u32(in + 8) != HF_SEGMENT_VERSION) {
         return HF_MISMATCH;
-    if (get_u64(in + 120) != XXH3_64bits(in, 120))
+    }
+    if (get_u64(in + 120) != XXH3_64bits(in, 120)) {
         return HF_CORRUPT;
+    }
     h->number = get_u64(in + 16);
     h->salt = get_u64(in + 24);
     h->first = get_u64(in + 32);
@@ -208,8 +223,9 @@ enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_
     h->bytes = get_u64(in + 56);
     h->synced_at = get_u64(in + 64);
     if (h->bytes > HF_SEGMENT_MAX || h->synced_at > h->bytes || h->synced_at < HF_SEGMENT_HEAD ||
-        h->first == 0)
+        h->first == 0) {
         return HF_CORRUPT;
+    }
     return HF_OK;
 }
 
@@ -237,10 +253,12 @@ void hf_log_record_stamp(uint8_t *record, uint64_t salt, uint64_t synced_at)
 
 bool hf_log_record_decode(const uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_record *r)
 {
-    if (memcmp(head, RECORD_MAGIC, 3) != 0)
+    if (memcmp(head, RECORD_MAGIC, 3) != 0) {
         return false;
-    if (head[3] != HF_RECORD_FRAME && head[3] != HF_RECORD_FACT)
+    }
+    if (head[3] != HF_RECORD_FRAME && head[3] != HF_RECORD_FACT) {
         return false;
+    }
     r->type = (enum hf_record_type)head[3];
     r->len = get_u32(head + 4);
     r->seq = get_u64(head + 8);
@@ -281,10 +299,12 @@ void hf_segment_ref(struct hf_segment *s)
 
 void hf_segment_unref(struct hf_segment *s)
 {
-    if (s == NULL || atomic_fetch_sub(&s->refs, 1) != 1)
+    if (s == NULL || atomic_fetch_sub(&s->refs, 1) != 1) {
         return;
-    if (s->fd >= 0)
+    }
+    if (s->fd >= 0) {
         close(s->fd);
+    }
     free(s->index);
     free(s);
 }
@@ -295,13 +315,16 @@ enum hf_err hf_segment_reserve(struct hf_segment *s, size_t records)
     struct hf_spot *index;
 
     /* Every record of 16 KiB or more takes an entry of its own. */
-    while (cap - s->index_count < records)
+    while (cap - s->index_count < records) {
         cap *= 2;
-    if (cap == s->index_cap)
+    }
+    if (cap == s->index_cap) {
         return HF_OK;
+    }
     index = realloc(s->index, cap * sizeof(*index));
-    if (index == NULL)
+    if (index == NULL) {
         return HF_NOMEM;
+    }
     s->index = index;
     s->index_cap = cap;
     return HF_OK;
@@ -310,8 +333,9 @@ enum hf_err hf_segment_reserve(struct hf_segment *s, size_t records)
 /* Only frames are looked up, so only a frame begins an entry. */
 static bool wants_entry(const struct hf_segment *s, const struct hf_log_record *r)
 {
-    if (r->type != HF_RECORD_FRAME)
+    if (r->type != HF_RECORD_FRAME) {
         return false;
+    }
     return s->index_count == 0 || s->unindexed >= INDEX_RECORDS ||
            s->end - s->index[s->index_count - 1].at >= INDEX_BYTES;
 }
@@ -339,10 +363,11 @@ struct hf_spot hf_segment_seek(const struct hf_segment *s, hf_seq seq)
     HF_ASSERT(high > 0 && s->index[0].seq <= seq);
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (s->index[middle].seq <= seq)
+        if (s->index[middle].seq <= seq) {
             low = middle;
-        else
+        } else {
             high = middle;
+        }
     }
     return s->index[low];
 }
@@ -355,16 +380,21 @@ enum hf_err hf_segment_walk(const struct hf_segment *s, struct hf_spot *spot, hf
 
     while (spot->at + HF_LOG_RECORD_HEAD <= end) {
         err = hf_segment_read(s->fd, head, HF_LOG_RECORD_HEAD, spot->at);
-        if (err != HF_OK)
+        if (err != HF_OK) {
             return err;
-        if (!hf_log_record_decode(head, &r) || r.salt != s->head.salt)
+        }
+        if (!hf_log_record_decode(head, &r) || r.salt != s->head.salt) {
             return HF_CORRUPT;
-        if (hf_log_record_size(r.len) > end - spot->at)
+        }
+        if (hf_log_record_size(r.len) > end - spot->at) {
             return HF_CORRUPT;
-        if (r.type == HF_RECORD_FRAME && r.seq != spot->seq)
+        }
+        if (r.type == HF_RECORD_FRAME && r.seq != spot->seq) {
             return HF_CORRUPT;
-        if (r.type == HF_RECORD_FRAME && r.seq == seq)
+        }
+        if (r.type == HF_RECORD_FRAME && r.seq == seq) {
             return HF_OK;
+        }
         if (r.type == HF_RECORD_FRAME) {
             spot->seq++;
             spot->before += r.len;

@@ -40,22 +40,27 @@ static enum hf_err read_shape(int fd, struct shape *out)
     uint32_t magic;
     uint32_t psize;
     struct stat st;
-    if (fstat(fd, &st) != 0)
+    if (fstat(fd, &st) != 0) {
         return HF_IO;
+    }
     out->file_bytes = (uint64_t)st.st_size;
-    if (pread(fd, m[0], META_BYTES, 0) != (ssize_t)META_BYTES)
+    if (pread(fd, m[0], META_BYTES, 0) != (ssize_t)META_BYTES) {
         return HF_CORRUPT;
+    }
     memcpy(&psize, m[0] + META_PSIZE_AT, sizeof(psize));
-    if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0)
+    if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0) {
         return HF_CORRUPT;
-    if (pread(fd, m[1], META_BYTES, (off_t)psize) != (ssize_t)META_BYTES)
+    }
+    if (pread(fd, m[1], META_BYTES, (off_t)psize) != (ssize_t)META_BYTES) {
         return HF_CORRUPT;
+    }
     for (int i = 0; i < 2; i++) {
         memcpy(&magic, m[i] + META_MAGIC_AT, sizeof(magic));
         memcpy(&last[i], m[i] + META_LAST_AT, sizeof(last[i]));
         memcpy(&txn[i], m[i] + META_TXN_AT, sizeof(txn[i]));
-        if (magic != META_MAGIC || last[i] > UINT64_MAX / 65536 - 1)
+        if (magic != META_MAGIC || last[i] > UINT64_MAX / 65536 - 1) {
             return HF_CORRUPT;
+        }
     }
     out->needed = (last[txn[1] > txn[0]] + 1) * psize;
     return HF_OK;
@@ -68,18 +73,22 @@ static int walk_all(const struct hf_state *s)
     MDB_txn *txn = NULL;
     MDB_dbi table[HF_TABLE_COUNT + 1] = {0}; /* the last one is LMDB's own list of free pages, 0 */
     if (hf_env_new(s, s->dir, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, &env) != HF_OK ||
-        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 || hf_tables_open(txn, 0, table) != 0)
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 || hf_tables_open(txn, 0, table) != 0) {
         return 1;
+    }
     for (unsigned i = 0; i <= HF_TABLE_COUNT; i++) {
         MDB_cursor *c;
         MDB_val k;
         MDB_val v;
         int rc = mdb_cursor_open(txn, table[i], &c);
-        while (rc == 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
-            for (size_t at = 0; at < v.mv_size; at += 512)
+        while (rc == 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+            for (size_t at = 0; at < v.mv_size; at += 512) {
                 (void)((const volatile uint8_t *)v.mv_data)[at];
-        if (rc != MDB_NOTFOUND)
+            }
+        }
+        if (rc != MDB_NOTFOUND) {
             return 1;
+        }
     }
     return 0;
 }
@@ -94,11 +103,14 @@ static bool child_can_walk(const struct hf_state *s)
         signal(SIGABRT, SIG_DFL);
         _exit(walk_all(s));
     }
-    if (child < 0)
+    if (child < 0) {
         return false;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
+    }
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) {
             return false;
+        }
+    }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -106,21 +118,25 @@ enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error
 {
     struct shape shape = {0, 0};
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return hf_error_set(e, hf_env_error(errno), "%s: %s", path, strerror(errno));
+    }
     enum hf_err err = read_shape(fd, &shape);
     if (err != HF_OK) {
         hf_error_set(e, err, "%s: the first two pages of the store are damaged", path);
     } else if (shape.file_bytes < shape.needed) {
         err = HF_CORRUPT;
-        if (child_can_walk(s))
+        if (child_can_walk(s)) {
             err = ftruncate(fd, (off_t)shape.needed) == 0 ? HF_OK : hf_env_error(errno);
-        if (err != HF_OK)
+        }
+        if (err != HF_OK) {
             hf_error_set(e, err, "%s: the file has %llu bytes and should have %llu", path,
                          (unsigned long long)shape.file_bytes, (unsigned long long)shape.needed);
+        }
     }
     close(fd);
-    while (err == HF_OK && s->map_bytes < shape.needed)
+    while (err == HF_OK && s->map_bytes < shape.needed) {
         s->map_bytes *= 2; /* an earlier run has grown it */
+    }
     return err;
 }

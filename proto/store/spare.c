@@ -37,8 +37,9 @@ struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread)
 {
     struct hf_spare *s = calloc(1, sizeof(*s));
 
-    if (s == NULL)
+    if (s == NULL) {
         return NULL;
+    }
     s->dirfd = dirfd;
     s->bytes = bytes;
     s->with_thread = thread;
@@ -51,24 +52,27 @@ static void *prepare(void *arg)
     struct hf_spare *s = arg;
 
     s->err = hf_segment_prepare(s->dirfd, HF_SPARE_NAME, s->bytes, &s->fd);
-    if (s->err == HF_OK)
+    if (s->err == HF_OK) {
         atomic_store(&s->on_disk, s->bytes);
+    }
     return NULL;
 }
 
 /* Afterwards the state is NONE or READY. */
 static void settle(struct hf_spare *s)
 {
-    if (s->state != SPARE_STARTED)
+    if (s->state != SPARE_STARTED) {
         return;
+    }
     pthread_join(s->thread, NULL);
     s->state = s->err == HF_OK ? SPARE_READY : SPARE_NONE;
 }
 
 void hf_spare_free(struct hf_spare *s)
 {
-    if (s == NULL)
+    if (s == NULL) {
         return;
+    }
     settle(s);
     if (s->state == SPARE_READY) {
         unlinkat(s->dirfd, HF_SPARE_NAME, 0);
@@ -81,13 +85,15 @@ void hf_spare_want(struct hf_spare *s)
 {
     sigset_t all, old;
 
-    if (!s->with_thread || s->state != SPARE_NONE)
+    if (!s->with_thread || s->state != SPARE_NONE) {
         return;
+    }
     /* The thread must not be the one that a signal of the process is delivered to. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (pthread_create(&s->thread, NULL, prepare, s) == 0)
+    if (pthread_create(&s->thread, NULL, prepare, s) == 0) {
         s->state = SPARE_STARTED;
+    }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
@@ -109,8 +115,9 @@ enum hf_err hf_spare_take(struct hf_spare *s, uint64_t bytes, int *fd, uint64_t 
 {
     enum hf_err err;
 
-    if (bytes <= s->bytes)
+    if (bytes <= s->bytes) {
         settle(s);
+    }
     if (bytes <= s->bytes && s->state == SPARE_READY) {
         *fd = s->fd;
         *size = s->bytes;
@@ -119,11 +126,13 @@ enum hf_err hf_spare_take(struct hf_spare *s, uint64_t bytes, int *fd, uint64_t 
         atomic_store(&s->on_disk, 0);
         return HF_OK;
     }
-    if (bytes < s->bytes)
+    if (bytes < s->bytes) {
         bytes = s->bytes;
+    }
     err = hf_segment_prepare(s->dirfd, HF_FRESH_NAME, bytes, fd);
-    if (err != HF_OK)
+    if (err != HF_OK) {
         return err;
+    }
     *size = bytes;
     *name = HF_FRESH_NAME;
     return HF_OK;

@@ -30,15 +30,19 @@ static enum hf_err load_fragment(struct hf_state *s, MDB_txn *txn)
     MDB_val k = hf_val(name);
     MDB_val v;
     int rc = mdb_get(txn, s->table[HF_TABLE_META], &k, &v);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     enum hf_err e = hf_blob_get(name, hf_slice_of_val(v), &bytes);
-    if (e == HF_OK && bytes.len != s->staging.fragment.have)
+    if (e == HF_OK && bytes.len != s->staging.fragment.have) {
         e = HF_CORRUPT;
-    if (e == HF_OK && s->fragment == NULL && (s->fragment = malloc(HF_STORE_VALUE_MAX)) == NULL)
+    }
+    if (e == HF_OK && s->fragment == NULL && (s->fragment = malloc(HF_STORE_VALUE_MAX)) == NULL) {
         e = HF_NOMEM;
-    if (e == HF_OK)
+    }
+    if (e == HF_OK) {
         memcpy(s->fragment, bytes.data, bytes.len);
+    }
     return e;
 }
 
@@ -46,8 +50,9 @@ static enum hf_err load_fragment(struct hf_state *s, MDB_txn *txn)
 static bool useful(const struct hf_state *s)
 {
     const struct hf_stage *g = &s->staging.stage;
-    if (!hf_id_eq(&g->epoch_id, &s->head.at.epoch_id))
+    if (!hf_id_eq(&g->epoch_id, &s->head.at.epoch_id)) {
         return false;
+    }
     return g->kind == HF_PLAN_SNAPSHOT || g->base <= s->head.at.seq;
 }
 
@@ -60,17 +65,21 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     s->staging_dirty = false;
     s->fragment_dirty = false;
     int rc = mdb_get(txn, s->table[HF_TABLE_META], &k, &v);
-    if (rc == MDB_NOTFOUND)
+    if (rc == MDB_NOTFOUND) {
         return;
+    }
     enum hf_err e = hf_env_error(rc);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = hf_staging_decode(hf_slice_of_val(v), &s->staging, &t->sum);
-    if (e == HF_OK && s->staging.fragment.active)
+    }
+    if (e == HF_OK && s->staging.fragment.active) {
         e = load_fragment(s, txn);
-    if (e != HF_OK || !useful(s))
+    }
+    if (e != HF_OK || !useful(s)) {
         hf_staging_clear(s);
-    else
+    } else {
         t->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
+    }
 }
 
 static enum hf_err meta_del(struct hf_state *s, const char *name)
@@ -84,13 +93,15 @@ static enum hf_err save_fragment(struct hf_state *s)
 {
     struct hf_slice name = hf_slice_str("fragment");
     const struct hf_fragment *f = &s->staging.fragment;
-    if (!f->active)
+    if (!f->active) {
         return meta_del(s, "fragment");
+    }
     MDB_val k = hf_val(name);
     MDB_val v = {8 + (size_t)f->have, NULL};
     int rc = mdb_put(s->txn, s->table[HF_TABLE_META], &k, &v, MDB_RESERVE);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     uint8_t *p = v.mv_data;
     hf_store64(p, hf_blob_sum(name, hf_slice_of(s->fragment, f->have)));
     memcpy(p + 8, s->fragment, f->have);
@@ -101,12 +112,15 @@ enum hf_err hf_staging_save(struct hf_state *s)
 {
     uint8_t bytes[HF_META_STAGE_MAX];
     enum hf_err e = HF_OK;
-    if (s->fragment_dirty)
+    if (s->fragment_dirty) {
         e = save_fragment(s);
-    if (e != HF_OK || !s->staging_dirty)
+    }
+    if (e != HF_OK || !s->staging_dirty) {
         return e;
-    if (!s->staging.stage.active)
+    }
+    if (!s->staging.stage.active) {
         return meta_del(s, "stage");
+    }
     MDB_val k = hf_val(hf_slice_str("stage"));
     MDB_val v = {hf_staging_encode(&s->staging, &hf_tree_staged(s)->sum, bytes), bytes};
     return hf_env_error(mdb_put(s->txn, s->table[HF_TABLE_META], &k, &v, 0));

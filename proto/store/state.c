@@ -43,26 +43,31 @@ enum hf_err hf_state_fail(struct hf_state *s, enum hf_err e)
     /* These are raised before anything was touched. */
     bool harmless = e == HF_OK || e == HF_NOTFOUND || e == HF_ARG || e == HF_EXISTS ||
                     e == HF_TOO_BIG || e == HF_UNKNOWN_EPOCH || e == HF_NOT_YET;
-    if (harmless || !s->open)
+    if (harmless || !s->open) {
         return e;
-    if (s->error == HF_OK)
+    }
+    if (s->error == HF_OK) {
         s->error = hf_env_judge(s, e);
+    }
     return s->error;
 }
 
 enum hf_err hf_state_writable(struct hf_state *s)
 {
-    if (s->error != HF_OK)
+    if (s->error != HF_OK) {
         return s->error;
+    }
     return s->open ? HF_OK : hf_state_begin(s);
 }
 
 enum hf_err hf_state_begin(struct hf_state *s)
 {
-    if (s->open)
+    if (s->open) {
         return s->error;
-    if (s->env == NULL || s->broken)
+    }
+    if (s->env == NULL || s->broken) {
         return HF_IO;
+    }
     int rc = mdb_txn_begin(s->env, NULL, 0, &s->txn);
     if (rc != 0) {
         s->txn = NULL;
@@ -94,8 +99,9 @@ static enum hf_err save_head(struct hf_state *s)
     s->head.live_count = t->sum.live_count;
     size_t len = hf_head_encode(&s->head, head);
     enum hf_err e = meta_put(s, "view", head, len);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     hf_lanes_encode(&t->sum.lanes, s->head.at.seq, lanes);
     return meta_put(s, "lanes", lanes, sizeof(lanes));
 }
@@ -113,21 +119,28 @@ static void forget_txn(struct hf_state *s)
 
 enum hf_err hf_state_commit(struct hf_state *s)
 {
-    if (!s->open)
+    if (!s->open) {
         return HF_OK;
-    if (s->error != HF_OK)
+    }
+    if (s->error != HF_OK) {
         return s->error;
-    if (s->half)
+    }
+    if (s->half) {
         return HF_ARG;
+    }
     enum hf_err e = HF_OK;
-    for (int i = 0; i < 2 && e == HF_OK; i++)
+    for (int i = 0; i < 2 && e == HF_OK; i++) {
         e = hf_tree_flush(s, &s->tree[i]);
-    if (e == HF_OK)
+    }
+    if (e == HF_OK) {
         e = save_head(s);
-    if (e == HF_OK)
+    }
+    if (e == HF_OK) {
         e = hf_staging_save(s);
-    if (e != HF_OK)
+    }
+    if (e != HF_OK) {
         return hf_state_fail(s, e);
+    }
     int rc = mdb_txn_commit(s->txn);
     forget_txn(s);
     if (rc != 0) {
@@ -139,8 +152,9 @@ enum hf_err hf_state_commit(struct hf_state *s)
     }
     s->open = false;
     s->head_committed = s->head;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         s->sum_committed[i] = s->tree[i].sum;
+    }
     s->staging_committed = s->staging;
     s->staging_dirty = false;
     s->fragment_dirty = false;
@@ -149,16 +163,19 @@ enum hf_err hf_state_commit(struct hf_state *s)
 
 void hf_state_abort(struct hf_state *s)
 {
-    if (!s->open)
+    if (!s->open) {
         return;
-    if (s->txn != NULL)
+    }
+    if (s->txn != NULL) {
         mdb_txn_abort(s->txn);
+    }
     forget_txn(s);
     s->open = false;
     s->error = HF_OK;
     s->head = s->head_committed;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         s->tree[i].sum = s->sum_committed[i];
+    }
     s->staging = s->staging_committed;
     hf_tree_staged(s)->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
     hf_tree_visible(s)->overlay = false;
@@ -180,10 +197,12 @@ static enum hf_err load_from(struct hf_state *s, MDB_txn *txn)
     MDB_val k = hf_val(hf_slice_str("view"));
     MDB_val v;
     enum hf_err err = hf_env_error(mdb_get(txn, s->table[HF_TABLE_META], &k, &v));
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = hf_head_decode(hf_slice_of_val(v), &s->head);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return err;
+    }
     for (unsigned i = 0; i < 2; i++) {
         struct hf_tree *t = &s->tree[i];
         t->state = s->table[HF_TABLE_STATE_0 + 2 * i];
@@ -194,8 +213,9 @@ static enum hf_err load_from(struct hf_state *s, MDB_txn *txn)
     struct hf_tree *t = hf_tree_visible(s);
     k = hf_val(hf_slice_str("lanes"));
     err = hf_env_error(mdb_get(txn, s->table[HF_TABLE_META], &k, &v));
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = hf_lanes_decode(hf_slice_of_val(v), s->head.at.seq, &t->sum.lanes);
+    }
     t->sum.live_count = s->head.live_count;
     return err;
 }
@@ -205,19 +225,25 @@ enum hf_err hf_state_load(struct hf_state *s, struct hf_error *e)
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     enum hf_err err = hf_env_error(rc);
-    if (err == HF_OK)
+    if (err == HF_OK) {
         err = load_from(s, txn);
-    if (err == HF_NOTFOUND)
+    }
+    if (err == HF_NOTFOUND) {
         err = HF_CORRUPT;
-    if (err == HF_OK)
+    }
+    if (err == HF_OK) {
         hf_staging_load(s, txn);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         mdb_txn_abort(txn);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return hf_error_set(e, err, "%s: meta records: %s", s->dir, hf_err_text(err));
+    }
     s->head_committed = s->head;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         s->sum_committed[i] = s->tree[i].sum;
+    }
     s->staging_committed = s->staging;
     return HF_OK;
 }
@@ -229,16 +255,20 @@ static enum hf_err write_change(struct hf_state *s, struct hf_point at, const st
 {
     bool del = c->op == HF_OP_DEL;
     *changed = false;
-    if (c->key.len == 0 || at.seq != s->head.at.seq + 1)
+    if (c->key.len == 0 || at.seq != s->head.at.seq + 1) {
         return HF_ARG;
-    if (c->key.len > HF_STORE_KEY_MAX || c->value.len > HF_STORE_VALUE_MAX)
+    }
+    if (c->key.len > HF_STORE_KEY_MAX || c->value.len > HF_STORE_VALUE_MAX) {
         return HF_TOO_BIG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     struct hf_stored fresh = {c->key, c->value, at.seq, at.ordinal, del};
-    if (del)
+    if (del) {
         fresh.value = hf_slice_of(NULL, 0);
+    }
     e = hf_tree_write(s, hf_tree_visible(s), &fresh, rule, changed);
     s->half |= *changed;
     return hf_state_fail(s, e);
@@ -260,13 +290,16 @@ enum hf_err hf_state_apply(struct hf_state *s, hf_seq seq, uint32_t ordinal,
 enum hf_err hf_state_get(struct hf_state *s, struct hf_slice key, bool tombstones,
                          struct hf_stored *out)
 {
-    if (key.len == 0 || key.len > HF_STORE_KEY_MAX)
+    if (key.len == 0 || key.len > HF_STORE_KEY_MAX) {
         return HF_ARG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = hf_tree_find(s, hf_tree_visible(s), key, out);
-    if (e == HF_OK && out->tombstone && !tombstones)
+    }
+    if (e == HF_OK && out->tombstone && !tombstones) {
         return HF_NOTFOUND;
+    }
     return hf_state_fail(s, e);
 }
 
@@ -284,11 +317,13 @@ struct hf_position hf_state_position(const struct hf_state *s)
 
 enum hf_err hf_state_genesis(struct hf_state *s, const struct hf_position *at)
 {
-    if (at->seq != 0 || s->head.at.seq != 0 || s->head.live_count != 0 || s->half)
+    if (at->seq != 0 || s->head.at.seq != 0 || s->head.live_count != 0 || s->half) {
         return HF_ARG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     s->head.at = *at;
     s->head.at.digest = hf_state_digest(s);
     return hf_state_fail(s, hf_chain_put(s, 0, &at->chain));
@@ -313,8 +348,9 @@ enum hf_err hf_state_settle(struct hf_state *s, const struct hf_header *h, struc
 static enum hf_err next_is(const struct hf_state *s, const struct hf_header *h,
                            struct hf_slice header)
 {
-    if (!hf_id_eq(&h->epoch_id, &s->head.at.epoch_id))
+    if (!hf_id_eq(&h->epoch_id, &s->head.at.epoch_id)) {
         return HF_UNKNOWN_EPOCH;
+    }
     return h->seq == s->head.at.seq + 1 && header.len <= HF_HEADER_MAX ? HF_OK : HF_ARG;
 }
 
@@ -322,8 +358,9 @@ enum hf_err hf_state_advance(struct hf_state *s, const struct hf_header *h, stru
                              const struct hf_signature *signature)
 {
     enum hf_err e = next_is(s, h, header);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = hf_state_writable(s);
+    }
     return e == HF_OK ? hf_state_settle(s, h, header, signature) : e;
 }
 
@@ -332,19 +369,23 @@ enum hf_err hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f, s
     struct hf_change c;
     uint32_t ordinal = 0;
     enum hf_err e = next_is(s, &f->h, f->header);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = s->half ? HF_ARG : hf_state_writable(s);
-    if (e != HF_OK)
+    }
+    if (e != HF_OK) {
         return e;
-    while (e == HF_OK && hf_body_next_change(body, &c))
+    }
+    while (e == HF_OK && hf_body_next_change(body, &c)) {
         e = hf_state_apply(s, f->h.seq, ordinal++, &c);
+    }
     if (e != HF_OK) {
         /* Whatever it was, part of the batch is in. */
         s->error = s->error == HF_OK ? e : s->error;
         return e;
     }
     struct hf_hash digest = hf_state_digest(s);
-    if (!hf_hash_eq(&digest, &f->h.digest))
+    if (!hf_hash_eq(&digest, &f->h.digest)) {
         return hf_state_fail(s, HF_DIGEST);
+    }
     return hf_state_settle(s, &f->h, f->header, &f->signature);
 }

@@ -26,12 +26,14 @@ static enum hf_err blob_put(struct hf_state *s, enum hf_table table, struct hf_s
     MDB_val v = {8 + bytes.len, NULL};
     uint64_t check = hf_blob_sum(key, bytes);
     int rc = mdb_put(s->txn, s->table[table], &k, &v, MDB_RESERVE);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     uint8_t *p = v.mv_data;
     hf_store64(p, check);
-    if (bytes.len > 0)
+    if (bytes.len > 0) {
         memcpy(p + 8, bytes.data, bytes.len);
+    }
     return HF_OK;
 }
 
@@ -59,17 +61,20 @@ static enum hf_err first_key(struct hf_state *s, enum hf_table table, struct hf_
     MDB_val v;
     size_t cap = *len;
     int rc = mdb_cursor_open(s->txn, s->table[table], &c);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+    }
     enum hf_err e = hf_env_error(rc);
-    if (e == HF_OK && (k.mv_size > cap || k.mv_size < 8))
+    if (e == HF_OK && (k.mv_size > cap || k.mv_size < 8)) {
         e = HF_CORRUPT;
+    }
     if (e == HF_OK) {
         memcpy(key, k.mv_data, k.mv_size);
         *len = k.mv_size;
     }
-    if (c != NULL)
+    if (c != NULL) {
         mdb_cursor_close(c);
+    }
     return e;
 }
 
@@ -95,12 +100,15 @@ static enum hf_err seqs_del(struct hf_state *s, enum hf_table table, hf_seq firs
     for (uint32_t i = 0; i < max; i++) {
         size_t len = sizeof(key);
         enum hf_err e = first_key(s, table, hf_slice_of(key, sizeof(key)), key, &len);
-        if (e == HF_NOTFOUND || (e == HF_OK && hf_load64_be(key) > last))
+        if (e == HF_NOTFOUND || (e == HF_OK && hf_load64_be(key) > last)) {
             return HF_OK;
-        if (e == HF_OK)
+        }
+        if (e == HF_OK) {
             e = entry_del(s, table, hf_slice_of(key, sizeof(key)));
-        if (e != HF_OK)
+        }
+        if (e != HF_OK) {
             return e;
+        }
     }
     return HF_OK;
 }
@@ -108,8 +116,9 @@ static enum hf_err seqs_del(struct hf_state *s, enum hf_table table, hf_seq firs
 enum hf_err hf_state_forget_chain(struct hf_state *s, hf_seq floor, uint32_t max)
 {
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK || floor == 0)
+    if (e != HF_OK || floor == 0) {
         return e;
+    }
     return hf_state_fail(s, seqs_del(s, HF_TABLE_CHAIN, 0, floor - 1, max));
 }
 
@@ -117,18 +126,21 @@ enum hf_err hf_state_forget_chain(struct hf_state *s, hf_seq floor, uint32_t max
 
 enum hf_err hf_state_object_put(struct hf_state *s, struct hf_slice name, struct hf_slice bytes)
 {
-    if (name.len == 0 || name.len > HF_STORE_KEY_MAX)
+    if (name.len == 0 || name.len > HF_STORE_KEY_MAX) {
         return HF_ARG;
-    if (bytes.len > HF_STORE_VALUE_MAX)
+    }
+    if (bytes.len > HF_STORE_VALUE_MAX) {
         return HF_TOO_BIG;
+    }
     enum hf_err e = hf_state_writable(s);
     return e == HF_OK ? hf_state_fail(s, blob_put(s, HF_TABLE_OBJECT, name, bytes)) : e;
 }
 
 enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name)
 {
-    if (name.len == 0 || name.len > HF_STORE_KEY_MAX)
+    if (name.len == 0 || name.len > HF_STORE_KEY_MAX) {
         return HF_ARG;
+    }
     enum hf_err e = hf_state_writable(s);
     return e == HF_OK ? hf_state_fail(s, entry_del(s, HF_TABLE_OBJECT, name)) : e;
 }
@@ -138,11 +150,13 @@ enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name)
 enum hf_err hf_state_inbox_put(struct hf_state *s, hf_seq seq, struct hf_slice message)
 {
     uint8_t key[8];
-    if (message.len > INBOX_MESSAGE_MAX)
+    if (message.len > INBOX_MESSAGE_MAX) {
         return HF_TOO_BIG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     hf_store64_be(key, seq);
     return hf_state_fail(s, blob_put(s, HF_TABLE_INBOX, hf_slice_of(key, sizeof(key)), message));
 }
@@ -151,8 +165,9 @@ enum hf_err hf_state_inbox_get(struct hf_state *s, hf_seq seq, struct hf_slice *
 {
     uint8_t key[8];
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     hf_store64_be(key, seq);
     return hf_state_fail(s, blob_get(s, HF_TABLE_INBOX, hf_slice_of(key, sizeof(key)), message));
 }
@@ -160,8 +175,9 @@ enum hf_err hf_state_inbox_get(struct hf_state *s, hf_seq seq, struct hf_slice *
 enum hf_err hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last)
 {
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     return hf_state_fail(s, seqs_del(s, HF_TABLE_INBOX, first, last, UINT32_MAX));
 }
 
@@ -176,10 +192,12 @@ static enum hf_err answer_read(struct hf_state *s, struct hf_slice id, struct hf
 {
     struct hf_slice bytes;
     enum hf_err e = blob_get(s, HF_TABLE_REQUEST, id, &bytes);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
-    if (bytes.len != ANSWER_BYTES)
+    }
+    if (bytes.len != ANSWER_BYTES) {
         return HF_CORRUPT;
+    }
     a->seq = hf_load64(bytes.data);
     memcpy(a->content_hash.b, bytes.data + 8, HF_HASH_BYTES);
     return HF_OK;
@@ -188,15 +206,19 @@ static enum hf_err answer_read(struct hf_state *s, struct hf_slice id, struct hf
 enum hf_err hf_state_request_get(struct hf_state *s, struct hf_slice id, struct hf_answered *a)
 {
     struct hf_answered found;
-    if (id.len == 0 || id.len > HF_REQUEST_ID_MAX)
+    if (id.len == 0 || id.len > HF_REQUEST_ID_MAX) {
         return HF_ARG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = answer_read(s, id, &found);
-    if (e == HF_OK && forgotten(s, found.seq))
+    }
+    if (e == HF_OK && forgotten(s, found.seq)) {
         return HF_NOTFOUND;
-    if (e == HF_OK)
+    }
+    if (e == HF_OK) {
         *a = found;
+    }
     return hf_state_fail(s, e);
 }
 
@@ -215,14 +237,18 @@ static enum hf_err expire(struct hf_state *s)
         uint8_t key[REQUESTSEQ_MAX];
         size_t len = sizeof(key);
         enum hf_err e = first_key(s, HF_TABLE_REQUESTSEQ, hf_slice_of(lowest, 8), key, &len);
-        if (e == HF_NOTFOUND || (e == HF_OK && !forgotten(s, hf_load64_be(key))))
+        if (e == HF_NOTFOUND || (e == HF_OK && !forgotten(s, hf_load64_be(key)))) {
             return HF_OK;
-        if (e == HF_OK)
+        }
+        if (e == HF_OK) {
             e = entry_del(s, HF_TABLE_REQUEST, hf_slice_of(key + 8, len - 8));
-        if (e == HF_OK || e == HF_NOTFOUND)
+        }
+        if (e == HF_OK || e == HF_NOTFOUND) {
             e = entry_del(s, HF_TABLE_REQUESTSEQ, hf_slice_of(key, len));
-        if (e != HF_OK)
+        }
+        if (e != HF_OK) {
             return e;
+        }
     }
     return HF_OK;
 }
@@ -233,15 +259,18 @@ static enum hf_err answer_write(struct hf_state *s, struct hf_slice id, const st
     uint8_t bytes[ANSWER_BYTES];
     struct hf_answered old;
     enum hf_err e = answer_read(s, id, &old);
-    if (e == HF_OK) /* an id that the window had passed comes again */
+    if (e == HF_OK) { /* an id that the window had passed comes again */
         e = entry_del(s, HF_TABLE_REQUESTSEQ, requestseq_key(key, old.seq, id));
-    if (e != HF_OK && e != HF_NOTFOUND)
+    }
+    if (e != HF_OK && e != HF_NOTFOUND) {
         return e;
+    }
     hf_store64(bytes, a->seq);
     memcpy(bytes + 8, a->content_hash.b, HF_HASH_BYTES);
     e = blob_put(s, HF_TABLE_REQUEST, id, hf_slice_of(bytes, sizeof(bytes)));
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     MDB_val k = hf_val(requestseq_key(key, a->seq, id));
     MDB_val nothing = {0, NULL};
     return hf_env_error(mdb_put(s->txn, s->table[HF_TABLE_REQUESTSEQ], &k, &nothing, 0));
@@ -250,12 +279,15 @@ static enum hf_err answer_write(struct hf_state *s, struct hf_slice id, const st
 enum hf_err hf_state_request_put(struct hf_state *s, struct hf_slice id,
                                  const struct hf_answered *a)
 {
-    if (id.len == 0 || id.len > HF_REQUEST_ID_MAX)
+    if (id.len == 0 || id.len > HF_REQUEST_ID_MAX) {
         return HF_ARG;
+    }
     enum hf_err e = hf_state_writable(s);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = answer_write(s, id, a);
-    if (e == HF_OK)
+    }
+    if (e == HF_OK) {
         e = expire(s);
+    }
     return hf_state_fail(s, e);
 }

@@ -13,8 +13,9 @@
 
 static enum hf_err cursor_of(struct hf_state *s, struct hf_tree *t)
 {
-    if (t->cursor != NULL)
+    if (t->cursor != NULL) {
         return HF_OK;
+    }
     return hf_env_error(mdb_cursor_open(s->txn, t->state, &t->cursor));
 }
 
@@ -24,8 +25,9 @@ enum hf_err hf_tree_find(struct hf_state *s, struct hf_tree *t, struct hf_slice 
     MDB_val k = hf_val(key);
     MDB_val v;
     enum hf_err e = cursor_of(s, t);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = hf_env_error(mdb_cursor_get(t->cursor, &k, &v, MDB_SET));
+    }
     return e == HF_OK ? hf_record_get(key, v, out) : e;
 }
 
@@ -41,8 +43,9 @@ static bool wanted(enum hf_rule rule, const struct hf_stored *old, const struct 
     case HF_RULE_ALWAYS:
         return true;
     case HF_RULE_UNLESS_SAME:
-        if (!was_live)
+        if (!was_live) {
             return !fresh->tombstone;
+        }
         return fresh->tombstone || !hf_slice_eq(old->value, fresh->value);
     case HF_RULE_IF_NEWER:
         return old == NULL || hf_point_cmp(point_of(old), point_of(fresh)) < 0;
@@ -74,12 +77,14 @@ static enum hf_err record_put(struct hf_tree *t, const struct hf_stored *fresh, 
     MDB_val v = {HF_RECORD_HEAD + fresh->value.len, NULL};
     unsigned flags = MDB_RESERVE | (found ? MDB_CURRENT : 0);
     int rc = mdb_cursor_put(t->cursor, &k, &v, flags);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     uint8_t *p = v.mv_data;
     hf_record_put_head(p, fresh);
-    if (fresh->value.len > 0)
+    if (fresh->value.len > 0) {
         memcpy(p + HF_RECORD_HEAD, fresh->value.data, fresh->value.len);
+    }
     return HF_OK;
 }
 
@@ -87,12 +92,14 @@ static enum hf_err note_move(struct hf_state *s, struct hf_tree *t, const struct
                              const struct hf_stored *fresh)
 {
     struct hf_point from = {0, 0};
-    if (old != NULL)
+    if (old != NULL) {
         from = point_of(old);
+    }
     if (hf_moves_full(&t->moves)) {
         enum hf_err e = hf_tree_flush(s, t);
-        if (e != HF_OK)
+        if (e != HF_OK) {
             return e;
+        }
     }
     return hf_moves_note(&t->moves, fresh->key, from, point_of(fresh));
 }
@@ -104,17 +111,20 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
     const struct hf_stored *old = &record;
     *changed = false;
     enum hf_err e = hf_tree_find(s, t, fresh->key, &record);
-    if (e == HF_NOTFOUND)
+    if (e == HF_NOTFOUND) {
         old = NULL;
-    else if (e != HF_OK)
+    } else if (e != HF_OK) {
         return e;
-    if (!wanted(rule, old, fresh))
+    }
+    if (!wanted(rule, old, fresh)) {
         return HF_OK;
+    }
     if (!t->overlay) {
         sum_replace(&t->sum, old, fresh);
         e = note_move(s, t, old, fresh);
-        if (e != HF_OK)
+        if (e != HF_OK) {
             return e;
+        }
     }
     e = record_put(t, fresh, old != NULL);
     *changed = e == HF_OK;
@@ -134,8 +144,9 @@ enum hf_err hf_tree_drop(struct hf_state *s, struct hf_tree *t, bool *again)
     bool dropped = false;
     *again = false;
     hf_moves_clear(&t->moves);
-    if (t->cursor != NULL)
+    if (t->cursor != NULL) {
         mdb_cursor_close(t->cursor);
+    }
     t->cursor = NULL;
     for (int i = 0; i < 2; i++) {
         MDB_stat st;
@@ -145,8 +156,9 @@ enum hf_err hf_tree_drop(struct hf_state *s, struct hf_tree *t, bool *again)
             rc = dropped ? 0 : mdb_drop(s->txn, tables[i], 0);
             dropped = true;
         }
-        if (rc != 0)
+        if (rc != 0) {
             return hf_env_error(rc);
+        }
     }
     return HF_OK;
 }
@@ -164,23 +176,29 @@ static enum hf_err sweep_one(struct hf_state *s, struct hf_tree *t, MDB_cursor *
     struct hf_stored r;
     hf_point_put(bytes, *at);
     int rc = mdb_cursor_get(index, &k, &v, MDB_SET_RANGE);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
-    if (k.mv_size != HF_POINT_BYTES || v.mv_size > sizeof(key))
+    }
+    if (k.mv_size != HF_POINT_BYTES || v.mv_size > sizeof(key)) {
         return HF_CORRUPT;
+    }
     struct hf_point here = hf_point_get(k.mv_data);
-    if (here.seq > floor)
+    if (here.seq > floor) {
         return HF_NOTFOUND;
+    }
     *at = here;
     memcpy(key, v.mv_data, v.mv_size); /* the pages may move under the deletes */
     enum hf_err e = hf_tree_find(s, t, hf_slice_of(key, v.mv_size), &r);
-    if (e != HF_OK || hf_point_cmp(point_of(&r), here) != 0)
+    if (e != HF_OK || hf_point_cmp(point_of(&r), here) != 0) {
         return e == HF_OK || e == HF_NOTFOUND ? HF_CORRUPT : e;
-    if (!r.tombstone)
+    }
+    if (!r.tombstone) {
         return HF_OK;
+    }
     rc = mdb_cursor_del(t->cursor, 0);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_cursor_del(index, 0);
+    }
     s->head.delta_floor = here.seq > s->head.delta_floor ? here.seq : s->head.delta_floor;
     return hf_env_error(rc);
 }
@@ -193,33 +211,41 @@ enum hf_err hf_state_collect(struct hf_state *s, hf_seq floor, uint32_t max, boo
     MDB_cursor *index = NULL;
     *again = false;
     enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     struct hf_tree *t = hf_tree_visible(s);
     struct hf_point at = s->head.swept;
-    if (floor > s->head.at.seq)
+    if (floor > s->head.at.seq) {
         floor = s->head.at.seq;
+    }
     e = hf_tree_flush(s, t);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         e = hf_env_error(mdb_cursor_open(s->txn, t->byseq, &index));
+    }
     for (uint32_t i = 0; i < max && e == HF_OK; i++) {
         struct hf_point next = {at.seq, at.ordinal + 1};
-        if (at.ordinal == UINT32_MAX)
+        if (at.ordinal == UINT32_MAX) {
             next = (struct hf_point){at.seq + 1, 0};
+        }
         e = sweep_one(s, t, index, floor, &next);
-        if (e == HF_OK)
+        if (e == HF_OK) {
             at = next;
+        }
     }
-    if (index != NULL)
+    if (index != NULL) {
         mdb_cursor_close(index);
+    }
     *again = e == HF_OK;
     if (e == HF_NOTFOUND) {
-        if (floor > s->head.delta_floor)
+        if (floor > s->head.delta_floor) {
             s->head.delta_floor = floor;
+        }
         at = (struct hf_point){floor, UINT32_MAX};
         e = HF_OK;
     }
-    if (e == HF_OK && hf_point_cmp(at, s->head.swept) > 0)
+    if (e == HF_OK && hf_point_cmp(at, s->head.swept) > 0) {
         s->head.swept = at;
+    }
     return hf_state_fail(s, e);
 }

@@ -28,8 +28,9 @@ static enum hf_err damaged(struct check *c, const char *what, struct hf_slice ke
     char text[2 * 40 + 1];
     size_t shown = key.len < 40 ? key.len : 40;
     text[0] = '\0';
-    for (size_t i = 0; i < shown; i++)
+    for (size_t i = 0; i < shown; i++) {
         snprintf(text + 2 * i, 3, "%02x", key.data[i]);
+    }
     return hf_error_set(c->e, HF_CORRUPT, "%s: %s, key (hex) %s%s", c->v->s->dir, what, text,
                         shown < key.len ? "..." : "");
 }
@@ -39,16 +40,19 @@ static enum hf_err check_record(struct check *c, MDB_val k, MDB_val data)
     struct hf_stored r;
     struct hf_slice key = hf_slice_of_val(k);
     uint8_t bytes[HF_POINT_BYTES];
-    if (hf_record_get(key, data, &r) != HF_OK)
+    if (hf_record_get(key, data, &r) != HF_OK) {
         return damaged(c, "a record does not match its checksum", key);
-    if (r.seq > c->v->head.at.seq)
+    }
+    if (r.seq > c->v->head.at.seq) {
         return damaged(c, "a record is newer than the position", key);
+    }
     hf_point_put(bytes, (struct hf_point){r.seq, r.ordinal});
     MDB_val point = {sizeof(bytes), bytes};
     MDB_val named;
     int rc = mdb_get(c->v->txn, c->v->table[VIEW_BY_SEQ], &point, &named);
-    if (rc != 0 || !hf_slice_eq(hf_slice_of_val(named), key))
+    if (rc != 0 || !hf_slice_eq(hf_slice_of_val(named), key)) {
         return damaged(c, "the index by seq does not have a record", key);
+    }
     c->records++;
     if (!r.tombstone) {
         struct hf_hash element = hf_element_hash(key, r.seq, r.value);
@@ -66,25 +70,30 @@ static enum hf_err check_records(struct check *c)
     MDB_stat st;
     enum hf_err e = hf_view_cursor(c->v, VIEW_BY_KEY, &cursor);
     int rc = 0;
-    if (e == HF_OK)
+    if (e == HF_OK) {
         rc = mdb_cursor_get(cursor, &k, &data, MDB_FIRST);
+    }
     while (e == HF_OK && rc == 0) {
         e = check_record(c, k, data);
         rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT);
     }
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
-    if (rc == MDB_NOTFOUND)
+    }
+    if (rc == MDB_NOTFOUND) {
         rc = mdb_stat(c->v->txn, c->v->table[VIEW_BY_SEQ], &st);
-    if (rc != 0)
+    }
+    if (rc != 0) {
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
-    if (st.ms_entries != c->records || c->live != c->v->head.live_count)
+    }
+    if (st.ms_entries != c->records || c->live != c->v->head.live_count) {
         return hf_error_set(c->e, HF_CORRUPT,
                             "%s: %llu records, %llu of them live; the index has %llu, the "
                             "position says %llu live",
                             c->v->s->dir, (unsigned long long)c->records,
                             (unsigned long long)c->live, (unsigned long long)st.ms_entries,
                             (unsigned long long)c->v->head.live_count);
+    }
     return HF_OK;
 }
 
@@ -98,22 +107,26 @@ static enum hf_err check_table(struct check *c, enum hf_table table)
     struct hf_hash chain;
     enum hf_err e = HF_OK;
     int rc = mdb_cursor_open(c->v->txn, c->v->s->table[table], &cursor);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
+    }
     while (e == HF_OK && (rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
-        if (table != HF_TABLE_CHAIN)
+        if (table != HF_TABLE_CHAIN) {
             e = hf_blob_get(hf_slice_of_val(k), hf_slice_of_val(data), &bytes);
-        else if (k.mv_size != 8)
+        } else if (k.mv_size != 8) {
             e = HF_CORRUPT;
-        else
+        } else {
             e = hf_chain_decode(hf_load64_be(k.mv_data), hf_slice_of_val(data), &chain);
+        }
     }
     mdb_cursor_close(cursor);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return damaged(c, "an entry of a small table does not match its checksum",
                        hf_slice_of_val(k));
-    if (rc != MDB_NOTFOUND)
+    }
+    if (rc != MDB_NOTFOUND) {
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
+    }
     return HF_OK;
 }
 
@@ -125,14 +138,17 @@ enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e)
     HF_ASSERT(v->live);
     hf_lthash_clear(&c.lanes);
     enum hf_err err = check_records(&c);
-    for (size_t i = 0; i < sizeof(small) / sizeof(small[0]) && err == HF_OK; i++)
+    for (size_t i = 0; i < sizeof(small) / sizeof(small[0]) && err == HF_OK; i++) {
         err = check_table(&c, small[i]);
-    if (err != HF_OK)
+    }
+    if (err != HF_OK) {
         return err;
+    }
     struct hf_hash digest = hf_lthash_digest(&c.lanes);
-    if (!hf_hash_eq(&digest, &v->head.at.digest))
+    if (!hf_hash_eq(&digest, &v->head.at.digest)) {
         return hf_error_set(e, HF_DIGEST, "%s: the digest of the records is not that of seq %llu",
                             v->s->dir, (unsigned long long)v->head.at.seq);
+    }
     return HF_OK;
 }
 
@@ -162,8 +178,9 @@ static enum hf_err take_sample(struct hf_view *v, hf_seq lo, hf_seq hi, struct s
             out->whole = true;
             return HF_OK;
         }
-        if (e != HF_OK)
+        if (e != HF_OK) {
             return e;
+        }
         out->count++;
         out->bytes += r.key.len + r.value.len + HF_POINT_BYTES;
         out->last = (struct hf_point){r.seq, r.ordinal};
@@ -178,16 +195,19 @@ static double part_of_batch(struct hf_view *v, struct hf_point at)
     uint8_t bytes[HF_POINT_BYTES];
     MDB_val k = {sizeof(bytes), bytes};
     MDB_val key;
-    if (hf_view_cursor(v, VIEW_BY_SEQ, &c) != HF_OK)
+    if (hf_view_cursor(v, VIEW_BY_SEQ, &c) != HF_OK) {
         return 1;
+    }
     hf_point_put(bytes, (struct hf_point){at.seq + 1, 0});
     int rc = mdb_cursor_get(c, &k, &key, MDB_SET_RANGE);
     rc = mdb_cursor_get(c, &k, &key, rc == 0 ? MDB_PREV : MDB_LAST);
-    if (rc != 0 || k.mv_size != HF_POINT_BYTES)
+    if (rc != 0 || k.mv_size != HF_POINT_BYTES) {
         return 1;
+    }
     struct hf_point last = hf_point_get(k.mv_data);
-    if (last.seq != at.seq)
+    if (last.seq != at.seq) {
         return 1;
+    }
     return ((double)at.ordinal + 1) / ((double)last.ordinal + 1);
 }
 
@@ -197,18 +217,21 @@ enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes)
     double sum = 0;
     *bytes = 0;
     HF_ASSERT(v->live);
-    if (lo >= head)
+    if (lo >= head) {
         return HF_OK;
+    }
     for (uint32_t i = 0; i < SEGMENTS; i++) {
         hf_seq span = head - lo;
         hf_seq from = lo + span / SEGMENTS * i + span % SEGMENTS * i / SEGMENTS;
         hf_seq to = lo + span / SEGMENTS * (i + 1) + span % SEGMENTS * (i + 1) / SEGMENTS;
         struct sample s;
-        if (from == to)
+        if (from == to) {
             continue;
+        }
         enum hf_err e = take_sample(v, from, to, &s);
-        if (e != HF_OK)
+        if (e != HF_OK) {
             return e;
+        }
         double seen = s.whole ? (double)(to - from)
                               : (double)(s.last.seq - 1 - from) + part_of_batch(v, s.last);
         sum += (double)s.bytes * (double)(to - from) / seen;

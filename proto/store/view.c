@@ -19,13 +19,15 @@
 static void drop_txn(struct hf_view *v)
 {
     for (int i = 0; i < VIEW_CURSORS; i++) {
-        if (v->cursor[i] != NULL)
+        if (v->cursor[i] != NULL) {
             mdb_cursor_close(v->cursor[i]);
+        }
         v->cursor[i] = NULL;
         v->fresh[i] = false;
     }
-    if (v->txn != NULL)
+    if (v->txn != NULL) {
         mdb_txn_abort(v->txn);
+    }
     v->txn = NULL;
 }
 
@@ -34,8 +36,9 @@ static enum hf_err read_head(struct hf_view *v)
     MDB_val k = hf_val(hf_slice_str("view"));
     MDB_val data;
     int rc = mdb_get(v->txn, v->s->table[HF_TABLE_META], &k, &data);
-    if (rc != 0)
+    if (rc != 0) {
         return rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
+    }
     enum hf_err e = hf_head_decode(hf_slice_of_val(data), &v->head);
     unsigned generation = 2 * (v->head.generation & 1);
     v->table[VIEW_BY_KEY] = v->s->table[HF_TABLE_STATE_0 + generation];
@@ -45,11 +48,13 @@ static enum hf_err read_head(struct hf_view *v)
 
 void hf_view_reset(struct hf_view *v)
 {
-    if (!v->live)
+    if (!v->live) {
         return;
+    }
     v->live = false;
-    for (int i = 0; i < VIEW_CURSORS; i++)
+    for (int i = 0; i < VIEW_CURSORS; i++) {
         v->fresh[i] = false;
+    }
     mdb_txn_reset(v->txn);
     hf_gate_leave(&v->s->gate);
 }
@@ -59,10 +64,11 @@ enum hf_err hf_view_renew(struct hf_view *v)
     hf_view_reset(v);
     hf_gate_enter(&v->s->gate);
     int rc = MDB_PANIC;
-    if (v->txn != NULL)
+    if (v->txn != NULL) {
         rc = mdb_txn_renew(v->txn);
-    else if (v->s->env != NULL)
+    } else if (v->s->env != NULL) {
         rc = mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+    }
     if (rc != 0) {
         drop_txn(v);
         hf_gate_leave(&v->s->gate);
@@ -81,8 +87,9 @@ enum hf_err hf_view_open(struct hf_state *s, struct hf_view **out)
 {
     *out = NULL;
     struct hf_view *v = calloc(1, sizeof(*v));
-    if (v == NULL)
+    if (v == NULL) {
         return HF_NOMEM;
+    }
     v->s = s;
     enum hf_err e = hf_view_renew(v);
     if (e != HF_OK) {
@@ -99,8 +106,9 @@ enum hf_err hf_view_open(struct hf_state *s, struct hf_view **out)
 
 void hf_view_close(struct hf_view *v)
 {
-    if (v == NULL)
+    if (v == NULL) {
         return;
+    }
     struct hf_state *s = v->s;
     hf_view_reset(v);
     /* Entering keeps a reopen from aborting the transaction at the same time. */
@@ -108,8 +116,9 @@ void hf_view_close(struct hf_view *v)
     drop_txn(v);
     pthread_mutex_lock(&s->gate.mutex);
     struct hf_view **at = &s->views;
-    while (*at != v)
+    while (*at != v) {
         at = &(*at)->next;
+    }
     *at = v->next;
     pthread_mutex_unlock(&s->gate.mutex);
     hf_gate_leave(&s->gate);
@@ -120,8 +129,9 @@ void hf_views_detach(struct hf_state *s)
 {
     pthread_mutex_lock(&s->gate.mutex);
     HF_ASSERT(s->gate.closed && s->gate.live == 0);
-    for (struct hf_view *v = s->views; v != NULL; v = v->next)
+    for (struct hf_view *v = s->views; v != NULL; v = v->next) {
         drop_txn(v);
+    }
     pthread_mutex_unlock(&s->gate.mutex);
 }
 
@@ -147,10 +157,11 @@ enum hf_err hf_view_cursor(struct hf_view *v, enum view_cursor which, MDB_cursor
         mdb_cursor_close(c); /* a switch has made the other generation the visible one */
         c = NULL;
     }
-    if (c == NULL)
+    if (c == NULL) {
         rc = mdb_cursor_open(v->txn, v->table[which], &c);
-    else if (!v->fresh[which])
+    } else if (!v->fresh[which]) {
         rc = mdb_cursor_renew(v->txn, c);
+    }
     v->cursor[which] = rc == 0 ? c : NULL;
     v->fresh[which] = rc == 0;
     *out = c;
@@ -161,14 +172,17 @@ int hf_view_seek_after(MDB_cursor *c, MDB_val *k, MDB_val *data)
 {
     MDB_val after = *k;
     MDB_val here;
-    if (after.mv_size == 0)
+    if (after.mv_size == 0) {
         return mdb_cursor_get(c, k, data, MDB_FIRST);
+    }
     int rc = mdb_cursor_get(c, &here, data, MDB_GET_CURRENT);
-    if (rc == 0 && hf_slice_eq(hf_slice_of_val(here), hf_slice_of_val(after)))
+    if (rc == 0 && hf_slice_eq(hf_slice_of_val(here), hf_slice_of_val(after))) {
         return mdb_cursor_get(c, k, data, MDB_NEXT);
+    }
     rc = mdb_cursor_get(c, k, data, MDB_SET_RANGE);
-    if (rc == 0 && hf_slice_eq(hf_slice_of_val(*k), hf_slice_of_val(after)))
+    if (rc == 0 && hf_slice_eq(hf_slice_of_val(*k), hf_slice_of_val(after))) {
         rc = mdb_cursor_get(c, k, data, MDB_NEXT);
+    }
     return rc;
 }
 
@@ -178,13 +192,15 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out)
 {
     HF_ASSERT(v->live);
-    if (key.len == 0 || key.len > HF_STORE_KEY_MAX)
+    if (key.len == 0 || key.len > HF_STORE_KEY_MAX) {
         return HF_ARG;
+    }
     MDB_val k = hf_val(key);
     MDB_val data;
     int rc = mdb_get(v->txn, v->table[VIEW_BY_KEY], &k, &data);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     enum hf_err e = hf_record_get(key, data, out);
     return e == HF_OK && out->tombstone && !tombstones ? HF_NOTFOUND : e;
 }
@@ -195,13 +211,15 @@ enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf
     MDB_val k = hf_val(after);
     MDB_val data;
     enum hf_err e = hf_view_cursor(v, VIEW_BY_KEY, &c);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     int rc = hf_view_seek_after(c, &k, &data);
     while (rc == 0) {
         e = hf_record_get(hf_slice_of_val(k), data, out);
-        if (e != HF_OK || !out->tombstone)
+        if (e != HF_OK || !out->tombstone) {
             return e;
+        }
         rc = mdb_cursor_get(c, &k, &data, MDB_NEXT);
     }
     return hf_env_error(rc);
@@ -215,18 +233,22 @@ enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
     MDB_val k = {sizeof(bytes), bytes};
     MDB_val key;
     enum hf_err e = hf_view_cursor(v, VIEW_BY_SEQ, &c);
-    if (e != HF_OK)
+    if (e != HF_OK) {
         return e;
+    }
     hf_point_put(bytes, (struct hf_point){seq, ordinal});
     int rc = hf_view_seek_after(c, &k, &key);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
-    if (k.mv_size != HF_POINT_BYTES)
+    }
+    if (k.mv_size != HF_POINT_BYTES) {
         return HF_CORRUPT;
+    }
     struct hf_point at = hf_point_get(k.mv_data);
     e = hf_view_get(v, hf_slice_of_val(key), true, out);
-    if (e == HF_OK && out->seq == at.seq && out->ordinal == at.ordinal)
+    if (e == HF_OK && out->seq == at.seq && out->ordinal == at.ordinal) {
         return HF_OK;
+    }
     return e == HF_OK || e == HF_NOTFOUND || e == HF_ARG ? HF_CORRUPT : e;
 }
 
@@ -246,8 +268,9 @@ enum hf_err hf_view_chain(struct hf_view *v, hf_seq seq, struct hf_hash *chain)
 enum hf_err hf_view_object(struct hf_view *v, struct hf_slice name, struct hf_slice *bytes)
 {
     HF_ASSERT(v->live);
-    if (name.len == 0 || name.len > HF_STORE_KEY_MAX)
+    if (name.len == 0 || name.len > HF_STORE_KEY_MAX) {
         return HF_ARG;
+    }
     MDB_val k = hf_val(name);
     MDB_val data;
     int rc = mdb_get(v->txn, v->s->table[HF_TABLE_OBJECT], &k, &data);
@@ -262,8 +285,9 @@ enum hf_err hf_view_next_object(struct hf_view *v, struct hf_slice prefix, struc
     MDB_val k = hf_val(after);
     MDB_val data;
     int rc = mdb_cursor_open(v->txn, v->s->table[HF_TABLE_OBJECT], &c);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     if (after.len == 0 && prefix.len > 0) {
         k = hf_val(prefix); /* the first may be named just as the prefix */
         rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
@@ -271,14 +295,17 @@ enum hf_err hf_view_next_object(struct hf_view *v, struct hf_slice prefix, struc
         rc = hf_view_seek_after(c, &k, &data);
     }
     mdb_cursor_close(c); /* what it found lies in the map and stays */
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     struct hf_slice found = hf_slice_of_val(k);
-    if (found.len < prefix.len || !hf_slice_eq(hf_slice_of(found.data, prefix.len), prefix))
+    if (found.len < prefix.len || !hf_slice_eq(hf_slice_of(found.data, prefix.len), prefix)) {
         return HF_NOTFOUND;
+    }
     enum hf_err e = hf_blob_get(found, hf_slice_of_val(data), bytes);
-    if (e == HF_OK)
+    if (e == HF_OK) {
         *name = found;
+    }
     return e;
 }
 
@@ -292,14 +319,17 @@ enum hf_err hf_view_inbox_next(struct hf_view *v, hf_seq from, hf_seq *seq,
     MDB_val data;
     hf_store64_be(key, from);
     int rc = mdb_cursor_open(v->txn, v->s->table[HF_TABLE_INBOX], &c);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
+    }
     rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
     mdb_cursor_close(c);
-    if (rc != 0)
+    if (rc != 0) {
         return hf_env_error(rc);
-    if (k.mv_size != sizeof(key))
+    }
+    if (k.mv_size != sizeof(key)) {
         return HF_CORRUPT;
+    }
     *seq = hf_load64_be(k.mv_data);
     return hf_blob_get(hf_slice_of_val(k), hf_slice_of_val(data), message);
 }

@@ -89,8 +89,9 @@ int e2e_listen(int port)
     int one = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 64) == 0)
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 64) == 0) {
         return fd;
+    }
     close(fd);
     return -1;
 }
@@ -101,18 +102,21 @@ int e2e_ports(int n)
         uint16_t r;
         int base, free_count = 0;
 
-        if (getrandom(&r, sizeof r, 0) != sizeof r)
+        if (getrandom(&r, sizeof r, 0) != sizeof r) {
             continue;
+        }
         base = 10000 + r % 20000;
         for (int i = 0; i < n; i++) {
             int fd = e2e_listen(base + i);
 
             free_count += fd >= 0;
-            if (fd >= 0)
+            if (fd >= 0) {
                 close(fd);
+            }
         }
-        if (free_count == n)
+        if (free_count == n) {
             return base;
+        }
     }
     fail_msg("no free ports");
     return 0;
@@ -123,8 +127,9 @@ static size_t read_file(const char *path, char *text, size_t cap)
     FILE *f = fopen(path, "re");
     size_t n = f == NULL ? 0 : fread(text, 1, cap - 1, f);
 
-    if (f != NULL)
+    if (f != NULL) {
         fclose(f);
+    }
     text[n] = '\0';
     return n;
 }
@@ -143,11 +148,13 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static void on_end(int signal_number)
 {
     for (size_t i = 0; i < box.node_count; i++) {
-        if (box.node[i].pid > 0)
+        if (box.node[i].pid > 0) {
             kill(box.node[i].pid, SIGKILL);
+        }
     }
-    if (box.mounted[0] != '\0')
+    if (box.mounted[0] != '\0') {
         umount2(box.mounted, MNT_DETACH);
+    }
     if (box.dir[0] != '\0' && fork() == 0) {
         execl("/bin/rm", "rm", "-rf", "--", box.dir, (char *)NULL);
         _exit(1);
@@ -183,11 +190,13 @@ int e2e_setup(void **state)
     memset(&box, 0, sizeof box);
     find_binaries();
     snprintf(box.dir, sizeof box.dir, "/tmp/holdfast-e2e.XXXXXX");
-    if (mkdtemp(box.dir) == NULL)
+    if (mkdtemp(box.dir) == NULL) {
         return -1;
+    }
     signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         signal(ends[i], on_end);
+    }
     alarm(PROGRAM_SECONDS_MAX);
     return 0;
 }
@@ -199,8 +208,9 @@ static void show_log(const struct e2e_node *n)
     size_t len = read_file(n->err, text, sizeof text);
     size_t at = len;
 
-    for (int lines = 0; at > 0 && lines < 25; at--)
+    for (int lines = 0; at > 0 && lines < 25; at--) {
         lines += text[at - 1] == '\n';
+    }
     fprintf(stderr, "---- %s (%s) ----\n%s", n->name, n->program, text + at);
 }
 
@@ -224,16 +234,19 @@ int e2e_teardown(void **state)
             kill(n->pid, SIGKILL);
             waitpid(n->pid, NULL, 0);
         }
-        if (box.open_tests > 0 || complained(n))
+        if (box.open_tests > 0 || complained(n)) {
             show_log(n);
+        }
     }
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
-        if (box.connection[i] != NULL)
+        if (box.connection[i] != NULL) {
             redisFree(box.connection[i]);
+        }
     }
     e2e_holes_free();
-    if (box.mounted[0] != '\0')
+    if (box.mounted[0] != '\0') {
         umount2(box.mounted, MNT_DETACH);
+    }
     nftw(box.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     alarm(0);
     box.node_count = 0;
@@ -256,8 +269,9 @@ bool e2e_mount(const char *path, size_t bytes)
     char options[64];
 
     snprintf(options, sizeof options, "size=%zu,mode=700", bytes);
-    if (mkdir(path, 0700) != 0 || mount("holdfast", path, "tmpfs", 0, options) != 0)
+    if (mkdir(path, 0700) != 0 || mount("holdfast", path, "tmpfs", 0, options) != 0) {
         return false;
+    }
     snprintf(box.mounted, sizeof box.mounted, "%s", path);
     return true;
 }
@@ -273,8 +287,9 @@ static void arg_add(struct e2e_node *n, const char *text)
 void e2e_arg_set(struct e2e_node *n, const char *option, const char *value)
 {
     for (size_t i = 0; i + 1 < n->arg_count; i += 2) {
-        if (strcmp(n->arg[i], option) != 0)
+        if (strcmp(n->arg[i], option) != 0) {
             continue;
+        }
         snprintf(n->arg[i + 1], sizeof n->arg[i + 1], "%s", value);
         return;
     }
@@ -359,15 +374,18 @@ static pid_t spawn(char *const *argv, int in, int out, int err)
     pid_t pid = fork();
 
     assert_true(pid >= 0);
-    if (pid > 0)
+    if (pid > 0) {
         return pid;
+    }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (getppid() != parent) {
         _exit(127);
+    }
     signal(SIGPIPE, SIG_DFL);
     alarm(0);
-    if (in >= 0)
+    if (in >= 0) {
         dup2(in, 0);
+    }
     dup2(out, 1);
     dup2(err, 2);
     execv(argv[0], argv);
@@ -382,8 +400,9 @@ static void launch(struct e2e_node *n)
     int err = open_output(n->err, O_APPEND);
 
     snprintf(program, sizeof program, "%s/%s", box.bin, n->program);
-    for (size_t i = 0; i < n->arg_count; i++)
+    for (size_t i = 0; i < n->arg_count; i++) {
         argv[i + 1] = n->arg[i];
+    }
     n->pid = spawn(argv, -1, out, err);
     close(out);
     close(err);
@@ -395,15 +414,17 @@ static int ready_port(const char *text, const char *word)
     const char *line = strstr(text, word);
     char url[128];
 
-    if (line == NULL || sscanf(line + strlen(word), "%127s", url) != 1)
+    if (line == NULL || sscanf(line + strlen(word), "%127s", url) != 1) {
         return 0;
+    }
     return strrchr(url, ':') == NULL ? 0 : atoi(strrchr(url, ':') + 1);
 }
 
 static bool is_ready(struct e2e_node *n, char *text, size_t cap)
 {
-    if (!e2e_alive(n))
+    if (!e2e_alive(n)) {
         fail_msg("%s ended before it was ready", n->name);
+    }
     read_file(n->out, text, cap);
     return strstr(text, "\nready\n") != NULL;
 }
@@ -415,8 +436,9 @@ void e2e_start(struct e2e_node *n)
 
     launch(n);
     E2E_WAIT(READY_MS, is_ready(n, text, sizeof text));
-    if (core)
+    if (core) {
         n->port = ready_port(text, "stream ");
+    }
     n->resp_port = ready_port(text, "resp ");
     assert_int_equal(sscanf(text, "%*s key %64s", n->key), 1);
     assert_true(n->resp_port > 0);
@@ -430,8 +452,9 @@ int e2e_start_refused(struct e2e_node *n, char *text, size_t cap)
     unlink(n->err);
     launch(n);
     while (waitpid(n->pid, &status, WNOHANG) == 0) {
-        if (e2e_now_ms() > until)
+        if (e2e_now_ms() > until) {
             fail_msg("%s should have refused to start", n->name);
+        }
         e2e_sleep_ms(5);
     }
     n->pid = 0;
@@ -441,15 +464,17 @@ int e2e_start_refused(struct e2e_node *n, char *text, size_t cap)
 
 bool e2e_alive(struct e2e_node *n)
 {
-    if (n->pid > 0 && waitpid(n->pid, NULL, WNOHANG) == n->pid)
+    if (n->pid > 0 && waitpid(n->pid, NULL, WNOHANG) == n->pid) {
         n->pid = 0;
+    }
     return n->pid > 0;
 }
 
 void e2e_stop(struct e2e_node *n, int signal_number)
 {
-    if (n->pid <= 0)
+    if (n->pid <= 0) {
         return;
+    }
     kill(n->pid, signal_number);
     if (signal_number == SIGKILL) {
         waitpid(n->pid, NULL, 0);
@@ -468,8 +493,9 @@ size_t e2e_fds(const struct e2e_node *n)
     snprintf(path, sizeof path, "/proc/%d/fd", (int)n->pid);
     d = opendir(path);
     assert_non_null(d);
-    while (readdir(d) != NULL)
+    while (readdir(d) != NULL) {
         count++;
+    }
     closedir(d);
     return count;
 }
@@ -521,8 +547,9 @@ int e2e_tool(const struct e2e_node *n, const char *input, char *out, size_t cap,
     pid = spawn(argv, in, out_fd, err_fd);
     close(out_fd);
     close(err_fd);
-    if (in >= 0)
+    if (in >= 0) {
         close(in);
+    }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     read_file(out_path, out, cap);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -561,8 +588,9 @@ redisContext *e2e_connect(const struct e2e_node *n)
 void e2e_disconnect(redisContext *c)
 {
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
-        if (box.connection[i] == c)
+        if (box.connection[i] == c) {
             box.connection[i] = NULL;
+        }
     }
     redisFree(c);
 }
@@ -571,8 +599,9 @@ static redisReply *call(redisContext *c, const char *format, va_list args)
 {
     redisReply *r = redisvCommand(c, format, args);
 
-    if (r == NULL)
+    if (r == NULL) {
         fail_msg("%s: no answer: %s", format, c->errstr);
+    }
     return r;
 }
 
@@ -584,8 +613,9 @@ void e2e_ok(redisContext *c, const char *format, ...)
     va_start(args, format);
     r = call(c, format, args);
     va_end(args);
-    if (r->type != REDIS_REPLY_STATUS || strcmp(r->str, "OK") != 0)
+    if (r->type != REDIS_REPLY_STATUS || strcmp(r->str, "OK") != 0) {
         fail_msg("%s: expected OK, got type %d %s", format, r->type, r->str ? r->str : "");
+    }
     freeReplyObject(r);
 }
 
@@ -598,8 +628,9 @@ int64_t e2e_integer(redisContext *c, const char *format, ...)
     va_start(args, format);
     r = call(c, format, args);
     va_end(args);
-    if (r->type != REDIS_REPLY_INTEGER)
+    if (r->type != REDIS_REPLY_INTEGER) {
         fail_msg("%s: expected a number, got type %d %s", format, r->type, r->str ? r->str : "");
+    }
     value = r->integer;
     freeReplyObject(r);
     return value;
@@ -627,8 +658,9 @@ void e2e_error(redisContext *c, const char *word, const char *format, ...)
     va_start(args, format);
     r = call(c, format, args);
     va_end(args);
-    if (r->type != REDIS_REPLY_ERROR || strncmp(r->str, word, strlen(word)) != 0)
+    if (r->type != REDIS_REPLY_ERROR || strncmp(r->str, word, strlen(word)) != 0) {
         fail_msg("%s: expected %s, got type %d %s", format, word, r->type, r->str ? r->str : "");
+    }
     freeReplyObject(r);
 }
 
@@ -638,8 +670,9 @@ static redisReply *status_reply(redisContext *c, size_t elements)
 {
     redisReply *r = redisCommand(c, "HF.STATUS");
 
-    if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements < elements)
+    if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements < elements) {
         fail_msg("HF.STATUS: %s", r == NULL ? c->errstr : r->str ? r->str : "too short");
+    }
     return r;
 }
 
@@ -684,8 +717,9 @@ bool e2e_row(redisContext *c, const char *name, struct e2e_row *row)
 
         assert_true(e->elements >= 17);
         found = strcmp(e->element[0]->str, name) == 0;
-        if (!found)
+        if (!found) {
             continue;
+        }
         *row = (struct e2e_row){.head = number_at(e, 3),
                                 .received = number_at(e, 4),
                                 .applied = number_at(e, 5),

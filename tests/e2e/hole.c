@@ -82,17 +82,20 @@ static void hole_accept(struct e2e_hole *h, int which)
     int core = fd < 0 ? -1 : connect_to(h->to_port + which);
 
     for (size_t i = 0; fd >= 0 && core >= 0 && i < PAIRS_MAX; i++) {
-        if (h->pair[i] != NULL)
+        if (h->pair[i] != NULL) {
             continue;
+        }
         h->pair[i] = calloc(1, sizeof *h->pair[i]);
         h->pair[i]->fd[0] = fd;
         h->pair[i]->fd[1] = core;
         return;
     }
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
-    if (core >= 0)
+    }
+    if (core >= 0) {
         close(core);
+    }
 }
 
 /* Moves what it can in one direction. False when the pair is over. */
@@ -104,8 +107,9 @@ static bool way_move(struct e2e_hole *h, struct hole_pair *p, int from)
     if (w->from == w->to && !w->ended) {
         ssize_t n = recv(p->fd[from], w->bytes, sizeof w->bytes, MSG_DONTWAIT);
 
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return false;
+        }
         w->ended = n == 0;
         w->from = 0;
         w->to = n > 0 ? (size_t)n : 0;
@@ -114,15 +118,18 @@ static bool way_move(struct e2e_hole *h, struct hole_pair *p, int from)
         size_t len = w->to - w->from;
         ssize_t n;
 
-        if (limited && len > (size_t)h->budget)
+        if (limited && len > (size_t)h->budget) {
             len = (size_t)h->budget;
+        }
         n = send(p->fd[1 - from], w->bytes + w->from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR)
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return false;
+        }
         w->from += n > 0 ? (size_t)n : 0;
         h->budget -= n > 0 ? n : 0;
-        if (from == 1 && n > 0)
+        if (from == 1 && n > 0) {
             atomic_fetch_add(&h->bytes, (uint64_t)n);
+        }
     }
     return !(w->ended && w->from == w->to);
 }
@@ -134,8 +141,9 @@ static void hole_budget(struct e2e_hole *h)
 
     h->budget += rate * (now - h->budget_at) / 1000;
     h->budget_at = now;
-    if (h->budget > rate / 20)
+    if (h->budget > rate / 20) {
         h->budget = rate / 20;
+    }
 }
 
 static void hole_turn(struct e2e_hole *h)
@@ -147,25 +155,29 @@ static void hole_turn(struct e2e_hole *h)
         e2e_sleep_ms(TURN_MS);
         return;
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         p[n++] = (struct pollfd){.fd = h->listener[i], .events = POLLIN};
+    }
     for (size_t i = 0; i < PAIRS_MAX; i++) {
         for (int side = 0; h->pair[i] != NULL && side < 2; side++) {
             struct way *w = &h->pair[i]->way[side];
 
-            if (w->from == w->to)
+            if (w->from == w->to) {
                 p[n++] = (struct pollfd){.fd = h->pair[i]->fd[side], .events = POLLIN};
+            }
         }
     }
     poll(p, n, TURN_MS);
     hole_budget(h);
     for (int i = 0; i < 2; i++) {
-        if (p[i].revents != 0)
+        if (p[i].revents != 0) {
             hole_accept(h, i);
+        }
     }
     for (size_t i = 0; i < PAIRS_MAX; i++) {
-        if (h->pair[i] != NULL && !(way_move(h, h->pair[i], 0) && way_move(h, h->pair[i], 1)))
+        if (h->pair[i] != NULL && !(way_move(h, h->pair[i], 0) && way_move(h, h->pair[i], 1))) {
             pair_close(h, i);
+        }
     }
 }
 
@@ -203,8 +215,9 @@ static void hole_free(struct e2e_hole *h)
     atomic_store(&h->stop, true);
     pthread_join(h->thread, NULL);
     for (size_t i = 0; i < PAIRS_MAX; i++) {
-        if (h->pair[i] != NULL)
+        if (h->pair[i] != NULL) {
             pair_close(h, i);
+        }
     }
     close(h->listener[0]);
     close(h->listener[1]);
@@ -222,8 +235,9 @@ void e2e_hole_set(struct e2e_hole *h, enum e2e_hole_mode mode)
 
     atomic_store(&h->mode, (int)mode);
     /* The turn under way may still forward: when this returns, the mode is in force. */
-    while (atomic_load(&h->turns) < turns + 2)
+    while (atomic_load(&h->turns) < turns + 2) {
         e2e_sleep_ms(1);
+    }
 }
 
 void e2e_hole_rate(struct e2e_hole *h, uint64_t bytes_per_second)
@@ -238,7 +252,8 @@ uint64_t e2e_hole_bytes(const struct e2e_hole *h)
 
 void e2e_holes_free(void)
 {
-    for (size_t i = 0; i < hole_count; i++)
+    for (size_t i = 0; i < hole_count; i++) {
         hole_free(holes[i]);
+    }
     hole_count = 0;
 }

@@ -50,8 +50,9 @@ static int connect_unix(const char *dir)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(a.sun_path, sizeof a.sun_path, "%.90s/holdfast.sock", dir);
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) {
         return fd;
+    }
     close(fd);
     return -1;
 }
@@ -61,8 +62,9 @@ static int reach(const struct target *t)
     const struct e2e_node *n = *t->node;
     int fd;
 
-    if (t->offset == -2)
+    if (t->offset == -2) {
         return connect_unix(n->dir);
+    }
     fd = connect_to(t->offset == -1 ? n->resp_port : n->port + t->offset);
     /* connect_to makes it non-blocking for the hole; an attacker here may wait a little. */
     if (fd >= 0) {
@@ -83,8 +85,9 @@ static bool throw_at(int fd, const void *bytes, size_t len)
     while (len > 0) {
         ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
 
-        if (n <= 0)
+        if (n <= 0) {
             return false;
+        }
         at += n;
         len -= (size_t)n;
     }
@@ -106,10 +109,12 @@ static int reach_sp(const struct target *t)
     uint8_t answer[8];
     int fd = reach(t);
 
-    if (fd >= 0 && throw_at(fd, hello, sizeof hello) && recv(fd, answer, 8, MSG_WAITALL) == 8)
+    if (fd >= 0 && throw_at(fd, hello, sizeof hello) && recv(fd, answer, 8, MSG_WAITALL) == 8) {
         return fd;
-    if (fd >= 0)
+    }
+    if (fd >= 0) {
         close(fd);
+    }
     return -1;
 }
 
@@ -117,16 +122,18 @@ static void throw_message(int fd, uint64_t announced, const void *bytes, size_t 
 {
     uint8_t head[8];
 
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         head[i] = (uint8_t)(announced >> (56 - 8 * i));
+    }
     throw_at(fd, head, sizeof head);
     throw_at(fd, bytes, len);
 }
 
 static void fill_random(uint8_t *bytes, size_t len)
 {
-    for (size_t at = 0; at < len; at += 256)
+    for (size_t at = 0; at < len; at += 256) {
         assert_true(getrandom(bytes + at, len - at < 256 ? len - at : 256, 0) > 0);
+    }
 }
 
 /* A counter of the core's INFO. */
@@ -135,8 +142,9 @@ static int64_t counter(const char *name)
     const char *info = e2e_text(core, "INFO holdfast");
     const char *line = strstr(info, name);
 
-    if (line == NULL)
+    if (line == NULL) {
         fail_msg("INFO has no %s", name);
+    }
     return strtoll(line + strlen(name) + 1, NULL, 10);
 }
 
@@ -160,8 +168,9 @@ static void all_stands(void)
 
 static int set_up(void **state)
 {
-    if (e2e_setup(state) != 0)
+    if (e2e_setup(state) != 0) {
         return -1;
+    }
     core_node = e2e_core_new("core");
     e2e_start(core_node);
     core = e2e_connect(core_node);
@@ -234,8 +243,9 @@ static void ask(int fd, uint32_t id, const uint8_t *message, size_t len)
     static uint8_t whole[65536 + 4];
 
     assert_true(len <= sizeof whole - 4);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         whole[i] = (uint8_t)((id | 0x80000000u) >> (24 - 8 * i));
+    }
     memcpy(whole + 4, message, len);
     throw_message(fd, len + 4, whole, len + 4);
 }
@@ -288,10 +298,12 @@ static void worthless_requests_do_not_use_up_the_control_port(void **state)
 
         assert_true(fd >= 0);
         fill_random(message, sizeof message);
-        for (uint32_t k = 0; k < 4; k++)
+        for (uint32_t k = 0; k < 4; k++) {
             ask(fd, k + 1, message, (size_t)(i % 2 == 0 ? 5 : 300));
-        if (i % 10 == 9)
+        }
+        if (i % 10 == 9) {
             e2e_sleep_ms(5);
+        }
         close(fd);
     }
     E2E_WAIT(SOON_MS, counter("requests") > before + 200);
@@ -320,18 +332,20 @@ static void announced_lengths_are_not_believed(void **state)
         for (size_t k = 0; k < count; k++) {
             fd[n] = targets[i].sp_proto != 0 ? reach_sp(&targets[i]) : reach(&targets[i]);
             assert_true(fd[n] >= 0);
-            if (targets[i].sp_proto != 0)
+            if (targets[i].sp_proto != 0) {
                 throw_message(fd[n], lengths[k], "x", 1);
-            else
+            } else {
                 throw_at(fd[n], resp[k], strlen(resp[k]));
+            }
             n++;
         }
     }
     e2e_sleep_ms(300);
     assert_in_range(e2e_memory_kib(core_node, "VmRSS"), 1, MEMORY_MAX_KIB);
     assert_in_range(e2e_memory_kib(edge_node, "VmRSS"), 1, MEMORY_MAX_KIB);
-    while (n > 0)
+    while (n > 0) {
         close(fd[--n]);
+    }
     all_stands();
     e2e_passed();
 }
@@ -352,18 +366,20 @@ static void half_a_message_and_silence_hold_up_nobody(void **state)
 
             fd[n] = shaken ? reach_sp(&targets[i]) : reach(&targets[i]);
             assert_true(fd[n] >= 0);
-            if (shaken)
+            if (shaken) {
                 throw_message(fd[n], 60000, part, sizeof part);
-            else if (targets[i].sp_proto != 0)
+            } else if (targets[i].sp_proto != 0) {
                 throw_at(fd[n], "\0SP", 3);
-            else
+            } else {
                 throw_at(fd[n], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\nabc", 33);
+            }
             n++;
         }
     }
     began = e2e_now_ms();
-    for (int i = 0; i < 50; i++)
+    for (int i = 0; i < 50; i++) {
         e2e_ok(core, "SET meanwhile %d", i);
+    }
     E2E_WAIT(SOON_MS, e2e_equal(core, edge));
     print_message("50 writes beside %zu silent clients: %lld ms\n", n,
                   (long long)(e2e_now_ms() - began));
@@ -373,8 +389,9 @@ static void half_a_message_and_silence_hold_up_nobody(void **state)
     edge = e2e_connect(edge_node);
     edge_pid = edge_node->pid;
     E2E_WAIT(SOON_MS, e2e_edge_says(edge, "live"));
-    while (n > 0)
+    while (n > 0) {
         close(fd[--n]);
+    }
     all_stands();
     e2e_passed();
 }
@@ -435,12 +452,14 @@ static void a_line_without_end_is_cut_off(void **state)
         int sent = 0;
 
         assert_true(fd >= 0);
-        while (sent < 64 && throw_at(fd, endless, sizeof endless))
+        while (sent < 64 && throw_at(fd, endless, sizeof endless)) {
             sent++;
+        }
         closed = sent < 64;
         close(fd);
-        if (!closed)
+        if (!closed) {
             fail_msg("%s took 64 MiB without a line end", targets[i].name);
+        }
     }
     all_stands();
     e2e_passed();
@@ -461,8 +480,9 @@ static void a_client_that_never_reads_is_bounded(void **state)
     assert_int_equal(e2e_integer(core, "STRLEN big"), sizeof value);
     for (int i = 0; i < 2; i++) {
         fd[i] = reach(&targets[i == 0 ? 2 : 4]);
-        for (int k = 0; k < 400; k++)
+        for (int k = 0; k < 400; k++) {
             throw_at(fd[i], get, sizeof get - 1);
+        }
     }
     e2e_sleep_ms(500);
     assert_string_equal(e2e_text(edge, "PING"), "PONG");
@@ -488,8 +508,9 @@ static int reach_from_elsewhere(int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (bind(fd, (struct sockaddr *)&from, sizeof from) == 0 &&
-        connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && throw_at(fd, hello, sizeof hello))
+        connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && throw_at(fd, hello, sizeof hello)) {
         return fd;
+    }
     close(fd);
     return -1;
 }
@@ -503,8 +524,9 @@ static void one_address_cannot_take_all_connections(void **state)
     for (int i = 0; i < 300; i++) {
         fd[i] = reach_from_elsewhere(core_node->port + 1);
         assert_true(fd[i] >= 0);
-        if (i % 32 == 31)
+        if (i % 32 == 31) {
             e2e_sleep_ms(2);
+        }
     }
     /* 64 of them stay. */
     E2E_WAIT(SOON_MS, e2e_fds(core_node) <= core_fds + 64 + FDS_SLACK);
@@ -515,8 +537,9 @@ static void one_address_cannot_take_all_connections(void **state)
     edge = e2e_connect(edge_node);
     edge_pid = edge_node->pid;
     E2E_WAIT(SOON_MS, e2e_edge_says(edge, "live"));
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 300; i++) {
         close(fd[i]);
+    }
     all_stands();
     e2e_passed();
 }
@@ -540,8 +563,9 @@ static void clients_beyond_the_limit_are_turned_away(void **state)
     assert_in_range(answered, 900, 1024);
     assert_true(e2e_fds(edge_node) <= edge_fds + 1024 + FDS_SLACK);
     assert_string_equal(e2e_text(edge, "PING"), "PONG");
-    for (int i = 0; i < 1100; i++)
+    for (int i = 0; i < 1100; i++) {
         close(fd[i]);
+    }
     all_stands();
     e2e_passed();
 }
@@ -559,16 +583,19 @@ static void thousands_of_abrupt_clients_leave_no_descriptor_behind(void **state)
             int fd = reach(&targets[i]);
 
             refusals += fd < 0;
-            if (fd < 0)
+            if (fd < 0) {
                 continue;
-            if (targets[i].sp_proto == 0)
+            }
+            if (targets[i].sp_proto == 0) {
                 throw_at(fd, ping, k % 2 == 0 ? sizeof ping - 1 : 5);
-            else if (k % 2 == 0)
+            } else if (k % 2 == 0) {
                 throw_at(fd, "\0SP\0\0\x21\0\0", (size_t)(k % 9));
+            }
             close_with_reset(fd);
             /* A full backlog would only make this client wait a second for its next SYN. */
-            if (k % 32 == 31)
+            if (k % 32 == 31) {
                 e2e_sleep_ms(1);
+            }
         }
         print_message("%s: %d connections reset in %lld ms, %d refused\n", targets[i].name, FLOOD,
                       (long long)(e2e_now_ms() - began), refusals);

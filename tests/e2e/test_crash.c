@@ -41,16 +41,18 @@ static redisReply *send_request(struct writer *w, int n)
 {
     const struct timeval patience = {2, 0};
 
-    if (w->c == NULL)
+    if (w->c == NULL) {
         w->c = redisConnectWithTimeout("127.0.0.1", w->port, patience);
+    }
     if (w->c != NULL && w->c->err == 0) {
         redisReply *r;
 
         redisSetTimeout(w->c, patience);
         r = redisCommand(w->c, "HF.APPLY id-%d-%d SET left-%d %d SET key-%d-%d %d SET right-%d %d",
                          w->number, n, w->number, n, w->number, n, n, w->number, n);
-        if (r != NULL)
+        if (r != NULL) {
             return r;
+        }
     }
     redisFree(w->c);
     w->c = NULL;
@@ -73,8 +75,9 @@ static void take_answer(struct writer *w, int n, const redisReply *r)
     }
     w->seq[n] = r->element[0]->integer;
     w->repeats += strcmp(r->element[1]->str, "repeated") == 0;
-    if (n > 0 && w->seq[n] < w->seq[n - 1])
+    if (n > 0 && w->seq[n] < w->seq[n - 1]) {
         fail_writer(w, "sequence numbers went back", n, NULL);
+    }
     atomic_store(&w->acked, n + 1);
 }
 
@@ -85,12 +88,15 @@ static void *write_on(void *arg)
     for (int n = 0; n < REQUESTS_MAX && !atomic_load(&w->failed); n++) {
         redisReply *r = NULL;
 
-        if (atomic_load(&stop_writing))
+        if (atomic_load(&stop_writing)) {
             break;
-        while (r == NULL && !atomic_load(&give_up))
+        }
+        while (r == NULL && !atomic_load(&give_up)) {
             r = send_request(w, n);
-        if (r == NULL)
+        }
+        if (r == NULL) {
             break;
+        }
         take_answer(w, n, r);
         freeReplyObject(r);
     }
@@ -115,8 +121,9 @@ static void start_writers(const struct e2e_node *core_node)
 static void join_writers(void)
 {
     atomic_store(&stop_writing, true);
-    for (int i = 0; writing && i < WRITERS; i++)
+    for (int i = 0; writing && i < WRITERS; i++) {
         pthread_join(writers[i].thread, NULL);
+    }
     writing = false;
 }
 
@@ -131,8 +138,9 @@ static void stop_writers(void)
 {
     join_writers();
     for (int i = 0; i < WRITERS; i++) {
-        if (atomic_load(&writers[i].failed))
+        if (atomic_load(&writers[i].failed)) {
             fail_msg("%s", writers[i].failure);
+        }
     }
 }
 
@@ -140,8 +148,9 @@ static int acked_in_all(void)
 {
     int n = 0;
 
-    for (int i = 0; i < WRITERS; i++)
+    for (int i = 0; i < WRITERS; i++) {
         n += atomic_load(&writers[i].acked);
+    }
     return n;
 }
 
@@ -190,8 +199,9 @@ static void look_at_pairs(redisContext *c)
 
         assert_non_null(r);
         assert_int_equal(r->element[0]->type, r->element[1]->type);
-        if (r->element[0]->type == REDIS_REPLY_STRING)
+        if (r->element[0]->type == REDIS_REPLY_STRING) {
             assert_string_equal(r->element[0]->str, r->element[1]->str);
+        }
         freeReplyObject(r);
     }
 }
@@ -206,8 +216,9 @@ static void restart_core(struct pair *p)
     for (int i = 0; i < WRITERS; i++) {
         int n = atomic_load(&writers[i].acked);
 
-        if (n > 0 && writers[i].seq[n - 1] > acked)
+        if (n > 0 && writers[i].seq[n - 1] > acked) {
             acked = writers[i].seq[n - 1];
+        }
     }
     e2e_start(p->core_node);
     p->core = e2e_connect(p->core_node);
@@ -240,9 +251,10 @@ static void check_writer(struct pair *p, const struct writer *w)
         redisReply *r = redisCommand(p->edge, "GET key-%d-%d", w->number, n);
 
         assert_non_null(r);
-        if (r->type != REDIS_REPLY_STRING || atoi(r->str) != n)
+        if (r->type != REDIS_REPLY_STRING || atoi(r->str) != n) {
             fail_msg("writer %d request %d was acknowledged as %lld and is lost", w->number, n,
                      w->seq[n]);
+        }
         freeReplyObject(r);
     }
 }
@@ -320,11 +332,13 @@ static void killing_both_in_turn_ends_equal(void **state)
     start_writers(p.core_node);
     for (int i = 0; i < KILLS / 2; i++) {
         let_it_run();
-        if (i % 2 == 0)
+        if (i % 2 == 0) {
             restart_core(&p);
+        }
         restart_edge(&p);
-        if (i % 2 == 1)
+        if (i % 2 == 1) {
             restart_core(&p);
+        }
     }
     stop_writers();
     check_all(&p);

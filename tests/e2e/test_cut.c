@@ -45,11 +45,13 @@ static void pump(redisContext *c, const char *prefix, int count, size_t bytes)
 
     assert_true(bytes <= sizeof value);
     for (int i = 0; i < count; i++) {
-        for (size_t at = 0; at < bytes; at += 256)
+        for (size_t at = 0; at < bytes; at += 256) {
             assert_true(getrandom(value + at, bytes - at < 256 ? bytes - at : 256, 0) > 0);
+        }
         redisAppendCommand(c, "SET %s-%d %b", prefix, i, value, bytes);
-        if (++open_count < 100 && i + 1 < count)
+        if (++open_count < 100 && i + 1 < count) {
             continue;
+        }
         for (; open_count > 0; open_count--) {
             redisReply *r;
 
@@ -98,10 +100,12 @@ static void silence_is_noticed_within_three_beacons_and_healed(void **state)
         /* Messages that were under way may still have made it fresh when the cut began. */
         s = e2e_edge_status(l.edge);
         assert_true(s.staleness_ms + 50 >= since);
-        if (noticed_edge == 0 && strcmp(s.state, "cut-off") == 0)
+        if (noticed_edge == 0 && strcmp(s.state, "cut-off") == 0) {
             noticed_edge = e2e_now_ms() - cut;
-        if (noticed_core == 0 && e2e_core_says(l.core, "far", "cut-off"))
+        }
+        if (noticed_core == 0 && e2e_core_says(l.core, "far", "cut-off")) {
             noticed_core = e2e_now_ms() - cut;
+        }
         e2e_sleep_ms(10);
     }
     assert_non_null(strstr(e2e_text(l.edge, "INFO replication"), "master_link_status:down"));
@@ -237,8 +241,9 @@ static void fall_behind(struct link *l)
     e2e_text(l->core, "MSET pair-a new pair-b new");
     e2e_text(l->core, "DEL goes was-7");
     e2e_text(l->core, "EXEC");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pump(l->core, "now", 2000, 1000);
+    }
     /* The log is trimmed up to the commit before the last one, so there must be a few of them. */
     until = e2e_now_ms() + SOON_MS;
     for (int i = 0; e2e_core_status(l->core).log_first <= applied + 1; i++) {
@@ -272,8 +277,9 @@ static void watch_until_equal(struct link *l, int ms)
         assert_true(is_new || !was_new);
         was_new = is_new;
         freeReplyObject(r);
-        if (e2e_now_ms() > until)
+        if (e2e_now_ms() > until) {
             fail_msg("not equal within %d ms", ms);
+        }
         e2e_sleep_ms(2);
     }
     assert_int_equal(e2e_integer(l->edge, "EXISTS goes was-7"), 0);
@@ -356,16 +362,18 @@ static void the_largest_value_and_the_largest_batch_cross_the_link(void **state)
     int64_t began = e2e_now_ms(), head;
 
     e2e_begin(state);
-    for (size_t at = 0; at < sizeof value; at += 256)
+    for (size_t at = 0; at < sizeof value; at += 256) {
         assert_true(getrandom(value + at, 256, 0) == 256);
+    }
     e2e_ok(l.core, "SET large %b", value, sizeof value);
     E2E_WAIT(SOON_MS, e2e_equal(l.core, l.edge));
     print_message("1 MiB value: equal after %lld ms\n", (long long)(e2e_now_ms() - began));
     assert_int_equal(e2e_integer(l.edge, "STRLEN large"), sizeof value);
     head = e2e_core_status(l.core).head;
     e2e_ok(l.core, "MULTI");
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         e2e_text(l.core, "SET part-%d %b", i, value + i, (size_t)1048000);
+    }
     began = e2e_now_ms();
     e2e_text(l.core, "EXEC");
     assert_int_equal(e2e_core_status(l.core).head, head + 1);

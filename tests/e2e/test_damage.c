@@ -83,25 +83,28 @@ static bool is_older(int key, const char *text, int round)
 static bool read_all(struct pair *p, int round, struct tally *t)
 {
     memset(t, 0, sizeof *t);
-    for (int i = 0; i < KEYS; i++)
+    for (int i = 0; i < KEYS; i++) {
         redisAppendCommand(p->edge, "GET key-%06d", i);
+    }
     for (int i = 0; i < KEYS; i++) {
         void *reply = NULL;
         const redisReply *r;
 
-        if (redisGetReply(p->edge, &reply) != REDIS_OK)
+        if (redisGetReply(p->edge, &reply) != REDIS_OK) {
             return false;
+        }
         r = reply;
-        if (r->type == REDIS_REPLY_NIL)
+        if (r->type == REDIS_REPLY_NIL) {
             t->missing++;
-        else if (r->type == REDIS_REPLY_ERROR)
+        } else if (r->type == REDIS_REPLY_ERROR) {
             t->refused++;
-        else if (strcmp(r->str, value_of(i, round)) == 0)
+        } else if (strcmp(r->str, value_of(i, round)) == 0) {
             t->right++;
-        else if (is_older(i, r->str, round))
+        } else if (is_older(i, r->str, round)) {
             t->older++;
-        else
+        } else {
             fail_msg("key %d was served as \"%s\" in round %d", i, r->str, round);
+        }
         freeReplyObject(reply);
     }
     return true;
@@ -122,8 +125,9 @@ static void overwrite(int fd, off_t size, off_t bytes)
     static uint8_t noise[80 << 10];
     off_t at = size / 2 - bytes / 2;
 
-    for (size_t i = 0; i < sizeof noise; i++)
+    for (size_t i = 0; i < sizeof noise; i++) {
         noise[i] = (uint8_t)random_below(256);
+    }
     assert_true(at > 2 * PAGE);
     assert_int_equal(pwrite(fd, noise, (size_t)bytes, at), bytes);
 }
@@ -138,8 +142,9 @@ static void flip_bits(int fd, off_t size)
         size_t at = random_below(PAGE);
 
         assert_int_equal(pread(fd, bytes, PAGE, page * PAGE), PAGE);
-        if (bytes[10] != 2 || random_below(20) != 0)
+        if (bytes[10] != 2 || random_below(20) != 0) {
             continue;
+        }
         bytes[at] ^= (uint8_t)(1u << random_below(8));
         assert_int_equal(pwrite(fd, bytes + at, 1, page * PAGE + (off_t)at), 1);
         flipped++;
@@ -157,8 +162,9 @@ static void damage_value(const struct e2e_node *n, const char *value)
     int hits = 0;
 
     for (ssize_t at = 0; at + (ssize_t)len <= size; at++) {
-        if (memcmp(file + at, value, len) != 0)
+        if (memcmp(file + at, value, len) != 0) {
             continue;
+        }
         assert_int_equal(pwrite(fd, "X", 1, at), 1);
         hits++;
     }
@@ -207,10 +213,12 @@ static bool start_once(struct e2e_node *n)
 
     launch(n);
     while (strstr(text, "\nready\n") == NULL) {
-        if (!e2e_alive(n))
+        if (!e2e_alive(n)) {
             return false;
-        if (e2e_now_ms() > until)
+        }
+        if (e2e_now_ms() > until) {
             fail_msg("%s is neither ready nor dead", n->name);
+        }
         e2e_sleep_ms(2);
         read_file(n->out, text, sizeof text);
     }
@@ -226,9 +234,10 @@ static bool edge_is_equal(struct pair *p, bool *alive)
     bool equal = false;
 
     *alive = r != NULL;
-    if (r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements >= 17)
+    if (r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements >= 17) {
         equal = number_at(r, 5) == c.head && r->element[7]->type == REDIS_REPLY_STRING &&
                 strcmp(r->element[7]->str, c.digest) == 0;
+    }
     freeReplyObject(r);
     return equal;
 }
@@ -242,8 +251,9 @@ static bool live_through(struct pair *p, int *round, struct tally *first)
     struct tally t;
     bool alive = true;
 
-    if (!read_all(p, *round, first))
+    if (!read_all(p, *round, first)) {
         return false;
+    }
     for (;;) {
         bool equal;
 
@@ -252,13 +262,16 @@ static bool live_through(struct pair *p, int *round, struct tally *first)
             write_at = e2e_now_ms() + 2000;
         }
         equal = edge_is_equal(p, &alive);
-        if (!alive || !read_all(p, *round, &t))
+        if (!alive || !read_all(p, *round, &t)) {
             return false;
-        if (equal && t.right == KEYS)
+        }
+        if (equal && t.right == KEYS) {
             return true;
-        if (e2e_now_ms() > until)
+        }
+        if (e2e_now_ms() > until) {
             fail_msg("not healed: right=%d older=%d missing=%d refused=%d", t.right, t.older,
                      t.missing, t.refused);
+        }
         e2e_sleep_ms(5);
     }
 }
@@ -271,8 +284,9 @@ static bool came_back(struct pair *p)
     e2e_disconnect(p->edge);
     p->edge = NULL;
     while (e2e_alive(p->edge_node) && p->edge == NULL) {
-        if (e2e_now_ms() > until)
+        if (e2e_now_ms() > until) {
             fail_msg("%s lives and takes no clients", p->edge_node->name);
+        }
         e2e_sleep_ms(10);
         p->edge = e2e_try_connect(p->edge_node);
     }
@@ -285,12 +299,15 @@ static int supervise(struct pair *p, int *round, struct tally *first)
     bool up = false;
 
     for (int start = 1; start <= STARTS_MAX; start++) {
-        if (!up && !start_once(p->edge_node))
+        if (!up && !start_once(p->edge_node)) {
             continue;
-        if (!up)
+        }
+        if (!up) {
             p->edge = e2e_try_connect(p->edge_node);
-        if (p->edge != NULL && live_through(p, round, first))
+        }
+        if (p->edge != NULL && live_through(p, round, first)) {
             return start;
+        }
         up = p->edge != NULL && came_back(p);
     }
     fail_msg("%s was given up after %d starts", p->edge_node->name, STARTS_MAX);
@@ -321,8 +338,9 @@ static int set_aside_count(const struct e2e_node *n)
     snprintf(path, sizeof path, "%s/main", n->dir);
     d = opendir(path);
     assert_non_null(d);
-    while ((e = readdir(d)) != NULL)
+    while ((e = readdir(d)) != NULL) {
         count += strncmp(e->d_name, "state.damaged-", 14) == 0;
+    }
     closedir(d);
     return count;
 }
@@ -408,8 +426,9 @@ static void edge_that_ended_twice_on_a_damaged_store_begins_anew(void **state)
     assert_int_equal(set_aside_count(p.edge_node), 1);
     p.edge = e2e_connect(p.edge_node);
     until = e2e_now_ms() + SOON_MS;
-    for (t.right = 0; t.right < KEYS; assert_true(read_all(&p, 0, &t)))
+    for (t.right = 0; t.right < KEYS; assert_true(read_all(&p, 0, &t))) {
         assert_true(e2e_now_ms() < until);
+    }
     E2E_WAIT(SOON_MS, e2e_equal(p.core, p.edge));
     e2e_passed();
 }

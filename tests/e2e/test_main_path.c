@@ -30,8 +30,9 @@ static int set_up(void **state)
 {
     char token[1024];
 
-    if (e2e_setup(state) != 0)
+    if (e2e_setup(state) != 0) {
         return -1;
+    }
     core_node = e2e_core_new("core");
     e2e_start(core_node);
     core = e2e_connect(core_node);
@@ -387,8 +388,9 @@ static void info_has_the_fields_that_redis_operators_know(void **state)
 
     e2e_begin(state);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        if (strstr(info, fields[i]) == NULL)
+        if (strstr(info, fields[i]) == NULL) {
             fail_msg("INFO replication at the edge has no %s", fields[i]);
+        }
     }
     info = e2e_text(core, "INFO replication");
     assert_non_null(strstr(info, "role:master\r\n"));
@@ -405,8 +407,9 @@ static void check_json_edge(const json_t *e)
                                           "lag_bytes", "holes",    "staleness_ms", "last_heard_ms"};
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (!json_is_integer(json_object_get(e, numbers[i])))
+        if (!json_is_integer(json_object_get(e, numbers[i]))) {
             fail_msg("status --json: %s of an edge is not an integer", numbers[i]);
+        }
     }
     assert_true(json_is_number(json_object_get(e, "lag_seconds")));
     assert_true(json_is_true(json_object_get(e, "digest_ok")));
@@ -447,8 +450,9 @@ static size_t count_char(const char *text, char c)
 {
     size_t n = 0;
 
-    for (; *text != '\0'; text++)
+    for (; *text != '\0'; text++) {
         n += *text == c;
+    }
     return n;
 }
 
@@ -477,8 +481,9 @@ static void max_lag_becomes_an_exit_status(void **state)
     assert_int_equal(e2e_integer(core, "WAIT 2 3000"), 2);
     assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "0"), 0);
     e2e_stop(added_node, SIGTERM);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         e2e_ok(core, "SET lagging %d", i);
+    }
     assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "100"), 0);
     assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "2"), 1);
     e2e_start(added_node);

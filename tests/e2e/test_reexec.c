@@ -33,11 +33,13 @@ static redisContext *answering(struct e2e_node *n)
     redisContext *c = e2e_try_connect(n);
     redisReply *r = c == NULL ? NULL : redisCommand(c, "PING");
 
-    if (r == NULL && c != NULL)
+    if (r == NULL && c != NULL) {
         e2e_disconnect(c);
+    }
     c = r == NULL ? NULL : c;
-    if (r != NULL)
+    if (r != NULL) {
         freeReplyObject(r);
+    }
     return c;
 }
 
@@ -52,8 +54,9 @@ static redisContext *again(struct e2e_node *n, redisContext *c, int64_t *took)
     while (true) {
         redisReply *r = redisCommand(c, "PING");
 
-        if (r == NULL)
+        if (r == NULL) {
             break;
+        }
         freeReplyObject(r);
         assert_true(e2e_now_ms() - start < SOON_MS);
     }

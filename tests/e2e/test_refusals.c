@@ -41,8 +41,9 @@ static void refused(struct e2e_node *n, int status, const char *words)
     char text[4096];
 
     assert_int_equal(e2e_start_refused(n, text, sizeof text), status);
-    if (strstr(text, words) == NULL)
+    if (strstr(text, words) == NULL) {
         fail_msg("expected '%s' in: %s", words, text);
+    }
 }
 
 /* ---- who may follow ---- */
@@ -313,8 +314,9 @@ static const char *fill_up(const char *dir)
     fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     for (size_t len = sizeof block; len > 0; len /= 2) {
-        while (write(fd, block, len) == (ssize_t)len)
+        while (write(fd, block, len) == (ssize_t)len) {
             ;
+        }
     }
     close(fd);
     return path;
@@ -328,11 +330,13 @@ static const char *write_until_refused(redisContext *c, int *accepted)
     for (int i = 0; i < 5000; i++) {
         const char *answer;
 
-        for (size_t at = 0; at < sizeof value; at += 256)
+        for (size_t at = 0; at < sizeof value; at += 256) {
             assert_true(getrandom(value + at, 256, 0) == 256);
+        }
         answer = e2e_text(c, "SET fill-%d %b", i, value, sizeof value);
-        if (strcmp(answer, "OK") != 0)
+        if (strcmp(answer, "OK") != 0) {
             return answer;
+        }
         ++*accepted;
     }
     fail_msg("the disk does not become full");
@@ -426,8 +430,9 @@ static void a_core_that_cannot_commit_takes_no_more_writes(void **state)
     core = e2e_connect(core_node);
     memset(value, 'a', sizeof value);
     while (accepted < 20000 &&
-           strcmp(e2e_text(core, "SET zip-%d %b", accepted, value, sizeof value), "OK") == 0)
+           strcmp(e2e_text(core, "SET zip-%d %b", accepted, value, sizeof value), "OK") == 0) {
         accepted++;
+    }
     /* A fast client may find the log full before the first commit fails. */
     E2E_WAIT(SOON_MS, strncmp(e2e_text(core, "SET more 1"), "FULL commit", 11) == 0);
     s = e2e_core_status(core);
@@ -476,8 +481,9 @@ static void a_full_disk_at_the_edge_is_served_from_and_recovers(void **state)
     E2E_WAIT(SOON_MS, e2e_equal(core, edge));
     applied = e2e_edge_status(edge).applied;
     ballast = fill_up(path);
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; i++) {
         e2e_ok(core, "SET more-%d %0500d", i, i);
+    }
     E2E_WAIT(SOON_MS, strcmp(e2e_edge_status(edge).store, "full") == 0);
     E2E_WAIT(SOON_MS, e2e_row(core, "edge", &row) && strcmp(row.store, "full") == 0);
     assert_string_equal(e2e_text(edge, "GET kept"), "1");

@@ -34,8 +34,9 @@ static void path_of(unsigned segment, char path[128])
 
 static void frame(hf_seq seq, uint8_t out[FRAME_BYTES])
 {
-    for (unsigned i = 0; i < FRAME_BYTES; i++)
+    for (unsigned i = 0; i < FRAME_BYTES; i++) {
         out[i] = (uint8_t)(seq * 31 + i * 7);
+    }
 }
 
 static struct hf_changelog *open_log(hf_seq covered)
@@ -75,15 +76,17 @@ static void make_once(void)
     struct hf_changelog *log;
     char path[128];
 
-    if (dir[0] != '\0')
+    if (dir[0] != '\0') {
         return;
+    }
     snprintf(dir, sizeof(dir), "%s/hf-fuzz-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     HF_ASSERT(mkdtemp(dir) != NULL);
     atexit(remove_all);
     log = open_log(0);
-    for (hf_seq seq = 1; seq <= FRAMES; seq++)
+    for (hf_seq seq = 1; seq <= FRAMES; seq++) {
         add(log, seq);
+    }
     hf_changelog_close(log);
     for (unsigned i = 0; i < SEGMENTS; i++) {
         path_of(i, path);
@@ -99,13 +102,15 @@ static void write_damaged(const uint8_t *data, size_t size)
     char path[128];
 
     memcpy(files, pristine, sizeof(files));
-    for (size_t i = 2; i + 4 <= size; i += 4)
+    for (size_t i = 2; i + 4 <= size; i += 4) {
         files[data[i] % SEGMENTS][(data[i + 1] * 256u + data[i + 2]) % SEGMENT_BYTES] ^=
             data[i + 3];
+    }
     for (unsigned i = 0; i < SEGMENTS; i++) {
         size_t len = SEGMENT_BYTES;
-        if (i == SEGMENTS - 1 && size > 1)
+        if (i == SEGMENTS - 1 && size > 1) {
             len -= (size_t)data[1] * 64 % SEGMENT_BYTES;
+        }
         path_of(i, path);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         HF_ASSERT(fd >= 0 && write(fd, files[i], len) == (ssize_t)len);
@@ -137,8 +142,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     make_once();
     write_damaged(data, size);
     log = open_log(covered);
-    if (log == NULL)
+    if (log == NULL) {
         return 0;
+    }
     last = hf_changelog_last(log);
     HF_ASSERT(last >= covered && last <= FRAMES);
     check_frames(log, last);

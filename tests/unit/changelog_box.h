@@ -39,8 +39,9 @@ static atomic_int fsync_fails_in;
 
 static inline int fails(atomic_int *calls)
 {
-    if (atomic_load(calls) == 0 || atomic_fetch_sub(calls, 1) != 1)
+    if (atomic_load(calls) == 0 || atomic_fetch_sub(calls, 1) != 1) {
         return 0;
+    }
     errno = EIO;
     return 1;
 }
@@ -55,8 +56,9 @@ static char fsync_links[2][160];
 
 int fsync(int fd)
 {
-    if (!fails(&fsync_fails_in))
+    if (!fails(&fsync_fails_in)) {
         return (int)syscall(SYS_fsync, fd);
+    }
     (void)!link(fsync_links[0], fsync_links[1]);
     errno = EIO;
     return -1;
@@ -77,8 +79,9 @@ static inline int box_set_up(void **state)
     struct box *b = calloc(1, sizeof(*b));
 
     strcpy(b->root, "/tmp/hf-changelog-XXXXXX");
-    if (mkdtemp(b->root) == NULL)
+    if (mkdtemp(b->root) == NULL) {
         return -1;
+    }
     snprintf(b->dir, sizeof(b->dir), "%s/log", b->root);
     b->config.dir = b->dir;
     b->config.segment_bytes = SMALL;
@@ -113,8 +116,9 @@ static inline enum hf_err try_open(struct box *b)
 
 static inline void open_log(struct box *b)
 {
-    if (try_open(b) != HF_OK)
+    if (try_open(b) != HF_OK) {
         fail_msg("%s", b->error.text);
+    }
 }
 
 static inline void close_log(struct box *b)
@@ -133,8 +137,9 @@ static inline void reopen(struct box *b)
 
 static inline size_t fill(uint8_t *p, hf_seq seq, unsigned variant, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
         p[i] = (uint8_t)(seq * 31 + variant * 101 + i * 7 + (i >> 8));
+    }
     return len;
 }
 
@@ -185,8 +190,9 @@ static inline void assert_frames(struct box *b, hf_seq first, hf_seq last, size_
 {
     assert_int_equal(hf_changelog_first(b->log), first);
     assert_int_equal(hf_changelog_last(b->log), last);
-    for (hf_seq seq = first; seq <= last; seq++)
+    for (hf_seq seq = first; seq <= last; seq++) {
         assert_frame(b, seq, 0, len);
+    }
 }
 
 /* ---- files ---- */

@@ -87,8 +87,9 @@ static MAYBE_UNUSED uint64_t rig_wall(void *ctx)
 static MAYBE_UNUSED void rig_random(void *ctx, void *buffer, size_t len)
 {
     struct rig *rig = ctx;
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
         ((uint8_t *)buffer)[i] = (uint8_t)rng_next(&rig->x);
+    }
 }
 
 static MAYBE_UNUSED void rig_lane(void *ctx, enum hf_lane lane, struct hf_job *job)
@@ -110,8 +111,9 @@ static MAYBE_UNUSED void rig_note(void *ctx, enum hf_level level, const char *te
     struct rig *rig = ctx;
     size_t have = strlen(rig->notes);
     (void)level;
-    if (have + strlen(text) + 2 < sizeof(rig->notes))
+    if (have + strlen(text) + 2 < sizeof(rig->notes)) {
         snprintf(rig->notes + have, sizeof(rig->notes) - have, "%s\n", text);
+    }
 }
 
 static MAYBE_UNUSED void rig_request(void *ctx, uint64_t id, struct hf_slice message,
@@ -206,8 +208,9 @@ static MAYBE_UNUSED hf_seq rig_batch(struct rig *rig, const struct hf_change *c,
     uint8_t *raw = malloc(cap);
     hf_writer_init(&w, raw, cap);
     hf_body_begin(&w, n);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         hf_body_change(&w, &c[i]);
+    }
     hf_body_meta_begin(&w, 0);
     header_for(s, &h, header);
     h.change_count = n;
@@ -274,8 +277,9 @@ static MAYBE_UNUSED struct hf_slice rig_sign_beacon(struct rig *rig, const uint8
                           .has_nonce = nonce != NULL,
                           .signer_id = 1};
     struct hf_writer w;
-    if (nonce != NULL)
+    if (nonce != NULL) {
         b.nonce = hf_beacon_leaf(nonce);
+    }
     hf_writer_init(&w, out, HF_BEACON_MAX);
     hf_beacon_sign(&b, rig->core_id.secret, &w);
     assert_false(w.failed);
@@ -291,8 +295,9 @@ static MAYBE_UNUSED void answer_log(struct rig *rig, const struct hf_fetch_reque
         return;
     }
     for (hf_seq seq = q->first; seq <= q->last && seq <= head; seq++) {
-        if (data->len + rig->frame_len[seq] + 8 > EDGE_REPLY_BYTES)
+        if (data->len + rig->frame_len[seq] + 8 > EDGE_REPLY_BYTES) {
             break;
+        }
         hf_fetch_put_frame(data, rig_frame(rig, seq));
         p->fetch.frame_count++;
         p->fetch.seq = seq;
@@ -322,8 +327,9 @@ static MAYBE_UNUSED void answer_chunk(struct rig *rig, const struct hf_fetch_req
     const struct hf_content_key *key = &rig->key[rig->key_count - 1];
     answer(rig->core, &q->from, q->want == HF_WANT_KEYS ? 0 : q->last, rig->chunk_bytes, &a);
     p->code = a.code;
-    if (a.code != HF_OK)
+    if (a.code != HF_OK) {
         return;
+    }
     *c = a.chunk;
     c->key_id = key->id;
     c->raw_bytes = (uint32_t)a.records.len;
@@ -341,14 +347,15 @@ static MAYBE_UNUSED void answer_fetch(struct rig *rig, const struct hf_fetch_req
 {
     p->fetch.want = q->want;
     rig->wants[q->want]++;
-    if (rig->refuse != HF_OK)
+    if (rig->refuse != HF_OK) {
         p->code = rig->refuse;
-    else if (q->want == HF_WANT_LOG)
+    } else if (q->want == HF_WANT_LOG) {
         answer_log(rig, q, p, data);
-    else if (q->want == HF_WANT_BODY)
+    } else if (q->want == HF_WANT_BODY) {
         answer_body(rig, q, p);
-    else
+    } else {
         answer_chunk(rig, q, p, data);
+    }
 }
 
 static MAYBE_UNUSED void answer_plain(struct rig *rig, const struct asked *a, struct hf_reply *p,
@@ -444,8 +451,9 @@ static MAYBE_UNUSED void rig_jobs(struct rig *rig)
     while (rig->jobs != NULL) {
         struct hf_job *job = rig->jobs;
         rig->jobs = job->next;
-        if (rig->jobs == NULL)
+        if (rig->jobs == NULL) {
             rig->jobs_end = &rig->jobs;
+        }
         job->work(job);
         job->done(job);
     }
@@ -454,8 +462,9 @@ static MAYBE_UNUSED void rig_jobs(struct rig *rig)
 /* The oldest request, which the caller frees with asked_free; NULL when there is none. */
 static MAYBE_UNUSED struct asked *rig_take(struct rig *rig)
 {
-    if (rig->request_count == 0)
+    if (rig->request_count == 0) {
         return NULL;
+    }
     struct asked *a = rig->request[0];
     rig->request_count--;
     memmove(rig->request, rig->request + 1, rig->request_count * sizeof(rig->request[0]));
@@ -537,16 +546,18 @@ static MAYBE_UNUSED enum hf_err rig_try_open(struct rig *rig, struct hf_error *e
 static MAYBE_UNUSED void rig_start(struct rig *rig)
 {
     struct hf_error e = {HF_OK, ""};
-    if (rig_try_open(rig, &e) != HF_OK)
+    if (rig_try_open(rig, &e) != HF_OK) {
         fail_msg("edge: %s", e.text);
+    }
     rig_jobs(rig);
 }
 
 static MAYBE_UNUSED void rig_forget_requests(struct rig *rig)
 {
     struct asked *a;
-    while ((a = rig_take(rig)) != NULL)
+    while ((a = rig_take(rig)) != NULL) {
         asked_free(a);
+    }
 }
 
 /* The process dies: what is under way ends or not, as the disk would have it; here it ends. */
@@ -618,8 +629,9 @@ static MAYBE_UNUSED int rig_setup(void **state)
 static MAYBE_UNUSED int rig_teardown(void **state)
 {
     struct rig *rig = *state;
-    if (rig->edge != NULL)
+    if (rig->edge != NULL) {
         rig_crash(rig);
+    }
     for (uint32_t i = 0; i < EDGE_FRAMES_MAX; i++) {
         free(rig->frame[i]);
         free(rig->body[i]);

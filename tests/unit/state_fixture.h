@@ -53,14 +53,17 @@ static MAYBE_UNUSED void scratch_remove(const char *dir)
     struct dirent *e;
     char path[512];
     while (d != NULL && (e = readdir(d)) != NULL) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) {
             continue;
+        }
         snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-        if (unlink(path) != 0)
+        if (unlink(path) != 0) {
             scratch_remove(path);
+        }
     }
-    if (d != NULL)
+    if (d != NULL) {
         closedir(d);
+    }
     rmdir(dir);
 }
 
@@ -69,8 +72,9 @@ static MAYBE_UNUSED struct hf_state *open_sized(const char *dir, uint64_t map_by
     struct hf_state_config c = {.dir = dir, .map_bytes = map_bytes};
     struct hf_state *s = NULL;
     struct hf_error e = {HF_OK, ""};
-    if (hf_state_open(&c, &s, &e) != HF_OK)
+    if (hf_state_open(&c, &s, &e) != HF_OK) {
         fail_msg("open: %s", e.text);
+    }
     return s;
 }
 
@@ -169,8 +173,9 @@ static MAYBE_UNUSED void assert_verified(struct hf_state *s)
     struct hf_view *v;
     struct hf_error e = {HF_OK, ""};
     assert_ok(hf_view_open(s, &v));
-    if (hf_view_verify(v, &e) != HF_OK)
+    if (hf_view_verify(v, &e) != HF_OK) {
         fail_msg("verify: %s", e.text);
+    }
     hf_view_close(v);
 }
 
@@ -194,13 +199,16 @@ static MAYBE_UNUSED void assert_same_contents(struct hf_state *a, struct hf_stat
     for (;;) {
         enum hf_err ea;
         enum hf_err eb;
-        while ((ea = hf_view_next_change(va, ra.seq, ra.ordinal, &ra)) == HF_OK && ra.tombstone)
+        while ((ea = hf_view_next_change(va, ra.seq, ra.ordinal, &ra)) == HF_OK && ra.tombstone) {
             ;
-        while ((eb = hf_view_next_change(vb, rb.seq, rb.ordinal, &rb)) == HF_OK && rb.tombstone)
+        }
+        while ((eb = hf_view_next_change(vb, rb.seq, rb.ordinal, &rb)) == HF_OK && rb.tombstone) {
             ;
+        }
         assert_int_equal(ea, eb);
-        if (ea != HF_OK)
+        if (ea != HF_OK) {
             break;
+        }
         assert_true(hf_slice_eq(ra.key, rb.key) && hf_slice_eq(ra.value, rb.value));
         assert_true(ra.seq == rb.seq && ra.ordinal == rb.ordinal);
     }
@@ -262,8 +270,9 @@ static MAYBE_UNUSED void assert_shows(struct hf_state *s, const char *key, const
     struct hf_stored r;
     enum hf_err e = view_read(s, key, &r);
     assert_int_equal(e, value != NULL ? HF_OK : HF_NOTFOUND);
-    if (value != NULL)
+    if (value != NULL) {
         assert_true(hf_slice_eq(r.value, hf_slice_str(value)));
+    }
 }
 
 static MAYBE_UNUSED hf_seq shown_seq(struct hf_state *s)
@@ -289,8 +298,9 @@ static MAYBE_UNUSED int damage(const char *dir, const char *bytes, bool all)
     assert_int_equal(pread(fd, file, (size_t)st.st_size, 0), st.st_size);
     size_t n = strlen(bytes);
     for (size_t i = 0; i + n <= (size_t)st.st_size && (hits == 0 || all); i++) {
-        if (memcmp(file + i, bytes, n) != 0)
+        if (memcmp(file + i, bytes, n) != 0) {
             continue;
+        }
         uint8_t flipped = file[i + n - 1] ^ 0x10;
         assert_int_equal(pwrite(fd, &flipped, 1, (off_t)(i + n - 1)), 1);
         hits++;
@@ -328,8 +338,9 @@ static MAYBE_UNUSED void core_free(struct core *c)
 {
     hf_state_close(c->s);
     scratch_remove(c->dir);
-    for (int i = 0; i < CORE_FRAMES_MAX; i++)
+    for (int i = 0; i < CORE_FRAMES_MAX; i++) {
         free(c->frame[i].raw);
+    }
     free(c->dir);
     free(c);
 }
@@ -347,15 +358,17 @@ static MAYBE_UNUSED hf_seq core_batch(struct core *c, const struct hf_change *ch
     for (uint32_t i = 0; i < n; i++) {
         bool changed;
         assert_ok(hf_state_upsert(c->s, seq, count, &change[i], &changed));
-        if (changed)
+        if (changed) {
             kept[count++] = change[i];
+        }
         cap += hf_change_bytes_max(&change[i]);
     }
     f->raw = malloc(cap);
     hf_writer_init(&w, f->raw, cap);
     hf_body_begin(&w, count);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         hf_body_change(&w, &kept[i]);
+    }
     hf_body_meta_begin(&w, 0);
     assert_false(w.failed);
     f->raw_len = w.len;
@@ -399,8 +412,9 @@ static MAYBE_UNUSED void core_random(struct core *c, uint64_t *seed, uint32_t ba
         uint32_t n = 1 + rng_below(seed, PER_BATCH);
         for (uint32_t i = 0; i < n; i++) {
             size_t len = rng_below(seed, 20) == 0 ? rng_below(seed, 9000) : rng_below(seed, 60);
-            for (size_t at = 0; at < len; at++)
+            for (size_t at = 0; at < len; at++) {
                 values[i][at] = (uint8_t)rng_next(seed);
+            }
             change[i].key = key_of(names[i], (start + i * 7) % keys);
             change[i].op = rng_below(seed, 3) == 0 ? HF_OP_DEL : HF_OP_PUT;
             change[i].value = hf_slice_of(values[i], change[i].op == HF_OP_PUT ? len : 0);
@@ -428,16 +442,19 @@ static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored 
     size_t room = a->records.len < limit ? limit - a->records.len : 0;
     rec.value.data += offset;
     rec.value.len -= offset;
-    if (rec.value.len > room)
+    if (rec.value.len > room) {
         rec.value.len = room;
+    }
     memcpy(a->to_key, r->key.data, r->key.len);
     a->chunk.to =
         (struct hf_bound){r->seq, r->ordinal, HF_OFFSET_END, hf_slice_of(a->to_key, r->key.len)};
-    if (room == 0)
+    if (room == 0) {
         return false;
+    }
     hf_record_encode(&rec, &a->records);
-    if (offset + rec.value.len == r->value.len)
+    if (offset + rec.value.len == r->value.len) {
         return true;
+    }
     a->chunk.to.offset = offset + (uint32_t)rec.value.len;
     return false;
 }
@@ -489,8 +506,9 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_bound *from, hf_
         more = answer_record(a, &r, 0, limit);
         was = a->chunk.to;
     }
-    if (!keys)
+    if (!keys) {
         a->chunk.to.key.len = 0;
+    }
     assert_false(a->records.failed);
 out:
     hf_view_close(v);

@@ -115,10 +115,12 @@ static void add_mixed(struct box *b, hf_seq first, hf_seq last)
 {
     for (hf_seq seq = first; seq <= last; seq++) {
         assert_int_equal(append(b, seq, 0, mixed_size(seq)), HF_OK);
-        for (hf_seq i = 0; i < seq % 13; i++)
+        for (hf_seq i = 0; i < seq % 13; i++) {
             append_fact(b, seq, "edge seven is now enrolled");
-        if (seq % 3 == 0)
+        }
+        if (seq % 3 == 0) {
             sync_log(b);
+        }
     }
     sync_log(b);
 }
@@ -152,8 +154,9 @@ static void every_frame_of_many_segments_reads_back(void **state)
     open_log(b);
     add_mixed(b, 1, 400);
     for (int round = 0; round < 2; round++) {
-        for (hf_seq seq = 1; seq <= 400; seq++)
+        for (hf_seq seq = 1; seq <= 400; seq++) {
             assert_frame(b, seq, 0, mixed_size(seq));
+        }
         reopen(b);
     }
 }
@@ -170,8 +173,9 @@ static void flipped_bit_of_a_stored_frame_is_never_read_back(void **state)
         enum hf_err err;
         flip(b, 1, at);
         err = hf_changelog_read(b->log, 1, bytes, sizeof(bytes), &len);
-        if (err != HF_CORRUPT && err != HF_TOO_BIG)
+        if (err != HF_CORRUPT && err != HF_TOO_BIG) {
             fail_msg("offset %d: %s", (int)at, hf_err_name(err));
+        }
         flip(b, 1, at);
     }
     assert_frames(b, 1, 2, 64);
@@ -226,8 +230,9 @@ static void what_a_name_left_on_the_disk_would_void_is_not_acknowledged(void **s
     add_frames(b, 2, 2, 64);
     close_log(b);
     /* A power cut: a name that was not replaced since is there again. */
-    if (!segment_exists(b, 2))
+    if (!segment_exists(b, 2)) {
         assert_int_equal(rename(left, segment_path(b, 2)), 0);
+    }
     open_log(b);
     assert_frames(b, 1, 2, 64);
 }
@@ -268,8 +273,9 @@ static void full_disk_is_told_and_left_without_a_restart(void **state)
         skip();
     }
     open_log(b);
-    while (append(b, last + 1, 0, 3000) == HF_OK && hf_changelog_sync(b->log) == HF_OK)
+    while (append(b, last + 1, 0, 3000) == HF_OK && hf_changelog_sync(b->log) == HF_OK) {
         last++;
+    }
     assert_true(last > 50);
     assert_int_equal(append(b, last + 1, 0, 3000), HF_OK);
     assert_int_equal(hf_changelog_sync(b->log), HF_FULL);
@@ -305,9 +311,9 @@ static void recycled_file_shows_nothing_of_its_older_use(void **state)
 
     open_log(b);
     add_frames(b, 1, 100, 64);
-    do
+    do {
         assert_int_equal(hf_changelog_trim(b->log, 0, 100, &again), HF_OK);
-    while (again);
+    } while (again);
     assert_int_equal(hf_changelog_disk_bytes(b->log), 2 * SMALL); /* one of them is the spare */
     add_frames(b, 101, 160, 64);
     add_frames(b, 161, 161, 40);
@@ -335,9 +341,9 @@ static void trim_keeps_what_is_above_keep_and_the_newest_segment(void **state)
     assert_frames(b, 3, 6, 6000);
     assert_int_equal(hf_changelog_trim(b->log, 0, 2, &again), HF_OK);
     assert_frames(b, 3, 6, 6000);
-    do
+    do {
         assert_int_equal(hf_changelog_trim(b->log, 0, 100, &again), HF_OK);
-    while (again);
+    } while (again);
     assert_frames(b, 6, 6, 6000);
     assert_int_equal(hf_changelog_bytes(b->log, 5, 6), 0);
     assert_int_equal(hf_changelog_bytes(b->log, 6, 6), 6000);
@@ -410,8 +416,9 @@ static void *read_at_random(void *arg)
         hf_seq seq = first + (hf_seq)rand_r(&r->seed) % (last - first + 2);
         enum hf_err err = hf_changelog_read(r->box->log, seq, got, sizeof(got), &len);
         hf_changelog_bytes(r->box->log, seq, last);
-        if (err == HF_NOTFOUND)
+        if (err == HF_NOTFOUND) {
             continue;
+        }
         r->reads++;
         r->wrong += err != HF_OK || len != mixed_size(seq) ||
                     memcmp(got, want, fill(want, seq, 0, len)) != 0;

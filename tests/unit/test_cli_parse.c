@@ -81,8 +81,9 @@ static void every_byte_survives_escape_and_unescape(void **state)
     FILE *out = open_memstream(&text, &len);
 
     (void)state;
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; i < 256; i++) {
         all[i] = (uint8_t)i;
+    }
     hf_text_escape(hf_slice_of(all, sizeof all), out);
     fclose(out);
     assert_null(memchr(text, '\n', len));
@@ -115,8 +116,9 @@ static void base64_of_every_length_comes_back(void **state)
 
     (void)state;
     for (size_t n = 0; n < sizeof bytes; n++) {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             bytes[i] = (uint8_t)(i * 37 + n);
+        }
         hf_base64_encode(hf_slice_of(bytes, n), text);
         assert_int_equal(strlen(text) + 1, hf_base64_size(n));
         assert_true(hf_base64_decode(hf_slice_str(text), back, &len));
@@ -135,8 +137,9 @@ static void base64_has_one_form_only(void **state)
     size_t len;
 
     (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(hf_base64_decode(hf_slice_str(bad[i]), back, &len));
+    }
     assert_true(hf_base64_decode(hf_slice_str("Zg=="), back, &len));
 }
 
@@ -148,10 +151,12 @@ static void utf8_is_told_from_other_bytes(void **state)
                                       "a\x80",        "\xe2\x82"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(hf_text_is_utf8(hf_slice_str(good[i])));
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(hf_text_is_utf8(hf_slice_str(bad[i])));
+    }
 }
 
 static void number_is_decimal_without_sign(void **state)
@@ -235,8 +240,9 @@ static void apply_refuses_what_it_does_not_know(void **state)
 
     (void)state;
     begin(&f, HF_FORMAT_APPLY, NULL);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_bad(&f, bad[i]);
+    }
     end(&f);
 }
 
@@ -393,8 +399,9 @@ static void json_that_is_not_meant_is_refused(void **state)
 
     (void)state;
     begin(&f, HF_FORMAT_JSONL, NULL);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_bad(&f, bad[i]);
+    }
     end(&f);
 }
 

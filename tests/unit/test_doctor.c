@@ -29,8 +29,9 @@ static void fill(struct hf_state *s)
                 snprintf(value[k], sizeof(value[k]), "value of %u in round %d", i + k, round);
                 c[k] = put_of("", value[k]);
                 c[k].key = key_of(name[k], i + k);
-                if (rng_below(&seed, 9) == 0)
+                if (rng_below(&seed, 9) == 0) {
                     c[k] = (struct hf_change){HF_OP_DEL, c[k].key, {NULL, 0}};
+                }
             }
             write_batch(s, c, 8);
             assert_ok(hf_state_commit(s));
@@ -101,8 +102,9 @@ static void sound_state_passes_and_is_left_as_it_was(void **state)
     fill(b->s);
     close_store(b);
     uint8_t *before = data_read(b->dir, &len[0]);
-    if (hf_state_examine(b->dir, LIMIT_MS, &e) != HF_OK)
+    if (hf_state_examine(b->dir, LIMIT_MS, &e) != HF_OK) {
         fail_msg("%s", e.text);
+    }
     uint8_t *after = data_read(b->dir, &len[1]);
     assert_int_equal(len[0], len[1]);
     assert_memory_equal(before, after, len[0]);
@@ -127,8 +129,9 @@ static void store_at_any_moment_of_its_use_passes(void **state)
             struct hf_change c = {HF_OP_PUT, key_of(name, rng_below(&seed, 500)), {NULL, 0}};
             memset(value, (int)('a' + n), sizeof(value));
             c.value = hf_slice_of(value, bytes);
-            if (rng_below(&seed, 3) == 0)
+            if (rng_below(&seed, 3) == 0) {
                 c = (struct hf_change){HF_OP_DEL, c.key, {NULL, 0}};
+            }
             write_batch(b->s, &c, 1);
             assert_ok(hf_state_inbox_put(b->s, 100000 + n, hf_slice_of(value, bytes)));
             assert_ok(hf_state_commit(b->s));
@@ -138,8 +141,9 @@ static void store_at_any_moment_of_its_use_passes(void **state)
         assert_ok(hf_state_collect(b->s, hf_state_position(b->s).seq / 2, 100, &again));
         assert_ok(hf_state_commit(b->s));
         close_store(b);
-        if (hf_state_examine(b->dir, LIMIT_MS, &e) != HF_OK)
+        if (hf_state_examine(b->dir, LIMIT_MS, &e) != HF_OK) {
             fail_msg("round %d: %s", round, e.text);
+        }
         b->s = open_store(b->dir);
     }
 }
@@ -179,8 +183,9 @@ static void state_that_kills_its_reader_is_reported_as_damaged(void **state)
     uint8_t *file = data_read(b->dir, &len);
     /* Every page but the meta pages: a branch or leaf whose entries point far outside of it. */
     memset(file + 2 * PAGE + 16, 0xff, len - 2 * PAGE - 16);
-    for (size_t at = 2 * PAGE; at < len; at += PAGE)
+    for (size_t at = 2 * PAGE; at < len; at += PAGE) {
         memcpy(file + at + 10, "\x02\x00\xf0\x0f\xff\x0f", 6); /* leaf, lower, upper */
+    }
     data_write(b->dir, file, len, 0);
     free(file);
     assert_int_equal(hf_state_examine(b->dir, LIMIT_MS, &e), HF_CORRUPT);
@@ -218,8 +223,9 @@ static size_t free_gap(const uint8_t *file)
         memcpy(&node, file + root + slot, sizeof(node));
         size_t list = root + node + 16;
         for (uint64_t i = 1; file[root + node + 4] == 0 && i < word_at(file, list); i++) {
-            if (word_at(file, list + 8 * i) > word_at(file, list + 8 * i + 8) + 1)
+            if (word_at(file, list + 8 * i) > word_at(file, list + 8 * i + 8) + 1) {
                 return list + 8 * i;
+            }
         }
     }
     fail_msg("no free pages with others between them");
@@ -232,8 +238,9 @@ static void assert_free_list_refused(const struct store *b, size_t at, const uin
     struct hf_error e;
     data_write(b->dir, pages, 16, at);
     assert_int_equal(hf_state_examine(b->dir, LIMIT_MS, &e), HF_CORRUPT);
-    if (strstr(e.text, why) == NULL)
+    if (strstr(e.text, why) == NULL) {
         fail_msg("expected \"%s\", got \"%s\"", why, e.text);
+    }
 }
 
 /* No read sees it, so the check of the records passes; a commit would die of it, or write over
@@ -275,8 +282,9 @@ static void newer_format_is_not_called_damaged(void **state)
     close_store(b);
     uint8_t *file = data_read(b->dir, &len);
     for (size_t i = 0; i + 10 < len; i++) {
-        if (memcmp(file + i, "format\x01\0\0\0", 10) == 0)
+        if (memcmp(file + i, "format\x01\0\0\0", 10) == 0) {
             data_write(b->dir, "\x02", 1, i + 6);
+        }
     }
     free(file);
     assert_int_equal(hf_state_examine(b->dir, LIMIT_MS, &e), HF_MISMATCH);
@@ -304,8 +312,9 @@ static int entries(const char *dir, const char *prefix)
     DIR *d = opendir(dir);
     struct dirent *e;
     int n = 0;
-    while ((e = readdir(d)) != NULL)
+    while ((e = readdir(d)) != NULL) {
         n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+    }
     closedir(d);
     return n;
 }
@@ -325,10 +334,11 @@ static void damaged_state_is_kept_under_another_name_and_one_at_most(void **stat
         snprintf(path, sizeof(path), "%s/data.mdb", to);
         assert_int_equal(access(path, F_OK), 0);
         assert_int_equal(entries(b->dir, "state.damaged-"), 1);
-        if (i == 0)
+        if (i == 0) {
             strcpy(first, to);
-        else
+        } else {
             assert_string_not_equal(first, to); /* also in the same second */
+        }
     }
     assert_int_equal(entries(b->dir, "data.mdb"), 1); /* what has another name is left alone */
 }
@@ -412,10 +422,12 @@ static int use(const char *dir)
     struct hf_state *s;
     struct hf_view *v;
     struct hf_stored r = {.seq = 0};
-    if (hf_state_open(&c, &s, NULL) != HF_OK || hf_view_open(s, &v) != HF_OK)
+    if (hf_state_open(&c, &s, NULL) != HF_OK || hf_view_open(s, &v) != HF_OK) {
         return 0;
-    while (hf_view_next_key(v, r.key, &r) == HF_OK)
+    }
+    while (hf_view_next_key(v, r.key, &r) == HF_OK) {
         ;
+    }
     hf_view_close(v);
     for (uint32_t i = 0; i < KEYS; i++) {
         static const struct hf_signature signature;
@@ -425,12 +437,14 @@ static int use(const char *dir)
         struct hf_header h;
         struct hf_change change = {HF_OP_PUT, key_of(name, i), hf_slice_str("another value")};
         hf_seq seq = hf_state_position(s).seq + 1;
-        if (hf_state_upsert(s, seq, 0, &change, &changed) != HF_OK)
+        if (hf_state_upsert(s, seq, 0, &change, &changed) != HF_OK) {
             break;
+        }
         struct hf_slice header = header_for(s, &h, bytes);
         if (hf_state_advance(s, &h, header, &signature) != HF_OK ||
-            (i % 50 == 0 && hf_state_commit(s) != HF_OK))
+            (i % 50 == 0 && hf_state_commit(s) != HF_OK)) {
             break;
+        }
     }
     hf_state_abort(s);
     return 0;
@@ -471,8 +485,9 @@ static void state_that_is_called_sound_does_not_kill_its_user(void **state)
         damaged += !sound;
         killed += kills;
         missed += kills && sound;
-        if (kills && sound)
+        if (kills && sound) {
             print_message("missed: page %zu byte %zu\n", page, at % PAGE);
+        }
         char path[256];
         data_path(b->dir, path);
         assert_int_equal(truncate(path, (off_t)len), 0);

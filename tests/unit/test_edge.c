@@ -125,8 +125,9 @@ static void frames_of_the_stream_are_applied_and_shown(void **state)
     rig_connect(rig);
     rig_puts(rig, 0, 10);
     rig_put(rig, "key/3", NULL);
-    for (hf_seq seq = 1; seq <= 11; seq++)
+    for (hf_seq seq = 1; seq <= 11; seq++) {
         rig_stream(rig, seq);
+    }
     rig_jobs(rig);
     assert_caught_up(rig);
     assert_int_equal(rig->wants[HF_WANT_LOG], 0);
@@ -151,8 +152,9 @@ static void a_frame_too_large_for_a_message_comes_as_header_and_body(void **stat
 {
     struct rig *rig = *state;
     static uint8_t value[150000];
-    for (size_t i = 0; i < sizeof(value); i++)
+    for (size_t i = 0; i < sizeof(value); i++) {
         value[i] = (uint8_t)rng_next(&rig->x);
+    }
     struct hf_change c = {HF_OP_PUT, hf_slice_str("large"), hf_slice_of(value, sizeof(value))};
     rig_start(rig);
     rig_connect(rig);
@@ -458,8 +460,9 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
     for (int i = 0; i < 50 && late == NULL; i++) {
         rig_tick(rig, 10);
         struct asked *a = rig_take(rig);
-        if (a == NULL)
+        if (a == NULL) {
             continue;
+        }
         rig_open(rig, a);
         if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
             late = a;
@@ -481,8 +484,9 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
         rig->now += 10;
         hf_edge_on_tick(rig->edge, rig->now);
         struct asked *a = rig_take(rig);
-        if (a == NULL)
+        if (a == NULL) {
             continue;
+        }
         rig_open(rig, a);
         if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
             second = a;
@@ -534,11 +538,13 @@ static void frames_behind_a_hole_are_restored_from_the_inbox(void **state)
     rig_connect(rig);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     rig_puts(rig, 0, 10);
-    for (hf_seq seq = 2; seq <= 10; seq++)
+    for (hf_seq seq = 2; seq <= 10; seq++) {
         rig_stream(rig, seq);
+    }
     rig_jobs(rig);
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 300; i++) {
         rig_tick(rig, 10);
+    }
     rig_crash(rig);
     rig_start(rig);
     assert_int_equal(rig_status(rig).held_now, 9);

@@ -155,8 +155,9 @@ static void second_opener_is_told_who_has_it(void **state)
     snprintf(pid, sizeof(pid), "pid %ld", (long)getpid());
     assert_non_null(strstr(e.text, pid));
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
         _exit(hf_state_open(&c, &second, &e) == HF_LOCKED ? 0 : 1);
+    }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -224,8 +225,9 @@ static enum hf_err fill_batch(struct hf_state *s, uint32_t from, uint32_t n)
         struct hf_change c = {HF_OP_PUT, key_of(name, from + i), hf_slice_of(value, sizeof(value))};
         bool changed;
         enum hf_err e = hf_state_upsert(s, seq, i, &c, &changed);
-        if (e != HF_OK)
+        if (e != HF_OK) {
             return e;
+        }
     }
     advance(s);
     return hf_state_commit(s);
@@ -261,12 +263,14 @@ static void full_disk_is_reported_and_recovers_without_a_restart(void **state)
     char dir[128];
     char path[160];
     if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 ||
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
         skip();
+    }
     snprintf(dir, sizeof(dir), "%s/disk", b->dir);
     assert_int_equal(mkdir(dir, 0700), 0);
-    if (mount("none", dir, "tmpfs", 0, "size=4m") != 0)
+    if (mount("none", dir, "tmpfs", 0, "size=4m") != 0) {
         skip();
+    }
     snprintf(path, sizeof(path), "%s/ballast", dir);
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
     assert_int_equal(posix_fallocate(fd, 0, 2 << 20), 0);
@@ -276,8 +280,9 @@ static void full_disk_is_reported_and_recovers_without_a_restart(void **state)
     begin_history(s);
     enum hf_err e = HF_OK;
     uint32_t done = 0;
-    for (; e == HF_OK && done < 100; done++)
+    for (; e == HF_OK && done < 100; done++) {
         e = fill_batch(s, done * 50, 50);
+    }
     assert_int_equal(e, HF_FULL);
     hf_state_abort(s);
     assert_int_equal(shown_seq(s), done - 1);
@@ -337,12 +342,14 @@ static void *read_on(void *arg)
         hf_seq n = 0;
         if (hf_view_renew(v) != HF_OK || hf_view_applied(v, &a) != HF_OK ||
             hf_view_get(v, hf_slice_str("counter"), false, &rec) != HF_OK ||
-            rec.value.len != sizeof(n))
+            rec.value.len != sizeof(n)) {
             atomic_fetch_add(&r->bad, 1);
-        else
+        } else {
             memcpy(&n, rec.value.data, sizeof(n));
-        if (n != a.at.seq)
+        }
+        if (n != a.at.seq) {
             atomic_fetch_add(&r->bad, 1);
+        }
         atomic_fetch_add(&r->reads, 1);
         hf_view_reset(v);
     }
@@ -360,18 +367,23 @@ static void readers_never_see_half_a_batch_nor_stop_growth(void **state)
         struct hf_change c = {HF_OP_PUT, hf_slice_str("counter"), hf_slice_of(&seq, sizeof(seq))};
         write_batch(b->s, &c, 1);
         assert_ok(hf_state_commit(b->s));
-        for (int i = 0; i < 3 && seq == 1; i++)
+        for (int i = 0; i < 3 && seq == 1; i++) {
             assert_int_equal(pthread_create(&thread[i], NULL, read_on, &r), 0);
-        if (seq == 20)
+        }
+        if (seq == 20) {
             assert_ok(hf_state_grow(b->s));
-        if (seq % 10 == 0)
+        }
+        if (seq % 10 == 0) {
             assert_ok(hf_state_reopen(b->s, &e));
+        }
     }
-    while (atomic_load(&r.reads) < 100)
+    while (atomic_load(&r.reads) < 100) {
         sched_yield();
+    }
     atomic_store(&r.stop, true);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pthread_join(thread[i], NULL);
+    }
     assert_int_equal(atomic_load(&r.bad), 0);
 }
 

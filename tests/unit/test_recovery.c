@@ -13,8 +13,9 @@
 
 static void put64(uint8_t *p, uint64_t v)
 {
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         p[i] = (uint8_t)(v >> (8 * i));
+    }
 }
 
 /* A whole frame record, made by hand; the salt is copied from the segment and changed by `other`.
@@ -45,8 +46,9 @@ static void assert_refused(struct box *b, enum hf_err code, uint64_t number, uin
     assert_int_equal(b->error.code, code);
     snprintf(name, sizeof(name), "%016llx.seg", (unsigned long long)number);
     snprintf(place, sizeof(place), "offset %llu ", (unsigned long long)offset);
-    if (strstr(b->error.text, name) == NULL || strstr(b->error.text, place) == NULL)
+    if (strstr(b->error.text, name) == NULL || strstr(b->error.text, place) == NULL) {
         fail_msg("does not name %s and %s: %s", name, place, b->error.text);
+    }
 }
 
 /* ---- replay ---- */
@@ -62,8 +64,9 @@ static enum hf_err note_record(void *ctx, enum hf_record_type type, hf_seq seq,
     struct replay *r = ctx;
     size_t used = strlen(r->text);
 
-    if (type == HF_RECORD_FRAME && seq == r->refuse)
+    if (type == HF_RECORD_FRAME && seq == r->refuse) {
         return HF_FORK;
+    }
     snprintf(r->text + used, sizeof(r->text) - used, "%s%d:%d ",
              type == HF_RECORD_FRAME ? "frame" : "fact", (int)seq, (int)payload.len);
     return HF_OK;
@@ -109,8 +112,9 @@ static void assert_zero_after(struct box *b, uint64_t number, uint64_t from)
     uint8_t bytes[SMALL];
 
     assert_int_equal(load(b, number, bytes, sizeof(bytes)), sizeof(bytes));
-    for (uint64_t at = from; at < sizeof(bytes); at++)
+    for (uint64_t at = from; at < sizeof(bytes); at++) {
         assert_int_equal(bytes[at], 0);
+    }
 }
 
 /* Frames 1 to 3 and the bytes of their file; frame 4 begins at the offset that is returned. */
@@ -197,8 +201,9 @@ static void group_torn_in_the_middle_loses_its_end_and_never_regains_it(void **s
     open_log(b);
     add_frames(b, 1, 1, 64);
     end = synced_offset(b);
-    for (hf_seq seq = 2; seq <= 4; seq++)
+    for (hf_seq seq = 2; seq <= 4; seq++) {
         assert_int_equal(append(b, seq, 0, 64), HF_OK);
+    }
     sync_log(b);
     close_log(b);
     flip(b, 1, end + 104 + 60); /* in frame 3 */

@@ -83,13 +83,15 @@ static bool fetch(struct box *b, size_t limit)
 {
     struct hf_stage st = stage_of(b);
     bool keys = st.kind == HF_PLAN_SNAPSHOT && !st.keys_done;
-    if (!keys && st.covered >= st.target)
+    if (!keys && st.covered >= st.target) {
         return false;
+    }
     answer(b->core, &st.cursor, keys ? 0 : st.target, limit, b->a);
-    if (b->a->code == HF_MOVED)
+    if (b->a->code == HF_MOVED) {
         assert_ok(hf_state_stage_skip(b->edge.s));
-    else
+    } else {
         assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
+    }
     assert_ok(hf_state_commit(b->edge.s));
     return true;
 }
@@ -146,15 +148,17 @@ static void log_delta_and_snapshot_arrive_at_the_same_state(void **state)
     assert_equal_to_core(b);
     core_random(b->core, &seed, 30, 120);
     begin(b, HF_PLAN_DELTA);
-    while (fetch(b, 3000))
+    while (fetch(b, 3000)) {
         ;
+    }
     switch_to(b, core_head(b));
     assert_equal_to_core(b);
     drop_all(b);
     core_random(b->core, &seed, 30, 120);
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 3000))
+    while (fetch(b, 3000)) {
         ;
+    }
     switch_to(b, core_head(b));
     assert_equal_to_core(b);
     drop_all(b);
@@ -174,10 +178,12 @@ static void transfer(struct box *b, uint64_t *seed, enum hf_plan_kind kind)
             core_random(b->core, seed, 1, 150);
             writes--;
         }
-        if (rng_below(seed, 12) == 0)
+        if (rng_below(seed, 12) == 0) {
             edge_restart(&b->edge);
-        if (rng_below(seed, 12) == 0 && stage_of(b).tail < core_head(b))
+        }
+        if (rng_below(seed, 12) == 0 && stage_of(b).tail < core_head(b)) {
             feed_tail(b, stage_of(b).tail + 1);
+        }
         struct hf_stage st = stage_of(b);
         bool ranged = kind == HF_PLAN_DELTA || st.keys_done;
         if (ranged && st.covered == st.target && writes > 0 && rng_below(seed, 2) == 0) {
@@ -188,8 +194,9 @@ static void transfer(struct box *b, uint64_t *seed, enum hf_plan_kind kind)
     struct hf_stage st = stage_of(b);
     feed_tail(b, st.asof > st.tail ? st.asof : st.tail);
     hf_seq at = stage_of(b).tail;
-    if (rng_below(seed, 2) == 0)
+    if (rng_below(seed, 2) == 0) {
         edge_restart(&b->edge);
+    }
     switch_to(b, at);
     assert_verified(b->edge.s);
     apply_log(b, core_head(b));
@@ -204,8 +211,9 @@ static void transfers_under_writes_and_restarts_arrive_by_the_closing_rule(void 
     apply_log(b, 10);
     for (int round = 0; round < 12; round++) {
         transfer(b, &seed, round % 3 == 1 ? HF_PLAN_SNAPSHOT : HF_PLAN_DELTA);
-        if (rng_below(&seed, 2) == 0)
+        if (rng_below(&seed, 2) == 0) {
             drop_all(b); /* else the next stage finds old tables, and empties them */
+        }
         core_random(b->core, &seed, 6, 150);
     }
 }
@@ -223,8 +231,9 @@ static void snapshot_forgets_what_the_core_deleted_and_collected(void **state)
     assert_ok(hf_state_collect(b->core->s, 3, 100, &again));
     assert_ok(hf_state_commit(b->core->s));
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     assert_true(shows(b, "old"));
     switch_to(b, 3);
     assert_false(shows(b, "old"));
@@ -251,8 +260,9 @@ static void delta_brings_deletes(void **state)
     core_put(b->core, "back", NULL);
     core_put(b->core, "back", "2");
     begin(b, HF_PLAN_DELTA);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     switch_to(b, 5);
     assert_false(shows(b, "gone"));
     assert_true(shows(b, "back"));
@@ -270,8 +280,9 @@ static void open_view_keeps_its_generation_over_the_switch(void **state)
     assert_ok(hf_view_next_key(v, hf_slice_of(NULL, 0), &r));
     core_put(b->core, "a", "2");
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     switch_to(b, 2);
     drop_all(b);
     assert_ok(hf_view_get(v, hf_slice_str("a"), false, &r));
@@ -293,8 +304,9 @@ static void wrong_record(struct box *b, enum hf_plan_kind kind)
     struct hf_slice records = hf_writer_bytes(&b->a->records);
     b->a->bytes[records.len - 1] ^= 1; /* the last byte of the last value */
     assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     assert_ok(hf_state_commit(b->edge.s));
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[core_head(b)].f), HF_DIGEST);
     assert_int_equal(hf_state_commit(b->edge.s), HF_DIGEST);
@@ -329,8 +341,9 @@ static void switch_waits_for_the_largest_asof(void **state)
     core_put(b->core, "b", "1");
     begin(b, HF_PLAN_DELTA);
     core_put(b->core, "a", "2"); /* the chunk comes from a state of 3, without a's old value */
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     assert_int_equal(stage_of(b).asof, 3);
     assert_int_equal(stage_of(b).tail, 2);
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[2].f), HF_NOT_YET);
@@ -354,8 +367,9 @@ static void snapshot_is_not_switched_before_its_keys_are_done(void **state)
     struct hf_stage st = stage_of(b);
     answer(b->core, &st.cursor, 5, 1000, b->a); /* a DELTA chunk */
     assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_slice_of(NULL, 0)), HF_ARG);
-    while (fetch(b, 300))
+    while (fetch(b, 300)) {
         ;
+    }
     switch_to(b, 5);
     assert_equal_to_core(b);
 }
@@ -373,8 +387,9 @@ static void chunk_that_is_not_at_the_cursor_is_refused(void **state)
     assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records), HF_ARG); /* twice */
     assert_ok(hf_state_commit(b->edge.s));
     assert_int_equal(stage_of(b).bytes, records.len);
-    while (fetch(b, 800))
+    while (fetch(b, 800)) {
         ;
+    }
     switch_to(b, 10);
     assert_equal_to_core(b);
 }
@@ -387,16 +402,18 @@ static enum hf_err stage_record(struct box *b, const struct hf_record *rec, hf_s
     struct hf_chunk c = {.want = HF_WANT_DELTA, .from = st.cursor, .asof = asof};
     c.to = (struct hf_bound){rec->seq, rec->ordinal, HF_OFFSET_END, {NULL, 0}};
     enum hf_err e = hf_state_stage_chunk(b->edge.s, &c, hf_writer_bytes(&b->a->records));
-    if (e != HF_OK)
+    if (e != HF_OK) {
         hf_state_abort(b->edge.s);
+    }
     return e;
 }
 
 static void record_outside_of_its_range_is_refused(void **state)
 {
     struct box *b = *state;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; i++) {
         core_put(b->core, "a", i % 2 == 0 ? "x" : "y");
+    }
     apply_log(b, 3);
     begin(b, HF_PLAN_DELTA);
     struct hf_record r = {hf_slice_str("a"), 3, 0, false, 1, 0, hf_slice_str("x")};
@@ -448,8 +465,9 @@ static void stage_belongs_to_one_base_and_one_epoch(void **state)
     f.h.epoch_id.b[0] ^= 1;
     struct hf_body body = core_body(b->core, 1);
     assert_int_equal(hf_state_stage_frame(b->edge.s, &f, &body), HF_UNKNOWN_EPOCH);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     assert_int_equal(hf_state_stage_switch(b->edge.s, &f), HF_UNKNOWN_EPOCH);
 }
 
@@ -458,8 +476,9 @@ static void switch_never_goes_back(void **state)
     struct box *b = *state;
     core_put(b->core, "a", "1");
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     core_put(b->core, "a", "2");
     apply_log(b, 2); /* the log was faster */
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[1].f), HF_ARG);
@@ -474,8 +493,9 @@ static void snapshot_at_the_same_seq_repairs(void **state)
     core_random(b->core, &seed, 8, 60);
     apply_log(b, 8);
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     switch_to(b, 8);
     assert_equal_to_core(b);
 }
@@ -545,8 +565,9 @@ static void aborted_chunk_leaves_cursor_fragment_and_records_as_they_were(void *
     assert_int_equal(after.cursor.seq, before.cursor.seq);
     assert_int_equal(after.cursor.offset, before.cursor.offset);
     assert_int_equal(after.bytes, before.bytes);
-    while (fetch(b, 40000))
+    while (fetch(b, 40000)) {
         ;
+    }
     switch_to(b, 2);
     assert_equal_to_core(b);
 }
@@ -559,14 +580,16 @@ static void aborted_chunk_is_asked_for_again(void **state)
     begin(b, HF_PLAN_SNAPSHOT);
     for (int i = 0; i < 200; i++) {
         struct hf_stage before = stage_of(b);
-        if (before.keys_done)
+        if (before.keys_done) {
             break;
+        }
         answer(b->core, &before.cursor, 0, 700, b->a);
         assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
-        if (i % 2 == 0)
+        if (i % 2 == 0) {
             assert_ok(hf_state_commit(b->edge.s));
-        else
+        } else {
             hf_state_abort(b->edge.s);
+        }
         assert_true(i % 2 == 0 || stage_of(b).bytes == before.bytes);
     }
     assert_true(stage_of(b).keys_done);
@@ -583,15 +606,18 @@ static void moved_under_way(struct box *b, enum hf_plan_kind kind, const char *n
     core_put(b->core, "large", value);
     core_put(b->core, "z", next);
     begin(b, kind);
-    while (stage_of(b).cursor.offset == HF_OFFSET_END)
+    while (stage_of(b).cursor.offset == HF_OFFSET_END) {
         assert_true(fetch(b, 20000));
-    if (next[0] == 'x')
+    }
+    if (next[0] == 'x') {
         fill(value, sizeof(value), 'n'); /* the same length: only the point tells */
-    else
+    } else {
         fill(value, 100, 'n');
+    }
     core_put(b->core, "large", value);
-    while (fetch(b, 20000))
+    while (fetch(b, 20000)) {
         ;
+    }
     hf_seq head = core_head(b);
     feed_tail(b, head);
     switch_to(b, head);
@@ -628,8 +654,9 @@ static void higher_point_wins_in_whatever_order_they_come(void **state)
     core_put(b->core, "a", NULL);
     core_put(b->core, "b", "2");
     feed_tail(b, 5); /* the tail first, then the keys as they were at 3: only b is newer there */
-    while (fetch(b, 20))
+    while (fetch(b, 20)) {
         ;
+    }
     switch_to(b, 5);
     assert_equal_to_core(b);
 }
@@ -640,8 +667,9 @@ static void range_may_stop_early_and_the_log_does_the_rest(void **state)
     uint64_t seed = 23;
     core_random(b->core, &seed, 40, 200);
     begin(b, HF_PLAN_DELTA);
-    while (stage_of(b).cursor.seq < 20)
+    while (stage_of(b).cursor.seq < 20) {
         assert_true(fetch(b, 700));
+    }
     hf_seq stop = stage_of(b).cursor.seq - 1;
     assert_ok(hf_state_stage_target(b->edge.s, stop));
     assert_ok(hf_state_commit(b->edge.s));
@@ -661,8 +689,9 @@ static void delta_merges_over_a_state_that_moved_on(void **state)
     core_random(b->core, &seed, 20, 100);
     apply_log(b, 5);
     begin(b, HF_PLAN_DELTA);
-    while (fetch(b, 2000))
+    while (fetch(b, 2000)) {
         ;
+    }
     apply_log(b, 12);
     edge_restart(&b->edge);
     assert_true(stage_of(b).active);
@@ -683,15 +712,18 @@ static void damaged_progress_is_given_up_at_open(void **state)
     snprintf(path, sizeof(path), "%s/data.mdb", b->edge.dir);
     int fd = open(path, O_RDWR);
     char page[4096];
-    for (off_t at = 0; pread(fd, page, sizeof(page), at) == sizeof(page); at += 4096)
-        if (memcmp(page + 2000, "QQQQ", 4) == 0)
+    for (off_t at = 0; pread(fd, page, sizeof(page), at) == sizeof(page); at += 4096) {
+        if (memcmp(page + 2000, "QQQQ", 4) == 0) {
             assert_int_equal(pwrite(fd, "q", 1, at + 2000), 1);
+        }
+    }
     close(fd);
     b->edge.s = open_store(b->edge.dir);
     assert_false(stage_of(b).active);
     begin(b, HF_PLAN_DELTA);
-    while (fetch(b, 20000))
+    while (fetch(b, 20000)) {
         ;
+    }
     switch_to(b, 1);
     assert_equal_to_core(b);
 }
@@ -704,8 +736,9 @@ static void drop_frees_in_steps_and_leaves_the_visible_state(void **state)
     core_random(b->core, &seed, 20, 100);
     apply_log(b, 20);
     begin(b, HF_PLAN_SNAPSHOT);
-    while (fetch(b, 1000))
+    while (fetch(b, 1000)) {
         ;
+    }
     switch_to(b, 20);
     assert_ok(hf_state_stage_drop(b->edge.s, &again)); /* the old records */
     assert_true(again);

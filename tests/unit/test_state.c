@@ -227,8 +227,9 @@ static struct hf_hash model_digest(const struct model *m, uint64_t *live)
     hf_lthash_clear(&sum);
     for (uint32_t i = 0; i < MODEL_KEYS; i++) {
         const struct model_key *k = &m->key[i];
-        if (!k->live)
+        if (!k->live) {
             continue;
+        }
         struct hf_hash e = hf_element_hash(key_of(name, i), k->seq, hf_slice_of(k->value, k->len));
         hf_lthash_add(&sum, &e);
         (*live)++;
@@ -247,19 +248,22 @@ static void model_batch(struct model *m, struct hf_state *s, uint64_t *seed)
         struct model_key *k = &m->key[i];
         bool del = rng_below(seed, 3) == 0;
         struct model_key next = {!del, m->seq, ordinal, 0, {0}};
-        if (!del)
+        if (!del) {
             next.len = rng_below(seed, rng_below(seed, 12) == 0 ? sizeof(next.value) : 4);
-        for (size_t at = 0; at < next.len; at++)
+        }
+        for (size_t at = 0; at < next.len; at++) {
             next.value[at] = (uint8_t)rng_below(seed, 2);
+        }
         struct hf_change c = {del ? HF_OP_DEL : HF_OP_PUT, key_of(name, i),
                               hf_slice_of(next.value, next.len)};
         bool changed = true;
         bool same = core && k->live == next.live &&
                     (del || (k->len == next.len && memcmp(k->value, next.value, k->len) == 0));
-        if (core)
+        if (core) {
             assert_ok(hf_state_upsert(s, m->seq, ordinal, &c, &changed));
-        else
+        } else {
             assert_ok(hf_state_apply(s, m->seq, ordinal, &c));
+        }
         assert_int_equal(changed, !same);
         if (changed) {
             *k = next;
@@ -289,8 +293,9 @@ static void assert_model(const struct model *m, struct hf_state *s)
         enum hf_err e = hf_view_get(v, key_of(name, i), true, &r);
         assert_int_equal(e, k->seq != 0 ? HF_OK : HF_NOTFOUND);
         known += k->seq != 0;
-        if (e != HF_OK)
+        if (e != HF_OK) {
             continue;
+        }
         assert_true(r.seq == k->seq && r.ordinal == k->ordinal && r.tombstone == !k->live);
         assert_true(hf_slice_eq(r.value, hf_slice_of(k->value, k->live ? k->len : 0)));
     }
@@ -304,8 +309,9 @@ static void assert_model(const struct model *m, struct hf_state *s)
     }
     assert_int_equal(seen, known); /* each key once */
     r.key = hf_slice_of(NULL, 0);
-    while (hf_view_next_key(v, r.key, &r) == HF_OK)
+    while (hf_view_next_key(v, r.key, &r) == HF_OK) {
         live--;
+    }
     assert_int_equal(live, 0);
     hf_view_close(v);
     assert_verified(s);
@@ -318,8 +324,9 @@ static void random_batches_commits_aborts_and_restarts_match_the_model(void **st
     struct model *committed = calloc(1, sizeof(*m));
     uint64_t seed = 20240607;
     for (int round = 0; round < 120; round++) {
-        for (uint32_t n = 1 + rng_below(&seed, 6); n > 0; n--)
+        for (uint32_t n = 1 + rng_below(&seed, 6); n > 0; n--) {
             model_batch(m, b->s, &seed);
+        }
         if (rng_below(&seed, 4) == 0) {
             hf_state_abort(b->s);
             *m = *committed;
@@ -327,10 +334,12 @@ static void random_batches_commits_aborts_and_restarts_match_the_model(void **st
             assert_ok(hf_state_commit(b->s));
             *committed = *m;
         }
-        if (rng_below(&seed, 10) == 0)
+        if (rng_below(&seed, 10) == 0) {
             store_reopen(b);
-        if (round % 8 == 0)
+        }
+        if (round % 8 == 0) {
             assert_model(m, b->s);
+        }
     }
     assert_model(m, b->s);
     free(m);
@@ -347,8 +356,9 @@ static void key_changed_many_times_stands_once_in_the_order_of_changes(void **st
     for (int i = 0; i < 50; i++) {
         snprintf(value, sizeof(value), "%d", i);
         write_one(b->s, "hot", value);
-        if (i == 20)
+        if (i == 20) {
             assert_ok(hf_state_commit(b->s));
+        }
     }
     assert_ok(hf_state_commit(b->s));
     assert_ok(hf_view_open(b->s, &v));

@@ -16,8 +16,9 @@ static void objects_are_kept_found_and_listed_by_prefix(void **state)
     struct hf_view *v;
     struct hf_slice name = {NULL, 0};
     struct hf_slice bytes;
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 5; i++) {
         assert_ok(hf_state_object_put(b->s, hf_slice_str(names[i]), hf_slice_str(names[4 - i])));
+    }
     assert_ok(hf_state_object_put(b->s, hf_slice_str("zone"), hf_slice_of(NULL, 0)));
     assert_ok(hf_state_object_del(b->s, hf_slice_str("edgf")));
     assert_int_equal(hf_state_object_del(b->s, hf_slice_str("edgf")), HF_NOTFOUND);
@@ -36,8 +37,10 @@ static void objects_are_kept_found_and_listed_by_prefix(void **state)
     assert_true(hf_slice_eq(name, hf_slice_str("edge/b")));
     assert_int_equal(hf_view_next_object(v, prefix, name, &name, &bytes), HF_NOTFOUND);
     int all = 0;
-    for (name.len = 0; hf_view_next_object(v, hf_slice_of(NULL, 0), name, &name, &bytes) == HF_OK;)
+    for (name.len = 0;
+         hf_view_next_object(v, hf_slice_of(NULL, 0), name, &name, &bytes) == HF_OK;) {
         all++;
+    }
     assert_int_equal(all, 4);
     hf_view_close(v);
 }
@@ -48,8 +51,9 @@ static void inbox_keeps_frames_by_seq_until_they_are_deleted(void **state)
     struct hf_view *v;
     struct hf_slice m;
     hf_seq seq;
-    for (hf_seq i = 5; i <= 9; i++)
+    for (hf_seq i = 5; i <= 9; i++) {
         assert_ok(hf_state_inbox_put(b->s, i * 100, hf_slice_of(&i, sizeof(i))));
+    }
     assert_ok(hf_state_inbox_get(b->s, 700, &m));
     assert_int_equal(m.len, 8);
     assert_int_equal(m.data[0], 7);
@@ -172,8 +176,9 @@ static void old_tombstones_are_collected_in_steps_and_young_ones_stay(void **sta
     struct hf_hash before = hf_state_digest(b->s);
     for (; again; calls++) {
         assert_ok(hf_state_collect(b->s, 50, 7, &again));
-        if (calls == 1)
+        if (calls == 1) {
             hf_state_abort(b->s); /* an aborted step is done again */
+        }
         assert_ok(hf_state_commit(b->s));
         assert_true(calls < 50);
     }
@@ -205,8 +210,9 @@ static void chain_is_forgotten_below_a_floor_and_kept_above(void **state)
     struct store *b = *state;
     struct hf_view *v;
     struct hf_hash chain;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
         write_one(b->s, "k", i % 2 == 0 ? "a" : "b");
+    }
     assert_ok(hf_state_forget_chain(b->s, 15, 10));
     assert_ok(hf_state_commit(b->s));
     assert_ok(hf_view_open(b->s, &v));
@@ -226,8 +232,9 @@ static uint64_t exact_delta(struct hf_view *v, hf_seq lo)
 {
     struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
     uint64_t sum = 0;
-    while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK)
+    while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK) {
         sum += r.key.len + r.value.len + 12;
+    }
     return sum;
 }
 
