@@ -21,7 +21,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 # ---- sources: a layer may use those before it; tests/lint checks who includes what ----
 
-WIRE   := err cursor ranges digest batch body seal genesis beacon token messages fetch
+WIRE   := err cursor ranges expand digest batch body seal genesis beacon token messages fetch
 STORE  := changelog recovery record segment spare log_view \
           env state tables tree shape moves view verify stage staging doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \

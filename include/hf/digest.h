@@ -15,7 +15,8 @@
 #define HF_LTHASH_LANES 1024u
 
 struct hf_lthash {
-    uint16_t lane[HF_LTHASH_LANES]; /* the machine's order; _save and _load are little-endian */
+    /* In an order that suits the machine: only _save and _load say which lane is which. */
+    uint16_t lane[HF_LTHASH_LANES];
 };
 
 /* BLAKE2b-256 over domain (its characters, no terminator) and then each of the slices. */

@@ -11,11 +11,14 @@
  * additions does not matter; the digest of a state is a function of its live elements alone. The
  * domain and both lengths are hashed, so no two elements share an encoding.
  *
- * Must not: allocate, or depend on byte order outside lanes_to_host().
+ * Must not: allocate, or know in which order expand.c keeps the lanes in memory.
  *
- * Read next: include/hf/digest.h; tests/unit/test_digest.c has golden vectors of another hand.
+ * Read next: expand.c for the lanes; include/hf/digest.h; tests/unit/test_digest.c has golden
+ * vectors of another hand.
  */
 #include "hf/digest.h"
+
+#include "expand.h"
 
 #include "hf/err.h"
 
@@ -81,30 +84,6 @@ struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice 
     return out;
 }
 
-/* Little-endian lanes to the machine's own and back; nothing at all on the machines we run on. */
-static void lanes_to_host(uint16_t lane[HF_LTHASH_LANES])
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    for (size_t i = 0; i < HF_LTHASH_LANES; i++) {
-        lane[i] = __builtin_bswap16(lane[i]);
-    }
-#else
-    (void)lane;
-#endif
-}
-
-/* The 1,024 lanes of one element. The stream is written straight into the lanes: an array of
- * uint16_t of our own lets the compiler add whole vectors, and saves a copy of 2,048 bytes. */
-static void expand(const struct hf_hash *element, uint16_t lane[HF_LTHASH_LANES])
-{
-    static const uint8_t nonce[crypto_stream_chacha20_NONCEBYTES];
-
-    _Static_assert(crypto_stream_chacha20_KEYBYTES == HF_HASH_BYTES,
-                   "the hash is the stream's key");
-    (void)crypto_stream_chacha20((uint8_t *)lane, LANE_BYTES, nonce, element->b);
-    lanes_to_host(lane);
-}
-
 void hf_lthash_clear(struct hf_lthash *h)
 {
     memset(h, 0, sizeof(*h));
@@ -112,22 +91,12 @@ void hf_lthash_clear(struct hf_lthash *h)
 
 void hf_lthash_add(struct hf_lthash *h, const struct hf_hash *element)
 {
-    uint16_t lane[HF_LTHASH_LANES];
-
-    expand(element, lane);
-    for (size_t i = 0; i < HF_LTHASH_LANES; i++) {
-        h->lane[i] = (uint16_t)(h->lane[i] + lane[i]);
-    }
+    hf_expand_add(element, h->lane);
 }
 
 void hf_lthash_sub(struct hf_lthash *h, const struct hf_hash *element)
 {
-    uint16_t lane[HF_LTHASH_LANES];
-
-    expand(element, lane);
-    for (size_t i = 0; i < HF_LTHASH_LANES; i++) {
-        h->lane[i] = (uint16_t)(h->lane[i] - lane[i]);
-    }
+    hf_expand_sub(element, h->lane);
 }
 
 void hf_lthash_merge(struct hf_lthash *h, const struct hf_lthash *other)
@@ -142,16 +111,12 @@ void hf_lthash_merge(struct hf_lthash *h, const struct hf_lthash *other)
 
 void hf_lthash_save(const struct hf_lthash *h, uint8_t out[2048])
 {
-    struct hf_lthash copy = *h;
-
-    lanes_to_host(copy.lane);
-    memcpy(out, copy.lane, LANE_BYTES);
+    hf_expand_save(h->lane, out);
 }
 
 void hf_lthash_load(struct hf_lthash *h, const uint8_t in[2048])
 {
-    memcpy(h->lane, in, LANE_BYTES);
-    lanes_to_host(h->lane);
+    hf_expand_load(in, h->lane);
 }
 
 struct hf_hash hf_lthash_digest(const struct hf_lthash *h)
