@@ -14,6 +14,9 @@
 
 #include "hf/edge.h"
 
+#include <stdatomic.h>
+#include <zstd.h>
+
 #define EDGE_SLOTS_SPARE 64u /* beyond the engine's table: frames not yet looked at */
 #define EDGE_PENDING_MAX 64u /* requests handed to the transport and not answered */
 #define EDGE_CHUNK_RAW_MAX (1u << 20)
@@ -83,6 +86,7 @@ struct hf_edge {
     struct hf_replica *replica;
     struct hf_replica_status last_status;
 
+    _Atomic(ZSTD_DCtx *) decompressor; /* owned; NULL while a lane uses it */
     struct slot *slots;
     uint32_t slot_count;
     uint32_t *free_slots; /* stack of indexes */

@@ -9,7 +9,6 @@
 #include "edge/driver_impl.h"
 
 #include <stdlib.h>
-#include <zstd.h>
 
 enum hf_err slots_init(struct hf_edge *edge)
 {
@@ -39,6 +38,7 @@ void slots_deinit(struct hf_edge *edge)
     for (uint32_t i = 0; edge->slots != NULL && i < edge->slot_count; i++) {
         slot_clear(&edge->slots[i]);
     }
+    ZSTD_freeDCtx(edge->decompressor);
     free(edge->slots);
     free(edge->free_slots);
     free(edge->store_slots);
@@ -177,15 +177,30 @@ const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id)
 
 /* ---- verification ---- */
 
+/* A decompressor has 160 KiB, which costs more to get from the kernel than a small body to open.
+ * One is kept; lanes that want more at the same moment make their own. */
+static ZSTD_DCtx *decompressor_take(struct hf_edge *edge)
+{
+    ZSTD_DCtx *spare = atomic_exchange(&edge->decompressor, NULL);
+    return spare != NULL ? spare : ZSTD_createDCtx();
+}
+
+static void decompressor_keep(struct hf_edge *edge, ZSTD_DCtx *zctx)
+{
+    if (zctx != NULL) {
+        ZSTD_freeDCtx(atomic_exchange(&edge->decompressor, zctx));
+    }
+}
+
 static enum hf_err unseal(struct slot *s)
 {
     const struct hf_header *h = &s->frame.h;
     uint8_t *scratch_bytes = malloc(h->body_bytes + 1u);
     uint8_t *raw = malloc(h->raw_bytes + 1u);
-    ZSTD_DCtx *zctx = h->compression == HF_COMPRESSION_ZSTD ? ZSTD_createDCtx() : NULL;
+    bool zstd = h->compression == HF_COMPRESSION_ZSTD;
+    ZSTD_DCtx *zctx = zstd ? decompressor_take(s->verify.edge) : NULL;
     enum hf_err err = HF_NOMEM;
-    if (scratch_bytes == NULL || raw == NULL ||
-        (zctx == NULL && h->compression == HF_COMPRESSION_ZSTD)) {
+    if (scratch_bytes == NULL || raw == NULL || (zctx == NULL && zstd)) {
         goto out;
     }
     struct hf_writer scratch;
@@ -202,7 +217,7 @@ static enum hf_err unseal(struct slot *s)
         raw = NULL;
     }
 out:
-    ZSTD_freeDCtx(zctx);
+    decompressor_keep(s->verify.edge, zctx);
     free(scratch_bytes);
     free(raw);
     return err;
