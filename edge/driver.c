@@ -189,7 +189,7 @@ enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *
         goto fail;
     }
     snprintf(path, sizeof(path), "%s/state", c->dir);
-    struct hf_state_config sc = {.dir = path, .map_bytes = c->map_bytes};
+    struct hf_state_config sc = {.dir = path, .map_bytes = c->map_bytes, .chainless = true};
     err = hf_state_open(&sc, &edge->state, e);
     err = err == HF_OK ? storing_load(edge, e) : err;
     err = err == HF_OK ? session_init(edge, e) : err;

@@ -29,6 +29,8 @@ struct hf_state_config {
     const char *dir;      /* created by way of a temporary directory and rename */
     uint64_t map_bytes;   /* 0 = 16 GiB; grows by doubling */
     uint32_t readers_max; /* 0 = 1024 */
+    bool
+        chainless; /* keeps no chain hashes of past seqs: nobody asks an edge, and each is a page */
     bool replayed; /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
 };
 

@@ -399,6 +399,7 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     s->lock_fd = -1;
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
     s->readers_max = c->readers_max != 0 ? c->readers_max : READERS_DEFAULT;
+    s->chainless = c->chainless;
     s->replayed = c->replayed;
     pthread_mutex_init(&s->gate.mutex, NULL);
     pthread_cond_init(&s->gate.changed, NULL);

@@ -159,6 +159,7 @@ struct hf_state {
     char *dir; /* owned */
     uint64_t map_bytes;
     uint32_t readers_max;
+    bool chainless;
     bool replayed;
     int lock_fd;
     MDB_env *env; /* NULL after a reopen that failed */

@@ -228,6 +228,33 @@ static void chain_is_forgotten_below_a_floor_and_kept_above(void **state)
     hf_view_close(v);
 }
 
+static void chainless_store_keeps_no_hash_of_a_past_seq(void **state)
+{
+    struct store *b = *state;
+    char dir[] = "/tmp/hf-chainless-XXXXXX";
+    struct hf_state *s = NULL;
+    struct hf_view *v;
+    struct hf_hash chain;
+    struct hf_error e;
+    (void)b;
+    assert_non_null(mkdtemp(dir));
+    char path[64];
+    snprintf(path, sizeof(path), "%s/state", dir);
+    struct hf_state_config c = {.dir = path, .map_bytes = 1 << 28, .chainless = true};
+    assert_ok(hf_state_open(&c, &s, &e));
+    begin_history(s);
+    write_one(s, "k", "a");
+    assert_ok(hf_state_commit(s));
+    assert_ok(hf_view_open(s, &v));
+    assert_int_equal(hf_view_chain(v, 0, &chain), HF_NOTFOUND);
+    assert_int_equal(hf_view_chain(v, 1, &chain), HF_NOTFOUND);
+    hf_view_close(v);
+    assert_verified(s);
+    hf_state_close(s);
+    scratch_remove(path);
+    scratch_remove(dir);
+}
+
 static uint64_t exact_delta(struct hf_view *v, hf_seq lo)
 {
     struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
@@ -297,6 +324,7 @@ int main(void)
         IN_STORE(reused_request_id_takes_the_new_answer),
         IN_STORE(old_tombstones_are_collected_in_steps_and_young_ones_stay),
         IN_STORE(chain_is_forgotten_below_a_floor_and_kept_above),
+        IN_STORE(chainless_store_keeps_no_hash_of_a_past_seq),
         IN_STORE(price_of_a_delta_is_near_its_size_without_reading_it_all),
         IN_STORE(price_of_one_huge_batch_is_not_that_of_its_first_records),
     };
