@@ -40,12 +40,13 @@ struct import {
     struct hf_input in;
     struct hf_parser parser;
     struct hf_cli_request set;
-    struct hf_cli_request_head head; /* id is set for each request */
+    struct hf_cli_request_head head; /* id is that below */
     char id_base[48];
-    uint64_t sent, answered; /* requests */
-    uint32_t size[WINDOW];   /* changes of the requests in flight, by number modulo WINDOW */
-    uint64_t keys;           /* answered with success */
-    uint64_t repeated;       /* requests that an earlier run had made */
+    char id[HF_REQUEST_ID_MAX + 1]; /* of the request under way */
+    uint64_t sent, answered;        /* requests */
+    uint32_t size[WINDOW];          /* changes of the requests in flight, by number modulo WINDOW */
+    uint64_t keys;                  /* answered with success */
+    uint64_t repeated;              /* requests that an earlier run had made */
     uint64_t first_seq, last_seq;
     double started, shown;
     bool bad_line; /* the file must be changed before it can go on */
@@ -240,8 +241,6 @@ static bool take_answer(struct import *m)
 
 static bool send_request(struct import *m)
 {
-    char id[HF_REQUEST_ID_MAX + 1];
-
     if (m->set.changes == 0) {
         return true;
     }
@@ -251,8 +250,8 @@ static bool send_request(struct import *m)
     if (m->refused) {
         return false;
     }
-    snprintf(id, sizeof id, "%.40s-%llu", m->id_base, (unsigned long long)m->sent);
-    m->head.id = id;
+    snprintf(m->id, sizeof m->id, "%.40s-%llu", m->id_base, (unsigned long long)m->sent);
+    m->head.id = m->id;
     m->size[m->sent % WINDOW] = m->set.changes;
     if (!hf_cli_request_send(&m->set, &m->head, m->cli) || !hf_cli_flush(m->cli)) {
         return false;

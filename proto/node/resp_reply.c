@@ -177,10 +177,10 @@ static uint8_t *take(struct hf_resp_client *c, size_t n)
 
 #define HEADER_MAX 24u /* type byte, sign, 19 digits, CRLF */
 
-/* Writes type, decimal number and CRLF so that they end at buffer + HEADER_MAX; gives the start. */
-static uint8_t *format_number(uint8_t buffer[HEADER_MAX], char type, int64_t value)
+/* Writes type, decimal number and CRLF so that they end where the buffer ends; gives the start. */
+static uint8_t *format_number(uint8_t *end, char type, int64_t value)
 {
-    uint8_t *at = buffer + HEADER_MAX;
+    uint8_t *at = end;
     uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     *--at = '\n';
     *--at = '\r';
@@ -198,7 +198,7 @@ static uint8_t *format_number(uint8_t buffer[HEADER_MAX], char type, int64_t val
 static void put_number(struct hf_resp_client *c, char type, int64_t value)
 {
     uint8_t buffer[HEADER_MAX];
-    uint8_t *text = format_number(buffer, type, value);
+    uint8_t *text = format_number(buffer + HEADER_MAX, type, value);
     size_t len = (size_t)(buffer + HEADER_MAX - text);
     uint8_t *at = take(c, len);
     if (at != NULL) {
@@ -251,7 +251,7 @@ void hf_resp_integer(struct hf_resp_client *c, int64_t value)
 void hf_resp_bulk(struct hf_resp_client *c, struct hf_slice bytes)
 {
     uint8_t buffer[HEADER_MAX];
-    uint8_t *text = format_number(buffer, '$', (int64_t)bytes.len);
+    uint8_t *text = format_number(buffer + HEADER_MAX, '$', (int64_t)bytes.len);
     size_t len = (size_t)(buffer + HEADER_MAX - text);
     uint8_t *at = take(c, len + bytes.len + 2);
     if (at == NULL) {

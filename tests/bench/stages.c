@@ -355,8 +355,9 @@ static int compare(const void *a, const void *b)
 
 static double median_us(struct bench *b, int s)
 {
+    size_t middle = b->taken[s] / 2;
     qsort(b->ns[s], b->taken[s], sizeof(b->ns[s][0]), compare);
-    return b->taken[s] == 0 ? 0 : (double)b->ns[s][b->taken[s] / 2] / 1e3;
+    return b->taken[s] == 0 ? 0 : (double)b->ns[s][middle] / 1e3;
 }
 
 static void rounds(struct bench *b, uint32_t count, uint32_t n, double us[STAGES])

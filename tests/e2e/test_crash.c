@@ -73,9 +73,10 @@ static void take_answer(struct writer *w, int n, const redisReply *r)
         fail_writer(w, "refused:", n, r->str);
         return;
     }
+    long long before = n > 0 ? w->seq[n - 1] : 0;
     w->seq[n] = r->element[0]->integer;
     w->repeats += strcmp(r->element[1]->str, "repeated") == 0;
-    if (n > 0 && w->seq[n] < w->seq[n - 1]) {
+    if (w->seq[n] < before) {
         fail_writer(w, "sequence numbers went back", n, NULL);
     }
     atomic_store(&w->acked, n + 1);

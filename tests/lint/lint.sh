@@ -5,11 +5,11 @@ cd "$(dirname "$0")/../.." || exit 1
 make -s -j2 all || exit 1
 bad=0
 step() { echo "== $1"; shift; "$@" || bad=$((bad + 1)); }
-sources=$(git ls-files 'core/*.c' 'edge/*.c' 'proto/*.c' 'sim/*.c')
+sources=$(git ls-files '*.c')
 step includes tests/lint/check_includes.sh
 step purity tests/lint/check_purity.sh build
 step format sh -c 'clang-format-14 --dry-run -Werror $(git ls-files "*.c" "*.h")'
-step cppcheck cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+step cppcheck cppcheck --quiet --std=c11 -j"$(nproc)" --enable=warning,performance,portability --inline-suppr \
     --error-exitcode=1 -Iinclude -I. $sources
 tidy() {
     printf '%s\n' "$@" | xargs -P"$(nproc)" -n8 sh -c \

@@ -78,8 +78,10 @@ static inline int box_set_up(void **state)
 {
     struct box *b = calloc(1, sizeof(*b));
 
+    assert_non_null(b);
     strcpy(b->root, "/tmp/hf-changelog-XXXXXX");
     if (mkdtemp(b->root) == NULL) {
+        free(b);
         return -1;
     }
     snprintf(b->dir, sizeof(b->dir), "%s/log", b->root);

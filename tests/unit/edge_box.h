@@ -467,7 +467,9 @@ static MAYBE_UNUSED struct asked *rig_take(struct rig *rig)
     }
     struct asked *a = rig->request[0];
     rig->request_count--;
-    memmove(rig->request, rig->request + 1, rig->request_count * sizeof(rig->request[0]));
+    for (size_t i = 0; i < rig->request_count; i++) {
+        rig->request[i] = rig->request[i + 1];
+    }
     return a;
 }
 

@@ -494,7 +494,7 @@ static void fill(struct fixture *f)
     char key[16];
     for (int i = 0; i < 40; i++) {
         snprintf(key, sizeof(key), "k%d", i);
-        box_put_bytes(f->b, key, (size_t)(i * i * 20));
+        box_put_bytes(f->b, key, (size_t)i * (size_t)i * 20);
     }
     box_put_bytes(f->b, "big1", 300000);
     box_put_bytes(f->b, "big2", HF_STORE_VALUE_MAX);
