@@ -86,7 +86,7 @@ endef
 
 $B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
-$B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/options.o $(EDGE_O) $(NODE_O) $(PURE_O)
+$B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/options.o $(EDGE_O) $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))

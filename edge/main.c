@@ -3,18 +3,16 @@
  *
  * Start: options, key, what to follow (a join token, a core's URL and key, or what DIR remembers),
  * store, link, local readers. It serves what it has from the first moment, with or without a link;
- * only after two unclean ends in a row, each within LIVED_MS, is the store examined first. A
- * damaged one is set aside and the edge begins anew: the engine fetches a snapshot. An edge that
- * does not die of damage but no longer moves for it starts itself anew to the same end.
+ * only when health.c doubts the store is that looked at first, and replaced if it is damaged.
  * Stop: SIGTERM; everything that counts is committed already, so the process leaves with _exit (nng
  * cannot be trusted to close). A wedged nng ends in a re-exec of the same command line: readers see
  * a reconnect.
  */
 #include "edge/commands.h"
+#include "edge/health.h"
 #include "edge/options.h"
 
 #include "hf/daemon.h"
-#include "hf/doctor.h"
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
@@ -30,40 +28,6 @@
 
 #define REAP_READERS_MS 10000
 #define LOST_MAX 64u
-/* kill -9 and a power cut leave a good store, so one unclean end is no reason to keep readers
- * waiting; a damaged page ends every run, and soon. */
-#define UNCLEAN_MAX 1u
-#define LIVED_MS 60000
-/* 1,000,000 keys take 4 s; a store that is not read through by then is opened as it is. */
-#define EXAMINE_MS_MAX 60000
-
-/* Damage need not kill: LMDB may also refuse its own pages, which looks like a failing disk, or use
- * one twice. So the pages are looked at when an error was noted, and when nothing moves behind a
- * core that answers; each further time after twice the pause, and from the start after a calm. */
-#define LOOK_MS 1000
-#define STUCK_MS 5000
-#define PAUSE_MS_MAX 600000
-
-struct app;
-
-struct pages_job {
-    struct hf_job job; /* first */
-    struct app *app;
-    bool under_way;
-    enum hf_err code;
-    struct hf_error why;
-    bool alarmed;
-    hf_ms look_at, moved_at;
-    hf_ms not_before, pause;
-    hf_seq applied;
-    uint64_t done;
-};
-
-struct lived_job {
-    struct hf_job job; /* first */
-    struct hf_running running;
-};
-
 struct app {
     struct hf_daemon daemon; /* first */
     struct edge_options opt;
@@ -80,9 +44,7 @@ struct app {
     uint64_t lost[LOST_MAX]; /* requests that the transport refused: answered at the next tick */
     uint32_t lost_count;
     hf_ms reap_at;
-    hf_ms lived_at; /* INT64_MAX once it was noted */
-    struct lived_job lived;
-    struct pages_job pages;
+    struct edge_health health;
 };
 
 /* ---- the world's part that is the transport's ---- */
@@ -121,16 +83,6 @@ static void world_subscribe(void *ctx, const struct hf_id *stream)
 
 /* ---- callbacks of the transport and the loop ---- */
 
-static void lived_work(struct hf_job *job)
-{
-    hf_running_lived(&((struct lived_job *)job)->running);
-}
-
-static void lived_done(struct hf_job *job)
-{
-    (void)job;
-}
-
 static _Noreturn void start_anew(struct app *app)
 {
     const char *const option[] = {"--resp"};
@@ -141,59 +93,13 @@ static _Noreturn void start_anew(struct app *app)
 static void world_note(void *ctx, enum hf_level level, const char *text)
 {
     struct app *app = ctx;
-    app->pages.alarmed |= level == HF_LEVEL_ERROR;
+    edge_health_note(&app->health, level);
     hf_log(level, "%s", text);
 }
 
-static void pages_work(struct hf_job *job)
+static void on_damaged(void *ctx)
 {
-    struct pages_job *p = (struct pages_job *)job;
-    p->code = hf_state_check_pages(hf_edge_state(p->app->edge), false, &p->why);
-}
-
-static void pages_done(struct hf_job *job)
-{
-    struct pages_job *p = (struct pages_job *)job;
-    p->under_way = false;
-    if (p->code != HF_CORRUPT) {
-        return;
-    }
-    hf_log(HF_LEVEL_ERROR, "store: damaged, starting this process anew to replace it reason=%s",
-           p->why.text);
-    p->app->lived.running.unclean = UNCLEAN_MAX; /* so that the start examines it */
-    (void)hf_running_begin(&p->app->lived.running);
-    start_anew(p->app);
-}
-
-static bool is_stuck(struct pages_job *p, const struct hf_replica_status *s, hf_ms now)
-{
-    if (s->head <= s->applied || !s->link_up[HF_CHANNEL_CONTROL] || s->applied != p->applied ||
-        s->transfer_done != p->done) {
-        p->applied = s->applied;
-        p->done = s->transfer_done;
-        p->moved_at = now;
-    }
-    return now - p->moved_at >= STUCK_MS;
-}
-
-static void look_for_damage(struct app *app, hf_ms now)
-{
-    struct pages_job *p = &app->pages;
-    struct hf_replica_status s;
-    hf_edge_status(app->edge, now, &s);
-    bool stuck = is_stuck(p, &s, now);
-    if (!s.link_up[HF_CHANNEL_CONTROL]) {
-        return; /* without a core there is nothing to put in the store's place */
-    }
-    if (!stuck && !p->alarmed) {
-        p->pause = now - p->not_before > PAUSE_MS_MAX ? STUCK_MS : p->pause;
-    } else if (now >= p->not_before && !p->under_way) {
-        p->not_before = now + p->pause;
-        p->pause = p->pause * 2 < PAUSE_MS_MAX ? p->pause * 2 : PAUSE_MS_MAX;
-        p->alarmed = false;
-        p->under_way = true;
-        hf_loop_job(app->daemon.loop, HF_LANE_WRITER, &p->job);
-    }
+    start_anew(ctx);
 }
 
 static hf_ms on_tick(void *ctx, hf_ms now)
@@ -208,14 +114,7 @@ static hf_ms on_tick(void *ctx, hf_ms now)
         hf_state_reap_readers(hf_edge_state(app->edge));
         app->reap_at = now + REAP_READERS_MS;
     }
-    if (now >= app->pages.look_at) {
-        app->pages.look_at = now + LOOK_MS;
-        look_for_damage(app, now);
-    }
-    if (now >= app->lived_at) { /* on a lane: a slow disk must not hold up readers */
-        app->lived_at = INT64_MAX;
-        hf_loop_job(app->daemon.loop, HF_LANE_WRITER, &app->lived.job);
-    }
+    edge_health_on_tick(&app->health, now);
     hf_ms next = hf_edge_on_tick(app->edge, now);
     next = next < app->reap_at ? next : app->reap_at;
     return app->lost_count > 0 ? now + 1 : next;
@@ -243,7 +142,7 @@ static void on_wedged(void *ctx, const char *why)
 {
     struct app *app = ctx;
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
-    hf_running_end(&app->lived.running); /* the store has no part in this */
+    edge_health_end(&app->health); /* the store has no part in this */
     start_anew(app);
 }
 
@@ -372,63 +271,6 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
     return hf_dialer_open(hf_loop_uv(app->daemon.loop), &c, &app->dialer, e);
 }
 
-/* Gives up a store that cannot be used, but not its bytes. */
-static enum hf_err set_state_aside(const struct app *app, const char *why, struct hf_error *e)
-{
-    char dir[320];
-    char to[352];
-    struct hf_error own = {.code = HF_OK};
-    snprintf(dir, sizeof(dir), "%s/main/state", app->opt.data);
-    if (hf_state_set_aside(dir, hf_clock_wall_ms() / 1000, to, sizeof(to), &own) != HF_OK) {
-        return hf_error_set(e, own.code, "the store is damaged, and %s", own.text);
-    }
-    hf_log(HF_LEVEL_ERROR,
-           "store: damaged, beginning with an empty one and a snapshot from the core "
-           "kept=%s reason=%s",
-           to, why);
-    return HF_OK;
-}
-
-/* Before any thread: the child that reads the store in this process's place is forked here. */
-static enum hf_err examine(struct app *app, struct hf_error *e)
-{
-    char path[320];
-    struct hf_running *r = &app->lived.running;
-    struct hf_error found = {.code = HF_OK};
-    snprintf(path, sizeof(path), "%s/main.running", app->opt.data);
-    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX) {
-        return HF_OK;
-    }
-    hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
-           r->unclean);
-    r->unclean = 0;
-    snprintf(path, sizeof(path), "%s/main/state", app->opt.data);
-    enum hf_err err = hf_state_examine(path, EXAMINE_MS_MAX, &found);
-    if (err == HF_CORRUPT) {
-        return set_state_aside(app, found.text, e);
-    }
-    if (err == HF_OK) {
-        hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
-    } else {
-        hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
-    }
-    return HF_OK;
-}
-
-static void mark_running(struct app *app)
-{
-    enum hf_err err = hf_running_begin(&app->lived.running);
-    if (err != HF_OK) {
-        hf_log(HF_LEVEL_WARN, "edge: cannot write %s: %s; unclean ends are not counted",
-               app->lived.running.path, hf_err_text(err));
-    }
-    app->lived.job = (struct hf_job){.work = lived_work, .done = lived_done};
-    app->lived_at = hf_clock_ms() + LIVED_MS;
-    app->pages.job = (struct hf_job){.work = pages_work, .done = pages_done};
-    app->pages.app = app;
-    app->pages.pause = STUCK_MS;
-}
-
 static enum hf_err open_edge(struct app *app, struct hf_error *e)
 {
     char dir[300];
@@ -452,12 +294,12 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
 /* So badly damaged that it does not even open: no examination is needed to know it. */
 static enum hf_err open_edge_or_anew(struct app *app, struct hf_error *e)
 {
-    mark_running(app);
+    edge_health_begin(&app->health);
     enum hf_err err = open_edge(app, e);
     if (err != HF_CORRUPT) {
         return err;
     }
-    err = set_state_aside(app, e->text, e);
+    err = edge_health_set_aside(&app->health, e->text, e);
     return err == HF_OK ? open_edge(app, e) : err;
 }
 
@@ -518,6 +360,7 @@ int main(int argc, char **argv)
     hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
     hf_daemon_harden();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
+    app.health = (struct edge_health){.data = app.opt.data, .ctx = &app, .on_damaged = on_damaged};
     struct hf_loop_config lc = {.ctx = &app,
                                 .on_tick = on_tick,
                                 .on_stop = on_stop,
@@ -528,18 +371,20 @@ int main(int argc, char **argv)
         hf_daemon_die(&app.daemon, &e);
     }
     if (hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || follow(&app, &e) != HF_OK ||
-        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK || examine(&app, &e) != HF_OK ||
+        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
+        edge_health_examine(&app.health, &e) != HF_OK ||
         hf_loop_open(&lc, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK) {
         hf_daemon_die(&app.daemon, &e);
     }
     if (open_edge_or_anew(&app, &e) != HF_OK || open_readers(&app, &e) != HF_OK) {
-        hf_running_undo(&app.lived.running);
+        edge_health_undo(&app.health);
         hf_daemon_die(&app.daemon, &e);
     }
+    edge_health_watch(&app.health, app.daemon.loop, app.edge);
     remember(&app);
     announce(&app);
     hf_loop_wake_at(app.daemon.loop, hf_clock_ms());
     hf_loop_run(app.daemon.loop);
-    hf_running_end(&app.lived.running);
+    edge_health_end(&app.health);
     _exit(0);
 }
