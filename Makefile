@@ -32,6 +32,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
 CLI    := apply connect del edge export get import input keygen parse parse_json parse_pem put \
           request status status_print text
 SIM    := rng world net node load oracle faults scenario run
+WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
 STORE_O := $(STORE:%=$B/proto/store/%.o)
@@ -40,6 +41,7 @@ CORE_O  := $(CORE:%=$B/core/%.o)
 EDGE_O  := $(EDGE:%=$B/edge/%.o)
 CLI_O   := $(CLI:%=$B/core/cli/%.o)
 SIM_O   := $(SIM:%=$B/sim/%.o)
+WAN_O   := $(WAN:%=$B/sim/wan/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
@@ -90,12 +92,12 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+$B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,$(BASE_L))
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 
-$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
+$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)

@@ -1,5 +1,6 @@
 /*
- * main.c - holdfast-sim: runs one seed, a swarm of seeds, or a scenario file.
+ * main.c - holdfast-sim: runs one seed, a swarm of seeds, or a scenario file; or a command over an
+ * emulated network (sim/wan/link.c).
  *
  * Exit status: 0 every promise held, 1 one was violated (printed with the command that replays it),
  * 2 usage.
@@ -7,6 +8,7 @@
 #include "sim/sim.h"
 
 #include "hf/version.h"
+#include "sim/wan/link.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -18,7 +20,9 @@ static const char usage_text[] =
     "holdfast-sim - the engines, the drivers and the store in a virtual world\n\n"
     "usage: holdfast-sim run --seed N [options]        one seed; --trace prints its timeline\n"
     "       holdfast-sim swarm --seeds N [--from N]    many seeds, each with its own faults\n"
-    "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n\n"
+    "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n"
+    "       holdfast-sim link [...] -- COMMAND...      real processes over an emulated WAN "
+    "(link --help)\n\n"
     "options:\n"
     "  --seed N        the seed; everything follows from it (default 1)\n"
     "  --seeds N       how many seeds (default 100)\n"
@@ -216,6 +220,9 @@ int main(int argc, char **argv)
 {
     struct arguments a = {
         .seed = 1, .seeds = 100, .from = 1, .edges = 4, .duration_s = 60, .every_ms = 1000};
+    if (argc > 1 && hf_wan_is_command(argv[1])) {
+        return hf_wan_command(argc - 1, argv + 1);
+    }
     parse(argc, argv, &a);
     if (hf_crypto_init() != HF_OK) {
         fputs("holdfast-sim: libsodium does not start\n", stderr);
@@ -231,5 +238,5 @@ int main(int argc, char **argv)
     if (strcmp(command, "scenario") == 0 && optind + 2 == argc) {
         return cmd_scenario(&a, argv[optind + 1]);
     }
-    usage("expected run, swarm, or scenario FILE");
+    usage("expected run, swarm, scenario FILE, or link");
 }
