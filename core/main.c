@@ -202,6 +202,12 @@ static enum hf_err check_options(const struct app *app, struct hf_error *e)
         return hf_error_set(e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -",
                             app->opt.stream);
     }
+    if (hf_url_check(app->opt.listen, e) != HF_OK) {
+        return hf_error_wrap(e, "--listen");
+    }
+    if (app->opt.advertise[0] != '\0' && hf_url_check(app->opt.advertise, e) != HF_OK) {
+        return hf_error_wrap(e, "--advertise");
+    }
     return HF_OK;
 }
 

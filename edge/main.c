@@ -244,6 +244,9 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
             "which core? give --join TOKEN (from `holdfast edge invite NAME` on the "
             "core), or --core URL and --core-key KEY");
     }
+    if (err == HF_OK && hf_url_check(app->core_url, e) != HF_OK) {
+        return hf_error_wrap(e, "core URL");
+    }
     if (err == HF_OK &&
         hf_url_control(app->core_url, app->control_url, sizeof(app->control_url)) != HF_OK) {
         return hf_error_set(e, HF_ARG, "core URL '%s': expected tcp://ADDR:PORT", app->core_url);

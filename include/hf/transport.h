@@ -23,7 +23,10 @@
 
 struct uv_loop_s;
 
-/* "tcp://127.0.0.1:7410" (or tls+tcp://) into the URL of the next port. Port 0 is refused. */
+/* HF_ARG, with a sentence for who configured it, unless the URL is tcp://host:port. TLS is refused:
+ * see proto/node/transport.c. */
+enum hf_err hf_url_check(const char *url, struct hf_error *e);
+/* "tcp://127.0.0.1:7410" into the URL of the next port. Port 0 is refused. */
 enum hf_err hf_url_control(const char *stream_url, char *control_url, size_t cap);
 
 /* ---- edge: one SUB and some REQ connections to a core ---- */

@@ -420,15 +420,24 @@ static void on_wake(uv_async_t *async)
 
 /* ---- open and close ---- */
 
-static enum hf_err check_config(const struct hf_dialer_config *c, struct hf_error *e)
+static uint16_t url_port(const char *url)
 {
     uint32_t port = 0;
 
-    if (hf_transport_port(c->stream_url, &port) != HF_OK || port == 0) {
-        return hf_error_set(e, HF_ARG, "%s is not tcp://host:port", c->stream_url);
+    (void)hf_transport_port(url, &port); /* 0 when it has none that could be dialled */
+    return (uint16_t)port;
+}
+
+static enum hf_err check_config(const struct hf_dialer_config *c, struct hf_error *e)
+{
+    enum hf_err err = hf_url_check(c->stream_url, e);
+
+    err = err == HF_OK ? hf_url_check(c->control_url, e) : err;
+    if (err != HF_OK) {
+        return err;
     }
-    if (hf_transport_port(c->control_url, &port) != HF_OK || port == 0) {
-        return hf_error_set(e, HF_ARG, "%s is not tcp://host:port", c->control_url);
+    if (url_port(c->stream_url) == 0 || url_port(c->control_url) == 0) {
+        return hf_error_set(e, HF_ARG, "%s: port 0 cannot be dialled", c->stream_url);
     }
     if (c->control_connections < 1 || c->control_connections > HF_CONTROL_MAX) {
         return hf_error_set(e, HF_ARG, "%u control connections: 1 to %u are possible",

@@ -280,8 +280,7 @@ static int side_listen(struct side *s, bool probed)
     if (rv != 0) {
         return rv;
     }
-    if (probed && strncmp(s->url, "tcp://", 6) == 0 &&
-        nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) == 0) {
+    if (probed && nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) == 0) {
         hf_probe_target(&s->probe, &bound);
     }
     return 0;
@@ -518,9 +517,11 @@ enum hf_err hf_listener_open(struct uv_loop_s *loop, const struct hf_listener_co
     struct hf_listener *l;
     int rv;
 
-    if (hf_transport_port(c->stream_url, &port) != HF_OK) {
-        return hf_error_set(e, HF_ARG, "%s is not tcp://host:port", c->stream_url);
+    err = hf_url_check(c->stream_url, e);
+    if (err != HF_OK) {
+        return err;
     }
+    (void)hf_transport_port(c->stream_url, &port);
     if (c->contexts > CONTEXTS_MAX || c->pipes_max > PIPES_MAX) {
         return hf_error_set(e, HF_ARG, "listen on %s: limits out of range", c->stream_url);
     }

@@ -18,18 +18,42 @@ static void control_url_is_the_next_port(void **state)
     assert_string_equal(out, "tcp://127.0.0.1:7411");
     assert_int_equal(hf_url_control("tcp://[::1]:7410", out, sizeof(out)), HF_OK);
     assert_string_equal(out, "tcp://[::1]:7411");
-    assert_int_equal(hf_url_control("tls+tcp://core.example:99", out, sizeof(out)), HF_OK);
-    assert_string_equal(out, "tls+tcp://core.example:100");
+    assert_int_equal(hf_url_control("tcp://core.example:99", out, sizeof(out)), HF_OK);
+    assert_string_equal(out, "tcp://core.example:100");
+}
+
+static void tls_is_refused_with_a_sentence(void **state)
+{
+    struct hf_dialer_config dial = {.stream_url = "tls+tcp://127.0.0.1:7410",
+                                    .control_url = "tls+tcp://127.0.0.1:7411",
+                                    .control_connections = 1};
+    struct hf_listener_config listen = {.stream_url = "tls+tcp://127.0.0.1:0"};
+    struct hf_listener *l;
+    struct hf_dialer *d;
+    struct hf_error e;
+
+    (void)state;
+    assert_int_equal(hf_dialer_open(&loop, &dial, &d, &e), HF_ARG);
+    assert_non_null(strstr(e.text, "TLS is not supported"));
+    assert_int_equal(hf_listener_open(&loop, &listen, &l, &e), HF_ARG);
+    assert_non_null(strstr(e.text, "TLS is not supported"));
+    assert_int_equal(hf_url_check("tcp://127.0.0.1:0", &e), HF_OK);
 }
 
 static void urls_without_a_usable_port_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "tcp://127.0.0.1:0",     "tcp://127.0.0.1:65535",
-        "tcp://127.0.0.1:65536", "tcp://127.0.0.1",
-        "tcp://[::1]",           "tcp://127.0.0.1:",
-        "ipc:///tmp/x:1",        "tcp://127.0.0.1:12x",
-        "tcp://a:123456",        "",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65535",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1",
+        "tcp://[::1]",
+        "tcp://127.0.0.1:",
+        "ipc:///tmp/x:1",
+        "tcp://127.0.0.1:12x",
+        "tcp://a:123456",
+        "tls+tcp://127.0.0.1:7410",
+        "",
     };
     char out[64];
 
@@ -455,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(control_url_is_the_next_port),
+        cmocka_unit_test(tls_is_refused_with_a_sentence),
         cmocka_unit_test(urls_without_a_usable_port_are_refused),
         cmocka_unit_test(port_zero_finds_a_free_pair),
         cmocka_unit_test(a_taken_port_is_named),
