@@ -10,8 +10,9 @@
  *   A  each listener is probed every 2 s (probe.c) and opened again when it is dead. nng closes all
  *      connections of a listener with it; the edges dial again.
  *   C  the probes' own pipes have to come out of nng's reap thread, else on_wedged.
- *   D  sockets that are shut down but not closed are counted every 5 s, else on_wedged. This finds
- * what the probe cannot, for TLS listeners are not probed.
+ *   D  nothing is sent to a connection that was reset, for the failure could wedge nng; and
+ *      sockets that are shut down but not closed are counted every 5 s, else on_wedged. A flood of
+ *      abrupt peers must not use up the descriptors while the probe still counts its intervals.
  *
  * Must not: call nng_close (it can hang), or answer from nng's threads.
  *
@@ -156,6 +157,20 @@ static void context_completed(void *arg)
     }
 }
 
+/* A send that fails makes nng close the pipe, and while its next request is being read that wedges
+ * nng (fault D). So the kernel is asked first: it knows no peer of a connection that was reset.
+ * What is left is a reset in the microseconds between the two. */
+static bool is_connected(struct hf_listener *l, const struct context *c)
+{
+    nng_pipe pipe = {0};
+    nng_sockaddr peer;
+
+    pthread_mutex_lock(&l->inbox.lock);
+    pipe.id = c->pipe;
+    pthread_mutex_unlock(&l->inbox.lock);
+    return nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &peer) == 0;
+}
+
 void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice message)
 {
     uint32_t index = (uint32_t)handle;
@@ -165,6 +180,10 @@ void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice m
 
     HF_ASSERT(index < l->config.contexts);
     c = &l->contexts[index];
+    if (msg != NULL && !is_connected(l, c)) {
+        nng_msg_free(msg);
+        msg = NULL;
+    }
     pthread_mutex_lock(&l->inbox.lock);
     current = !l->inbox.closed && c->state == CONTEXT_HELD && c->generation == handle >> 32;
     if (current && msg != NULL) {
