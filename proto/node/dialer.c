@@ -9,13 +9,16 @@
  *
  * The guards, every 250 ms for each link:
  *   B  nng's dialer stops for ever when its peer accepts and sends FIN and RST, and it has no
- * connect time-out (SYN back-off: 26 s after an outage of 45 s). Without a pipe for
- * link_patience_ms the dialer is closed and a new one made. Mostly 2 s, but every third try waits
- * longer, up to 16 s: on a link with a round trip above 2 s no shorter try could ever succeed. C
- * closing a pipe while bytes arrive can wedge nng's reap thread. nng_pipe_close is called only on
- *      a pipe that was quiet for 500 ms, by our callbacks and by the kernel; nng_dialer_close,
- * which closes the dialer's pipes, only when there is none. If REM_POST does not follow within 2 s
- * the reap thread is stuck already: on_wedged.
+ *      connect time-out (SYN back-off: 26 s after an outage of 45 s). Without a pipe for GAVE_UP_MS
+ *      the kernel is asked: when no connection is being made, the dialer is closed and a new one
+ *      made at once. When one is, it gets link_patience_ms: mostly 2 s, but every third try longer,
+ *      up to 16 s, for on a link with a round trip above 2 s no shorter try could ever succeed.
+ *   C  closing a pipe while bytes arrive can wedge nng's reap thread. nng_pipe_close is called only
+ *      on a pipe that was quiet for 500 ms, by our callbacks and by the kernel; nng_dialer_close,
+ *      which closes the dialer's pipes, only when there is none. nng itself closes a pipe at the
+ *      wrong moment too, when a send fails while replies arrive. The thread is stuck when REM_POST
+ *      does not follow a close within 2 s, or when the socket of a pipe that REM_POST has reported
+ *      is still there after GAVE_UP_MS: on_wedged.
  *
  * Must not: call nng_close (it can hang), or wait for anything.
  *
@@ -35,6 +38,9 @@
 #define SUB_QUEUE 8192 /* nng's largest; only used while a callback is late */
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
+/* With the guard's own 250 ms and a handshake, an edge is back within 2 s of its core, always. */
+#define GAVE_UP_MS 1500u
+#define LOOK_AGAIN_MS 500u
 #define PATIENCE_MS 2000u
 #define QUIET_MS 500u
 /* Messages delivered in one turn of the loop before others get theirs. */
@@ -50,6 +56,7 @@ struct link {
     struct hf_dialer *owner;
     enum hf_channel channel;
     const char *url;
+    uint16_t port; /* of the URL */
     nng_socket socket;
     nng_dialer dialer;
     /* Under the inbox's lock. */
@@ -58,9 +65,11 @@ struct link {
     uint64_t adding_ms;
     uint64_t heard_ms; /* last message or reply; also set when the pipe comes up */
     /* The loop's. */
-    uint32_t told;    /* the pipe that the owner knows as up, or 0 */
-    uint64_t lost_ms; /* without a pipe since */
-    uint32_t tries;
+    uint32_t told;       /* the pipe that the owner knows as up, or 0 */
+    uint16_t local_port; /* of the last pipe */
+    uint64_t lost_ms;    /* without a pipe since, or since the dialer was made anew */
+    uint64_t look_ms;    /* when to ask the kernel what became of the dialer */
+    uint32_t tries;      /* of this connections that were cut short */
     bool redial;
     uint32_t closing; /* a pipe that we closed and whose REM_POST is due */
     uint64_t closing_ms;
@@ -143,11 +152,31 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 
 /* ---- links ---- */
 
+static uint16_t pipe_port(uint32_t id, const char *option)
+{
+    nng_pipe pipe = {id};
+    nng_sockaddr sa;
+
+    if (nng_pipe_get_addr(pipe, option, &sa) != 0) {
+        return 0;
+    }
+    if (sa.s_family == NNG_AF_INET) {
+        return ntohs(sa.s_in.sa_port);
+    }
+    return sa.s_family == NNG_AF_INET6 ? ntohs(sa.s_in6.sa_port) : 0;
+}
+
+static void link_lost(struct link *k, uint64_t now)
+{
+    k->lost_ms = now;
+    k->look_ms = now + GAVE_UP_MS;
+}
+
 static void tell_down(struct hf_dialer *d, struct link *k)
 {
     k->told = 0;
     k->redial = false;
-    k->lost_ms = hf_transport_now();
+    link_lost(k, hf_transport_now());
     if (k->channel == HF_CHANNEL_CONTROL) {
         hf_requests_usable(d->requests, (uint32_t)(k - d->links) - 1u, false);
         if (--d->control_up > 0) {
@@ -161,6 +190,7 @@ static void tell_up(struct hf_dialer *d, struct link *k, uint32_t pipe)
 {
     k->told = pipe;
     k->tries = 0;
+    k->local_port = pipe_port(pipe, NNG_OPT_LOCADDR);
     if (k->channel == HF_CHANNEL_CONTROL) {
         hf_requests_usable(d->requests, (uint32_t)(k - d->links) - 1u, true);
         if (++d->control_up > 1) {
@@ -213,20 +243,6 @@ static uint64_t link_patience_ms(uint32_t tries)
     return (uint64_t)PATIENCE_MS << (long_tries < 2u ? long_tries + 1u : 3u);
 }
 
-static uint16_t pipe_port(uint32_t id, const char *option)
-{
-    nng_pipe pipe = {id};
-    nng_sockaddr sa;
-
-    if (nng_pipe_get_addr(pipe, option, &sa) != 0) {
-        return 0;
-    }
-    if (sa.s_family == NNG_AF_INET) {
-        return ntohs(sa.s_in.sa_port);
-    }
-    return sa.s_family == NNG_AF_INET6 ? ntohs(sa.s_in6.sa_port) : 0;
-}
-
 /* Callbacks come after whole messages that match; the kernel knows of every byte (descriptors.c).
  */
 static bool link_quiet(uint32_t pipe, uint64_t heard_ms, uint64_t now)
@@ -254,12 +270,41 @@ static void link_close_pipe(struct hf_dialer *d, struct link *k, uint32_t pipe, 
 
 static void link_renew_dialer(struct hf_dialer *d, struct link *k, uint64_t now)
 {
-    k->tries++;
-    k->lost_ms = now;
+    link_lost(k, now);
     d->counts.redials++;
     (void)nng_dialer_close(k->dialer);
     /* Without memory this fails; the next look but one tries again. */
     (void)link_dial(k);
+}
+
+/* Beside the connections that are links: is one more on its way to the link's port? */
+static bool link_dialling(const struct hf_dialer *d, const struct link *k)
+{
+    uint32_t known = 0;
+
+    for (uint32_t i = 0; i < d->link_count; i++) {
+        known += d->links[i].channel == k->channel && d->links[i].told != 0 ? 1u : 0u;
+    }
+    return hf_descriptors_dialled(k->port) > known;
+}
+
+static void link_recover(struct hf_dialer *d, struct link *k, uint64_t now)
+{
+    if (now < k->look_ms) {
+        return;
+    }
+    k->look_ms = now + LOOK_AGAIN_MS;
+    if (k->local_port != 0 && hf_descriptors_is_dead(k->local_port)) {
+        wedged(d, "a connection that has ended was not closed: nng's reap thread is stuck");
+        return;
+    }
+    k->local_port = 0;
+    if (!link_dialling(d, k)) {
+        link_renew_dialer(d, k, now);
+    } else if (now - k->lost_ms >= link_patience_ms(k->tries)) {
+        k->tries++;
+        link_renew_dialer(d, k, now);
+    }
 }
 
 static void link_guard(struct hf_dialer *d, struct link *k, uint64_t now)
@@ -287,8 +332,8 @@ static void link_guard(struct hf_dialer *d, struct link *k, uint64_t now)
         return;
     }
     k->closing = 0;
-    if (pipe == 0 && adding == 0 && now - k->lost_ms >= link_patience_ms(k->tries)) {
-        link_renew_dialer(d, k, now);
+    if (pipe == 0 && adding == 0) {
+        link_recover(d, k, now);
     } else if (pipe != 0 && pipe == k->told && k->redial && link_quiet(pipe, heard_ms, now)) {
         link_close_pipe(d, k, pipe, now);
     }
@@ -457,6 +502,7 @@ static int link_open(struct hf_dialer *d, struct link *k, enum hf_channel channe
     k->owner = d;
     k->channel = channel;
     k->url = d->urls[channel];
+    k->port = url_port(k->url);
     if ((rv = nng_socket_set_size(k->socket, NNG_OPT_RECVMAXSZ, HF_RECV_MAX)) != 0 ||
         (rv = nng_socket_set_ms(k->socket, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS)) != 0 ||
         (rv = nng_socket_set_ms(k->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS)) != 0) {
@@ -520,7 +566,7 @@ static void start(struct hf_dialer *d)
     (void)uv_timer_start(&d->guard, on_guard, HF_GUARD_MS, HF_GUARD_MS);
     nng_recv_aio(d->links[0].socket, d->receiving);
     for (uint32_t i = 0; i < d->link_count; i++) {
-        d->links[i].lost_ms = now;
+        link_lost(&d->links[i], now);
         (void)nng_dialer_start(d->links[i].dialer, NNG_FLAG_NONBLOCK);
     }
 }

@@ -144,7 +144,7 @@ struct hf_probe {
     struct sockaddr_storage to;
     uint8_t hello[8];
     char sink[64];
-    bool off;  /* a listener that cannot be probed: TLS */
+    bool off;  /* an address that is not TCP */
     bool open; /* the handle is in use, up to its close callback */
     bool running;
     bool refused; /* the TCP connection failed */
@@ -160,7 +160,7 @@ struct hf_probe {
 };
 
 void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, uint16_t protocol);
-/* The address of the listener; ANY becomes loopback. TLS listeners are not probed. */
+/* The address of the listener; ANY becomes loopback. */
 void hf_probe_target(struct hf_probe *p, const nng_sockaddr *bound);
 enum hf_probe_verdict hf_probe_tick(struct hf_probe *p, uint64_t now, pthread_mutex_t *lock);
 /* Under the lock, from ADD_PRE: is this connection the probe's own? */
@@ -172,7 +172,12 @@ void hf_probe_close(struct hf_probe *p);
 
 /* TCP sockets of this process that were shut down but are still open: nng leaks them (fault D). */
 uint32_t hf_descriptors_dead(void);
+/* Whether one of them has this local port. */
+bool hf_descriptors_is_dead(uint16_t local_port);
 /* Milliseconds since anything arrived on the connection with these ports; -1: there is none. */
 int64_t hf_descriptors_quiet_ms(uint16_t local_port, uint16_t remote_port);
+/* Connections to this remote port, and those to any port that are still being made: until the peer
+ * has answered, the kernel does not say where one goes. */
+uint32_t hf_descriptors_dialled(uint16_t remote_port);
 
 #endif

@@ -207,6 +207,56 @@ static void sockets_that_are_shut_down_but_open_are_counted(void **state)
     close(listening);
 }
 
+static uint16_t local_port(int fd)
+{
+    struct sockaddr_in in;
+    socklen_t len = sizeof(in);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    return ntohs(in.sin_port);
+}
+
+/* What nng leaves behind of a connection that its peer has reset. */
+static void a_socket_that_was_reset_is_found_dead_by_its_port(void **state)
+{
+    uint16_t port = 0;
+    int listening = raw_listen(&port);
+    int fd = raw_connect(port);
+    uint16_t local = local_port(fd);
+
+    (void)state;
+    assert_false(hf_descriptors_is_dead(local));
+    tcp_reset(accept(listening, NULL, NULL));
+    assert_true(hf_descriptors_is_dead(local));
+    assert_false(hf_descriptors_is_dead(port));
+    close(fd);
+    assert_false(hf_descriptors_is_dead(local));
+    close(listening);
+}
+
+static void connections_are_counted_from_the_first_syn_to_their_end(void **state)
+{
+    uint16_t port = 0;
+    int listening = tcp_listen(&port, 0);
+    struct sockaddr_in in = tcp_loopback(1, port);
+    int fds[4];
+
+    (void)state;
+    assert_int_equal(hf_descriptors_dialled(port), 0);
+    /* One more than the backlog takes is answered; the others wait for an answer to their SYN. */
+    for (int i = 0; i < 4; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(fds[i], (struct sockaddr *)&in, sizeof(in));
+        assert_int_equal(hf_descriptors_dialled(port), i + 1);
+    }
+    assert_int_equal(hf_descriptors_dialled((uint16_t)(port ^ 1)), 3);
+    for (int i = 0; i < 4; i++) {
+        close(fds[i]);
+    }
+    assert_int_equal(hf_descriptors_dialled(port), 0);
+    close(listening);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +268,8 @@ int main(void)
         cmocka_unit_test(a_connection_on_which_bytes_trickle_is_not_closed),
         cmocka_unit_test(a_message_that_arrives_takes_the_redial_back),
         cmocka_unit_test(sockets_that_are_shut_down_but_open_are_counted),
+        cmocka_unit_test(a_socket_that_was_reset_is_found_dead_by_its_port),
+        cmocka_unit_test(connections_are_counted_from_the_first_syn_to_their_end),
     };
 
     return cmocka_run_group_tests(tests, loop_open, NULL);

@@ -2,27 +2,26 @@
  * transport_peers.h - a core, edges and raw TCP peers for the tests of the transport.
  *
  * All of a test runs in one loop, in one process. run_until turns that loop until something has
- * happened or the time is over; nothing else waits. A raw peer plays what nng would do too well.
+ * happened or the time is over; nothing else waits. A raw peer (tests/raw_tcp.h) plays what nng
+ * would do too well.
  *
  * Sockets are abandoned by design, so the leak check of ASan is off for them; nng is not
  * instrumented, so TSan does not see its reference counts.
  *
- * Read next: test_transport.c, test_transport_guards.c.
+ * Read next: ../raw_tcp.h, test_transport.c, test_transport_guards.c.
  */
 #ifndef HF_TESTS_TRANSPORT_PEERS_H
 #define HF_TESTS_TRANSPORT_PEERS_H
 
 #include "hf/transport.h"
 #include "proto/node/transport_impl.h"
+#include "tests/raw_tcp.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -250,41 +249,19 @@ static inline void publish_until_heard(struct core *c, struct edge *e, const cha
     assert_true(e->messages > before);
 }
 
-/* ---- raw TCP peers ---- */
+/* ---- raw TCP peers, whose failures are the test's ---- */
 
 static inline int raw_connect(uint16_t port)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = tcp_connect(port);
 
-    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-    return fd;
-}
-
-/* -1: the port is taken. */
-static inline int raw_try_listen(uint16_t *port)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    socklen_t len = sizeof(in);
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    in.sin_port = htons(*port);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&in, sizeof(in)) != 0 || listen(fd, 16) != 0) {
-        close(fd);
-        return -1;
-    }
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-    *port = ntohs(in.sin_port);
+    assert_true(fd >= 0);
     return fd;
 }
 
 static inline int raw_listen(uint16_t *port)
 {
-    int fd = raw_try_listen(port);
+    int fd = tcp_listen(port, 16);
 
     assert_true(fd >= 0);
     return fd;
@@ -293,31 +270,21 @@ static inline int raw_listen(uint16_t *port)
 /* Listens on *port + 1, where *port is free. */
 static inline int raw_listen_above_free(uint16_t *port)
 {
-    for (;;) {
-        uint16_t above;
-        int fd;
+    int fds[2];
 
-        *port = 0;
-        close(raw_listen(port));
-        above = (uint16_t)(*port + 1);
-        fd = raw_try_listen(&above);
-        if (fd >= 0) {
-            return fd;
-        }
-    }
+    tcp_listen_pair(fds, port, 16);
+    close(fds[0]);
+    return fds[1];
 }
 
 static inline void raw_send(int fd, const void *data, size_t len)
 {
-    assert_int_equal(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
+    assert_true(tcp_send(fd, data, len));
 }
 
 static inline void raw_hello(int fd, uint8_t protocol)
 {
-    uint8_t hello[8] = {0, 'S', 'P', 0, 0, protocol, 0, 0};
-
-    raw_send(fd, hello, sizeof(hello));
-    assert_int_equal(recv(fd, hello, sizeof(hello), MSG_WAITALL), (ssize_t)sizeof(hello));
+    assert_true(sp_hello(fd, protocol));
 }
 
 static inline int loop_open(void **state)
