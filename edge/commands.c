@@ -3,7 +3,9 @@
  *
  * HF.GET promises what its options ask for or says why not: STALE when the staleness bound is above
  * MAXAGE or unknown (G8), NOTYET when fewer than MINSEQ batches are applied (G7). The sequence
- * number in its reply is that of the state the value was read from.
+ * number in its reply is that of the state the value was read from. An edge that began with nothing
+ * answers every read with LOADING until it has what the core had when it first answered: a key that
+ * has not come yet must not look like one that does not exist.
  */
 #include "edge/commands.h"
 
@@ -295,6 +297,10 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
 {
     struct edge_commands *k = ctx;
     k->served++;
+    if (!hf_edge_loaded(k->edge) && (hf_kv_is_read(argv[0]) || hf_kv_is(argv[0], "HF.GET"))) {
+        hf_resp_error(c, "LOADING this edge has not received all that the core holds yet");
+        return;
+    }
     if (hf_kv_read(k->kv, c, argv, argc) || hf_kv_connection(k->kv, c, argv, argc)) {
         return;
     }

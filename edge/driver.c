@@ -291,6 +291,11 @@ void hf_edge_status(const struct hf_edge *edge, hf_ms now, struct hf_replica_sta
     hf_replica_status(edge->replica, now, out);
 }
 
+bool hf_edge_loaded(const struct hf_edge *edge)
+{
+    return hf_replica_loaded(edge->replica);
+}
+
 void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out)
 {
     *out = (struct hf_edge_info){.position = edge->position,

@@ -176,6 +176,7 @@ void freshen(struct hf_replica *r)
         }
     }
     r->candidate_count = kept;
+    r->loaded |= r->load_known && r->applied.seq >= r->load_head;
     head_raise(r, r->applied.seq);
 }
 
@@ -208,6 +209,10 @@ static void on_answer(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     if (r->rolled_back && b->head >= r->applied.seq) {
         rolled_forward(r);
+    }
+    if (!r->load_known) {
+        r->load_known = true;
+        r->load_head = b->head;
     }
     candidate_add(r, ev->t0, b->head);
     freshen(r);
@@ -317,6 +322,11 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
         out->last_heard_ms = now - heard;
     }
     status_holes(r, out);
+}
+
+bool hf_replica_loaded(const struct hf_replica *r)
+{
+    return r->loaded;
 }
 
 const char *hf_replica_state_name(enum hf_replica_state s)

@@ -130,6 +130,7 @@ static void on_start(struct hf_replica *r, const struct hf_replica_event *ev)
     r->join = ev->join;
     r->need_hello = true;
     r->applied = *ev->position;
+    r->loaded = ev->position->seq > 0;
     r->stage = *ev->stage;
     r->head = r->received = ev->position->seq;
     r->progress_at = r->report_due = ev->now;

@@ -69,6 +69,10 @@ struct hf_replica {
     hf_seq received;
     hf_seq log_floor, delta_floor;
     uint64_t beacon_counter;
+    /* An edge that began with nothing is loaded once it has what the core had when it first
+     * answered: before that a key that is not here yet would look like one that does not exist. */
+    bool loaded, load_known;
+    hf_seq load_head;
 
     /* ---- held frames, sorted by seq ---- */
     struct held *held;

@@ -48,6 +48,8 @@ hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now);
 
 struct hf_state *hf_edge_state(struct hf_edge *edge);
 void hf_edge_status(const struct hf_edge *edge, hf_ms now, struct hf_replica_status *out);
+/* False while a reader would take what is not here yet for absent (hf/replica.h). */
+bool hf_edge_loaded(const struct hf_edge *edge);
 struct hf_edge_info {
     struct hf_position position; /* durable */
     bool has_genesis;

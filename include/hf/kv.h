@@ -32,6 +32,8 @@ bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct h
  * answered with an error that says so; they never look like an absent key. */
 bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                 size_t argc);
+/* Whether hf_kv_read knows the command. */
+bool hf_kv_is_read(struct hf_slice name);
 /* The view of this moment, renewed if need be; NULL and an error reply when the store fails. */
 struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c);
 void hf_kv_drained(struct hf_kv *kv);

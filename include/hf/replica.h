@@ -219,6 +219,8 @@ struct hf_replica_status {
     uint64_t duplicates, bad_frames, redials, timeouts, requests, held_now, held_bytes;
 };
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out);
+/* False while an edge that began with nothing has less than the core had when it first answered. */
+bool hf_replica_loaded(const struct hf_replica *r);
 /* For a liveness report: why it has not converged; a static sentence, NULL when it has. */
 const char *hf_replica_pending(const struct hf_replica *r);
 

@@ -537,16 +537,28 @@ static void run_scan(const struct call *k)
     free(keys);
 }
 
+static const struct command reads[] = {
+    {"GET", 2, 2, run_get},       {"MGET", 2, ANY, run_mget}, {"EXISTS", 2, ANY, run_exists},
+    {"STRLEN", 2, 2, run_strlen}, {"TYPE", 2, 2, run_type},   {"TTL", 2, 2, run_ttl},
+    {"PTTL", 2, 2, run_ttl},      {"SCAN", 2, ANY, run_scan}, {"DBSIZE", 1, 1, run_dbsize},
+};
+#define READS (sizeof(reads) / sizeof(reads[0]))
+
+bool hf_kv_is_read(struct hf_slice name)
+{
+    for (size_t i = 0; i < READS; i++) {
+        if (hf_kv_is(name, reads[i].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                 size_t argc)
 {
-    static const struct command table[] = {
-        {"GET", 2, 2, run_get},       {"MGET", 2, ANY, run_mget}, {"EXISTS", 2, ANY, run_exists},
-        {"STRLEN", 2, 2, run_strlen}, {"TYPE", 2, 2, run_type},   {"TTL", 2, 2, run_ttl},
-        {"PTTL", 2, 2, run_ttl},      {"SCAN", 2, ANY, run_scan}, {"DBSIZE", 1, 1, run_dbsize},
-    };
     struct call k = {kv, c, argv, argc};
-    return dispatch(table, sizeof(table) / sizeof(table[0]), &k);
+    return dispatch(reads, READS, &k);
 }
 
 /* ---- life ---- */

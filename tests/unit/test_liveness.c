@@ -427,6 +427,47 @@ static void a_token_is_spent_by_join_and_then_everything_goes_on_as_ever(void **
     box_free(b);
 }
 
+static void an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had(void **state)
+{
+    (void)state;
+    struct box *b = box_new(0);
+    box_start(b, true, false);
+    assert_false(hf_replica_loaded(b->r));
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_link(b, HF_CHANNEL_STREAM, true);
+    box_pass(b, 200);
+    /* A beacon of the stream may be a recording of when the core had nothing. */
+    box_beacon(b, 0);
+    assert_false(hf_replica_loaded(b->r));
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 2);
+    box_frame(b, 1);
+    box_idle(b);
+    assert_false(hf_replica_loaded(b->r));
+    box_frame(b, 2);
+    box_idle(b);
+    assert_true(hf_replica_loaded(b->r));
+    /* From then on it lags, as any edge does. */
+    box_beacon(b, 500);
+    assert_true(hf_replica_loaded(b->r));
+    box_free(b);
+}
+
+static void an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded(void **state)
+{
+    (void)state;
+    struct box *b = box_new(0);
+    box_start(b, true, false);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 200);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 0);
+    assert_true(hf_replica_loaded(b->r));
+    box_free(b);
+    b = box_new(10);
+    box_start(b, true, false);
+    assert_true(hf_replica_loaded(b->r));
+    box_free(b);
+}
+
 static void revoked_edge_asks_seldom_and_keeps_what_it_has(void **state)
 {
     (void)state;
@@ -610,6 +651,8 @@ int main(void)
         cmocka_unit_test(a_stream_that_no_answer_of_ours_confirms_is_frozen),
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
+        cmocka_unit_test(an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had),
+        cmocka_unit_test(an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded),
         cmocka_unit_test(revoked_edge_asks_seldom_and_keeps_what_it_has),
         cmocka_unit_test(rollback_is_found_from_an_answer_to_our_own_request_only),
         cmocka_unit_test(a_core_that_has_its_newer_batches_again_is_followed_again),
