@@ -224,6 +224,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
     ev->seq = lane->head.committed;
     if (lane->head.at.seq >= core->head.at.seq) {
         core->head = lane->head;
+        hf_service_head(core->service);
     }
     switch (lane->kind) {
     case HF_ORDER_GROUP:

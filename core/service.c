@@ -126,6 +126,7 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
         return NULL;
     }
     hf_view_reset(s->view);
+    hf_service_head(s);
     c->world->random(c->world->ctx, s->secret, 32);
     s->stranger_at = c->world->now(c->world->ctx);
     s->stranger_credit = STRANGERS_PER_S * 1000;
@@ -148,6 +149,11 @@ void hf_service_free(struct hf_service *s)
     free(s->plain);
     free(s->out);
     free(s);
+}
+
+void hf_service_head(struct hf_service *s)
+{
+    hf_transfers_head(s->transfers, s->cfg.head->at.seq);
 }
 
 bool hf_service_idle(const struct hf_service *s)
@@ -365,8 +371,8 @@ static enum hf_err history_check(struct hf_service *s, const struct hf_hello_req
         return HF_UNKNOWN_EPOCH;
     }
     struct hf_evidence_fact evidence = {.header = q->header, .signature = q->signature};
-    /* The log is ahead of the head while a group is under way, or after one failed in the middle,
-     * and is read by FETCH all the same: what is in it is not lost. */
+    /* The log is ahead of the head while a group is under way, or after one failed in the middle:
+     * what is in it is not lost, however an edge came by it. */
     if (h.seq > head->at.seq && h.seq > hf_changelog_last(s->cfg.log)) {
         /* The edge is right, and the beacon it gets tells it that this core is behind it. */
         s->cfg.fence(s->cfg.ctx, "an edge proved a batch above this core's head", &evidence);

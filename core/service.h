@@ -63,6 +63,8 @@ void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
                            const char *peer);
 /* Signs a beacon of now into w (HF_BEACON_MAX). nonce == NULL: without R. */
 void hf_service_beacon(struct hf_service *s, const uint8_t *nonce, struct hf_writer *w);
+/* The owner's head has moved: PLAN and FETCH may give what it covers. */
+void hf_service_head(struct hf_service *s);
 /* True when no pool job is under way. */
 bool hf_service_idle(const struct hf_service *s);
 /* Appends "name value\n" lines. */

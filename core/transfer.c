@@ -13,11 +13,17 @@
  * The price of SNAPSHOT is that of a DELTA from 0. PLAN compares prices, and says both in a
  * sentence.
  *
+ * Nothing above the acknowledged head is given, though the log may have it, and the state too while
+ * a failed append is being replayed: an edge that held more than the next beacon names would take
+ * the core for rolled back. What is committed in the ordinary course was acknowledged before, so
+ * the head, read after the view was renewed, is not below it.
+ *
  * Must not: touch the registry, the engine or the world while on the pool.
  */
 #include "core/transfer.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zstd.h>
@@ -74,6 +80,7 @@ struct transfer {
 struct hf_transfers {
     struct hf_transfers_config cfg;
     struct secrets *secret; /* owned, guarded; HF_TRANSFERS_MAX */
+    _Atomic hf_seq head;    /* acknowledged: the owner writes it, the pool reads it */
     struct transfer slot[HF_TRANSFERS_MAX];
 };
 
@@ -116,9 +123,17 @@ static void frame_let_go(struct transfer *t)
     t->frame_seq = 0;
 }
 
+/* The last frame that may be given. */
+static hf_seq log_last(const struct transfer *t)
+{
+    hf_seq last = hf_changelog_last(t->owner->cfg.log);
+    hf_seq head = atomic_load(&t->owner->head);
+    return last < head ? last : head;
+}
+
 static enum hf_err log_bounds(const struct transfer *t, hf_seq seq)
 {
-    if (seq > hf_changelog_last(t->owner->cfg.log)) {
+    if (seq > log_last(t)) {
         return HF_NOT_YET;
     }
     return seq < hf_changelog_first(t->owner->cfg.log) ? HF_BELOW_FLOOR : HF_OK;
@@ -158,7 +173,7 @@ static enum hf_err fetch_log(struct transfer *t, struct hf_fetch_reply *p)
     if (err != HF_OK) {
         return err;
     }
-    hf_seq head = hf_changelog_last(t->owner->cfg.log);
+    hf_seq head = log_last(t);
     hf_seq last = q->last < head ? q->last : head;
     struct hf_writer frames;
     hf_writer_init(&frames, t->data, HF_MESSAGE_MAX);
@@ -366,13 +381,20 @@ static void chunk_make(struct transfer *t, const struct walk *k, struct hf_chunk
     c->sealed = hf_writer_bytes(&sealed);
 }
 
+/* What the view shows; HF_NOT_YET while that is above the acknowledged head. */
+static enum hf_err shown(struct transfer *t, struct hf_applied *a)
+{
+    enum hf_err err = hf_view_applied(t->view, a);
+    return err == HF_OK && a->at.seq > atomic_load(&t->owner->head) ? HF_NOT_YET : err;
+}
+
 static enum hf_err fetch_records(struct transfer *t, struct hf_fetch_reply *p)
 {
     const struct hf_fetch_request *q = &t->q.fetch;
     struct hf_applied a;
     struct walk k = {.to = q->from};
     hf_writer_init(&k.records, t->data, HF_MESSAGE_MAX);
-    enum hf_err err = hf_view_applied(t->view, &a);
+    enum hf_err err = shown(t, &a);
     if (err != HF_OK) {
         return err;
     }
@@ -470,7 +492,7 @@ static enum hf_err prices_find(struct transfer *t, hf_seq last, struct prices *c
 {
     const struct hf_changelog *log = t->owner->cfg.log;
     hf_seq applied = t->q.plan.applied;
-    enum hf_err err = hf_view_applied(t->view, a);
+    enum hf_err err = shown(t, a);
     if (err != HF_OK) {
         return err;
     }
@@ -517,7 +539,7 @@ static enum hf_err plan(struct transfer *t, struct hf_plan_reply *p)
     if (!hf_id_eq(&t->q.plan.epoch_id, &t->owner->cfg.epoch_id)) {
         return HF_UNKNOWN_EPOCH;
     }
-    hf_seq last = hf_changelog_last(t->owner->cfg.log);
+    hf_seq last = log_last(t);
     if (t->q.plan.applied >= last) {
         p->kind = HF_PLAN_NONE;
         p->head = last;
@@ -665,6 +687,11 @@ void hf_transfers_free(struct hf_transfers *s)
     }
     hf_secret_free(s->secret);
     free(s);
+}
+
+void hf_transfers_head(struct hf_transfers *s, hf_seq head)
+{
+    atomic_store(&s->head, head);
 }
 
 bool hf_transfers_idle(const struct hf_transfers *s)

@@ -46,6 +46,8 @@ void hf_transfers_free(struct hf_transfers *t);
 /* HF_BUSY when all slots are taken, or the edge has its share of them; HF_NOMEM. Otherwise the
  * reply is sent when it is done. */
 enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order);
+/* The head that may be given from now on: acknowledged, and never lower than before. */
+void hf_transfers_head(struct hf_transfers *t, hf_seq head);
 bool hf_transfers_idle(const struct hf_transfers *t);
 
 /* Reads frame `seq` whole, growing the memory; HF_NOTFOUND, HF_CORRUPT, HF_NOMEM. */

@@ -348,6 +348,38 @@ static void a_delta_above_the_committed_state_is_not_there_yet(void **state)
     assert_int_equal(fetch_delta(f, after(0), 1)->code, HF_OK);
 }
 
+/* A group whose frames are synced fails behind them, and its replay commits on the way: the state
+ * is ahead of what the owner acknowledged and names in beacons. */
+static void nothing_above_the_acknowledged_head_is_given(void **state)
+{
+    struct fixture *f = *state;
+    struct box_write w = {.done = false};
+    struct hf_core_writer *writer = &f->b->core->writer;
+    box_put(f->b, "a", "1");
+    box_commit(f->b);
+    f->b->core->cfg.commit_changes = 1;
+    box_send(f->b, box_add(&w, "b", "2"));
+    hf_core_flush(f->b->core);
+    struct hf_job *group = f->b->job_first;
+    f->b->job_first = NULL;
+    f->b->job_end = &f->b->job_first;
+    group->work(group);
+    assert_int_equal(hf_core_writer_recover(writer), HF_OK);
+    assert_int_equal(writer->head.committed, 2);
+    assert_int_equal(box_status(f->b).head, 1);
+    assert_int_equal(fetch_keys(f, (struct hf_bound){0})->code, HF_NOT_YET);
+    assert_int_equal(fetch_delta(f, after(0), 1)->code, HF_NOT_YET);
+    assert_int_equal(fetch_delta(f, after(0), 2)->code, HF_NOT_YET);
+    assert_int_equal(fetch_log(f, 1, 2)->fetch.seq, 1);
+    assert_int_equal(fetch_body(f, 2, 0)->code, HF_NOT_YET);
+    assert_int_equal(plan(f, 0)->code, HF_NOT_YET);
+    group->done(group);
+    box_work(f->b);
+    assert_int_equal(fetch_keys(f, (struct hf_bound){0})->code, HF_OK);
+    assert_int_equal(fetch_delta(f, after(0), 2)->code, HF_OK);
+    assert_int_equal(fetch_log(f, 1, 2)->fetch.seq, 2);
+}
+
 static void chunks_are_compressed_when_that_gains(void **state)
 {
     struct fixture *f = *state;
@@ -663,6 +695,7 @@ int main(void)
         T(a_delta_has_each_key_once_at_its_newest_and_the_deletes),
         T(an_empty_range_is_an_end_and_no_error),
         T(a_delta_above_the_committed_state_is_not_there_yet),
+        T(nothing_above_the_acknowledged_head_is_given),
         T(chunks_are_compressed_when_that_gains),
         T(a_fragment_whose_record_changed_has_moved),
         T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
