@@ -20,6 +20,8 @@
  */
 #include "hf/batch.h"
 
+#include "fields.h"
+
 #include "hf/digest.h"
 
 #include <sodium.h>
@@ -114,7 +116,7 @@ static void read_fields(struct hf_reader *r, struct hf_header *h)
     h->kind = read_u32(r);
     hf_read_fixed(r, h->epoch_id.b, HF_ID_BYTES);
     h->epoch = hf_read_uint(r, UINT64_MAX);
-    h->seq = hf_read_uint(r, UINT64_MAX);
+    h->seq = hf_read_seq(r);
     hf_read_fixed(r, h->prev.b, HF_HASH_BYTES);
     h->signer_id = read_u32(r);
     h->key_list_version = read_u32(r);
@@ -133,18 +135,6 @@ static void read_fields(struct hf_reader *r, struct hf_header *h)
     }
 }
 
-static bool batch_kind_known(uint32_t kind)
-{
-    switch ((enum hf_batch_kind)kind) {
-    case HF_BATCH_DATA:
-    case HF_BATCH_KEYS:
-    case HF_BATCH_DICTIONARY:
-    case HF_BATCH_EPOCH_END:
-        return true;
-    }
-    return false;
-}
-
 static bool compression_known(uint32_t compression)
 {
     switch ((enum hf_compression)compression) {
@@ -155,9 +145,11 @@ static bool compression_known(uint32_t compression)
     return false;
 }
 
+/* The reserved kinds are refused until a version says what they mean: as data they would be applied
+ * as what they are not. */
 static bool in_bounds(const struct hf_header *h)
 {
-    return batch_kind_known(h->kind) && compression_known(h->compression) && h->seq >= 1 &&
+    return h->kind == HF_BATCH_DATA && compression_known(h->compression) && h->seq >= 1 &&
            h->body_bytes <= HF_BODY_SEALED_MAX && h->raw_bytes <= HF_BATCH_RAW_MAX &&
            h->change_count <= HF_BATCH_CHANGES_MAX;
 }

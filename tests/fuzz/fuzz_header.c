@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_bounds(const struct hf_header *h)
 {
-    HF_ASSERT(h->kind <= HF_BATCH_EPOCH_END);
-    HF_ASSERT(h->seq >= 1);
+    HF_ASSERT(h->kind == HF_BATCH_DATA);
+    HF_ASSERT(h->seq >= 1 && h->seq <= INT64_MAX);
     HF_ASSERT(h->body_bytes <= HF_BODY_SEALED_MAX);
     HF_ASSERT(h->raw_bytes <= HF_BATCH_RAW_MAX);
     HF_ASSERT(h->change_count <= HF_BATCH_CHANGES_MAX);

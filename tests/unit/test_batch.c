@@ -196,13 +196,14 @@ static void every_bound_of_the_header_is_checked(void **state)
     h.seq = 0;
     assert_int_equal(decode_of(&h), HF_MALFORMED);
     h = sample_header();
-    h.seq = UINT64_MAX;
-    h.kind = HF_BATCH_EPOCH_END;
+    h.seq = INT64_MAX;
     h.body_bytes = HF_BODY_SEALED_MAX;
     h.raw_bytes = HF_BATCH_RAW_MAX;
     h.change_count = HF_BATCH_CHANGES_MAX;
     assert_int_equal(decode_of(&h), HF_OK);
-    h.kind = HF_BATCH_EPOCH_END + 1;
+    h.seq++;
+    assert_int_equal(decode_of(&h), HF_MALFORMED);
+    h.flags_critical = 1u << 31; /* no version counts further */
     assert_int_equal(decode_of(&h), HF_MALFORMED);
     h = sample_header();
     h.body_bytes = HF_BODY_SEALED_MAX + 1;
@@ -216,6 +217,16 @@ static void every_bound_of_the_header_is_checked(void **state)
     h = sample_header();
     h.compression = HF_COMPRESSION_ZSTD + 1;
     assert_int_equal(decode_of(&h), HF_MALFORMED);
+}
+
+static void reserved_kinds_are_not_taken_for_data(void **state)
+{
+    struct hf_header h = sample_header();
+
+    (void)state;
+    for (h.kind = HF_BATCH_KEYS; h.kind <= HF_BATCH_EPOCH_END + 1; h.kind++) {
+        assert_int_equal(decode_of(&h), HF_MALFORMED);
+    }
 }
 
 static void unknown_critical_flag_needs_an_upgrade_and_names_the_signer(void **state)
@@ -511,6 +522,7 @@ int main(void)
         cmocka_unit_test(header_begins_as_the_specification_says),
         cmocka_unit_test(largest_header_fits_its_limit),
         cmocka_unit_test(every_bound_of_the_header_is_checked),
+        cmocka_unit_test(reserved_kinds_are_not_taken_for_data),
         cmocka_unit_test(unknown_critical_flag_needs_an_upgrade_and_names_the_signer),
         cmocka_unit_test(elements_of_a_later_version_are_skipped),
         cmocka_unit_test(header_past_its_size_or_element_limit_is_refused),
