@@ -54,7 +54,7 @@ FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 
-.PHONY: all help deps demo check unit e2e scenario fuzz lint soak bench bless format install clean
+.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bench bless format install clean
 .SECONDARY:
 all: $(BIN)   ## build everything into build/
 
@@ -115,7 +115,8 @@ $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 
 # ---- tests ----
 
-TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%) $B/holdfast-sim
+# check: these from the sanitized build, those from both (which daemons a test runs, tests/check.sh says).
+TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%)
 TESTS_B := $(E2E:%=$B/tests/e2e/%) $(BIN)
 .PHONY: tests-a tests-b
 tests-a: $(TESTS_A)
@@ -124,7 +125,7 @@ tests-b: $(TESTS_B)
 check:  ## install what is missing, build, run all tests; ends with "N passed, N failed"
 	@deploy/install-deps.sh --test
 	@$(MAKE) --no-print-directory -j$$(nproc) tests-b
-	@$(MAKE) --no-print-directory -j$$(nproc) SAN=address OPT='-O1 -g' tests-a
+	@$(MAKE) --no-print-directory -j$$(nproc) SAN=address OPT='-O1 -g' tests-a tests-b
 	@tests/check.sh build build/address
 
 unit: $(UNIT:%=$B/tests/unit/%)  ## build and run the unit tests (SAN=address for sanitizers)
@@ -133,6 +134,15 @@ unit: $(UNIT:%=$B/tests/unit/%)  ## build and run the unit tests (SAN=address fo
 fuzz:  ## run every fuzz target with libFuzzer for SECONDS=120 each
 	@$(MAKE) --no-print-directory -j2 SAN=fuzzer OPT='-O1 -g' $(FUZZ:%=build/fuzzer/tests/fuzz/%)
 	@tests/fuzz/fuzz.sh build/fuzzer/tests/fuzz $(or $(SECONDS),120)
+
+# test_doctor has no place here: it lets LMDB run into damaged pages.
+THREADED := $(foreach t,changelog core edge env loop recovery resp service stage transfer transport,\
+            $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_$t*.c)))
+tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitizer
+	@deploy/install-deps.sh --test
+	@$(MAKE) --no-print-directory -s -j2 SAN=thread OPT='-O1 -g' $(THREADED:%=build/thread/tests/unit/%) \
+	    $(patsubst %,build/thread/tests/e2e/test_%,main_path reexec) $(BIN:build/%=build/thread/%)
+	@tests/tsan.sh build/thread $(THREADED)
 
 soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 	$B/holdfast-sim swarm --seeds 2000
