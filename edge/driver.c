@@ -71,7 +71,10 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
         storing_check(edge);
         break;
     case HF_REPFX_EVIDENCE:
-        storing_evidence(edge, fx->slot);
+        if (fx->slot < edge->slot_count) {
+            const struct hf_frame *f = &edge->slots[fx->slot].frame;
+            storing_evidence(edge, f->h.seq, f->header, &f->signature);
+        }
         break;
     case HF_REPFX_NOTE:
         note_effect(edge, fx);

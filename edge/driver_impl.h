@@ -163,7 +163,9 @@ bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
 void storing_check(struct hf_edge *edge);
-void storing_evidence(struct hf_edge *edge, uint32_t slot);
+/* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */
+void storing_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
+                      const struct hf_signature *signature);
 /* Makes what HELLO brought durable, then calls done. */
 struct adoption;
 typedef void adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code);

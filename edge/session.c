@@ -378,6 +378,34 @@ static void on_chunk(struct hf_edge *edge, const struct pending *p, struct hf_sl
     deliver(edge, p, &ev);
 }
 
+/* ---- refusals ---- */
+
+/* With FORK the core sends its own signed header of the seq that is applied here. It proves the
+ * fork together with the one that the store has for that seq, and only if it is another. */
+static void evidence_take(struct hf_edge *edge, struct hf_slice evidence)
+{
+    struct hf_slice header;
+    struct hf_signature signature;
+    struct hf_header h;
+    if (!edge->has_genesis || evidence.len == 0) {
+        return;
+    }
+    if (hf_signed_split(evidence, HF_HEADER_MAX, &header, &signature) != HF_OK ||
+        hf_header_decode(header, &h) != HF_OK) {
+        edge->dropped++;
+        return;
+    }
+    const struct hf_key *signer = hf_genesis_signer(&edge->genesis, h.signer_id, h.seq);
+    struct hf_hash chain = hf_chain_hash(header);
+    bool proves = hf_id_eq(&h.epoch_id, &edge->position.epoch_id) && h.seq == edge->position.seq &&
+                  !hf_hash_eq(&chain, &edge->position.chain);
+    if (!proves || signer == NULL || !hf_header_verify(header, &signature, signer)) {
+        edge->dropped++;
+        return;
+    }
+    storing_evidence(edge, h.seq, header, &signature);
+}
+
 static enum hf_want wanted(enum hf_replica_request kind)
 {
     return kind == HF_REPRQ_LOG     ? HF_WANT_LOG
@@ -444,6 +472,9 @@ static void unpack(struct hf_edge *edge, const struct pending *p, const struct h
     }
     if (reply->code != HF_OK) {
         ev.retry_ms = reply->type == HF_MSG_FETCH ? reply->fetch.retry_ms : 0;
+        if (reply->code == HF_FORK && reply->type == HF_MSG_HELLO) {
+            evidence_take(edge, reply->hello.evidence);
+        }
         deliver(edge, p, &ev);
         return;
     }

@@ -15,6 +15,7 @@
 #include <zstd.h>
 
 #define GROW_TRIES 8u
+#define EVIDENCE_MAX 16u
 
 /* ---- operations; each runs on the writer lane ---- */
 
@@ -563,16 +564,40 @@ struct evidence_job {
     uint8_t bytes[HF_HEADER_MAX + HF_SIGNATURE_BYTES + 16];
 };
 
+/* Whether one more may be kept. The first proof for a seq is as good as any later one, and whoever
+ * signs many histories must not fill the disk with them. */
+static bool evidence_room(struct hf_state *s, struct hf_slice name)
+{
+    struct hf_slice prefix = hf_slice_str("evidence/");
+    struct hf_slice at = {NULL, 0};
+    struct hf_slice bytes;
+    struct hf_view *v;
+    uint32_t count = 0;
+    bool there = false;
+    if (hf_view_open(s, &v) != HF_OK) {
+        return false;
+    }
+    while (hf_view_next_object(v, prefix, at, &at, &bytes) == HF_OK) {
+        count++;
+        there |= hf_slice_eq(at, name);
+    }
+    hf_view_close(v);
+    return !there && count < EVIDENCE_MAX;
+}
+
 static void evidence_work(struct hf_job *job)
 {
     struct evidence_job *k = (struct evidence_job *)job;
-    uint8_t name[17] = "evidence/";
+    uint8_t text[17] = "evidence/";
+    struct hf_slice name = hf_slice_of(text, sizeof(text));
     for (int i = 0; i < 8; i++) {
-        name[9 + i] = (uint8_t)(k->seq >> (56 - 8 * i));
+        text[9 + i] = (uint8_t)(k->seq >> (56 - 8 * i));
     }
     struct hf_state *s = k->edge->state;
-    enum hf_err err =
-        hf_state_object_put(s, hf_slice_of(name, sizeof(name)), hf_slice_of(k->bytes, k->len));
+    if (!evidence_room(s, name)) {
+        return;
+    }
+    enum hf_err err = hf_state_object_put(s, name, hf_slice_of(k->bytes, k->len));
     if (err != HF_OK || hf_state_commit(s) != HF_OK) {
         hf_state_abort(s); /* the log line has been written; the proof comes again with the frame */
     }
@@ -586,23 +611,21 @@ static void evidence_done(struct hf_job *job)
     edge_job_ended(edge);
 }
 
-void storing_evidence(struct hf_edge *edge, uint32_t index)
+void storing_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
+                      const struct hf_signature *signature)
 {
     struct evidence_job *k = calloc(1, sizeof(*k));
-    if (index >= edge->slot_count || k == NULL) {
-        free(k);
+    if (k == NULL) {
         return;
     }
-    const struct hf_frame *f = &edge->slots[index].frame;
     struct hf_writer w;
     hf_writer_init(&w, k->bytes, sizeof(k->bytes));
-    hf_write_array(&w, 2);
-    hf_write_bin(&w, f->header);
-    hf_write_fixed(&w, f->signature.b, HF_SIGNATURE_BYTES);
+    hf_signed_write(&w, header, signature);
+    HF_ASSERT(!w.failed);
     k->job.work = evidence_work;
     k->job.done = evidence_done;
     k->edge = edge;
-    k->seq = f->h.seq;
-    k->len = hf_writer_bytes(&w).len;
+    k->seq = seq;
+    k->len = w.len;
     edge_run(edge, HF_LANE_WRITER, &k->job);
 }

@@ -510,6 +510,98 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
     assert_caught_up(rig);
 }
 
+/* ---- forks ---- */
+
+static uint32_t evidence_count(struct rig *rig)
+{
+    struct hf_slice at = {NULL, 0};
+    struct hf_slice bytes;
+    struct hf_view *v;
+    uint32_t count = 0;
+    assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
+    while (hf_view_next_object(v, hf_slice_str("evidence/"), at, &at, &bytes) == HF_OK) {
+        struct hf_slice header;
+        struct hf_signature sig;
+        assert_ok(hf_signed_split(bytes, HF_HEADER_MAX, &header, &sig));
+        assert_true(hf_header_verify(header, &sig, &rig->core_id.public_key));
+        count++;
+    }
+    hf_view_close(v);
+    return count;
+}
+
+/* The next HELLO is answered with FORK and a header of `seq` that is not the one of the frame. */
+static void fork_at(struct rig *rig, hf_seq seq, const struct hf_identity *signer)
+{
+    uint8_t bytes[HF_HEADER_MAX];
+    uint8_t evidence[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
+    struct hf_frame f;
+    struct hf_id stream;
+    struct hf_signature sig;
+    struct hf_writer w;
+    struct hf_writer out;
+    struct asked *a;
+    assert_ok(hf_frame_decode(rig_frame(rig, seq), &stream, &f));
+    f.h.published_ms++;
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_header_encode(&f.h, &w);
+    hf_header_sign(hf_writer_bytes(&w), signer->secret, &sig);
+    hf_writer_init(&out, evidence, sizeof(evidence));
+    hf_signed_write(&out, hf_writer_bytes(&w), &sig);
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
+    rig_forget_requests(rig);
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
+    rig_tick(rig, 200);
+    while ((a = rig_take(rig)) != NULL) {
+        struct hf_reply p = {.type = HF_MSG_HELLO, .code = HF_FORK};
+        p.hello.evidence = hf_writer_bytes(&out);
+        rig_open(rig, a);
+        if (a->q.type == HF_MSG_HELLO) {
+            rig_reply(rig, a, &p);
+        }
+        asked_free(a);
+        rig_jobs(rig);
+    }
+    assert_int_equal(rig_status(rig).state, HF_REPLICA_DIVERGED);
+}
+
+static void the_header_by_which_a_core_forked_is_kept(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_stream(rig, rig_put(rig, "a", "1"));
+    rig_stream(rig, rig_put(rig, "a", "2"));
+    rig_jobs(rig);
+    fork_at(rig, 2, &rig->stranger_id);
+    assert_int_equal(evidence_count(rig), 0);
+    fork_at(rig, 1, &rig->core_id); /* not of what is applied here: it contradicts nothing */
+    assert_int_equal(evidence_count(rig), 0);
+    fork_at(rig, 2, &rig->core_id);
+    assert_int_equal(evidence_count(rig), 1);
+    fork_at(rig, 2, &rig->core_id);
+    assert_int_equal(evidence_count(rig), 1);
+    rig_crash(rig);
+    rig_start(rig);
+    assert_int_equal(evidence_count(rig), 1);
+}
+
+static void a_core_that_forks_again_and_again_does_not_fill_the_disk(void **state)
+{
+    struct rig *rig = *state;
+    for (uint32_t i = 1; i <= 20; i++) {
+        char value[8];
+        snprintf(value, sizeof(value), "%u", i);
+        rig_start(rig);
+        rig_connect(rig);
+        rig_stream(rig, rig_put(rig, "a", value));
+        rig_jobs(rig);
+        fork_at(rig, i, &rig->core_id);
+        assert_int_equal(evidence_count(rig), i < 16 ? i : 16);
+        rig_crash(rig);
+    }
+}
+
 /* ---- crashes ---- */
 
 static void crash_and_reopen_keeps_the_position(void **state)
@@ -608,6 +700,8 @@ int main(void)
         T(a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once),
         T(a_snapshot_goes_on_where_a_crash_left_it),
         T(a_chunk_that_comes_after_its_request_was_given_up_harms_nothing),
+        T(the_header_by_which_a_core_forked_is_kept),
+        T(a_core_that_forks_again_and_again_does_not_fill_the_disk),
         T(crash_and_reopen_keeps_the_position),
         T(frames_behind_a_hole_are_restored_from_the_inbox),
         T(nothing_is_sent_or_ordered_once_the_edge_is_abandoned),
