@@ -81,10 +81,10 @@ enum hf_reply_form {
     REPLY_APPLY,   /* [seq, "applied" or "repeated"] */
 };
 
-/* One command of an EXEC: what it replies, and how many keys it deletes if it is a DEL. */
+/* One command of an EXEC: what it replies, and how many of the changes are its own. */
 struct hf_op_part {
     enum hf_reply_form form;
-    uint32_t dels;
+    uint32_t changes;
 };
 
 struct hf_write_op {

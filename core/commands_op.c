@@ -41,7 +41,9 @@ struct hf_write_op *hf_op_new(const struct hf_call *call, enum hf_reply_form for
 {
     size_t changes_at = (sizeof(struct hf_write_op) + 15) / 16 * 16;
     size_t parts_at = changes_at + size.changes * sizeof(struct hf_change);
-    size_t bytes_at = parts_at + size.parts * sizeof(struct hf_op_part);
+    size_t found_at = parts_at + size.parts * sizeof(struct hf_op_part);
+    size_t found = size.parts > 0 ? size.changes * sizeof(bool) : 0;
+    size_t bytes_at = found_at + found;
     struct hf_write_op *op = op_alloc(call->owner, bytes_at + size.bytes);
     uint8_t *base = (uint8_t *)op;
 
@@ -54,6 +56,9 @@ struct hf_write_op *hf_op_new(const struct hf_call *call, enum hf_reply_form for
     op->part = (struct hf_op_part *)(void *)(base + parts_at);
     op->bytes = base + bytes_at;
     op->write.change = op->change;
+    if (found > 0) {
+        op->write.found = memset(base + found_at, 0, found);
+    }
     return op;
 }
 
@@ -151,28 +156,24 @@ const char *hf_error_word(enum hf_err code)
     return "ERR";
 }
 
-static void reply_part(struct hf_resp_client *c, const struct hf_write_op *op,
-                       const struct hf_op_part *p, uint32_t deleted)
+/* The answers of the commands of an EXEC: each DEL says how many of its own keys were there. */
+static void reply_parts(struct hf_resp_client *c, const struct hf_write_op *op)
 {
-    uint32_t dels = 0, del_parts = 0;
+    const bool *found = op->write.found;
 
-    if (p->form != REPLY_DELETED) {
-        hf_resp_simple(c, "OK");
-        return;
-    }
+    hf_resp_array(c, op->part_count);
     for (uint32_t i = 0; i < op->part_count; i++) {
-        dels += op->part[i].dels;
-        del_parts += op->part[i].form == REPLY_DELETED;
-    }
-    /* The core counts deletions for a whole write. With several DELs in one transaction the share
-     * of each is known when all or none of their keys were there; otherwise it is nil, not a guess.
-     */
-    if (del_parts == 1) {
-        hf_resp_integer(c, deleted);
-    } else if (deleted == 0 || deleted == dels) {
-        hf_resp_integer(c, deleted == 0 ? 0 : p->dels);
-    } else {
-        hf_resp_nil(c);
+        const struct hf_op_part *p = &op->part[i];
+        int64_t deleted = 0;
+
+        for (uint32_t k = 0; k < p->changes; k++) {
+            deleted += *found++;
+        }
+        if (p->form == REPLY_DELETED) {
+            hf_resp_integer(c, deleted);
+        } else {
+            hf_resp_simple(c, "OK");
+        }
     }
 }
 
@@ -193,10 +194,7 @@ static void reply_result(struct hf_resp_client *c, const struct hf_write_op *op,
         hf_resp_integer(c, r->deleted);
         break;
     case REPLY_EXEC:
-        hf_resp_array(c, op->part_count);
-        for (uint32_t i = 0; i < op->part_count; i++) {
-            reply_part(c, op, &op->part[i], r->deleted);
-        }
+        reply_parts(c, op);
         break;
     case REPLY_APPLY:
         hf_resp_array(c, 2);

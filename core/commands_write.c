@@ -216,7 +216,7 @@ static struct hf_write_op *exec_op(struct hf_call *call)
         add_changes(op, h->command, h->argv, h->argc);
         op->part[op->part_count++] = (struct hf_op_part){
             .form = del ? REPLY_DELETED : REPLY_OK,
-            .dels = del ? (uint32_t)(h->argc - 1) : 0,
+            .changes = (uint32_t)(del ? h->argc - 1 : (h->argc - 1) / 2),
         };
     }
     return op;

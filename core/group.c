@@ -375,10 +375,10 @@ static enum hf_err key_live(struct hf_core_writer *w, const struct entry *e, str
     return err == HF_NOTFOUND ? HF_OK : err;
 }
 
-static enum hf_err change_take(struct hf_core_writer *w, struct hf_write *wr,
-                               const struct hf_change *c)
+static enum hf_err change_take(struct hf_core_writer *w, struct hf_write *wr, uint32_t i)
 {
     struct hf_batch_builder *b = w->builder;
+    const struct hf_change *c = &wr->change[i];
     struct slot *s = slot_of(b, c->key);
     struct entry *e = s->stamp == b->stamp ? &b->entry[s->index] : NULL;
     if (c->op == HF_OP_DEL) {
@@ -388,6 +388,9 @@ static enum hf_err change_take(struct hf_core_writer *w, struct hf_write *wr,
             return failed(w, hf_state_position(w->state).seq, err, "look up");
         }
         wr->result.deleted += live;
+        if (wr->found != NULL) {
+            wr->found[i] = live;
+        }
     }
     if (e == NULL) {
         *s = (struct slot){.stamp = b->stamp, .index = b->count};
@@ -472,7 +475,7 @@ static enum hf_err write_insert(struct hf_core_writer *w, struct hf_write *wr,
     b->first = b->first == NULL ? wr : b->first;
     enum hf_err err = HF_OK;
     for (uint32_t i = 0; i < wr->change_count && err == HF_OK; i++) {
-        err = change_take(w, wr, &wr->change[i]);
+        err = change_take(w, wr, i);
     }
     if (err != HF_OK || !audited(wr)) {
         return err;

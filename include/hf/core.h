@@ -81,6 +81,7 @@ struct hf_write {
     struct hf_slice reason;
     bool has_ifseq;
     hf_seq ifseq;
+    bool *found; /* one a change, or NULL: set for each del, true when it found a live key */
     void (*done)(struct hf_write *w, const struct hf_write_result *r); /* owner's thread, once */
     /* The core's own. */
     struct hf_write *next;

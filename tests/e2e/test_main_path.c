@@ -155,6 +155,32 @@ static void a_transaction_is_one_batch(void **state)
     e2e_passed();
 }
 
+static void each_del_of_a_transaction_answers_with_its_own_count(void **state)
+{
+    static const int expected[] = {1, 0, -1, 2, 0};
+    redisReply *r;
+
+    e2e_begin(state);
+    e2e_ok(core, "SET td1 1");
+    e2e_ok(core, "MULTI");
+    assert_string_equal(e2e_text(core, "DEL td1 td-absent"), "QUEUED");
+    assert_string_equal(e2e_text(core, "DEL td1"), "QUEUED");
+    assert_string_equal(e2e_text(core, "MSET td1 2 td2 2"), "QUEUED");
+    assert_string_equal(e2e_text(core, "DEL td2 td1 td2"), "QUEUED");
+    assert_string_equal(e2e_text(core, "UNLINK td1"), "QUEUED");
+    r = redisCommand(core, "EXEC");
+    assert_non_null(r);
+    assert_int_equal(r->elements, 5);
+    for (int i = 0; i < 5; i++) {
+        bool del = expected[i] >= 0;
+
+        assert_int_equal(r->element[i]->type, del ? REDIS_REPLY_INTEGER : REDIS_REPLY_STATUS);
+        assert_int_equal(r->element[i]->integer, del ? expected[i] : 0);
+    }
+    freeReplyObject(r);
+    e2e_passed();
+}
+
 /* A reader polls both keys in one command while transactions move both together. */
 static void an_edge_never_shows_half_of_a_transaction(void **state)
 {
@@ -502,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_deleted_key_is_gone_everywhere),
         cmocka_unit_test(writing_what_is_there_spends_no_sequence_number),
         cmocka_unit_test(a_transaction_is_one_batch),
+        cmocka_unit_test(each_del_of_a_transaction_answers_with_its_own_count),
         cmocka_unit_test(an_edge_never_shows_half_of_a_transaction),
         cmocka_unit_test(a_request_id_is_applied_once),
         cmocka_unit_test(ifseq_refuses_a_key_that_changed_since),
