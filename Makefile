@@ -54,12 +54,12 @@ FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 
-.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bench bless format install clean
+.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bench bench-wan bless format install clean
 .SECONDARY:
 all: $(BIN)   ## build everything into build/
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 12
 
 deps:  ## install the Debian packages that building and testing need
 	@deploy/install-deps.sh --test
@@ -110,6 +110,8 @@ $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 
 $B/tests/bench/client: $B/tests/bench/client.o
 	$(call link,-lhiredis -lpthread)
+$B/tests/bench/catchup: $B/tests/bench/catchup.o $B/sim/wan/ask.o $B/proto/wire/err.o
+	$(call link,-lhiredis -lpthread)
 $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
 
@@ -117,7 +119,7 @@ $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 
 # check: these from the sanitized build, those from both (which daemons a test runs, tests/check.sh says).
 TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%)
-TESTS_B := $(E2E:%=$B/tests/e2e/%) $(BIN)
+TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN)
 .PHONY: tests-a tests-b
 tests-a: $(TESTS_A)
 tests-b: $(TESTS_B)
@@ -150,6 +152,10 @@ soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 bench: all $B/tests/bench/client $B/tests/bench/stages  ## the figures: ratios against redis-server, measured in one run
 	@deploy/install-deps.sh --bench
 	@tests/bench/bench.sh $B
+
+bench-wan: all $B/tests/bench/catchup  ## catching up after a cut over an emulated WAN, beside redis-server; needs root
+	@deploy/install-deps.sh --bench
+	@tests/bench/catchup.sh --build $B
 
 bless: $B/holdfast-sim  ## rewrite the golden timelines; review the diff as behaviour
 	@tests/scenario/bless.sh $B/holdfast-sim
