@@ -205,7 +205,7 @@ static int compare(const void *a, const void *b)
 /* The median of n round trips, one after the other is sent every 5 ms. */
 static int64_t round_trip_us(struct pair p, int n)
 {
-    int64_t us[100];
+    int64_t us[100] = {0};
     int sent = 0;
     int back = 0;
     int64_t next = now_us();
