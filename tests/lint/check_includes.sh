@@ -30,7 +30,7 @@ forbid 'msgpack' 'msgpack-c is for proto/wire' $(echo "$all" | without '^proto/w
 forbid 'hiredis' 'hiredis is for the command line tool' $(echo "$all" | without '^core/cli/')
 forbid 'time\.h|sys/(socket|stat|time)|unistd|fcntl|pthread|stdio\.h>.*net' 'wire and engines are pure' \
     $(files proto/wire | without 'err\.c') edge/replica.c edge/held.c edge/apply.c edge/fetch.c edge/liveness.c core/publisher.c
-for f in $(echo "$all"); do
+for f in $all $(files tests); do
     lines=$(wc -l <"$f")
     if [ "$lines" -gt 800 ]; then
         echo "$f: $lines lines, the limit is 800"

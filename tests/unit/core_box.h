@@ -3,7 +3,7 @@
  * moves when told, jobs that run when told, and what was published and replied kept for looking at.
  *
  * box_work runs jobs until none is left; box_step runs one, so that a test can look in between. The
- * same seed gives the same run. Included by test_core.c, test_service.c and test_transfer.c only.
+ * same seed gives the same run. Included by test_core*.c, test_service.c and test_transfer.c only.
  */
 #ifndef TEST_CORE_BOX_H
 #define TEST_CORE_BOX_H
@@ -400,6 +400,24 @@ UNUSED static struct hf_frame box_frame(struct box *b, uint32_t i)
         hf_frame_decode(hf_slice_of(b->published[i].data, b->published[i].len), &stream, &f),
         HF_OK);
     return f;
+}
+
+/* ---- the files of a core that is closed, by their names below the root ---- */
+
+UNUSED static void box_rm(const struct box *b, const char *name)
+{
+    char command[256];
+    snprintf(command, sizeof(command), "rm -r %s/%s", b->root, name);
+    assert_int_equal(system(command), 0);
+}
+
+/* Puts a copy of one in the other's place. */
+UNUSED static void box_cp(const struct box *b, const char *from, const char *to)
+{
+    char command[256];
+    snprintf(command, sizeof(command), "rm -rf %s/%s && cp -a %s/%s %s/%s", b->root, to, b->root,
+             from, b->root, to);
+    assert_int_equal(system(command), 0);
 }
 
 #endif

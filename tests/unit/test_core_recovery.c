@@ -1,0 +1,359 @@
+/*
+ * test_core_recovery.c - what a core is after a crash, a failed sync, a full disk, an old backup.
+ *
+ * What was answered is there again, what was not may be gone, and data that went back behind the
+ * mark is fenced instead of served (G2, G3, G13, G17). Read test_core.c first.
+ */
+#include "core_box.h"
+
+#include <fcntl.h>
+
+/* ---- restart ---- */
+
+static void a_restart_replays_exactly(void **state)
+{
+    struct box *b = *state;
+    char key[16];
+    for (int i = 0; i < 200; i++) {
+        char value[16];
+        snprintf(key, sizeof(key), "k%d", i * 7 % 50);
+        snprintf(value, sizeof(value), "v%d", i);
+        box_put(b, key, i % 3 == 0 ? NULL : value);
+        if (i == 120) {
+            box_commit(b);
+        }
+    }
+    struct hf_core_status before = box_status(b);
+    struct hf_hash chain = b->core->head.at.chain;
+    assert_true(before.committed < before.head);
+    box_crash(b);
+    box_open(b);
+    struct hf_core_status after = box_status(b);
+    assert_int_equal(after.head, before.head);
+    assert_int_equal(after.committed, before.head);
+    assert_memory_equal(after.digest.b, before.digest.b, HF_HASH_BYTES);
+    assert_memory_equal(after.epoch_id.b, before.epoch_id.b, HF_ID_BYTES);
+    assert_memory_equal(b->core->head.at.chain.b, chain.b, HF_HASH_BYTES);
+    struct hf_view *v;
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
+    hf_view_close(v);
+}
+
+static void a_torn_tail_costs_only_what_was_not_answered(void **state)
+{
+    struct box *b = *state;
+    char path[512];
+    uint64_t offset;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    struct hf_core_status before = box_status(b);
+    hf_changelog_synced_at(b->core->writer.log, path, &offset);
+    box_crash(b);
+    uint8_t junk[300];
+    box_random(b, junk, sizeof(junk));
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, junk, sizeof(junk), (off_t)offset), sizeof(junk));
+    close(fd);
+    box_open(b);
+    assert_int_equal(box_status(b).head, before.head);
+    assert_memory_equal(box_status(b).digest.b, before.digest.b, HF_HASH_BYTES);
+    assert_int_equal(box_put(b, "c", "3").seq, 3);
+}
+
+static void a_group_that_was_not_run_is_gone_after_a_crash(void **state)
+{
+    struct box *b = *state;
+    struct box_write w = {.done = false};
+    box_put(b, "a", "1");
+    box_send(b, box_add(&w, "b", "2"));
+    hf_core_flush(b->core);
+    box_crash(b);
+    assert_false(w.done);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 1);
+}
+
+static void a_crash_right_after_the_first_start_loses_nothing(void **state)
+{
+    struct box *b = *state;
+    struct hf_id epoch = box_status(b).epoch_id;
+    box_crash(b);
+    box_open(b);
+    assert_memory_equal(box_status(b).epoch_id.b, epoch.b, HF_ID_BYTES);
+}
+
+static void a_state_without_its_log_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct hf_error e;
+    box_put(b, "a", "1");
+    box_close(b);
+    box_rm(b, "main/log");
+    assert_int_equal(box_try_open(b, &e), HF_CORRUPT);
+    assert_non_null(strstr(e.text, "no segment"));
+    b->core = NULL;
+}
+
+static void a_log_without_its_state_makes_the_state_again(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    struct hf_hash digest = box_status(b).digest;
+    box_close(b);
+    box_rm(b, "main/state");
+    box_open(b);
+    assert_int_equal(box_status(b).head, 1);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    assert_string_equal(box_get(b, "a"), "1");
+}
+
+static void another_core_key_or_stream_name_is_refused(void **state)
+{
+    struct box *b = *state;
+    struct hf_error e;
+    struct hf_identity mine = b->id;
+    uint8_t seed[32] = {9};
+    box_close(b);
+    assert_int_equal(hf_identity_from_seed(&b->id, seed), HF_OK);
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    assert_non_null(strstr(e.text, "another core key"));
+    hf_identity_free(&b->id);
+    b->id = mine;
+    b->cfg.stream = "other";
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    assert_non_null(strstr(e.text, "'main'"));
+    b->cfg.stream = "main";
+    box_open(b);
+}
+
+/* Closes the stream and makes the configuration that of a new one, which the caller opens. */
+static void begin_another(struct box *b)
+{
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/other", b->root);
+    b->cfg.stream = "other";
+}
+
+static void trimming_keeps_what_is_not_committed_and_the_facts(void **state)
+{
+    struct box *b = *state;
+    begin_another(b);
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    box_open(b);
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(box_put_bytes(b, "k", 20000).code, HF_OK);
+        box_commit(b);
+    }
+    assert_true(box_status(b).log_first > 30);
+    assert_true(box_status(b).log_bytes < 640 << 10);
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 60);
+    assert_int_equal(box_put(b, "k", "v").seq, 61);
+}
+
+/* What a power cut leaves of a commit whose meta page was not synced: the one before it. */
+static void meta_copy(struct box *b, uint8_t page[8192], bool back)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/state/data.mdb", b->dir);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(back ? pwrite(fd, page, 8192, 0) : pread(fd, page, 8192, 0), 8192);
+    close(fd);
+}
+
+static void a_commit_that_a_power_cut_undoes_is_still_in_the_log(void **state)
+{
+    struct box *b = *state;
+    uint8_t meta[8192];
+    begin_another(b);
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 64 << 10;
+    box_open(b);
+    assert_int_equal(box_put(b, "a", "1").code, HF_OK);
+    box_commit(b);
+    meta_copy(b, meta, false);
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(box_put_bytes(b, "k", 20000).code, HF_OK);
+    }
+    struct hf_hash digest = box_status(b).digest;
+    box_commit(b);
+    box_crash(b);
+    meta_copy(b, meta, true);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 13);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    assert_string_equal(box_get(b, "a"), "1");
+}
+
+/* ---- failures ---- */
+
+static void a_failed_sync_fails_the_group_and_the_next_write_goes_on(void **state)
+{
+    struct box *b = *state;
+    struct box_write lost = {.w.request_id = hf_slice_str("r")};
+    box_put(b, "a", "1");
+    struct hf_hash digest = box_status(b).digest;
+    box_sync_error = EIO;
+    struct hf_write_result r = box_apply(b, box_add(&lost, "a", "lost"));
+    box_sync_error = 0;
+    assert_int_equal(r.code, HF_IO);
+    assert_non_null(r.text);
+    assert_int_equal(b->published_count, 1);
+    assert_int_equal(box_status(b).head, 1);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+    assert_non_null(box_status(b).refusing);
+    assert_int_equal(box_put_id(b, "r", "a", "2").seq, 2);
+    assert_null(box_status(b).refusing);
+    box_commit(b);
+    assert_string_equal(box_get(b, "a"), "2");
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(box_status(b).head, 2);
+    assert_string_equal(box_get(b, "a"), "2");
+}
+
+static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_sync_error = ENOSPC;
+    assert_int_equal(box_put(b, "a", "2").code, HF_FULL);
+    bool seen = false;
+    hf_core_when_visible(b->core, box_seen, &seen);
+    box_work(b);
+    assert_true(seen); /* readers go on, though the commit cannot */
+    assert_non_null(box_status(b).refusing);
+    /* What cannot be committed would pile up behind the log, so writes wait for a commit. */
+    box_sync_error = 0;
+    assert_int_equal(box_put(b, "a", "2").code, HF_FULL);
+    box_pass(b, 3000);
+    assert_int_equal(box_put(b, "a", "3").seq, 2);
+    box_pass(b, 3000);
+    assert_string_equal(box_get(b, "a"), "3");
+    assert_null(box_status(b).refusing);
+}
+
+static void a_small_map_grows_and_the_group_is_run_again(void **state)
+{
+    struct box *b = *state;
+    char key[16];
+    begin_another(b);
+    b->cfg.map_bytes = 1 << 20;
+    box_open(b);
+    for (int i = 0; i < 200; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(box_put_bytes(b, key, 40000).code, HF_OK);
+        if (i % 30 == 0) {
+            box_commit(b);
+        }
+    }
+    assert_int_equal(box_status(b).head, 200);
+    box_commit(b);
+    assert_int_equal(box_status(b).live_count, 200);
+    struct hf_hash digest = box_status(b).digest;
+    box_crash(b);
+    b->cfg.map_bytes = 1 << 20;
+    box_open(b);
+    assert_memory_equal(box_status(b).digest.b, digest.b, HF_HASH_BYTES);
+}
+
+/* ---- fences ---- */
+
+static void data_that_was_rolled_back_is_fenced_by_the_mark(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_close(b);
+    box_cp(b, "main", "copy");
+    box_open(b);
+    box_put(b, "a", "2");
+    box_close(b);
+    box_cp(b, "copy", "main");
+    box_open(b);
+    assert_non_null(box_status(b).refusing);
+    assert_non_null(strstr(box_status(b).refusing, "rolled back"));
+    assert_int_equal(box_put(b, "a", "3").code, HF_FORK);
+    assert_string_equal(box_get(b, "a"), "1");
+    box_close(b);
+    box_open(b); /* the mark was left as it was */
+    assert_int_equal(box_put(b, "a", "3").code, HF_FORK);
+}
+
+static void a_new_stream_beside_an_old_mark_is_fenced(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_close(b);
+    box_rm(b, "main");
+    box_open(b);
+    assert_non_null(strstr(box_status(b).refusing, "another epoch"));
+}
+
+static void a_mark_with_another_history_at_the_same_seq_fences(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_close(b);
+    box_cp(b, "main", "copy");
+    box_open(b);
+    box_put(b, "a", "2");
+    box_close(b);
+    box_cp(b, "copy", "main");
+    char mark[128];
+    snprintf(mark, sizeof(mark), "%s/main.mark", b->root);
+    char saved[140];
+    snprintf(saved, sizeof(saved), "%s.saved", mark);
+    assert_int_equal(rename(mark, saved), 0);
+    b->now += 5000; /* another published_ms: another header */
+    box_open(b);
+    box_put(b, "a", "other");
+    box_close(b);
+    assert_int_equal(rename(saved, mark), 0);
+    box_open(b);
+    assert_non_null(strstr(box_status(b).refusing, "another history"));
+}
+
+static void a_torn_mark_is_reported_and_replaced(void **state)
+{
+    struct box *b = *state;
+    char mark[128];
+    box_close(b);
+    snprintf(mark, sizeof(mark), "%s/main.mark", b->root);
+    FILE *f = fopen(mark, "w");
+    fputs("0011", f);
+    fclose(f);
+    b->notes[0] = '\0';
+    box_open(b);
+    assert_non_null(strstr(b->notes, "mark"));
+    assert_int_equal(box_put(b, "a", "1").code, HF_OK);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_restart_replays_exactly),
+        T(a_torn_tail_costs_only_what_was_not_answered),
+        T(a_group_that_was_not_run_is_gone_after_a_crash),
+        T(a_crash_right_after_the_first_start_loses_nothing),
+        T(a_state_without_its_log_is_refused),
+        T(a_log_without_its_state_makes_the_state_again),
+        T(another_core_key_or_stream_name_is_refused),
+        T(trimming_keeps_what_is_not_committed_and_the_facts),
+        T(a_commit_that_a_power_cut_undoes_is_still_in_the_log),
+        T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
+        T(a_full_disk_refuses_writes_and_recovers_by_itself),
+        T(a_small_map_grows_and_the_group_is_run_again),
+        T(data_that_was_rolled_back_is_fenced_by_the_mark),
+        T(a_new_stream_beside_an_old_mark_is_fenced),
+        T(a_mark_with_another_history_at_the_same_seq_fences),
+        T(a_torn_mark_is_reported_and_replaced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

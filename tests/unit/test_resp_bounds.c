@@ -1,0 +1,276 @@
+/*
+ * test_resp_bounds.c - no client of the RESP server takes more than its share.
+ *
+ * Memory for half commands and unread replies, deferred answers, descriptors, connections: each has
+ * a bound, and reaching it costs the client that did, not the others. Read resp_box.h first.
+ */
+#include "resp_box.h"
+
+static void a_large_command_grows_the_buffer_and_idleness_gives_it_back(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    size_t len = 5u << 20;
+    char *value = malloc(len);
+    memset(value, 'v', len);
+    say_bytes(f, fd, "*2\r\n$4\r\nARGC\r\n$5242880\r\n", 24);
+    say_bytes(f, fd, value, len);
+    assert_true(only_client(f)->in.cap >= len - HF_RESP_READ_BYTES);
+    assert_true(only_client(f)->in.cap <= 4 * len);
+    say(f, fd, "\r\nPING\r\n");
+    expect(f, fd, ":2\r\n+PONG\r\n");
+    assert_memory_equal(f->seen, "PING|", 5);
+    turn_for(f, 1200);
+    assert_int_equal(only_client(f)->in.cap, 0);
+    free(value);
+    close(fd);
+}
+
+static void half_a_frame_and_silence_hold_little_memory(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    say(f, fd, "*65536\r\n$8000000\r\nabc");
+    turn_for(f, 10);
+    assert_true(only_client(f)->in.cap <= 32768);
+    assert_int_equal(only_client(f)->parser.arg_cap, 0);
+    close(fd);
+}
+
+static void half_commands_of_all_clients_share_one_bound(void **state)
+{
+    enum { CLIENTS = 24 };
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.command_bytes_max = 1u << 20;
+    c.input_bytes_max = 4u << 20;
+    restart_with(f, &c);
+    size_t len = 400u << 10;
+    char *half = malloc(len);
+    int fd[CLIENTS];
+    memset(half, 'v', len);
+    memcpy(half, "*2\r\n$4\r\nARGC\r\n$1000000\r\n", 24);
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = dial_unix(f);
+        say_bytes(f, fd[i], half, len);
+        assert_true(f->server->input_bytes <= 2 * c.input_bytes_max);
+    }
+    uint32_t left = hf_resp_clients(f->server);
+    assert_true(left >= 4 && left < CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        close(fd[i]);
+    }
+    turn_for(f, 50);
+    assert_int_equal(f->server->input_bytes, 0);
+    free(half);
+}
+
+static void a_protocol_error_is_answered_in_order_and_closes(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    say(f, fd, "LATER 0\r\n*1\r\n!\r\nPING\r\n");
+    expect_nothing(f, fd);
+    end_slot(f, 0, "A");
+    expect(f, fd, "+A\r\n-ERR Protocol error: expected '$', got '!'\r\n");
+    expect_closed(f, fd);
+    assert_int_equal(f->commands, 1);
+    assert_int_equal(f->closes, 1);
+    close(fd);
+}
+
+static void quit_sends_what_is_queued_and_ignores_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_tcp(f);
+    say(f, fd, "LATER 0\r\nQUIT\r\nPING\r\n");
+    end_slot(f, 0, "A");
+    expect(f, fd, "+A\r\n+OK\r\n");
+    expect_closed(f, fd);
+    assert_int_equal(f->commands, 2);
+    close(fd);
+}
+
+static void a_client_that_shuts_down_its_side_gets_its_deferred_replies(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_tcp(f);
+    say(f, fd, "LATER 0\r\nPING\r\n");
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 10);
+    end_slot(f, 0, "A");
+    expect(f, fd, "+A\r\n+PONG\r\n");
+    expect_closed(f, fd);
+    close(fd);
+}
+
+static void a_client_that_does_not_read_is_not_read_from(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    size_t n = 2000;
+    size_t reply = strlen("$10000\r\n") + 10000 + 2;
+    char *commands = malloc(n * 11 + 1);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(commands + i * 11, "BIG 10000\r\n", 12);
+    }
+    say_bytes(f, fd, commands, n * 11);
+    free(commands);
+    turn_for(f, 50);
+    assert_true(f->commands < n / 2);
+    assert_true(only_client(f)->queued_bytes <= HF_RESP_PAUSE_BYTES + 2 * reply);
+    char *got = malloc(n * reply);
+    assert_int_equal(hear_bytes(f, fd, got, n * reply), n * reply);
+    assert_int_equal(f->commands, n);
+    assert_memory_equal(got + (n - 1) * reply, "$10000\r\nbb", 10);
+    free(got);
+    say(f, fd, "PING\r\n");
+    expect(f, fd, "+PONG\r\n");
+    assert_int_equal(only_client(f)->queued_bytes, 0);
+    close(fd);
+}
+
+static void too_many_deferred_replies_pause_and_then_go_on(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    size_t n = HF_RESP_SLOTS_MAX + 500;
+    char *commands = malloc(n * 16);
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        len += (size_t)sprintf(commands + len, "LATER %zu\r\n", i);
+    }
+    say_bytes(f, fd, commands, len);
+    free(commands);
+    turn_for(f, 5);
+    assert_int_equal(f->commands, HF_RESP_SLOTS_MAX);
+    for (size_t i = 0; i < HF_RESP_SLOTS_MAX; i++) {
+        end_slot(f, i, "OK");
+    }
+    turn_for(f, 5);
+    assert_int_equal(f->commands, n);
+    for (size_t i = HF_RESP_SLOTS_MAX; i < n; i++) {
+        end_slot(f, i, "OK");
+    }
+    char *got = malloc(n * 5);
+    assert_int_equal(hear_bytes(f, fd, got, n * 5), n * 5);
+    free(got);
+    close(fd);
+}
+
+static void a_client_over_its_output_limit_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.output_bytes_max = 2u << 20;
+    restart_with(f, &c);
+    int fd = dial_unix(f);
+    say(f, fd, "BIG 3000000\r\n");
+    turn_for(f, 5);
+    assert_int_equal(hf_resp_clients(f->server), 0);
+    assert_int_equal(f->closes, 1);
+    close(fd);
+}
+
+static void a_stuck_client_is_closed_and_a_slow_one_is_not(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.stuck_ms_max = 120;
+    restart_with(f, &c);
+    int stuck = dial_unix(f);
+    int slow = dial_unix(f);
+    say(f, stuck, "BIG 3000000\r\n");
+    say(f, slow, "BIG 3000000\r\n");
+    char *sip = malloc(100000);
+    for (int i = 0; i < 15; i++) {
+        turn_for(f, 20);
+        assert_true(recv(slow, sip, 100000, 0) > 0);
+    }
+    free(sip);
+    assert_int_equal(hf_resp_clients(f->server), 1);
+    close(stuck);
+    close(slow);
+}
+
+static void writing_to_a_closed_peer_ends_the_client_only(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial_unix(f);
+    say(f, fd, "LATER 0\r\nLATER 1\r\n");
+    int other = dial_unix(f);
+    close(fd);
+    end_slot(f, 0, "x");
+    turn_for(f, 5);
+    end_slot(f, 1, "x");
+    turn_for(f, 5);
+    assert_int_equal(hf_resp_clients(f->server), 1);
+    say(f, other, "PING\r\n");
+    expect(f, other, "+PONG\r\n");
+    close(other);
+}
+
+static void one_client_too_many_is_told_so(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.clients_max = 1;
+    restart_with(f, &c);
+    int a = dial_unix(f);
+    int b = dial_unix(f);
+    expect(f, b, "-ERR max number of clients reached\r\n");
+    expect_closed(f, b);
+    close(a);
+    turn_for(f, 5);
+    close(b);
+    b = dial_tcp(f);
+    say(f, b, "PING\r\n");
+    expect(f, b, "+PONG\r\n");
+    close(b);
+}
+
+static void accepting_rests_while_descriptors_are_lacking(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit old;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", f->path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct rlimit none = {.rlim_cur = (rlim_t)fd + 1, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    uint64_t end = uv_hrtime() + 350000000u;
+    size_t turns = 0;
+    while (uv_hrtime() < end) {
+        uv_run(&f->loop, UV_RUN_ONCE);
+        turns++;
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_true(turns < 20);
+    assert_int_equal(hf_resp_clients(f->server), 0);
+    turn_for(f, 150);
+    say(f, fd, "PING\r\n");
+    expect(f, fd, "+PONG\r\n");
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SERVER_TEST(a_large_command_grows_the_buffer_and_idleness_gives_it_back),
+        SERVER_TEST(half_a_frame_and_silence_hold_little_memory),
+        SERVER_TEST(half_commands_of_all_clients_share_one_bound),
+        SERVER_TEST(a_protocol_error_is_answered_in_order_and_closes),
+        SERVER_TEST(quit_sends_what_is_queued_and_ignores_the_rest),
+        SERVER_TEST(a_client_that_shuts_down_its_side_gets_its_deferred_replies),
+        SERVER_TEST(a_client_that_does_not_read_is_not_read_from),
+        SERVER_TEST(too_many_deferred_replies_pause_and_then_go_on),
+        SERVER_TEST(a_client_over_its_output_limit_is_closed),
+        SERVER_TEST(a_stuck_client_is_closed_and_a_slow_one_is_not),
+        SERVER_TEST(writing_to_a_closed_peer_ends_the_client_only),
+        SERVER_TEST(one_client_too_many_is_told_so),
+        SERVER_TEST(accepting_rests_while_descriptors_are_lacking),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
