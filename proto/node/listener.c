@@ -4,7 +4,9 @@
  * A context of the REP socket is RECEIVING, HELD (its request is with the owner) or SENDING. It is
  * busy until its answer is out, so contexts bound the requests in flight; a handle is (generation,
  * index) and stands for one HELD period, so a late or second answer finds nothing. A connection
- * holds at most BUSY_MAX contexts, or one stalled peer that pipelines requests could hold them all.
+ * holds at most BUSY_MAX contexts, or one stalled peer that pipelines requests could hold them all;
+ * once a quarter of them wait for connections of one address to read, the answers after that are
+ * given up soon, or sixteen such connections could.
  *
  * The guards, on one timer:
  *   A  each listener is probed every 2 s (probe.c) and opened again when it is dead. nng closes all
@@ -43,6 +45,8 @@
     1024 /* messages a connection; 64 MiB in all at the worst, for they are shared                 \
           */
 #define REPLY_MS 2000
+/* A peer that reads takes its answer in microseconds; this is ample for one that is just late. */
+#define REPLY_CROWDED_MS 50
 #define LEAK_CHECK_MS 5000u
 #define LEAK_MAX 256u
 /* A free pair of ports is found at the first or second try, unless somebody uses very many. */
@@ -171,11 +175,24 @@ static bool is_connected(struct hf_listener *l, const struct context *c)
     return nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &peer) == 0;
 }
 
+/* Under the lock. How long an answer may wait for its connection to take it. */
+static nng_duration reply_patience(const struct hf_listener *l, const struct context *c)
+{
+    uint32_t waiting = 0;
+
+    for (uint32_t i = 0; i < l->config.contexts; i++) {
+        const struct context *other = &l->contexts[i];
+        waiting += other->state == CONTEXT_SENDING && strcmp(other->peer, c->peer) == 0;
+    }
+    return waiting > l->config.contexts / 4 ? REPLY_CROWDED_MS : REPLY_MS;
+}
+
 void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice message)
 {
     uint32_t index = (uint32_t)handle;
     nng_msg *msg = message.len == 0 ? NULL : hf_transport_message(message);
     struct context *c;
+    nng_duration patience = REPLY_MS;
     bool current;
 
     HF_ASSERT(index < l->config.contexts);
@@ -188,6 +205,7 @@ void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice m
     current = !l->inbox.closed && c->state == CONTEXT_HELD && c->generation == handle >> 32;
     if (current && msg != NULL) {
         c->state = CONTEXT_SENDING;
+        patience = reply_patience(l, c);
     } else if (current) {
         release_pipe(l, c);
         c->state = CONTEXT_RECEIVING;
@@ -198,7 +216,7 @@ void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice m
         nng_msg_free(msg);
     } else if (msg != NULL) {
         nng_aio_set_msg(c->aio, msg);
-        nng_aio_set_timeout(c->aio, REPLY_MS);
+        nng_aio_set_timeout(c->aio, patience);
         nng_ctx_send(c->ctx, c->aio);
     } else {
         receive_next(c);

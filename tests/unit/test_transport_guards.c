@@ -62,6 +62,54 @@ static void one_connection_cannot_hold_all_contexts(void **state)
     pair_close(&c, &e);
 }
 
+/* Four requests more on each of two connections that read nothing. */
+static void ask_more(const int fd[2])
+{
+    static uint16_t asked;
+    uint8_t frame[13] = {0, 0, 0, 0, 0, 0, 0, 5, 0x80, 0, 0, 0, 'q'};
+
+    for (int i = 0; i < 8; i++) {
+        frame[10] = (uint8_t)(++asked >> 8);
+        frame[11] = (uint8_t)asked;
+        raw_send(fd[i % 2], frame, sizeof(frame));
+    }
+}
+
+/* Their answers fill the kernel's buffers and then all eight contexts, which must be free for
+ * others again long before an answer is given up. */
+static void connections_that_do_not_read_cannot_hold_all_contexts(void **state)
+{
+    struct core c;
+    struct edge e;
+    int fd[2];
+
+    (void)state;
+    pair_open(&c, &e, 8, 1);
+    c.much = true;
+    for (int i = 0; i < 2; i++) {
+        fd[i] = raw_connect((uint16_t)(hf_listener_port(c.listener) + 1));
+        raw_hello(fd[i], 0x30);
+    }
+    for (int i = 0; i < 300; i++) {
+        ask_more(fd);
+        run_for(5);
+    }
+    for (uint32_t i = 1; i <= 5; i++) {
+        uint64_t began = now_ms();
+
+        request(&e, i, "other", 4000);
+        while (e.replies < i) {
+            ask_more(fd);
+            run_for(5);
+        }
+        assert_true(now_ms() - began < 500);
+    }
+    assert_int_equal(e.failures, 0);
+    close(fd[0]);
+    close(fd[1]);
+    pair_close(&c, &e);
+}
+
 static void too_large_a_request_ends_its_connection(void **state)
 {
     uint8_t frame[8] = {0, 0, 0, 0, 0, 2, 0, 0};
@@ -262,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections_of_one_address_are_capped),
         cmocka_unit_test(one_connection_cannot_hold_all_contexts),
+        cmocka_unit_test(connections_that_do_not_read_cannot_hold_all_contexts),
         cmocka_unit_test(too_large_a_request_ends_its_connection),
         cmocka_unit_test(probes_succeed_and_count_against_no_cap),
         cmocka_unit_test(a_silent_connection_is_dialled_anew_on_request),

@@ -45,6 +45,7 @@ struct core {
     struct hf_listener *listener;
     bool hold; /* keep requests instead of answering */
     bool drop; /* answer with nothing */
+    bool much; /* answer a request of one byte with 60,000 */
     uint32_t held_count;
     uint64_t held[256];
     char peer[64];
@@ -111,6 +112,9 @@ static inline void on_request(void *ctx, uint64_t handle, struct hf_slice messag
     if (c->hold) {
         assert_true(c->held_count < 256);
         c->held[c->held_count++] = handle;
+    } else if (c->much && message.len == 1) {
+        static const uint8_t bytes[60000];
+        hf_listener_reply(c->listener, handle, hf_slice_of(bytes, sizeof(bytes)));
     } else if (c->drop) {
         hf_listener_reply(c->listener, handle, hf_slice_of(NULL, 0));
     } else {
