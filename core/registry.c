@@ -288,6 +288,21 @@ const struct hf_envelope_keys *hf_registry_envelope(struct hf_registry *r, struc
     return keys;
 }
 
+bool hf_quota_take(struct hf_quota *q, hf_ms now, uint32_t per_s)
+{
+    int64_t most = (int64_t)per_s * 1000;
+    int64_t elapsed = now > q->at ? now - q->at : 0;
+    bool fresh = q->at == 0 && q->credit == 0;
+    q->at = now > q->at ? now : q->at;
+    q->credit += elapsed < 1000 && !fresh ? elapsed * per_s : most;
+    q->credit = q->credit < most ? q->credit : most;
+    if (q->credit < 1000) {
+        return false;
+    }
+    q->credit -= 1000;
+    return true;
+}
+
 bool hf_registry_counter(struct hf_enrolled *e, uint64_t counter)
 {
     if (counter > e->counter_top) {

@@ -14,12 +14,20 @@
 
 struct hf_registry;
 
+/* A token bucket: so many a second, and as many at once. All zero is a full one. */
+struct hf_quota {
+    int64_t credit; /* thousandths of one */
+    hf_ms at;
+};
+bool hf_quota_take(struct hf_quota *q, hf_ms now, uint32_t per_s);
+
 struct hf_enrolled {
     struct hf_edge_fact fact;
     uint32_t row;          /* of the publisher engine's table */
     bool keys_ready;       /* the envelope keys were derived */
     uint64_t counter_top;  /* the highest counter accepted since the start */
     uint64_t counter_seen; /* bit i: counter_top - i was accepted */
+    struct hf_quota quota; /* of requests whose answer costs a signature */
 };
 
 struct hf_registry *hf_registry_new(uint32_t edges_max);

@@ -34,6 +34,9 @@
 /* JOINs of strangers: a fleet of a thousand enrols in a minute, and the public-key work is 0.5 %.
  */
 #define STRANGERS_PER_S 20
+/* HELLOs and REPORTs of one edge, each of which costs a signature or two: an edge sends one REPORT
+ * a second, and more only while a WAIT is open; at this rate it takes 1 % of a processor. */
+#define SIGNED_PER_S 100
 #define IN_FLIGHT_MAX 2u
 #define REPORT_MS 1000u
 #define SIGNER_ID 1u
@@ -45,6 +48,7 @@
     X(dropped_stranger)                                                                            \
     X(dropped_rate)                                                                                \
     X(dropped_auth)                                                                                \
+    X(over_quota)                                                                                  \
     X(cookies)                                                                                     \
     X(refused_revoked)                                                                             \
     X(hellos)                                                                                      \
@@ -74,9 +78,8 @@ struct hf_service {
     struct hf_bytes frame; /* a frame looked up as evidence */
     uint8_t evidence[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
     uint64_t beacons;
-    struct join *joining;    /* their facts are not durable yet */
-    int64_t stranger_credit; /* thousandths of a request */
-    hf_ms stranger_at;
+    struct join *joining; /* their facts are not durable yet */
+    struct hf_quota strangers;
     struct counters n;
 };
 
@@ -128,8 +131,6 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
     hf_view_reset(s->view);
     hf_service_head(s);
     c->world->random(c->world->ctx, s->secret, 32);
-    s->stranger_at = c->world->now(c->world->ctx);
-    s->stranger_credit = STRANGERS_PER_S * 1000;
     return s;
 }
 
@@ -404,10 +405,23 @@ static void hello_fill(struct hf_service *s, const struct hf_envelope *asked, hf
     p->edge_name = edge != NULL ? hf_slice_str(edge->fact.name) : hf_slice_str("");
 }
 
+/* False: what the answer would cost is not worth it; a BUSY costs no signature. */
+static bool within_quota(struct hf_service *s, const struct exchange *x)
+{
+    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
+    bool within = hf_quota_take(&x->edge->quota, now, SIGNED_PER_S);
+    s->n.over_quota += !within;
+    return within;
+}
+
 static void on_hello(struct hf_service *s, const struct exchange *x)
 {
     const struct hf_hello_request *q = &x->q.hello;
     s->n.hellos++;
+    if (!within_quota(s, x)) {
+        refuse(s, x, HF_BUSY);
+        return;
+    }
     if (q->wire_min > HF_WIRE_VERSION || q->wire_max < HF_WIRE_VERSION) {
         refuse(s, x, HF_VERSION);
         return;
@@ -431,6 +445,10 @@ static void on_report(struct hf_service *s, const struct exchange *x)
     struct hf_publisher_event ev = {
         .type = HF_PUB_REPORT, .edge = x->edge->row, .report = &x->q.report};
     engine_tell(s, &ev);
+    if (!within_quota(s, x)) { /* what it says costs nothing and counts; the beacon is the price */
+        refuse(s, x, HF_BUSY);
+        return;
+    }
     struct hf_reply reply = reply_to(x, HF_OK);
     reply.report = proof_make(s, &x->env);
     reply_send(s, x, &reply);
@@ -440,17 +458,7 @@ static void on_report(struct hf_service *s, const struct exchange *x)
 
 static bool stranger_admitted(struct hf_service *s)
 {
-    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
-    int64_t most = STRANGERS_PER_S * 1000;
-    int64_t elapsed = now > s->stranger_at ? now - s->stranger_at : 0;
-    s->stranger_at = now;
-    s->stranger_credit += elapsed < 1000 ? elapsed * STRANGERS_PER_S : most;
-    s->stranger_credit = s->stranger_credit < most ? s->stranger_credit : most;
-    if (s->stranger_credit < 1000) {
-        return false;
-    }
-    s->stranger_credit -= 1000;
-    return true;
+    return hf_quota_take(&s->strangers, s->cfg.world->now(s->cfg.world->ctx), STRANGERS_PER_S);
 }
 
 static void note_join(struct hf_service *s, const struct exchange *x, const char *why)

@@ -389,6 +389,37 @@ static void strangers_are_slowed_before_their_keys_cost_anything(void **state)
     peer_free(known);
 }
 
+static void what_costs_signatures_is_rationed_to_each_edge(void **state)
+{
+    struct box *b = *state;
+    struct peer *greedy = peer_new(b, 1);
+    struct peer *other = peer_new(b, 2);
+    struct hf_request hello = {.type = HF_MSG_HELLO};
+    uint32_t answered = 0;
+    hello.hello.wire_min = hello.hello.wire_max = HF_WIRE_VERSION;
+    box_enrol(b, "e", greedy);
+    box_enrol(b, "f", other);
+    box_put(b, "k", "1");
+    assert_int_equal(peer_report(greedy, 0)->code, HF_OK);
+    for (int i = 0; i < 300; i++) {
+        enum hf_err code = peer_ask(greedy, &hello)->code;
+        assert_true(code == HF_OK || code == HF_BUSY);
+        answered += code == HF_OK;
+    }
+    assert_in_range(answered, 90, 110);
+    assert_int_equal(box_counter(b, "over_quota"), 300 - answered);
+    /* A REPORT still counts, but there is no beacon for it. */
+    const struct hf_reply *r = peer_report(greedy, 1);
+    assert_int_equal(r->code, HF_BUSY);
+    assert_int_equal(r->report.signed_beacon.len, 0);
+    assert_int_equal(box_row(b, 0).applied, 1);
+    assert_int_equal(peer_report(other, 1)->code, HF_OK);
+    b->now += 100;
+    assert_int_equal(peer_report(greedy, 1)->code, HF_OK);
+    peer_free(greedy);
+    peer_free(other);
+}
+
 /* Each refusal is a line in the log, and an enrolled edge passes where strangers are slowed. */
 static void refused_joins_of_an_enrolled_edge_are_slowed_like_strangers(void **state)
 {
@@ -622,6 +653,7 @@ int main(void)
         cmocka_unit_test(counters_may_come_out_of_order_but_not_twice),
         T(a_stranger_who_does_not_join_is_dropped_silently),
         T(strangers_are_slowed_before_their_keys_cost_anything),
+        T(what_costs_signatures_is_rationed_to_each_edge),
         T(refused_joins_of_an_enrolled_edge_are_slowed_like_strangers),
         T(damaged_and_foreign_messages_are_counted_drops),
         T(replies_carry_a_fresh_beacon_of_the_head),
