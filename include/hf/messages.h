@@ -78,8 +78,11 @@ struct hf_fetch_request {
     struct hf_id epoch_id;
     enum hf_want want;
     hf_seq first, last;   /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
-    uint32_t offset;      /* BODY */
-    struct hf_bound from; /* DELTA, KEYS: exclusive lower bound */
+    uint32_t offset;       /* BODY */
+    struct hf_bound from;  /* DELTA, KEYS: exclusive lower bound */
+    struct hf_slice until; /* KEYS: the last key of the range; empty = the end of the key space */
+    uint32_t data_max;     /* bytes of frames, body or raw records that are wanted at most: 0 = as
+                              many as fit; at least one frame or record (or piece) always comes */
 };
 
 enum hf_store_state {
@@ -162,13 +165,17 @@ enum hf_plan_kind {
     HF_PLAN_SNAPSHOT = 3,
 };
 
+#define HF_PLAN_SPLITS_MAX 15u
 struct hf_plan_reply {
     enum hf_plan_kind kind;
     uint64_t bytes;         /* estimate of the whole transfer */
     hf_seq head;            /* S: the committed head that the plan was made at */
     struct hf_slice reason; /* a sentence for the log */
-    uint32_t split_count;   /* DELTA: seqs that cut the range into about equal parts */
-    hf_seq split[16];
+    /* What cuts the range into about equal parts, in order: seqs for a DELTA, keys for a SNAPSHOT.
+     * Two plans with one head name the same places, whatever their bases. */
+    uint32_t split_count;
+    hf_seq split[HF_PLAN_SPLITS_MAX];
+    struct hf_slice split_key[HF_PLAN_SPLITS_MAX];
 };
 
 /* A record of DELTA or KEYS, or a fragment of one when offset > 0 or offset + value.len < total. */
