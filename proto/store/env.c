@@ -442,7 +442,9 @@ void hf_state_close(struct hf_state *s)
     }
     pthread_cond_destroy(&s->gate.changed);
     pthread_mutex_destroy(&s->gate.mutex);
-    free(s->fragment);
+    for (unsigned i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        free(s->fragment[i]);
+    }
     free(s->scratch);
     free(s->dir);
     free(s);

@@ -71,27 +71,67 @@ static struct hf_stage stage_of(struct box *b)
     return st;
 }
 
-static void begin(struct box *b, enum hf_plan_kind kind)
+static bool in_keys(const struct hf_stage *st)
+{
+    return st->kind == HF_PLAN_SNAPSHOT && !st->keys_done;
+}
+
+static struct hf_bound cursor_of(struct box *b, uint32_t part)
+{
+    struct hf_stage st = stage_of(b);
+    assert_true(part < st.part_count);
+    return st.part[part].cursor;
+}
+
+static void begin_split(struct box *b, enum hf_plan_kind kind, const struct hf_stage_splits *splits)
 {
     struct hf_position at = hf_state_position(b->edge.s);
-    assert_ok(hf_state_stage_begin(b->edge.s, kind, &at, core_head(b)));
+    assert_ok(hf_state_stage_begin(b->edge.s, kind, &at, core_head(b), splits));
     assert_ok(hf_state_commit(b->edge.s));
 }
 
-/* Fetches one chunk from the cursor and stages it; false when no range is open. */
+static void begin(struct box *b, enum hf_plan_kind kind)
+{
+    begin_split(b, kind, NULL);
+}
+
+/* Asks for the next chunk of a part; a->chunk and a->records have it. */
+static void ask(struct box *b, uint32_t part, size_t limit)
+{
+    struct hf_stage st = stage_of(b);
+    assert_true(part < st.part_count);
+    answer(b->core, &st.part[part], in_keys(&st), limit, b->a);
+}
+
+static enum hf_err stage_answer(struct box *b, uint32_t part)
+{
+    return hf_state_stage_chunk(b->edge.s, part, &b->a->chunk, hf_writer_bytes(&b->a->records));
+}
+
+/* Stages the next chunk of a part, in the open transaction. */
+static void take(struct box *b, uint32_t part, size_t limit)
+{
+    ask(b, part, limit);
+    if (b->a->code == HF_MOVED) {
+        assert_ok(hf_state_stage_skip(b->edge.s, part));
+    } else {
+        assert_ok(stage_answer(b, part));
+    }
+}
+
+/* Fetches one chunk of the first part that is open; false when no range is. */
 static bool fetch(struct box *b, size_t limit)
 {
     struct hf_stage st = stage_of(b);
-    bool keys = st.kind == HF_PLAN_SNAPSHOT && !st.keys_done;
-    if (!keys && st.covered >= st.target) {
+    uint32_t part = 0;
+    while (part < st.part_count && st.part[part].done) {
+        part++;
+    }
+    if (part == st.part_count) {
+        assert_int_equal(st.part_count, 0);
         return false;
     }
-    answer(b->core, &st.cursor, keys ? 0 : st.target, limit, b->a);
-    if (b->a->code == HF_MOVED) {
-        assert_ok(hf_state_stage_skip(b->edge.s));
-    } else {
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
-    }
+    take(b, part, limit);
     assert_ok(hf_state_commit(b->edge.s));
     return true;
 }
@@ -186,7 +226,7 @@ static void transfer(struct box *b, uint64_t *seed, enum hf_plan_kind kind)
         }
         struct hf_stage st = stage_of(b);
         bool ranged = kind == HF_PLAN_DELTA || st.keys_done;
-        if (ranged && st.covered == st.target && writes > 0 && rng_below(seed, 2) == 0) {
+        if (ranged && st.part_count == 0 && writes > 0 && rng_below(seed, 2) == 0) {
             assert_ok(hf_state_stage_target(b->edge.s, core_head(b)));
             assert_ok(hf_state_commit(b->edge.s));
         }
@@ -299,11 +339,9 @@ static void wrong_record(struct box *b, enum hf_plan_kind kind)
 {
     struct hf_hash before = hf_state_digest(b->edge.s);
     begin(b, kind);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, kind == HF_PLAN_DELTA ? st.target : 0, 60000, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    b->a->bytes[records.len - 1] ^= 1; /* the last byte of the last value */
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
+    ask(b, 0, 60000);
+    b->a->bytes[b->a->records.len - 1] ^= 1; /* the last byte of the last value */
+    assert_ok(stage_answer(b, 0));
     while (fetch(b, 1000)) {
         ;
     }
@@ -364,9 +402,10 @@ static void snapshot_is_not_switched_before_its_keys_are_done(void **state)
     assert_true(fetch(b, 300));
     assert_int_equal(hf_state_stage_target(b->edge.s, 9), HF_ARG);
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[5].f), HF_ARG);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, 5, 1000, b->a); /* a DELTA chunk */
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_slice_of(NULL, 0)), HF_ARG);
+    ask(b, 0, 1000);
+    b->a->chunk.want = HF_WANT_DELTA;
+    assert_int_equal(hf_state_stage_chunk(b->edge.s, 0, &b->a->chunk, hf_slice_of(NULL, 0)),
+                     HF_ARG);
     while (fetch(b, 300)) {
         ;
     }
@@ -380,13 +419,11 @@ static void chunk_that_is_not_at_the_cursor_is_refused(void **state)
     uint64_t seed = 5;
     core_random(b->core, &seed, 10, 100);
     begin(b, HF_PLAN_DELTA);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, st.target, 800, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records), HF_ARG); /* twice */
+    ask(b, 0, 800);
+    assert_ok(stage_answer(b, 0));
+    assert_int_equal(stage_answer(b, 0), HF_ARG); /* twice */
     assert_ok(hf_state_commit(b->edge.s));
-    assert_int_equal(stage_of(b).bytes, records.len);
+    assert_int_equal(stage_of(b).bytes, b->a->records.len);
     while (fetch(b, 800)) {
         ;
     }
@@ -394,14 +431,19 @@ static void chunk_that_is_not_at_the_cursor_is_refused(void **state)
     assert_equal_to_core(b);
 }
 
-static enum hf_err stage_record(struct box *b, const struct hf_record *rec, hf_seq asof)
+/* A chunk of one record for a part. */
+static enum hf_err stage_record(struct box *b, uint32_t part, const struct hf_record *rec,
+                                hf_seq asof)
 {
     struct hf_stage st = stage_of(b);
+    bool keys = in_keys(&st);
     hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
     hf_record_encode(rec, &b->a->records);
-    struct hf_chunk c = {.want = HF_WANT_DELTA, .from = st.cursor, .asof = asof};
-    c.to = (struct hf_bound){rec->seq, rec->ordinal, HF_OFFSET_END, {NULL, 0}};
-    enum hf_err e = hf_state_stage_chunk(b->edge.s, &c, hf_writer_bytes(&b->a->records));
+    struct hf_chunk *c = &b->a->chunk;
+    *c = (struct hf_chunk){.want = keys ? HF_WANT_KEYS : HF_WANT_DELTA, .asof = asof};
+    c->from = st.part[part].cursor;
+    c->to = (struct hf_bound){rec->seq, rec->ordinal, HF_OFFSET_END, rec->key};
+    enum hf_err e = stage_answer(b, part);
     if (e != HF_OK) {
         hf_state_abort(b->edge.s);
     }
@@ -417,16 +459,16 @@ static void record_outside_of_its_range_is_refused(void **state)
     apply_log(b, 3);
     begin(b, HF_PLAN_DELTA);
     struct hf_record r = {hf_slice_str("a"), 3, 0, false, 1, 0, hf_slice_str("x")};
-    assert_int_equal(stage_record(b, &r, 6), HF_MALFORMED); /* not above the base */
+    assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* not above the base */
     r.seq = 7;
-    assert_int_equal(stage_record(b, &r, 7), HF_MALFORMED); /* above the target */
+    assert_int_equal(stage_record(b, 0, &r, 7), HF_MALFORMED); /* above the target */
     r.seq = 6;
-    assert_int_equal(stage_record(b, &r, 5), HF_MALFORMED); /* read before the target was */
+    assert_int_equal(stage_record(b, 0, &r, 5), HF_MALFORMED); /* read before the target was */
     r.tombstone = true;
-    assert_int_equal(stage_record(b, &r, 6), HF_MALFORMED); /* deleted, with a value */
+    assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* deleted, with a value */
     r.tombstone = false;
     r.value = hf_slice_str("y");
-    assert_ok(stage_record(b, &r, 6));
+    assert_ok(stage_record(b, 0, &r, 6));
 }
 
 static void damaged_chunk_is_malformed_and_moves_nothing(void **state)
@@ -434,16 +476,14 @@ static void damaged_chunk_is_malformed_and_moves_nothing(void **state)
     struct box *b = *state;
     core_put(b->core, "a", "1");
     begin(b, HF_PLAN_DELTA);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, st.target, 800, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    records.len--;
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records), HF_MALFORMED);
+    ask(b, 0, 800);
+    b->a->records.len--;
+    assert_int_equal(stage_answer(b, 0), HF_MALFORMED);
     hf_state_abort(b->edge.s);
-    assert_int_equal(stage_of(b).cursor.seq, 0);
+    assert_int_equal(cursor_of(b, 0).seq, 0);
     assert_int_equal(stage_of(b).bytes, 0);
-    records.len++;
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
+    b->a->records.len++;
+    assert_ok(stage_answer(b, 0));
     assert_ok(hf_state_commit(b->edge.s));
     switch_to(b, 1);
 }
@@ -454,13 +494,13 @@ static void stage_belongs_to_one_base_and_one_epoch(void **state)
     struct hf_position at = hf_state_position(b->edge.s);
     core_put(b->core, "a", "1");
     at.seq = 1;
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5), HF_ARG);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_ARG);
     at.seq = 0;
     at.epoch_id.b[0] ^= 1;
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5), HF_UNKNOWN_EPOCH);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5, NULL), HF_UNKNOWN_EPOCH);
     begin(b, HF_PLAN_DELTA);
     at = hf_state_position(b->edge.s);
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5), HF_EXISTS);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_EXISTS);
     struct hf_frame f = b->core->frame[1].f;
     f.h.epoch_id.b[0] ^= 1;
     struct hf_body body = core_body(b->core, 1);
@@ -524,10 +564,10 @@ static void large_value_comes_in_pieces_and_goes_on_after_a_restart(void **state
         begin(b, kinds[i]);
         while (fetch(b, 50000)) {
             struct hf_stage st = stage_of(b);
-            fragments += st.cursor.offset != HF_OFFSET_END;
+            fragments += st.part_count > 0 && st.part[0].cursor.offset != HF_OFFSET_END;
             edge_restart(&b->edge);
             struct hf_stage again = stage_of(b);
-            assert_int_equal(st.cursor.offset, again.cursor.offset);
+            assert_int_equal(st.part[0].cursor.offset, again.part[0].cursor.offset);
             assert_int_equal(st.bytes, again.bytes);
         }
         switch_to(b, core_head(b));
@@ -552,19 +592,17 @@ static void aborted_chunk_leaves_cursor_fragment_and_records_as_they_were(void *
     core_put(b->core, "other", other);
     begin(b, HF_PLAN_DELTA);
     assert_true(fetch(b, 40000));
-    struct hf_stage before = stage_of(b);
-    assert_int_not_equal(before.cursor.offset, HF_OFFSET_END);
+    struct hf_bound before = cursor_of(b, 0);
+    uint64_t bytes = stage_of(b).bytes;
+    assert_int_not_equal(before.offset, HF_OFFSET_END);
     for (int i = 0; i < 3; i++) { /* far enough to overwrite the fragment with that of `other` */
-        struct hf_stage st = stage_of(b);
-        answer(b->core, &st.cursor, st.target, 40000, b->a);
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
+        take(b, 0, 40000);
     }
-    assert_int_equal(stage_of(b).cursor.seq, 2);
+    assert_int_equal(cursor_of(b, 0).seq, 2);
     hf_state_abort(b->edge.s);
-    struct hf_stage after = stage_of(b);
-    assert_int_equal(after.cursor.seq, before.cursor.seq);
-    assert_int_equal(after.cursor.offset, before.cursor.offset);
-    assert_int_equal(after.bytes, before.bytes);
+    assert_int_equal(cursor_of(b, 0).seq, before.seq);
+    assert_int_equal(cursor_of(b, 0).offset, before.offset);
+    assert_int_equal(stage_of(b).bytes, bytes);
     while (fetch(b, 40000)) {
         ;
     }
@@ -583,8 +621,7 @@ static void aborted_chunk_is_asked_for_again(void **state)
         if (before.keys_done) {
             break;
         }
-        answer(b->core, &before.cursor, 0, 700, b->a);
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
+        take(b, 0, 700);
         if (i % 2 == 0) {
             assert_ok(hf_state_commit(b->edge.s));
         } else {
@@ -606,7 +643,7 @@ static void moved_under_way(struct box *b, enum hf_plan_kind kind, const char *n
     core_put(b->core, "large", value);
     core_put(b->core, "z", next);
     begin(b, kind);
-    while (stage_of(b).cursor.offset == HF_OFFSET_END) {
+    while (cursor_of(b, 0).offset == HF_OFFSET_END) {
         assert_true(fetch(b, 20000));
     }
     if (next[0] == 'x') {
@@ -638,9 +675,9 @@ static void skip_needs_a_fragment(void **state)
 {
     struct box *b = *state;
     core_put(b->core, "a", "1");
-    assert_int_equal(hf_state_stage_skip(b->edge.s), HF_ARG);
+    assert_int_equal(hf_state_stage_skip(b->edge.s, 0), HF_ARG);
     begin(b, HF_PLAN_DELTA);
-    assert_int_equal(hf_state_stage_skip(b->edge.s), HF_ARG);
+    assert_int_equal(hf_state_stage_skip(b->edge.s, 0), HF_ARG);
 }
 
 static void higher_point_wins_in_whatever_order_they_come(void **state)
@@ -667,10 +704,10 @@ static void range_may_stop_early_and_the_log_does_the_rest(void **state)
     uint64_t seed = 23;
     core_random(b->core, &seed, 40, 200);
     begin(b, HF_PLAN_DELTA);
-    while (stage_of(b).cursor.seq < 20) {
+    while (cursor_of(b, 0).seq < 20) {
         assert_true(fetch(b, 700));
     }
-    hf_seq stop = stage_of(b).cursor.seq - 1;
+    hf_seq stop = cursor_of(b, 0).seq - 1;
     assert_ok(hf_state_stage_target(b->edge.s, stop));
     assert_ok(hf_state_commit(b->edge.s));
     assert_int_equal(stage_of(b).covered, stop);

@@ -79,13 +79,13 @@ static void jump_to(struct store *b, hf_seq seq)
     struct hf_position at = hf_state_position(b->s);
     struct hf_frame f = c->frame[0].f;
     uint8_t bytes[HF_HEADER_MAX];
-    assert_ok(hf_state_stage_begin(b->s, HF_PLAN_DELTA, &at, seq));
-    assert_ok(hf_state_stage_target(b->s, seq));
+    assert_ok(hf_state_stage_begin(b->s, HF_PLAN_DELTA, &at, seq, NULL));
     struct hf_chunk chunk = {.want = HF_WANT_DELTA, .end = true, .asof = seq};
     struct hf_stage st;
     hf_state_stage_get(b->s, &st);
-    chunk.from = st.cursor;
-    assert_ok(hf_state_stage_chunk(b->s, &chunk, hf_slice_of(NULL, 0)));
+    chunk.from = st.part[0].cursor;
+    chunk.to = st.part[0].until;
+    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, hf_slice_of(NULL, 0)));
     f.header = header_for(b->s, &f.h, bytes);
     f.h.seq = seq;
     assert_ok(hf_state_stage_switch(b->s, &f));
