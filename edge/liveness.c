@@ -119,7 +119,6 @@ static void watch_progress(struct hf_replica *r)
     requests_abandon(r);
     r->need_hello = true;
     r->plan_until = 0;
-    r->chunk_request = 0;
     r->span = 16;
     r->progress_at = r->now;
 }
