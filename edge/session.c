@@ -93,6 +93,8 @@ static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
         q->from = part->cursor;
         q->until = part->until.key;
         q->last = fx->kind == HF_REPRQ_DELTA ? part->until.seq : 0;
+        q->asof_min =
+            fx->kind == HF_REPRQ_DELTA ? edge->staged.stage.target : edge->staged.stage.keys_head;
     }
     q->data_max = fx->data_max;
 }
