@@ -296,6 +296,19 @@ static void saved(struct hf_replica *r, const struct hf_replica_event *ev)
     }
 }
 
+#define PROGRESS_MS 5000
+
+static void progress_note(struct hf_replica *r)
+{
+    struct hf_replica_status s;
+    if (r->now - r->progress_noted < PROGRESS_MS || r->transfer_total == 0) {
+        return;
+    }
+    r->progress_noted = r->now;
+    hf_replica_status(r, r->now, &s);
+    note(r, HF_NOTE_PROGRESS, 100 * s.transfer_done / s.transfer_total, s.transfer_eta_ms / 1000);
+}
+
 static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
@@ -323,8 +336,8 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
         r->transfer_total = r->transfer_done = 0;
     }
     if (r->stage.active && is_staging(ev->op)) {
-        r->transfer_done = r->stage.bytes;
         r->progress_at = r->now;
+        progress_note(r);
         backoff_reset(r);
     }
     held_release(r, want_first(r) - 1);

@@ -216,6 +216,8 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
         r->begin = ev->plan;
         r->begin_head = ev->seq;
         r->transfer_total = ev->total;
+        r->transfer_done = 0;
+        r->transfer_began = r->progress_noted = r->now;
         head_raise(r, ev->seq);
     }
 }
@@ -244,9 +246,10 @@ static void on_body(struct hf_replica *r, const struct request *q,
     }
 }
 
-static void on_chunk(struct hf_replica *r, const struct request *q)
+static void on_chunk(struct hf_replica *r, const struct request *q, uint32_t bytes)
 {
     if (r->stage.active) {
+        r->transfer_done += bytes;
         struct request *again = request_find(r, 0);
         HF_ASSERT(again != NULL); /* q's own entry was freed a moment ago */
         *again = *q;
@@ -276,7 +279,7 @@ static void on_granted(struct hf_replica *r, const struct request *q,
         break;
     case HF_REPRQ_DELTA:
     case HF_REPRQ_KEYS:
-        on_chunk(r, q);
+        on_chunk(r, q, ev->bytes);
         break;
     }
 }

@@ -251,6 +251,7 @@ static const struct {
     [HF_NOTE_FIRST_REPAIR] = {HF_LEVEL_INFO, "first repaired batch seq=%a after_ms=%b"},
     [HF_NOTE_HOLE] = {HF_LEVEL_DEBUG, "asking for missing batches first=%a last=%b"},
     [HF_NOTE_PLAN] = {HF_LEVEL_INFO, "plan for the gap kind=%p bytes=%b"},
+    [HF_NOTE_PROGRESS] = {HF_LEVEL_INFO, "transfer under way percent=%a eta_s=%b"},
     [HF_NOTE_SWITCHED] = {HF_LEVEL_INFO, "transferred state is visible seq=%a bytes=%b"},
     [HF_NOTE_STAGE_REFUSED] =
         {HF_LEVEL_ERROR, "transferred state does not match its signed digest, dropped seq=%a"},

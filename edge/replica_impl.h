@@ -157,6 +157,7 @@ struct hf_replica {
     hf_ms fresh_t0; /* -1 = unknown */
 
     uint64_t transfer_total, transfer_done;
+    hf_ms transfer_began, progress_noted;
     uint64_t duplicates, bad_frames, redials, timeouts, requests;
 };
 

@@ -122,6 +122,7 @@ enum hf_replica_note {
     HF_NOTE_FIRST_REPAIR,   /* a = seq, b = ms since the link came back */
     HF_NOTE_HOLE,           /* a..b asked for */
     HF_NOTE_PLAN,           /* a = enum hf_plan_kind, b = bytes */
+    HF_NOTE_PROGRESS,       /* a = percent of a transfer, b = seconds that the rest may take */
     HF_NOTE_SWITCHED,       /* a = seq, b = staged bytes */
     HF_NOTE_STAGE_REFUSED,  /* a = seq whose digest did not match */
     HF_NOTE_BAD_FRAME,      /* a = seq, b = error */
@@ -223,7 +224,10 @@ struct hf_replica_status {
     uint32_t hole_count;
     struct hf_range hole[HF_REPORT_HOLES_MAX];
     enum hf_store_state store_state;
-    uint64_t transfer_done, transfer_total; /* bytes; total 0 = no transfer */
+    /* Bytes as they travel, since it was planned or this start; total (an estimate) is 0 without a
+     * transfer and for one that a restart interrupted. ETA: UINT64_MAX = unknown. */
+    uint64_t transfer_done, transfer_total;
+    uint64_t transfer_eta_ms;
     hf_seq transfer_base;
     bool link_up[HF_CHANNELS];
     hf_ms last_heard_ms; /* ago; -1 = never */
