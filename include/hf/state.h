@@ -83,6 +83,26 @@ enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes);
  * HF_CORRUPT with the place in e, HF_DIGEST when only the digest differs. */
 enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
 
+/* ---- estimates: what a range would cost to send, without a scan ---- */
+
+/* An even sample of a range of records, in its order; a range of few records is there as a whole.
+ * Bytes are those of hf_record_encode, before compression. */
+#define HF_SAMPLE_POINTS 4096u
+struct hf_sample_point {
+    hf_seq seq;          /* changes only */
+    struct hf_slice key; /* borrowed from the view */
+    double bytes;        /* that this point stands for, up to and including its place */
+};
+struct hf_sample {
+    double bytes; /* of the whole range, about */
+    uint32_t count;
+    struct hf_sample_point point[HF_SAMPLE_POINTS];
+};
+/* The distinct keys changed after seq lo, tombstones included. HF_CORRUPT. */
+enum hf_err hf_view_sample_changes(struct hf_view *v, hf_seq lo, struct hf_sample *out);
+/* The live keys. */
+enum hf_err hf_view_sample_keys(struct hf_view *v, struct hf_sample *out);
+
 /* ---- small named objects that belong to the state (genesis, content keys, edges, counters) ----
  */
 

@@ -50,6 +50,17 @@ enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *o
     return HF_OK;
 }
 
+enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out)
+{
+    if (record.len < HF_RECORD_HEAD) {
+        return HF_CORRUPT;
+    }
+    out->seq = hf_load64(record.data);
+    out->ordinal = hf_load32(record.data + 8);
+    out->tombstone = (hf_load32(record.data + 12) & RECORD_TOMBSTONE) != 0;
+    return HF_OK;
+}
+
 /* ---- points: keys of byseq.G ---- */
 
 void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p)

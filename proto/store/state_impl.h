@@ -5,8 +5,8 @@
  * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
  * file first; record.c knows the bytes; moves.c holds back the by-seq index; tree.c writes changes
  * into one generation; state.c is the transaction; tables.c has the small tables; view.c reads;
- * verify.c reads everything; stage.c stages a transfer, parts.c cuts it into parts and moves them,
- * staging.c keeps how far they got.
+ * sample.c estimates; verify.c reads everything; stage.c stages a transfer, parts.c cuts it into
+ * parts and moves them, staging.c keeps how far they got.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing
@@ -241,6 +241,7 @@ enum hf_err hf_env_error(int rc);
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
 enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e);
+const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e);
@@ -278,6 +279,8 @@ uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_sl
 void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r);
 /* HF_CORRUPT when the checksum or the shape is wrong. */
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out);
+/* What the head of a record says, unverified: for estimates. HF_CORRUPT when it has none. */
+enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out);
 
 void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p);
 struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES]);
