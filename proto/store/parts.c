@@ -118,12 +118,6 @@ bool hf_parts_done(const struct hf_stage *g)
 
 /* ---- one part ---- */
 
-static int point_of_bound(const struct hf_bound *b, const struct hf_record *r)
-{
-    return hf_point_cmp((struct hf_point){b->seq, b->ordinal},
-                        (struct hf_point){r->seq, r->ordinal});
-}
-
 bool hf_part_begins(const struct hf_staging *st, uint32_t part, const struct hf_bound *from)
 {
     const struct hf_stage *g = &st->stage;
@@ -140,25 +134,32 @@ bool hf_part_begins(const struct hf_staging *st, uint32_t part, const struct hf_
     return from->seq == at->seq && from->ordinal == at->ordinal;
 }
 
-/* Compares with where the chunk began: the first record may be the one that the cursor is inside
- * of, all others lie behind it. */
-bool hf_part_holds(const struct hf_staging *st, uint32_t part, const struct hf_chunk *c,
+bool hf_part_untouched(const struct hf_staging *st, uint32_t part)
+{
+    return part > 0 && st->stage.part[part].cursor.offset == HF_OFFSET_END &&
+           hf_slice_eq(cursor_key(st, part), until_key(st, part - 1));
+}
+
+/* Records come in the order of their range. The first may be the one that the cursor is inside of,
+ * all others lie behind the one before them. */
+bool hf_part_holds(const struct hf_staging *st, uint32_t part, const struct hf_bound *at,
                    const struct hf_record *r)
 {
     const struct hf_stage_part *p = &st->stage.part[part];
     int behind;
-    if (!hf_stage_in_keys(&st->stage)) {
-        behind = -point_of_bound(&c->from, r);
-        if (r->seq > p->until.seq) {
-            return false;
-        }
-    } else {
-        behind = hf_slice_cmp(r->key, c->from.key);
+    if (hf_stage_in_keys(&st->stage)) {
+        behind = hf_slice_cmp(r->key, at->key);
         if (p->until.key.len > 0 && hf_slice_cmp(r->key, until_key(st, part)) > 0) {
             return false;
         }
+    } else {
+        behind = hf_point_cmp((struct hf_point){r->seq, r->ordinal},
+                              (struct hf_point){at->seq, at->ordinal});
+        if (r->seq > p->until.seq) {
+            return false;
+        }
     }
-    return behind > 0 || (behind == 0 && c->from.offset != HF_OFFSET_END);
+    return behind > 0 || (behind == 0 && at->offset != HF_OFFSET_END);
 }
 
 /* The last record that belongs to it was staged: nobody needs to ask for an empty rest. */

@@ -108,16 +108,13 @@ static enum hf_err put_staged(struct hf_state *s, const struct hf_stored *r)
     return hf_tree_write(s, hf_tree_staged(s), r, HF_RULE_IF_NEWER, &changed);
 }
 
-static bool record_fits(const struct hf_staging *st, uint32_t part, const struct hf_chunk *c,
-                        const struct hf_record *r)
+static bool record_sound(const struct hf_record *r, bool keys, hf_seq asof)
 {
-    bool keys = hf_stage_in_keys(&st->stage);
     bool sized = r->key.len > 0 && r->key.len <= HF_STORE_KEY_MAX &&
                  r->total <= HF_STORE_VALUE_MAX && r->offset <= r->total &&
                  r->value.len <= r->total - r->offset;
     bool empty_if_gone = !r->tombstone || (!keys && r->total == 0);
-    return r->seq > 0 && r->seq <= c->asof && sized && empty_if_gone &&
-           hf_part_holds(st, part, c, r);
+    return r->seq > 0 && r->seq <= asof && sized && empty_if_gone;
 }
 
 static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct hf_record *r)
@@ -134,17 +131,92 @@ static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct 
 static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
                                  struct hf_slice records)
 {
+    bool keys = c->want == HF_WANT_KEYS;
+    struct hf_bound at = c->from;
     struct hf_reader reader;
     struct hf_record r;
     enum hf_err e = HF_OK;
     hf_reader_init(&reader, records);
     while (e == HF_OK && hf_record_next(&reader, &r)) {
-        e = HF_MALFORMED;
-        if (record_fits(&s->staging, part, c, &r)) {
-            e = stage_record(s, part, &r);
+        if (!record_sound(&r, keys, c->asof) || !hf_part_holds(&s->staging, part, &at, &r)) {
+            return HF_MALFORMED;
         }
+        uint32_t taken = r.offset + (uint32_t)r.value.len;
+        at = (struct hf_bound){r.seq, r.ordinal, taken < r.total ? taken : HF_OFFSET_END, r.key};
+        e = stage_record(s, part, &r);
     }
     return e == HF_OK && reader.failed ? HF_MALFORMED : e;
+}
+
+/* ---- full pages ---- */
+
+/* A page that is full is split in halves, unless what is put goes behind all that it has: then it
+ * stays full. Beside the first records of another part it never is the last that comes, and all
+ * pages of a part but a few would stay half empty: 56,500 of them for 1,000,000 keys of 24 and
+ * values of 100 bytes, and 42,000 as it is. So that a part of KEYS begins with a page of its own, a
+ * few records that no page has room for together go in front of its first chunk: wherever the first
+ * of them lands, the last two are the beginning of a page. They leave when the chunk is in, in
+ * order, so that no page is left nearly empty beside one of the other part: LMDB would join them.
+ */
+#define WEDGES 6u
+
+struct wedges {
+    uint32_t count;
+    size_t len; /* of the first key: `until` of the part before, and a zero; others have more */
+    uint8_t key[HF_STORE_KEY_MAX + WEDGES];
+};
+
+/* Where a key lies between two parts, there is none: that costs space only. */
+static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c, struct hf_slice records,
+                              struct wedges *w)
+{
+    struct hf_reader reader;
+    struct hf_record first;
+    MDB_stat st;
+    MDB_dbi table = hf_tree_staged(s)->state;
+    hf_reader_init(&reader, records);
+    memset(w->key, 0, sizeof(w->key));
+    memcpy(w->key, c->from.key.data, c->from.key.len);
+    w->len = c->from.key.len + 1;
+    if (!hf_record_next(&reader, &first) ||
+        hf_slice_cmp(first.key, hf_slice_of(w->key, w->len + WEDGES - 1)) <= 0) {
+        return HF_OK;
+    }
+    int rc = mdb_stat(s->txn, table, &st);
+    while (rc == 0 && w->count < WEDGES) {
+        MDB_val k = {w->len + w->count, w->key};
+        MDB_val v = {(size_t)st.ms_psize * 11 / 64 - w->len, NULL};
+        rc = mdb_put(s->txn, table, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
+        if (rc == 0) {
+            memset(v.mv_data, 0, v.mv_size);
+            w->count++;
+        }
+    }
+    return rc == MDB_KEYEXIST ? HF_OK : hf_env_error(rc); /* a key of the tail */
+}
+
+static enum hf_err wedges_del(struct hf_state *s, const struct wedges *w)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < w->count && rc == 0; i++) {
+        MDB_val k = {w->len + i, (void *)(uintptr_t)w->key};
+        rc = mdb_del(s->txn, hf_tree_staged(s)->state, &k, NULL);
+    }
+    return rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
+}
+
+static enum hf_err stage_in_pages(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
+                                  struct hf_slice records)
+{
+    struct wedges w = {.count = 0};
+    if (c->want != HF_WANT_KEYS || !hf_part_untouched(&s->staging, part)) {
+        return stage_records(s, part, c, records);
+    }
+    enum hf_err e = wedges_put(s, c, records, &w);
+    if (e == HF_OK) {
+        e = stage_records(s, part, c, records);
+    }
+    return e == HF_OK ? wedges_del(s, &w) : e;
 }
 
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
@@ -164,7 +236,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
     if (c->asof < (keys ? g->keys_head : g->target)) {
         return hf_state_fail(s, HF_MALFORMED);
     }
-    e = stage_records(s, part, c, records);
+    e = stage_in_pages(s, part, c, records);
     if (e != HF_OK) {
         return hf_state_fail(s, e);
     }

@@ -25,12 +25,12 @@
  *   "lanes"      2048 lanes of the visible generation, u64 sum(lanes; seq)
  *   "stage"      while a transfer is staged: 2048 lanes, 16 epoch id, u64 live count, u32 kind,
  *                u32 keys done, u64 base, keys head, covered, target, asof, tail, bytes, u32 number
- *                of parts, then each of the parts, u64 sum(all before; 3). A part is: cursor (u64
- *                seq, u32 ordinal, u32 offset, u32 length of its key), until (u64 seq, u32 length of
- *                its key), u32 flags (1 = done, 2 = a fragment follows), key of the cursor, key of
- *                until, fragment (u64 seq, u32 ordinal, u32 total, u32 have, u32 length of its key,
- *                key). Sum(...; 2) was a stage without parts; it is given up.
- *   "fragment.N" u64 check, the bytes that are there of the fragment of part N, 00 to 15; as inbox
+ *                of parts, the parts, u64 sum(all before; 3). With seed 2 it is a form that had no
+ *                parts, and is given up. A part is: cursor (u64 seq, u32 ordinal, u32 offset, u32
+ *                length of its key), until (u64 seq, u32 length of its key), u32 flags (1 = done,
+ *                2 = a fragment follows), key of the cursor, key of until, fragment (u64 seq, u32
+ *                ordinal, u32 total, u32 have, u32 length of its key, key)
+ *   "fragment.N" u64 check, what is there of the fragment of part N, 00 to 15; as inbox
  *
  * It must not read a clock or log. Read tree.c for what a change does, stage.c for transfers.
  */

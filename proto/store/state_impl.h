@@ -164,8 +164,10 @@ void hf_parts_shorten(struct hf_state *s, hf_seq target);
 bool hf_parts_done(const struct hf_stage *g);
 /* True when the part is open and the range asked for begins at its cursor. */
 bool hf_part_begins(const struct hf_staging *st, uint32_t part, const struct hf_bound *from);
-/* True when a record may come in a chunk of this part. */
-bool hf_part_holds(const struct hf_staging *st, uint32_t part, const struct hf_chunk *c,
+/* True when nothing was taken of the part, and it is not the first. */
+bool hf_part_untouched(const struct hf_staging *st, uint32_t part);
+/* True when a record may come in this part, behind the one that ends at `at`. */
+bool hf_part_holds(const struct hf_staging *st, uint32_t part, const struct hf_bound *at,
                    const struct hf_record *r);
 /* Moves the cursor to the end of a staged chunk. */
 void hf_part_advance(struct hf_state *s, uint32_t part, const struct hf_chunk *c);

@@ -497,7 +497,8 @@ static void stage_belongs_to_one_base_and_one_epoch(void **state)
     assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_ARG);
     at.seq = 0;
     at.epoch_id.b[0] ^= 1;
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5, NULL), HF_UNKNOWN_EPOCH);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5, NULL),
+                     HF_UNKNOWN_EPOCH);
     begin(b, HF_PLAN_DELTA);
     at = hf_state_position(b->edge.s);
     assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_EXISTS);
