@@ -77,8 +77,6 @@ enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out);
 /* Chain hash of a seq; HF_NOTFOUND when it is not kept. */
 enum hf_err hf_view_chain(struct hf_view *v, hf_seq seq, struct hf_hash *chain);
-/* Estimated bytes of the distinct keys changed after seq lo; no full scan. */
-enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes);
 /* Reads everything: checksums, byseq against state, count, and recomputes the digest.
  * HF_CORRUPT with the place in e, HF_DIGEST when only the digest differs. */
 enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
