@@ -154,10 +154,11 @@ static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct
  * stays full. Beside the first records of another part it never is the last that comes, and all
  * pages of a part but a few would stay half empty: 56,500 of them for 1,000,000 keys of 24 and
  * values of 100 bytes, and 42,000 as it is. So that a part of KEYS begins with a page of its own, a
- * few records that no page has room for together go in front of its first chunk: wherever the first
- * of them lands, the last two are the beginning of a page. They leave when the chunk is in, in
- * order, so that no page is left nearly empty beside one of the other part: LMDB would join them.
- */
+ * few records that no page has room for together go in front of its first chunk, until one of them
+ * splits a page: a split takes the last record along, so the new page begins with two of them, or
+ * with the last of the part before and then one more split is needed. They leave when the chunk is
+ * in, in order, so that no page is left nearly empty beside one of the other part: LMDB would join
+ * them. */
 #define WEDGES 6u
 
 struct wedges {
@@ -166,14 +167,36 @@ struct wedges {
     uint8_t key[HF_STORE_KEY_MAX + WEDGES];
 };
 
+/* Puts one more; *split when that made a new page. */
+static int wedge_put(struct hf_state *s, struct wedges *w, bool *split)
+{
+    MDB_dbi table = hf_tree_staged(s)->state;
+    MDB_stat before;
+    MDB_stat after;
+    int rc = mdb_stat(s->txn, table, &before);
+    if (rc != 0) {
+        return rc;
+    }
+    MDB_val k = {w->len + w->count, w->key};
+    MDB_val v = {(size_t)before.ms_psize * 11 / 64 - w->len, NULL};
+    rc = mdb_put(s->txn, table, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
+    if (rc != 0) {
+        return rc;
+    }
+    memset(v.mv_data, 0, v.mv_size);
+    w->count++;
+    rc = mdb_stat(s->txn, table, &after);
+    *split = after.ms_leaf_pages > before.ms_leaf_pages;
+    return rc;
+}
+
 /* Where a key lies between two parts, there is none: that costs space only. */
 static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c, struct hf_slice records,
                               struct wedges *w)
 {
     struct hf_reader reader;
     struct hf_record first;
-    MDB_stat st;
-    MDB_dbi table = hf_tree_staged(s)->state;
+    int rc = 0;
     hf_reader_init(&reader, records);
     memset(w->key, 0, sizeof(w->key));
     memcpy(w->key, c->from.key.data, c->from.key.len);
@@ -182,14 +205,11 @@ static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c, stru
         hf_slice_cmp(first.key, hf_slice_of(w->key, w->len + WEDGES - 1)) <= 0) {
         return HF_OK;
     }
-    int rc = mdb_stat(s->txn, table, &st);
     while (rc == 0 && w->count < WEDGES) {
-        MDB_val k = {w->len + w->count, w->key};
-        MDB_val v = {(size_t)st.ms_psize * 11 / 64 - w->len, NULL};
-        rc = mdb_put(s->txn, table, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
-        if (rc == 0) {
-            memset(v.mv_data, 0, v.mv_size);
-            w->count++;
+        bool split = false;
+        rc = wedge_put(s, w, &split);
+        if (split && w->count > 1) {
+            break;
         }
     }
     return rc == MDB_KEYEXIST ? HF_OK : hf_env_error(rc); /* a key of the tail */
