@@ -37,7 +37,6 @@
 /* HELLOs and REPORTs of one edge, each of which costs a signature or two: an edge sends one REPORT
  * a second, and more only while a WAIT is open; at this rate it takes 1 % of a processor. */
 #define SIGNED_PER_S 100
-#define IN_FLIGHT_MAX 2u
 #define REPORT_MS 1000u
 #define SIGNER_ID 1u
 
@@ -118,6 +117,7 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
     struct hf_transfers_config tc = {.world = c->world,
                                      .id = c->id,
                                      .registry = c->registry,
+                                     .head = c->head,
                                      .state = c->state,
                                      .log = c->log,
                                      .stream = c->genesis->stream,
@@ -162,15 +162,26 @@ bool hf_service_idle(const struct hf_service *s)
     return hf_transfers_idle(s->transfers);
 }
 
-void hf_service_counters(const struct hf_service *s, struct hf_writer *w)
+static void counter_put(struct hf_writer *w, const char *name, uint64_t value)
 {
     char line[64];
-    int len;
-#define X(name)                                                                                    \
-    len = snprintf(line, sizeof(line), #name " %" PRIu64 "\n", s->n.name);                         \
+    int len = snprintf(line, sizeof(line), "%s %" PRIu64 "\n", name, value);
     hf_write_raw(w, line, (size_t)len);
+}
+
+void hf_service_counters(const struct hf_service *s, struct hf_writer *w)
+{
+    struct hf_transfers_counts t;
+#define X(name) counter_put(w, #name, s->n.name);
     COUNTERS(X)
 #undef X
+    hf_transfers_counts(s->transfers, &t);
+    counter_put(w, "transfer_scans", t.scans);
+    counter_put(w, "transfer_cache_hits", t.cache_hits);
+    counter_put(w, "transfer_cache_bytes", t.cache_bytes);
+    counter_put(w, "transfer_coalesced", t.coalesced);
+    counter_put(w, "transfer_waited", t.waited);
+    counter_put(w, "transfer_waiting", t.waiting);
 }
 
 /* ---- cookies and replies ---- */
@@ -399,7 +410,7 @@ static void hello_fill(struct hf_service *s, const struct hf_envelope *asked, hf
         hf_keyring_select(hf_registry_keys(s->cfg.registry),
                           applied + 1 > floor ? applied + 1 : floor, p->key, HF_CONTENT_KEYS_MAX);
     p->limits = (struct hf_limits){.message_max = HF_MESSAGE_MAX,
-                                   .in_flight_max = IN_FLIGHT_MAX,
+                                   .in_flight_max = HF_TRANSFERS_PER_EDGE,
                                    .report_ms = REPORT_MS,
                                    .beacon_ms = (uint32_t)s->cfg.beacon_ms};
     p->edge_name = edge != NULL ? hf_slice_str(edge->fact.name) : hf_slice_str("");
@@ -627,8 +638,6 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
         .request = &x->q,
         .asked = &x->env,
         .cookie = cookie_of(s, &x->env.sender, slot_now(s)),
-        .keys = x->keys,
-        .content = hf_keyring_newest(hf_registry_keys(s->cfg.registry)),
     };
     enum hf_err err = hf_transfers_start(s->transfers, &order);
     if (err == HF_OK) {
@@ -638,9 +647,10 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
     s->n.busy++;
     struct hf_reply reply = reply_to(x, HF_BUSY);
     if (x->q.type == HF_MSG_FETCH) {
-        /* Spread by key, so that edges that were refused together do not come back together. */
-        uint32_t spread = (uint32_t)x->env.sender.b[0] << 8 | x->env.sender.b[1];
-        reply.fetch.retry_ms = 50 + spread % 151;
+        /* Spread, so that what was refused together does not come back together. */
+        uint8_t spread;
+        s->cfg.world->random(s->cfg.world->ctx, &spread, sizeof(spread));
+        reply.fetch.retry_ms = 50u + spread % 151u;
     }
     reply_send(s, x, &reply);
 }

@@ -1,10 +1,18 @@
 /*
  * transfer.h - PLAN and FETCH: bounded readers of log and state that run on the pool.
  *
- * A fixed number of slots, each with its own view, buffers and compression context: that is the
- * bound on memory and on read transactions (G16). What a slot needs of the owner's thread is copied
- * into it when it starts; the pool touches nothing else of the core but the changelog's and state's
- * readers.
+ * HF_TRANSFERS_MAX requests are worked on at a time, each in a slot with its own view, buffers and
+ * compression context; more wait in line (queue.h), and those that come when the line is full, or
+ * that one edge has too many of, are told to come back. A range that several edges ask for is read
+ * once: who asks while it is being read waits for that, who asks later gets the chunk that was kept
+ * (cache.h). Only the envelope is sealed for each.
+ *
+ * The bound (G16), whatever 200 edges of 16 requests each do: 32 MiB of chunks, 16 slots of 0.4 MiB
+ * and a compressor of 0.6 MiB each, 1 MiB of requests that wait: less than 64 MiB. A slot that
+ * sends the body of a large frame has that frame besides (4 MiB at most).
+ *
+ * What a request needs of the owner's thread is copied when it comes; the pool touches nothing else
+ * of the core but the changelog's and state's readers.
  */
 #ifndef CORE_TRANSFER_H
 #define CORE_TRANSFER_H
@@ -14,20 +22,23 @@
 #include "hf/world.h"
 
 #define HF_TRANSFERS_MAX 16u
-/* An edge has four under way, and some more that timed out there: no edge can take all slots (G16).
- */
-#define HF_TRANSFERS_PER_EDGE 6u
+/* Under way or waiting. An edge has as many parts of a range in flight; that one edge may take all
+ * slots costs the others a turn, no more, since those that wait take turns by edge. */
+#define HF_TRANSFERS_PER_EDGE 16u
+#define HF_TRANSFERS_CACHE_BYTES (32u << 20)
 
 struct hf_transfers;
 
 struct hf_transfers_config {
     const struct hf_world *world;
     const struct hf_identity *id;
-    const struct hf_registry *registry;
+    struct hf_registry *registry;
+    const struct hf_core_head *head; /* the owner's copy */
     struct hf_state *state;
     const struct hf_changelog *log;
     struct hf_id stream;
     struct hf_id epoch_id;
+    size_t cache_bytes; /* 0 = HF_TRANSFERS_CACHE_BYTES */
 };
 
 /* A request to answer; all of it is copied. */
@@ -37,18 +48,26 @@ struct hf_transfer_order {
     const struct hf_request *request; /* PLAN or FETCH, decoded */
     const struct hf_envelope *asked;  /* of the request */
     struct hf_id cookie;              /* for the reply */
-    const struct hf_envelope_keys *keys;
-    const struct hf_content_key *content; /* that chunks are sealed under */
+};
+
+struct hf_transfers_counts {
+    uint64_t scans;      /* chunks that were read from the state */
+    uint64_t cache_hits; /* that were there already */
+    uint64_t coalesced;  /* requests that waited for a chunk under way */
+    uint64_t waited;     /* requests that found no slot free, or waited for such a chunk */
+    uint64_t waiting;    /* now */
+    uint64_t cache_bytes;
 };
 
 struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c);
 void hf_transfers_free(struct hf_transfers *t);
-/* HF_BUSY when all slots are taken, or the edge has its share of them; HF_NOMEM. Otherwise the
- * reply is sent when it is done. */
+/* HF_BUSY when no more may wait, of all or of this edge. Otherwise the reply is sent when it is
+ * done, or the request dropped, if the edge was revoked or memory is short. */
 enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order);
 /* The head that may be given from now on: acknowledged, and never lower than before. */
 void hf_transfers_head(struct hf_transfers *t, hf_seq head);
 bool hf_transfers_idle(const struct hf_transfers *t);
+void hf_transfers_counts(const struct hf_transfers *t, struct hf_transfers_counts *out);
 
 /* Reads frame `seq` whole, growing the memory; HF_NOTFOUND, HF_CORRUPT, HF_NOMEM. */
 enum hf_err hf_transfer_frame(const struct hf_changelog *log, hf_seq seq, struct hf_bytes *out);

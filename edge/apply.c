@@ -23,7 +23,7 @@ hf_seq stage_at(const struct hf_replica *r)
 bool stage_in_tail(const struct hf_replica *r)
 {
     return r->stage.active && (r->stage.kind == HF_PLAN_DELTA || r->stage.keys_done) &&
-           r->stage.covered >= r->stage.target;
+           r->stage.part_count == 0 && r->stage.covered >= r->stage.target;
 }
 
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
@@ -109,31 +109,69 @@ bool order_take(struct hf_replica *r, const struct held *h)
     return true;
 }
 
-static void order_stage(struct hf_replica *r)
+/* What is staged is committed now and then: each commit writes all pages that its keys are on. */
+static bool is_save_due(const struct hf_replica *r)
+{
+    return r->staged_since >= 0 && (r->now - r->staged_since >= r->cfg.stage_ms ||
+                                    r->stage.bytes - r->staged_saved >= r->cfg.stage_bytes);
+}
+
+static void order_chunks(struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        struct request *q = &r->request[i];
+        if (q->id != 0 && q->state == REQUEST_WAITS) {
+            q->state = REQUEST_STORED;
+        }
+    }
+    order(r, HF_REPFX_STAGE_CHUNK)->commit = is_save_due(r);
+}
+
+static void order_skip(struct hf_replica *r)
+{
+    uint32_t part = 0;
+    while ((r->skip_parts >> part & 1) == 0) {
+        part++;
+    }
+    r->skip_parts &= ~(1u << part);
+    order(r, HF_REPFX_STAGE_SKIP)->part = part;
+}
+
+/* The frame that decides, or the next one of the tail. */
+static void order_tail(struct hf_replica *r)
 {
     hf_seq at = stage_at(r);
-    const struct held *h;
-    if (r->chunk_request != 0) {
-        order(r, HF_REPFX_STAGE_CHUNK)->request = r->chunk_request;
-        r->chunk_request = 0;
-    } else if (r->skip_fragment) {
-        order(r, HF_REPFX_STAGE_SKIP);
-        r->skip_fragment = false;
-    } else if (!stage_in_tail(r)) {
-        return;
-    } else if (r->extend_target) {
-        order(r, HF_REPFX_STAGE_TARGET)->last = r->head;
-        r->extend_target = false;
-    } else if (at >= r->stage.asof) {
-        h = held_find(r, at);
+    if (at >= r->stage.asof) {
+        const struct held *h = held_find(r, at);
         if (h != NULL && (h->state == HELD_READY || h->state == HELD_NO_BODY)) {
             order(r, HF_REPFX_STAGE_SWITCH)->slot = h->slot;
         }
-    } else {
-        h = held_find(r, at + 1);
-        if (h != NULL && h->state == HELD_READY) {
-            order(r, HF_REPFX_STAGE_FRAME)->slot = h->slot;
+        return;
+    }
+    const struct held *h = held_find(r, at + 1);
+    if (h != NULL && h->state == HELD_READY) {
+        struct hf_replica_effect *e = order(r, HF_REPFX_STAGE_FRAME);
+        e->slot = h->slot;
+        e->commit = is_save_due(r);
+    }
+}
+
+static void order_stage(struct hf_replica *r)
+{
+    if (chunks_wait(r)) {
+        order_chunks(r);
+    } else if (r->skip_parts != 0) {
+        order_skip(r);
+    } else if (stage_in_tail(r)) {
+        if (r->extend_target) {
+            order(r, HF_REPFX_STAGE_TARGET)->last = r->head;
+            r->extend_target = false;
+        } else {
+            order_tail(r);
         }
+    }
+    if (!r->store_busy && is_save_due(r)) {
+        order(r, HF_REPFX_STAGE_SAVE);
     }
 }
 
@@ -228,9 +266,47 @@ static void stage_is(struct hf_replica *r, const struct hf_stage *stage)
 {
     r->stage = *stage;
     if (!stage->active) {
-        r->chunk_request = 0;
-        r->skip_fragment = r->extend_target = false;
+        requests_abandon_stage(r);
+        r->skip_parts = 0;
+        r->extend_target = false;
+        r->staged_since = -1;
     }
+}
+
+/* The chunks that the operation took are stored, or were refused and are asked for again. */
+static void chunks_stored(struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].state == REQUEST_STORED) {
+            r->request[i].id = 0;
+        }
+    }
+}
+
+/* Whether it is committed: staging alone leaves that for later, all else commits what was staged
+ * before it too. */
+static void saved(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    bool open = (ev->op == HF_REPFX_STAGE_CHUNK || ev->op == HF_REPFX_STAGE_FRAME) && !ev->ok;
+    if (!open) {
+        r->staged_since = -1;
+        r->staged_saved = r->stage.bytes;
+    } else if (r->staged_since < 0) {
+        r->staged_since = r->now;
+    }
+}
+
+#define PROGRESS_MS 5000
+
+static void progress_note(struct hf_replica *r)
+{
+    struct hf_replica_status s;
+    if (r->now - r->progress_noted < PROGRESS_MS || r->transfer_total == 0) {
+        return;
+    }
+    r->progress_noted = r->now;
+    hf_replica_status(r, r->now, &s);
+    note(r, HF_NOTE_PROGRESS, 100 * s.transfer_done / s.transfer_total, s.transfer_eta_ms / 1000);
 }
 
 static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
@@ -254,13 +330,14 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     uint64_t bytes = r->stage.bytes;
     moved(r, ev->position);
     stage_is(r, ev->stage);
+    saved(r, ev);
     if (ev->op == HF_REPFX_STAGE_SWITCH) {
         note(r, HF_NOTE_SWITCHED, ev->position->seq, bytes);
         r->transfer_total = r->transfer_done = 0;
     }
     if (r->stage.active && is_staging(ev->op)) {
-        r->transfer_done = r->stage.bytes;
         r->progress_at = r->now;
+        progress_note(r);
         backoff_reset(r);
     }
     held_release(r, want_first(r) - 1);
@@ -326,6 +403,7 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     HF_ASSERT(r->store_busy && r->store_op == ev->op);
     r->store_busy = false;
+    chunks_stored(r);
     if (ev->op == HF_REPFX_TAKE && !taken(r, ev)) {
         return;
     }
@@ -334,7 +412,8 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     moved(r, ev->position); /* a run of frames may have been applied in part */
-    stage_is(r, ev->stage);
+    stage_is(r, ev->stage); /* as at the last commit */
+    r->staged_since = -1;
     held_release(r, want_first(r) - 1);
     on_refused(r, ev);
 }

@@ -211,7 +211,7 @@ static void info_replication(struct edge_commands *k, const struct hf_replica_st
     line(l, "master_link_status:%s", up ? "up" : "down");
     line(l, "master_last_io_seconds_ago:%lld",
          s->last_heard_ms < 0 ? -1LL : (long long)s->last_heard_ms / 1000);
-    line(l, "master_sync_in_progress:%d", s->transfer_total > 0);
+    line(l, "master_sync_in_progress:%d", s->state == HF_REPLICA_CATCHING_UP);
     line(l, "slave_read_repl_offset:%" PRIu64, s->received);
     line(l, "slave_repl_offset:%" PRIu64, s->applied);
     line(l, "slave_read_only:1");
@@ -233,6 +233,11 @@ static void info_holdfast(struct edge_commands *k, const struct hf_replica_statu
         line(l, "staleness_ms:%" PRIu64, s->staleness_ms);
     }
     line(l, "store_state:%s", store_state_name(s->store_state));
+    line(l, "transfer_done:%" PRIu64, s->transfer_done);
+    line(l, "transfer_total:%" PRIu64, s->transfer_total);
+    if (s->transfer_eta_ms != UINT64_MAX) {
+        line(l, "transfer_eta_s:%" PRIu64, s->transfer_eta_ms / 1000);
+    }
     line(l, "holes:%u", s->holes_total);
     line(l, "held_frames:%" PRIu64, s->held_now);
     line(l, "held_bytes:%" PRIu64, s->held_bytes);

@@ -87,6 +87,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_STAGE_SKIP:
     case HF_REPFX_STAGE_TARGET:
     case HF_REPFX_STAGE_FRAME:
+    case HF_REPFX_STAGE_SAVE:
     case HF_REPFX_STAGE_SWITCH:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
@@ -147,7 +148,7 @@ static void restore_inbox(struct hf_edge *edge)
 
 static void start(struct hf_edge *edge)
 {
-    struct hf_stage stage = edge->store.stage;
+    struct hf_stage stage = edge->staged.stage;
     struct hf_position position = edge->position;
     struct hf_replica_event ev = {.type = HF_REPEV_START,
                                   .position = &position,
@@ -214,7 +215,9 @@ void hf_edge_close(struct hf_edge *edge)
     }
     session_deinit(edge);
     slots_deinit(edge);
-    free(edge->chunk.plain);
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        chunk_clear(&edge->chunk[i]);
+    }
     hf_replica_free(edge->replica);
     if (edge->state != NULL) {
         hf_state_close(edge->state);

@@ -49,17 +49,24 @@ struct pending {
     uint8_t nonce[HF_NONCE_BYTES];
     hf_ms t0;
     uint32_t tries;
+    uint32_t bytes; /* of the reply */
 };
 
-struct chunk { /* a reply to DELTA or KEYS that waits for the writer */
-    uint64_t request;
-    uint8_t *plain; /* owned; reply borrows from it */
+struct chunk {      /* a reply to DELTA or KEYS that waits for the writer */
+    uint8_t *plain; /* owned; reply borrows from it; NULL = none */
     struct hf_fetch_reply reply;
+    struct hf_key key; /* content key that it is sealed under */
 };
 
-struct cursor { /* the stage's, with its key copied out */
-    struct hf_bound bound;
-    uint8_t key[HF_STORE_KEY_MAX];
+struct staged { /* the stage, with the keys of its bounds copied out */
+    struct hf_stage stage;
+    uint8_t cursor[HF_STAGE_PARTS_MAX][HF_STORE_KEY_MAX];
+    uint8_t until[HF_STAGE_PARTS_MAX][HF_STORE_KEY_MAX];
+};
+
+struct splits { /* of the newest plan */
+    struct hf_stage_splits at;
+    uint8_t key[HF_PLAN_SPLITS_MAX][HF_STORE_KEY_MAX];
 };
 
 struct store_job {
@@ -68,14 +75,14 @@ struct store_job {
     struct hf_replica_effect effect;
     struct slot **slot; /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
     uint32_t slot_count;
-    struct chunk chunk;
-    struct hf_key chunk_key;
+    struct chunk chunk[HF_STAGE_PARTS_MAX];
+    struct splits splits; /* STAGE_BEGIN */
     enum hf_err code;
-    bool verified; /* TAKE */
+    bool verified;  /* TAKE */
+    bool committed; /* STAGE_CHUNK, STAGE_FRAME */
     hf_seq seq;
     struct hf_position position;
-    struct hf_stage stage;
-    struct cursor cursor;
+    struct staged staged;
 };
 
 struct hf_edge {
@@ -110,10 +117,11 @@ struct hf_edge {
     /* ---- store ---- */
     struct store_job store;    /* the engine orders one at a time */
     struct slot **store_slots; /* owned */
-    struct cursor cursor;
-    struct hf_position position; /* durable */
-    struct chunk chunk;          /* the newest chunk reply */
-    uint32_t jobs;               /* under way */
+    struct staged staged;
+    struct splits splits;
+    struct hf_position position;            /* durable */
+    struct chunk chunk[HF_STAGE_PARTS_MAX]; /* the newest of each part */
+    uint32_t jobs;                          /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
     uint64_t received_bytes, applied_changes, dropped;
@@ -162,6 +170,8 @@ bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
 /* Loads genesis, content keys and name from the store. */
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
+void chunk_clear(struct chunk *c);
+void splits_copy(struct splits *to, const struct splits *from);
 void storing_check(struct hf_edge *edge);
 /* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */
 void storing_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,

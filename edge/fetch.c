@@ -1,11 +1,11 @@
 /*
- * fetch.c - everything that the edge asks the core for: what, when, how often, and when to stop.
+ * fetch.c - everything that the edge asks the core for: what and when, and what the answers mean.
  *
  * Requests carry no state that matters: what is asked is computed afresh from what is missing, so a
- * lost reply or a time-out needs no clean-up but freeing its entry. Several LOG requests are in
- * flight at once for disjoint spans of the holes, lowest first; how many frames a span asks for
- * follows how many the last replies brought. Failures back off with jitter (S16: many edges must
- * not herd).
+ * lost reply or a time-out needs no clean-up but freeing its entry. Several are in flight at once:
+ * LOG for disjoint spans of the holes, lowest first, and DELTA or KEYS for the parts of a
+ * transfer's range, one for each part. How many frames a span asks for follows how many the last
+ * replies brought; how many requests and how large is up to pace.c.
  */
 #include "edge/replica_impl.h"
 
@@ -40,110 +40,6 @@ hf_seq want_last(const struct hf_replica *r)
     return last < window ? last : window;
 }
 
-/* ---- the table of requests ---- */
-
-static struct request *request_find(struct hf_replica *r, uint64_t id)
-{
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX && id != 0; i++) {
-        if (r->request[i].id == id) {
-            return &r->request[i];
-        }
-    }
-    return NULL;
-}
-
-bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
-{
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        if (r->request[i].id != 0 && r->request[i].kind == kind) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void requests_abandon(struct hf_replica *r)
-{
-    memset(r->request, 0, sizeof(r->request));
-}
-
-/* A reply full of data takes its time on a thin link; one to REPORT does not, and comes each
- * second. So each class has a round trip and time-outs in a row of its own. */
-static struct pace *pace_of(struct hf_replica *r, enum hf_replica_request kind)
-{
-    bool data = kind == HF_REPRQ_LOG || kind == HF_REPRQ_BODY || kind == HF_REPRQ_DELTA ||
-                kind == HF_REPRQ_KEYS;
-    return &r->pace[data];
-}
-
-static hf_ms timeout_of(const struct hf_replica *r, const struct pace *p)
-{
-    hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
-    t = t > r->cfg.request_ms_min ? t : r->cfg.request_ms_min;
-    t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
-    return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
-}
-
-/* True when a reply with data may still be on its way: the request was sent long ago and has not
- * timed out. */
-bool reply_is_slow(const struct hf_replica *r, hf_ms since)
-{
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        const struct request *q = &r->request[i];
-        if (q->id != 0 && q->kind >= HF_REPRQ_PLAN && q->kind <= HF_REPRQ_KEYS &&
-            r->now - q->sent >= since) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct hf_replica_effect *send(struct hf_replica *r, enum hf_replica_request kind,
-                                      hf_seq first, hf_seq last)
-{
-    struct request *q = r->request;
-    while (q < r->request + HF_REPLICA_REQUESTS_MAX && q->id != 0) {
-        q++;
-    }
-    HF_ASSERT(q < r->request + HF_REPLICA_REQUESTS_MAX);
-    *q = (struct request){.id = r->next_id++,
-                          .kind = kind,
-                          .first = first,
-                          .last = last,
-                          .applied = r->applied.seq,
-                          .sent = r->now};
-    struct hf_replica_effect *e = fx_add(r, HF_REPFX_SEND);
-    e->request = q->id;
-    e->kind = kind;
-    e->first = first;
-    e->last = last;
-    e->timeout_ms = timeout_of(r, pace_of(r, kind));
-    r->requests++;
-    return e;
-}
-
-void back_off(struct hf_replica *r, hf_ms least)
-{
-    hf_ms wait = r->now + least;
-    r->failed_at = r->now;
-    /* Requests that were under way together fail together: that counts once. */
-    if (r->now >= r->retry_at) {
-        r->retry_at = r->now + jitter(r, r->backoff);
-        r->backoff = 2 * r->backoff;
-        r->backoff = r->backoff < r->cfg.backoff_ms_max ? r->backoff : r->cfg.backoff_ms_max;
-    }
-    r->retry_at = wait > r->retry_at ? wait : r->retry_at;
-}
-
-/* A reply alone is no reason to hurry: a core may go on to answer, and what it answers be useless.
- */
-void backoff_reset(struct hf_replica *r)
-{
-    if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
-        r->backoff = r->cfg.backoff_ms_min;
-    }
-}
-
 /* ---- what is due ---- */
 
 void duty_control(struct hf_replica *r)
@@ -153,11 +49,11 @@ void duty_control(struct hf_replica *r)
     }
     bool greeting = request_open(r, HF_REPRQ_JOIN) || request_open(r, HF_REPRQ_HELLO);
     if (r->need_hello && !greeting && r->now >= r->retry_at) {
-        send(r, r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO, 0, 0);
+        request_send(r, &(struct request){.kind = r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO});
     }
     bool may_report = r->has_genesis && !r->revoked && !r->join;
     if (may_report && r->now >= r->report_due && !request_open(r, HF_REPRQ_REPORT)) {
-        send(r, HF_REPRQ_REPORT, 0, 0);
+        request_send(r, &(struct request){.kind = HF_REPRQ_REPORT});
         r->report_due = r->now + r->cfg.report_ms;
     }
 }
@@ -188,15 +84,6 @@ static bool missing(const struct hf_replica *r, hf_seq from, hf_seq to, struct h
     return true;
 }
 
-static uint32_t log_requests(const struct hf_replica *r)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        n += r->request[i].id != 0 && r->request[i].kind == HF_REPRQ_LOG;
-    }
-    return n;
-}
-
 static void fetch_holes(struct hf_replica *r)
 {
     struct hf_range span;
@@ -209,16 +96,17 @@ static void fetch_holes(struct hf_replica *r)
             return;
         }
         r->repairing = true;
-        if (log_requests(r) >= r->cfg.fetch_max) {
+        if (!data_room(r)) {
             return;
         }
         if (span.last - span.first >= r->span) {
             span.last = span.first + r->span - 1;
         }
         note(r, HF_NOTE_HOLE, span.first, span.last);
-        send(r, HF_REPRQ_LOG, span.first, span.last);
+        request_send(
+            r, &(struct request){.kind = HF_REPRQ_LOG, .first = span.first, .last = span.last});
     }
-    if (fx_room(r) && log_requests(r) == 0) {
+    if (fx_room(r) && !request_open(r, HF_REPRQ_LOG)) {
         r->hole_since = -1;
         r->repairing = false;
     }
@@ -233,16 +121,26 @@ static void fetch_body(struct hf_replica *r)
     if (h == NULL || h->state != HELD_NO_BODY || decides || request_open(r, HF_REPRQ_BODY)) {
         return;
     }
-    send(r, HF_REPRQ_BODY, first, first);
+    request_send(r, &(struct request){.kind = HF_REPRQ_BODY, .first = first, .last = first});
 }
 
 static void fetch_stage(struct hf_replica *r)
 {
     bool keys = r->stage.kind == HF_PLAN_SNAPSHOT && !r->stage.keys_done;
-    bool open = request_open(r, HF_REPRQ_DELTA) || request_open(r, HF_REPRQ_KEYS);
-    bool storing = r->store_busy || r->chunk_request != 0 || r->skip_fragment;
-    if (!open && !storing && !r->drop_stage) {
-        send(r, keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA, r->stage.covered, r->stage.target);
+    if (r->store_busy && r->store_op == HF_REPFX_STAGE_SKIP) {
+        return; /* it moves a cursor that is not known yet */
+    }
+    for (uint32_t i = 0; i < r->stage.part_count && !r->drop_stage; i++) {
+        bool idle = !r->stage.part[i].done && (r->skip_parts >> i & 1) == 0;
+        if (!idle || request_of_part(r, i)) {
+            continue;
+        }
+        if (!fx_room(r) || !data_room(r)) {
+            return;
+        }
+        request_send(r, &(struct request){.kind = keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA,
+                                          .part = i,
+                                          .last = r->stage.part[i].until.seq});
     }
 }
 
@@ -277,7 +175,7 @@ void duty_fetch(struct hf_replica *r)
     }
     if (!r->stage.active && plan_due(r) && !applying) {
         if (!request_open(r, HF_REPRQ_PLAN)) {
-            send(r, HF_REPRQ_PLAN, r->applied.seq, r->head);
+            request_send(r, &(struct request){.kind = HF_REPRQ_PLAN});
         }
         return;
     }
@@ -318,6 +216,8 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
         r->begin = ev->plan;
         r->begin_head = ev->seq;
         r->transfer_total = ev->total;
+        r->transfer_done = 0;
+        r->transfer_began = r->progress_noted = r->now;
         head_raise(r, ev->seq);
     }
 }
@@ -346,6 +246,17 @@ static void on_body(struct hf_replica *r, const struct request *q,
     }
 }
 
+static void on_chunk(struct hf_replica *r, const struct request *q, uint32_t bytes)
+{
+    if (r->stage.active) {
+        r->transfer_done += bytes;
+        struct request *again = request_find(r, 0);
+        HF_ASSERT(again != NULL); /* q's own entry was freed a moment ago */
+        *again = *q;
+        again->state = REQUEST_WAITS;
+    }
+}
+
 static void on_granted(struct hf_replica *r, const struct request *q,
                        const struct hf_replica_event *ev)
 {
@@ -368,9 +279,7 @@ static void on_granted(struct hf_replica *r, const struct request *q,
         break;
     case HF_REPRQ_DELTA:
     case HF_REPRQ_KEYS:
-        if (r->stage.active) {
-            r->chunk_request = q->id;
-        }
+        on_chunk(r, q, ev->bytes);
         break;
     }
 }
@@ -381,7 +290,7 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
     bool chunk = q->kind == HF_REPRQ_DELTA || q->kind == HF_REPRQ_KEYS;
     bool log = q->kind == HF_REPRQ_LOG || q->kind == HF_REPRQ_BODY;
     if (code == HF_MOVED && chunk) {
-        r->skip_fragment = r->stage.active;
+        r->skip_parts |= r->stage.active ? 1u << q->part : 0;
         return true;
     }
     /* A core that has not even the frame of its own head cannot be helped by asking again at once.
@@ -430,22 +339,13 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     struct request *open = request_find(r, ev->request);
-    if (open == NULL) {
+    if (open == NULL || open->state != REQUEST_SENT) {
         return; /* abandoned */
     }
     struct request q = *open;
     open->id = 0;
-    hf_ms took = r->now - q.sent;
-    took = took > 0 ? took : 1;
-    struct pace *pace = pace_of(r, q.kind);
-    /* It rises at once and falls slowly: too long a time-out costs less than asking twice. */
-    pace->rtt = took > pace->rtt ? took : (7 * pace->rtt + took) / 8;
-    pace->timeouts_in_row = 0;
-    r->timeouts_in_row = 0;
+    pace_replied(r, &q, ev->bytes);
     heard_from(r, HF_CHANNEL_CONTROL);
-    if (r->now - r->failed_at >= r->cfg.stable_ms) {
-        backoff_reset(r);
-    }
     if (ev->code == HF_OK) {
         on_granted(r, &q, ev);
     } else {
@@ -456,16 +356,13 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
 void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     struct request *open = request_find(r, ev->request);
-    if (open == NULL) {
+    if (open == NULL || open->state != REQUEST_SENT) {
         return;
     }
-    bool report = open->kind == HF_REPRQ_REPORT;
-    pace_of(r, open->kind)->timeouts_in_row++;
+    struct request q = *open;
     open->id = 0;
     r->timeouts++;
     r->timeouts_in_row++;
     r->span = r->span > 1 ? r->span / 2 : 1;
-    if (!report) {
-        back_off(r, 0);
-    }
+    pace_timed_out(r, &q);
 }

@@ -119,7 +119,6 @@ static void watch_progress(struct hf_replica *r)
     requests_abandon(r);
     r->need_hello = true;
     r->plan_until = 0;
-    r->chunk_request = 0;
     r->span = 16;
     r->progress_at = r->now;
 }
@@ -295,6 +294,22 @@ static void status_holes(const struct hf_replica *r, struct hf_replica_status *o
     }
 }
 
+static void status_transfer(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out)
+{
+    uint64_t done = r->transfer_done;
+    if (!r->stage.active) {
+        return;
+    }
+    out->transfer_done = done;
+    /* The plan's estimate may have been low. */
+    out->transfer_total =
+        r->transfer_total > 0 && r->transfer_total < done ? done : r->transfer_total;
+    if (out->transfer_total > 0 && done > 0) {
+        uint64_t took = (uint64_t)(now - r->transfer_began);
+        out->transfer_eta_ms = (out->transfer_total - done) * took / done;
+    }
+}
+
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out)
 {
     *out = (struct hf_replica_status){
@@ -304,8 +319,7 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
         .received = r->received,
         .staleness_ms = r->fresh_t0 < 0 ? UINT64_MAX : (uint64_t)(now - r->fresh_t0),
         .store_state = r->store_state,
-        .transfer_done = r->transfer_done,
-        .transfer_total = r->stage.active ? r->transfer_total : 0,
+        .transfer_eta_ms = UINT64_MAX,
         .transfer_base = r->stage.active ? r->stage.covered : 0,
         .link_up = {r->link[0], r->link[1]},
         .last_heard_ms = -1,
@@ -321,6 +335,7 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
     if (heard >= 0) {
         out->last_heard_ms = now - heard;
     }
+    status_transfer(r, now, out);
     status_holes(r, out);
 }
 

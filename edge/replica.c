@@ -10,7 +10,7 @@
  * It must not: read a clock, allocate after _new, or remember an intent that the state does not
  * show. Every duty looks at the state and does what is missing, so that a lost reply, a spurious
  * tick or a restart at any point changes nothing but time. Read hf/replica.h first, then held.c,
- * apply.c, fetch.c and liveness.c.
+ * apply.c, fetch.c, pace.c and liveness.c.
  */
 #include "edge/replica_impl.h"
 
@@ -40,9 +40,12 @@ void hf_replica_defaults(struct hf_replica_config *c)
         .hold_ms = 1000,
         .hold_frames_max = 4096,
         .hold_bytes_max = 32u << 20,
-        /* Two connections with two requests each (PROTOCOL.md section 7), one kept for HELLO and
-           REPORT. */
-        .fetch_max = 3,
+        /* Enough for 20 Mbit/s at 100 ms and 0.5 % loss, where one connection makes 2 to 4. */
+        .fetch_max = HF_STAGE_PARTS_MAX,
+        .catchup_share = 70,
+        /* What a crash may cost of a transfer. */
+        .stage_ms = 500,
+        .stage_bytes = 16u << 20,
         /* At 100 changes a frame this is 0.1 s of writing, which bounds the loss of a failed
            commit. */
         .apply_frames_max = 256,
@@ -55,7 +58,7 @@ void hf_replica_defaults(struct hf_replica_config *c)
 struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
 {
     HF_ASSERT(c->hold_frames_max >= 2 && c->apply_frames_max >= 1);
-    HF_ASSERT(c->fetch_max >= 1 && c->fetch_max <= HF_REPLICA_REQUESTS_MAX - 3);
+    HF_ASSERT(c->fetch_max >= 1 && c->fetch_max <= HF_STAGE_PARTS_MAX);
     struct hf_replica *r = calloc(1, sizeof(*r));
     if (r == NULL) {
         return NULL;
@@ -69,6 +72,7 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
     r->next_id = 1;
     r->span = 16;
     r->backoff = c->backoff_ms_min;
+    r->throttle.live_at = r->staged_since = -1;
     r->hole_since = r->heard[0] = r->heard[1] = r->beacon_at = -1;
     r->healed_at = r->behind_since = r->fresh_t0 = r->answered_t0 = -1;
     return r;
@@ -221,6 +225,12 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     if (r->store_retry > r->now) {
         at = sooner(at, r->store_retry);
     }
+    if (r->staged_since >= 0 && !r->store_busy) {
+        at = sooner(at, r->staged_since + r->cfg.stage_ms);
+    }
+    if (r->stage.active || r->head > r->applied.seq) {
+        at = sooner(at, pace_deadline(r));
+    }
     /* A hole that was waited for already needs a reply, a link or the end of a backoff, not ticks.
      */
     if (r->hole_since >= 0 && r->hole_since + r->cfg.gap_ms > r->now) {
@@ -242,6 +252,7 @@ static const struct {
     [HF_NOTE_FIRST_REPAIR] = {HF_LEVEL_INFO, "first repaired batch seq=%a after_ms=%b"},
     [HF_NOTE_HOLE] = {HF_LEVEL_DEBUG, "asking for missing batches first=%a last=%b"},
     [HF_NOTE_PLAN] = {HF_LEVEL_INFO, "plan for the gap kind=%p bytes=%b"},
+    [HF_NOTE_PROGRESS] = {HF_LEVEL_INFO, "transfer under way percent=%a eta_s=%b"},
     [HF_NOTE_SWITCHED] = {HF_LEVEL_INFO, "transferred state is visible seq=%a bytes=%b"},
     [HF_NOTE_STAGE_REFUSED] =
         {HF_LEVEL_ERROR, "transferred state does not match its signed digest, dropped seq=%a"},

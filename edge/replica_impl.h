@@ -4,7 +4,8 @@
  *
  * replica.c     events in, the order of duties, notes, status
  * held.c        the table of frames between arrival and durability
- * fetch.c       holes, plans, and every request with its time-outs and backoff
+ * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
+ * pace.c        the table of requests: time-outs, backoff, how many and how large
  * apply.c       the one store operation under way: apply, hold, staging, trouble
  * liveness.c    links, beacons, staleness, and the state that readers are told
  *
@@ -35,17 +36,41 @@ struct held {
     struct hf_hash prev, chain;
 };
 
+enum request_state {
+    REQUEST_SENT = 0,
+    REQUEST_WAITS,  /* its chunk is there, and waits for the store */
+    REQUEST_STORED, /* its chunk is being stored */
+};
+
 struct request {
     uint64_t id; /* 0 = free */
     enum hf_replica_request kind;
+    enum request_state state;
     hf_seq first, last;
-    hf_seq applied; /* when it was sent: a core whose head is below has lost data (G13) */
+    uint32_t part; /* DELTA, KEYS */
+    uint32_t data_max;
+    uint64_t delivered; /* bytes of data that had come when it was sent */
+    hf_seq applied;     /* when it was sent: a core whose head is below has lost data (G13) */
     hf_ms sent;
 };
 
 struct pace {
-    hf_ms rtt; /* smoothed; 0 = unknown */
+    hf_ms rtt;        /* smoothed; 0 = unknown */
+    hf_ms replied_at; /* the last reply */
     uint32_t timeouts_in_row;
+};
+
+/* Catching up leaves the stream its share: the link's rate is measured for a second without a
+ * limit, then data is asked for at a part of it for some seconds. */
+struct throttle {
+    hf_ms live_at; /* the last frame that came by the stream, -1 = none */
+    hf_ms phase_at;
+    bool limited;
+    uint64_t delivered; /* bytes of data, ever */
+    uint64_t best_rate; /* of this phase, bytes per second */
+    uint64_t link_rate; /* of the last phase without a limit; 0 = not known */
+    int64_t credit;     /* bytes that may be asked for */
+    hf_ms credit_at;
 };
 
 struct candidate { /* an answered request: head was `head` at t0 */
@@ -95,15 +120,20 @@ struct hf_replica {
     /* What a reply asked of the store, until the store is free. */
     enum hf_plan_kind begin; /* NONE = no transfer is to begin */
     hf_seq begin_head;
-    uint64_t chunk_request; /* a reply whose chunk waits, 0 = none */
-    bool skip_fragment, extend_target, drop_stage;
+    uint32_t skip_parts; /* bit i: the value at the cursor of part i moved away */
+    bool extend_target, drop_stage;
+    hf_ms staged_since;    /* the oldest that is staged and not committed; -1 = all is */
+    uint64_t staged_saved; /* stage.bytes at the last commit */
 
     /* ---- requests ---- */
     struct request request[HF_REPLICA_REQUESTS_MAX];
     uint64_t next_id;
-    hf_ms backoff, retry_at;  /* nothing but REPORT is sent before retry_at */
-    hf_ms failed_at;          /* when the backoff last grew */
-    struct pace pace[2];      /* of requests whose replies are small, and of those full of data */
+    hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
+    hf_ms failed_at;         /* when the backoff last grew */
+    struct pace pace[2];     /* of requests whose replies are small, and of those full of data */
+    uint32_t window;         /* data requests in flight at most, now */
+    uint32_t data_max;       /* bytes that one of them asks for */
+    struct throttle throttle;
     uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
     hf_seq plan_until; /* LOG was chosen up to here */
@@ -131,6 +161,7 @@ struct hf_replica {
     hf_ms fresh_t0; /* -1 = unknown */
 
     uint64_t transfer_total, transfer_done;
+    hf_ms transfer_began, progress_noted;
     uint64_t duplicates, bad_frames, redials, timeouts, requests;
 };
 
@@ -159,16 +190,32 @@ void retry_sealed(struct hf_replica *r);
 /* The next frame that is missing and neither held nor asked for, in [from, to]. */
 bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *gap);
 
+/* ---- pace.c ---- */
+struct request *request_find(struct hf_replica *r, uint64_t id);
+bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
+/* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
+bool request_of_part(const struct hf_replica *r, uint32_t part);
+bool chunks_wait(const struct hf_replica *r);
+bool is_data(enum hf_replica_request kind);
+void requests_abandon(struct hf_replica *r);
+/* Nothing of a transfer is under way any more, as far as this engine cares. */
+void requests_abandon_stage(struct hf_replica *r);
+/* Another data request may be sent now. */
+bool data_room(const struct hf_replica *r);
+struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what);
+void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
+void pace_timed_out(struct hf_replica *r, const struct request *q);
+void pace_stream(struct hf_replica *r); /* a frame came by the stream */
+hf_ms pace_deadline(const struct hf_replica *r);
+bool reply_is_slow(const struct hf_replica *r, hf_ms since);
+void back_off(struct hf_replica *r, hf_ms least);
+void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
+
 /* ---- fetch.c ---- */
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev);
-void requests_abandon(struct hf_replica *r);
-bool reply_is_slow(const struct hf_replica *r, hf_ms since);
-bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
-void back_off(struct hf_replica *r, hf_ms least);
-void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
-void duty_control(struct hf_replica *r);  /* JOIN, HELLO, REPORT */
-void duty_fetch(struct hf_replica *r);    /* PLAN, LOG, BODY, DELTA, KEYS */
+void duty_control(struct hf_replica *r); /* JOIN, HELLO, REPORT */
+void duty_fetch(struct hf_replica *r);   /* PLAN, LOG, BODY, DELTA, KEYS */
 /* All of it is wanted from here: the first frame that the store has not and that is not staged. */
 hf_seq want_first(const struct hf_replica *r);
 hf_seq want_last(const struct hf_replica *r);

@@ -87,9 +87,16 @@ static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
         }
     } else {
         q->want = fx->kind == HF_REPRQ_DELTA ? HF_WANT_DELTA : HF_WANT_KEYS;
+        HF_ASSERT(fx->part < edge->staged.stage.part_count);
+        const struct hf_stage_part *part = &edge->staged.stage.part[fx->part];
         q->first = 0;
-        q->from = edge->cursor.bound;
+        q->from = part->cursor;
+        q->until = part->until.key;
+        q->last = fx->kind == HF_REPRQ_DELTA ? part->until.seq : 0;
+        q->asof_min =
+            fx->kind == HF_REPRQ_DELTA ? edge->staged.stage.target : edge->staged.stage.keys_head;
     }
+    q->data_max = fx->data_max;
 }
 
 /* The plain text of a request; v may be NULL. */
@@ -183,6 +190,7 @@ static void deliver(struct hf_edge *edge, const struct pending *p, struct hf_rep
 {
     ev->type = HF_REPEV_REPLY;
     ev->request = p->id;
+    ev->bytes = p->bytes;
     edge_event(edge, ev);
 }
 
@@ -351,30 +359,28 @@ static void on_log(struct hf_edge *edge, const struct pending *p, const struct h
 static void on_chunk(struct hf_edge *edge, const struct pending *p, struct hf_slice plain)
 {
     struct hf_replica_event ev = {.code = HF_OK};
+    struct chunk c = {.plain = malloc(plain.len)};
     struct hf_reply copy;
-    if (p->id < edge->chunk.request) {
-        /* Given up before the one that waits for the writer was asked for; that one is needed. */
-        ev.code = HF_BUSY;
-        deliver(edge, p, &ev);
-        return;
-    }
-    uint8_t *bytes = malloc(plain.len);
-    if (bytes == NULL) {
+    if (c.plain == NULL) {
         ev.code = HF_NOMEM;
         deliver(edge, p, &ev);
         return;
     }
-    memcpy(bytes, plain.data, plain.len);
-    enum hf_err err = hf_reply_decode(hf_slice_of(bytes, plain.len), &copy);
+    memcpy(c.plain, plain.data, plain.len);
+    enum hf_err err = hf_reply_decode(hf_slice_of(c.plain, plain.len), &copy);
     HF_ASSERT(err == HF_OK); /* the same bytes decoded a moment ago */
-    if (content_key(edge, copy.fetch.chunk.key_id) == NULL) {
-        free(bytes);
+    const struct hf_key *key = content_key(edge, copy.fetch.chunk.key_id);
+    if (key == NULL) {
+        free(c.plain);
         ev.code = HF_SEALED;
         deliver(edge, p, &ev);
         return;
     }
-    free(edge->chunk.plain);
-    edge->chunk = (struct chunk){.request = p->id, .plain = bytes, .reply = copy.fetch};
+    c.reply = copy.fetch;
+    c.key = *key;
+    /* One that waits there was asked for earlier, and given up. */
+    chunk_clear(&edge->chunk[p->effect.part]);
+    edge->chunk[p->effect.part] = c;
     deliver(edge, p, &ev);
 }
 
@@ -437,6 +443,27 @@ static void on_fetched(struct hf_edge *edge, const struct pending *p,
     }
 }
 
+/* ---- PLAN ---- */
+
+/* What they cut is checked by the store, which leaves out those that make no sense. */
+static void splits_take(struct hf_edge *edge, const struct hf_plan_reply *plan)
+{
+    struct splits *s = &edge->splits;
+    s->at.count = 0;
+    for (uint32_t i = 0; i < plan->split_count; i++) {
+        struct hf_bound *b = &s->at.at[s->at.count];
+        *b = (struct hf_bound){.offset = HF_OFFSET_END};
+        if (plan->kind == HF_PLAN_DELTA) {
+            b->seq = plan->split[i];
+            b->ordinal = UINT32_MAX;
+        } else if (plan->split_key[i].len <= HF_STORE_KEY_MAX) {
+            memcpy(s->key[s->at.count], plan->split_key[i].data, plan->split_key[i].len);
+            b->key = hf_slice_of(s->key[s->at.count], plan->split_key[i].len);
+        }
+        s->at.count++;
+    }
+}
+
 /* ---- any reply ---- */
 
 static enum hf_message_type expected(enum hf_replica_request kind)
@@ -484,6 +511,7 @@ static void unpack(struct hf_edge *edge, const struct pending *p, const struct h
         on_hello(edge, p, &reply->hello);
         break;
     case HF_MSG_PLAN:
+        splits_take(edge, &reply->plan);
         ev.plan = reply->plan.kind;
         ev.seq = reply->plan.head;
         ev.total = reply->plan.bytes;
@@ -553,6 +581,7 @@ void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice messa
         return;
     }
     struct pending p = *open;
+    p.bytes = (uint32_t)message.len;
     open->id = 0;
     unpack(edge, &p, &reply, plain);
 }

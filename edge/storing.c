@@ -130,18 +130,40 @@ out:
     return HF_OK;
 }
 
-static enum hf_err op_chunk(struct store_job *j)
+static enum hf_err stage_one(struct hf_state *s, uint32_t part, const struct chunk *c)
 {
     uint8_t *raw = NULL;
     size_t len = 0;
-    const struct hf_chunk *c = &j->chunk.reply.chunk;
-    enum hf_err err = chunk_open(c, &j->chunk_key, &raw, &len);
+    enum hf_err err = chunk_open(&c->reply.chunk, &c->key, &raw, &len);
     if (err != HF_OK) {
         return err;
     }
-    err = hf_state_stage_chunk(j->edge->state, c, hf_slice_of(raw, len));
+    err = hf_state_stage_chunk(s, part, &c->reply.chunk, hf_slice_of(raw, len));
     free(raw);
-    return err == HF_OK ? hf_state_commit(j->edge->state) : err;
+    /* It does not begin where the part is: that went back with an abort, or the chunk is late. What
+     * is missing is asked for again. */
+    return err == HF_ARG ? HF_OK : err;
+}
+
+static enum hf_err commit_if(struct store_job *j)
+{
+    enum hf_err err = j->effect.commit ? hf_state_commit(j->edge->state) : HF_OK;
+    j->committed = j->effect.commit && err == HF_OK;
+    return err;
+}
+
+static enum hf_err op_chunks(struct store_job *j)
+{
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        enum hf_err err = HF_OK;
+        if (j->chunk[i].plain != NULL) {
+            err = stage_one(j->edge->state, i, &j->chunk[i]);
+        }
+        if (err != HF_OK) {
+            return err;
+        }
+    }
+    return commit_if(j);
 }
 
 static enum hf_err op_drop(struct store_job *j)
@@ -165,10 +187,10 @@ static enum hf_err op_stage(struct store_job *j)
     struct hf_body body;
     switch (fx->type) {
     case HF_REPFX_STAGE_BEGIN:
-        err = hf_state_stage_begin(s, fx->plan, &j->position, fx->last);
+        err = hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at);
         break;
     case HF_REPFX_STAGE_SKIP:
-        err = hf_state_stage_skip(s);
+        err = hf_state_stage_skip(s, fx->part);
         break;
     case HF_REPFX_STAGE_TARGET:
         err = hf_state_stage_target(s, fx->last);
@@ -176,6 +198,9 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_STAGE_FRAME:
         body = j->slot[0]->opened;
         err = hf_state_stage_frame(s, &j->slot[0]->frame, &body);
+        return err == HF_OK ? commit_if(j) : err;
+    case HF_REPFX_STAGE_SAVE:
+        err = HF_OK;
         break;
     case HF_REPFX_STAGE_SWITCH:
         j->seq = j->slot[0]->frame.h.seq;
@@ -216,7 +241,7 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_HOLD:
         return op_hold(j);
     case HF_REPFX_STAGE_CHUNK:
-        return op_chunk(j);
+        return op_chunks(j);
     case HF_REPFX_STAGE_DROP:
         return op_drop(j);
     case HF_REPFX_REOPEN:
@@ -225,6 +250,7 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_STAGE_SKIP:
     case HF_REPFX_STAGE_TARGET:
     case HF_REPFX_STAGE_FRAME:
+    case HF_REPFX_STAGE_SAVE:
     case HF_REPFX_STAGE_SWITCH:
         return op_stage(j);
     case HF_REPFX_VERIFY:
@@ -241,13 +267,29 @@ static enum hf_err run_once(void *arg)
     HF_UNREACHABLE();
 }
 
-static void copy_stage(struct store_job *j)
+static void key_copy(struct hf_bound *b, uint8_t room[HF_STORE_KEY_MAX])
 {
-    hf_state_stage_get(j->edge->state, &j->stage);
-    j->cursor.bound = j->stage.cursor;
-    HF_ASSERT(j->stage.cursor.key.len <= HF_STORE_KEY_MAX);
-    if (j->stage.cursor.key.len > 0) {
-        memcpy(j->cursor.key, j->stage.cursor.key.data, j->stage.cursor.key.len);
+    HF_ASSERT(b->key.len <= HF_STORE_KEY_MAX);
+    if (b->key.len > 0) {
+        memcpy(room, b->key.data, b->key.len);
+    }
+    b->key.data = room;
+}
+
+static void staged_copy(struct staged *to, const struct hf_stage *from)
+{
+    to->stage = *from;
+    for (uint32_t i = 0; i < from->part_count; i++) {
+        key_copy(&to->stage.part[i].cursor, to->cursor[i]);
+        key_copy(&to->stage.part[i].until, to->until[i]);
+    }
+}
+
+void splits_copy(struct splits *to, const struct splits *from)
+{
+    to->at = from->at;
+    for (uint32_t i = 0; i < from->at.count; i++) {
+        key_copy(&to->at.at[i], to->key[i]);
     }
 }
 
@@ -272,12 +314,14 @@ static void store_work(struct hf_job *job)
     struct hf_state *s = j->edge->state;
     j->code = with_room(s, run_once, j);
     j->position = hf_state_position(s);
-    copy_stage(j);
+    struct hf_stage stage;
+    hf_state_stage_get(s, &stage);
+    staged_copy(&j->staged, &stage);
 }
 
 /* ---- the owner's side ---- */
 
-static void chunk_clear(struct chunk *c)
+void chunk_clear(struct chunk *c)
 {
     free(c->plain);
     memset(c, 0, sizeof(*c));
@@ -288,21 +332,19 @@ static void store_done(struct hf_job *job)
     struct store_job *j = (struct store_job *)job;
     struct hf_edge *edge = j->edge;
     struct hf_position position = j->position;
-    struct hf_stage stage = j->stage;
     bool hold = j->effect.type == HF_REPFX_HOLD;
     struct hf_replica_event ev = {
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
-        .ok = j->verified,
+        .ok = j->effect.type == HF_REPFX_TAKE ? j->verified : j->committed,
         .seq = hold ? j->effect.first : j->seq,
         .offset = hold ? j->effect.last : 0,
         .position = &position,
-        .stage = &stage,
+        .stage = &edge->staged.stage,
     };
     edge->position = position;
-    edge->cursor = j->cursor;
-    edge->cursor.bound.key.data = edge->cursor.key;
+    staged_copy(&edge->staged, &j->staged.stage);
     for (uint32_t i = 0; i < j->slot_count; i++) {
         bool applied = j->effect.type == HF_REPFX_APPLY || j->effect.type == HF_REPFX_TAKE;
         if (j->code == HF_OK && applied) {
@@ -310,7 +352,9 @@ static void store_done(struct hf_job *job)
         }
         slot_unuse(edge, j->slot[i]);
     }
-    chunk_clear(&j->chunk);
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        chunk_clear(&j->chunk[i]);
+    }
     edge_job_ended(edge);
     edge_event(edge, &ev);
 }
@@ -363,12 +407,15 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
     } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
         use_slot(j, &edge->slots[fx->slot]);
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
-        HF_ASSERT(edge->chunk.request == fx->request);
-        j->chunk = edge->chunk;
-        memset(&edge->chunk, 0, sizeof(edge->chunk));
-        const struct hf_key *key = content_key(edge, j->chunk.reply.chunk.key_id);
-        HF_ASSERT(key != NULL); /* session.c refused the reply otherwise */
-        j->chunk_key = *key;
+        memcpy(j->chunk, edge->chunk, sizeof(j->chunk));
+        memset(edge->chunk, 0, sizeof(edge->chunk));
+    } else if (fx->type == HF_REPFX_STAGE_BEGIN) {
+        splits_copy(&j->splits, &edge->splits);
+    }
+    if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
+        for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+            chunk_clear(&edge->chunk[i]); /* of another transfer */
+        }
     }
     edge_run(edge, HF_LANE_WRITER, &j->job);
 }
@@ -504,11 +551,9 @@ enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)
     }
     err = load_facts(edge, v, e);
     hf_view_close(v);
-    struct store_job j = {.edge = edge};
-    copy_stage(&j);
-    edge->store.stage = j.stage;
-    edge->cursor = j.cursor;
-    edge->cursor.bound.key.data = edge->cursor.key;
+    struct hf_stage stage;
+    hf_state_stage_get(edge->state, &stage);
+    staged_copy(&edge->staged, &stage);
     return err;
 }
 

@@ -74,12 +74,26 @@ struct hf_plan_request {
     hf_seq applied;
 };
 
+/* What FETCH's data_max may be, but for 0. The upper bound is what a chunk's records take at most.
+ */
+#define HF_FETCH_DATA_MIN 1024u
+#define HF_FETCH_DATA_MAX (HF_MESSAGE_MAX - 2048u)
+
 struct hf_fetch_request {
     struct hf_id epoch_id;
     enum hf_want want;
-    hf_seq first, last;   /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
-    uint32_t offset;      /* BODY */
-    struct hf_bound from; /* DELTA, KEYS: exclusive lower bound */
+    hf_seq first, last;    /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
+    uint32_t offset;       /* BODY */
+    struct hf_bound from;  /* DELTA, KEYS: exclusive lower bound */
+    struct hf_slice until; /* KEYS: the last key of the range, not below from.key; empty = the end
+                              of the key space */
+    uint32_t data_max;     /* bytes of frames, body or raw records that are wanted at most: 0 = as
+                              many as fit; one frame, record or piece of one always comes, and may
+                              be larger */
+    hf_seq asof_min;       /* DELTA, KEYS: the chunk must have been read from the state at this seq
+                              or a later one; 0 = from the newest. One that was made for another
+                              edge is given out when it is new enough, so say what the stage needs:
+                              the head that KEYS began at, or the DELTA's target */
 };
 
 enum hf_store_state {
@@ -162,13 +176,18 @@ enum hf_plan_kind {
     HF_PLAN_SNAPSHOT = 3,
 };
 
+#define HF_PLAN_SPLITS_MAX 15u
 struct hf_plan_reply {
     enum hf_plan_kind kind;
     uint64_t bytes;         /* estimate of the whole transfer */
     hf_seq head;            /* S: the committed head that the plan was made at */
     struct hf_slice reason; /* a sentence for the log */
-    uint32_t split_count;   /* DELTA: seqs that cut the range into about equal parts */
-    hf_seq split[16];
+    /* What cuts the range into about equal parts, each up to and including the place named, in
+     * order: seqs for a DELTA, keys for a SNAPSHOT; none for the others. Plans that are not far
+     * apart name the same places, whatever their bases. */
+    uint32_t split_count;
+    hf_seq split[HF_PLAN_SPLITS_MAX];
+    struct hf_slice split_key[HF_PLAN_SPLITS_MAX];
 };
 
 /* A record of DELTA or KEYS, or a fragment of one when offset > 0 or offset + value.len < total. */

@@ -40,7 +40,12 @@ struct hf_replica_config {
     hf_ms hold_ms;            /* frames held longer than this are written to the inbox */
     uint32_t hold_frames_max; /* out-of-order frames held; when full the lowest are kept */
     uint64_t hold_bytes_max;
-    uint32_t fetch_max;        /* LOG requests in flight, at most HF_REPLICA_REQUESTS_MAX - 3 */
+    uint32_t fetch_max;        /* data requests in flight, at most HF_STAGE_PARTS_MAX; each has a
+                                  connection of its own if the transport allows */
+    uint32_t catchup_share;    /* percent of the link for catching up while the stream is busy */
+    uint64_t catchup_rate_max; /* bytes per second; 0 = no limit */
+    hf_ms stage_ms;            /* staged chunks are committed this often, or ... */
+    uint64_t stage_bytes;      /* ... after so many bytes of records */
     uint32_t apply_frames_max; /* frames in one store transaction */
     bool take_next; /* the next frame of an idle edge is verified and applied in one job: TAKE */
     uint32_t plan_batches; /* a gap wider than this asks for a PLAN first */
@@ -49,7 +54,7 @@ struct hf_replica_config {
 /* The values the daemon runs with, each with its reason in edge/replica.c. */
 void hf_replica_defaults(struct hf_replica_config *c);
 
-#define HF_REPLICA_REQUESTS_MAX 16u
+#define HF_REPLICA_REQUESTS_MAX 40u
 
 enum hf_replica_event_type {
     HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first */
@@ -62,9 +67,9 @@ enum hf_replica_event_type {
     HF_REPEV_BEACON,  /* beacon (signature checked); t0 = when its request was handed over, or -1 */
     HF_REPEV_REPLY,   /* request, code and what came: see struct */
     HF_REPEV_TIMEOUT, /* request */
-    HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now; TAKE: ok = it
+    HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now. TAKE: ok = it
                           * verified, and code is what applying it came to; else code is as in
-                          * VERIFIED */
+                          * VERIFIED. STAGE_CHUNK, STAGE_FRAME: ok = committed */
     HF_REPEV_CHECKED,    /* code of a full check of the own store */
     HF_REPEV_SURVEY,     /* the core asks for a REPORT now */
     HF_REPEV_TICK,
@@ -77,8 +82,8 @@ enum hf_replica_request {
     HF_REPRQ_PLAN,
     HF_REPRQ_LOG,   /* first..last */
     HF_REPRQ_BODY,  /* first = seq; from where the slot's bytes end */
-    HF_REPRQ_DELTA, /* from the stage's cursor up to last */
-    HF_REPRQ_KEYS,  /* from the stage's cursor */
+    HF_REPRQ_DELTA, /* part: from its cursor to its end */
+    HF_REPRQ_KEYS,  /* part */
     HF_REPRQ_REPORT,
 };
 
@@ -86,7 +91,7 @@ enum hf_replica_effect_type {
     HF_REPFX_VERIFY = 0, /* slot: signature, body hash, opening -> VERIFIED */
     HF_REPFX_DROP,     /* slot is not wanted; also while it is being verified (no VERIFIED then) */
     HF_REPFX_RELEASE,  /* all slots whose frames are <= last are done with */
-    HF_REPFX_SEND,     /* request (id), kind, first, last, timeout_ms */
+    HF_REPFX_SEND,     /* request (id), kind, first, last, part, data_max, timeout_ms */
     HF_REPFX_PUBLISH,  /* readers may see up to `last` */
     HF_REPFX_REDIAL,   /* channel */
     HF_REPFX_CHECK,    /* verify the whole store on the pool -> CHECKED */
@@ -97,11 +102,13 @@ enum hf_replica_effect_type {
     HF_REPFX_TAKE,  /* slot: verify it and, if it is good, apply it, in one: the next frame of an
                        idle edge */
     HF_REPFX_HOLD,  /* write the held frames among first..last to the inbox */
-    HF_REPFX_STAGE_BEGIN, /* plan, last = head of the plan */
-    HF_REPFX_STAGE_CHUNK, /* request: the chunk that its reply brought */
-    HF_REPFX_STAGE_SKIP,
+    HF_REPFX_STAGE_BEGIN,  /* plan, last = head of the plan */
+    HF_REPFX_STAGE_CHUNK,  /* the chunks that DELTA and KEYS replies brought and that no such order
+                              has taken yet; commit */
+    HF_REPFX_STAGE_SKIP,   /* part */
     HF_REPFX_STAGE_TARGET, /* last */
-    HF_REPFX_STAGE_FRAME,  /* slot */
+    HF_REPFX_STAGE_FRAME,  /* slot; commit */
+    HF_REPFX_STAGE_SAVE,   /* commit what was staged */
     HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides */
     HF_REPFX_STAGE_DROP,
     HF_REPFX_REOPEN, /* after an I/O error */
@@ -115,6 +122,7 @@ enum hf_replica_note {
     HF_NOTE_FIRST_REPAIR,   /* a = seq, b = ms since the link came back */
     HF_NOTE_HOLE,           /* a..b asked for */
     HF_NOTE_PLAN,           /* a = enum hf_plan_kind, b = bytes */
+    HF_NOTE_PROGRESS,       /* a = percent of a transfer, b = seconds that the rest may take */
     HF_NOTE_SWITCHED,       /* a = seq, b = staged bytes */
     HF_NOTE_STAGE_REFUSED,  /* a = seq whose digest did not match */
     HF_NOTE_BAD_FRAME,      /* a = seq, b = error */
@@ -151,8 +159,9 @@ struct hf_replica_event {
     const struct hf_beacon *beacon;
     hf_ms t0;
     uint64_t request;
-    /* REPLY: LOG: seq = last frame of the reply (its FRAME events came before); BODY: seq, offset =
-     * bytes held from the start, total; PLAN: plan, seq = head, total = bytes; BUSY: retry_ms. */
+    /* REPLY: bytes = of the message. LOG: seq = last frame of the reply (its FRAME events came
+     * before); BODY: seq, offset = bytes held from the start, total; PLAN: plan, seq = head, total
+     * = bytes; BUSY: retry_ms. */
     hf_seq seq;
     uint64_t offset, total;
     enum hf_plan_kind plan;
@@ -168,6 +177,9 @@ struct hf_replica_effect {
     uint64_t request;
     enum hf_replica_request kind;
     hf_seq first, last;
+    uint32_t part;
+    uint32_t data_max; /* bytes that the reply is to bring at most */
+    bool commit;       /* else what is staged stays in the open transaction */
     hf_ms timeout_ms;
     enum hf_channel channel;
     enum hf_plan_kind plan;
@@ -212,7 +224,10 @@ struct hf_replica_status {
     uint32_t hole_count;
     struct hf_range hole[HF_REPORT_HOLES_MAX];
     enum hf_store_state store_state;
-    uint64_t transfer_done, transfer_total; /* bytes; total 0 = no transfer */
+    /* Bytes as they travel, since it was planned or this start; total (an estimate) is 0 without a
+     * transfer and for one that a restart interrupted. ETA: UINT64_MAX = unknown. */
+    uint64_t transfer_done, transfer_total;
+    uint64_t transfer_eta_ms;
     hf_seq transfer_base;
     bool link_up[HF_CHANNELS];
     hf_ms last_heard_ms; /* ago; -1 = never */

@@ -77,11 +77,29 @@ enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out);
 /* Chain hash of a seq; HF_NOTFOUND when it is not kept. */
 enum hf_err hf_view_chain(struct hf_view *v, hf_seq seq, struct hf_hash *chain);
-/* Estimated bytes of the distinct keys changed after seq lo; no full scan. */
-enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes);
 /* Reads everything: checksums, byseq against state, count, and recomputes the digest.
  * HF_CORRUPT with the place in e, HF_DIGEST when only the digest differs. */
 enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
+
+/* ---- estimates: what a range would cost to send, without a scan ---- */
+
+/* An even sample of a range of records, in its order; a range of few records is there as a whole.
+ * Bytes are those of hf_record_encode, before compression. */
+#define HF_SAMPLE_POINTS 4096u
+struct hf_sample_point {
+    hf_seq seq;          /* changes only */
+    struct hf_slice key; /* borrowed from the view */
+    double bytes;        /* that this point stands for, up to and including its place */
+};
+struct hf_sample {
+    double bytes; /* of the whole range, about */
+    uint32_t count;
+    struct hf_sample_point point[HF_SAMPLE_POINTS];
+};
+/* The distinct keys changed after seq lo, tombstones included. HF_CORRUPT. */
+enum hf_err hf_view_sample_changes(struct hf_view *v, hf_seq lo, struct hf_sample *out);
+/* The live keys. */
+enum hf_err hf_view_sample_keys(struct hf_view *v, struct hf_sample *out);
 
 /* ---- small named objects that belong to the state (genesis, content keys, edges, counters) ----
  */
@@ -169,6 +187,17 @@ enum hf_err hf_view_inbox_next(struct hf_view *v, hf_seq from, hf_seq *seq,
 
 /* ---- edge: staging a DELTA or SNAPSHOT ---- */
 
+/* A range is fetched in parts side by side, each with a cursor of its own. */
+#define HF_STAGE_PARTS_MAX 16u
+
+struct hf_stage_part {
+    /* How far it got, and the last that belongs to it: in KEYS a key (empty = the end of the key
+     * space), in DELTA (seq, UINT32_MAX, HF_OFFSET_END). Keys are owned by the state object and
+     * valid until its next stage call. */
+    struct hf_bound cursor, until;
+    bool done;
+};
+
 struct hf_stage {
     bool active;
     enum hf_plan_kind kind; /* DELTA or SNAPSHOT */
@@ -176,8 +205,8 @@ struct hf_stage {
     hf_seq base;            /* DELTA: applied when it began */
     hf_seq keys_head;       /* SNAPSHOT: S, the head at which KEYS began */
     bool keys_done;         /* SNAPSHOT: all of KEYS is staged */
-    struct hf_bound cursor; /* how far the current range got; key owned by the state object, valid
-                               until the next stage call */
+    uint32_t part_count;    /* of the range in progress, in order; 0 when none is */
+    struct hf_stage_part part[HF_STAGE_PARTS_MAX];
     hf_seq covered;         /* DELTA ranges are complete up to this seq */
     hf_seq target;          /* hi of the DELTA range in progress */
     hf_seq asof;            /* the largest asof used: the switch is legal at N >= asof only */
@@ -185,25 +214,35 @@ struct hf_stage {
     uint64_t bytes;         /* record bytes staged so far */
 };
 
-/* All below run inside the write transaction, so staged data and cursor move together. A cursor
- * that has taken nothing of a range has offset HF_OFFSET_END and names what lies before it: no key
- * (KEYS), or (covered, UINT32_MAX) (DELTA); it is sent as the lower bound as it is. */
+/* All below run inside the write transaction, so staged data and cursors move together, and go back
+ * together to the last commit when it is aborted. A cursor that has taken nothing of its part has
+ * offset HF_OFFSET_END and names what lies before it: no key or the `until` of the part before
+ * (KEYS), or (seq, UINT32_MAX) (DELTA); it is sent as the lower bound as it is. */
 
-/* `base` is the position now, `head` that of the plan and the first target. HF_EXISTS when a stage
- * is active. It outlives a restart as long as its epoch is current and base <= applied. */
+/* `base` is the position now, `head` that of the plan and the first target. The first range is cut
+ * behind each of the `splits`, which rise and lie inside of it: keys for a SNAPSHOT, seqs for a
+ * DELTA; those that do not, and those that are too many, are left out. HF_EXISTS when a stage is
+ * active. It outlives a restart as long as its epoch is current and base <= applied. */
+struct hf_stage_splits {
+    uint32_t count;
+    struct hf_bound at[HF_STAGE_PARTS_MAX - 1];
+};
 enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
-                                 const struct hf_position *base, hf_seq head);
+                                 const struct hf_position *base, hf_seq head,
+                                 const struct hf_stage_splits *splits);
 void hf_state_stage_get(const struct hf_state *s, struct hf_stage *out);
-/* Stages the decrypted records of one chunk and moves the cursor to chunk->to; a record replaces an
- * older one of the same key only (the higher (seq, ordinal) wins). Fragments are joined; one whose
- * seq changed is dropped, the tail covers it. A chunk that does not begin at the cursor is HF_ARG,
- * one with a record outside of its range or read before the range's end was is HF_MALFORMED. */
-enum hf_err hf_state_stage_chunk(struct hf_state *s, const struct hf_chunk *c,
+/* Stages the decrypted records of one chunk and moves the cursor of `part` to chunk->to; a record
+ * replaces an older one of the same key only (the higher (seq, ordinal) wins). Fragments are joined;
+ * one whose seq changed is dropped, the tail covers it. A chunk that does not begin at the cursor,
+ * or whose part is done, is HF_ARG; one with a record outside of its part or read before the range's
+ * end was is HF_MALFORMED. When all parts are done the range is. */
+enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
                                  struct hf_slice records);
 /* HF_MOVED from the core: gives up the fragment at the cursor and goes on behind it. */
-enum hf_err hf_state_stage_skip(struct hf_state *s);
-/* DELTA or the second half of a SNAPSHOT: the next range is (covered, target]. A target that the
- * cursor has passed ends the range there. */
+enum hf_err hf_state_stage_skip(struct hf_state *s, uint32_t part);
+/* DELTA or the second half of a SNAPSHOT, when no range is in progress: the next one is
+ * (covered, target], in one part. While one is in progress it may be cut short: parts that begin
+ * behind `target` are dropped, and the one that it lies in ends there. */
 enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target);
 /* Applies LOG frame tail+1 to the stage. */
 enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f,

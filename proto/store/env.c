@@ -217,6 +217,11 @@ enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flag
     return hf_env_error(rc);
 }
 
+const char *hf_table_name(enum hf_table table)
+{
+    return table_names[table];
+}
+
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT])
 {
     int rc = 0;
@@ -442,7 +447,9 @@ void hf_state_close(struct hf_state *s)
     }
     pthread_cond_destroy(&s->gate.changed);
     pthread_mutex_destroy(&s->gate.mutex);
-    free(s->fragment);
+    for (unsigned i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        free(s->fragment[i]);
+    }
     free(s->scratch);
     free(s->dir);
     free(s);

@@ -50,6 +50,17 @@ enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *o
     return HF_OK;
 }
 
+enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out)
+{
+    if (record.len < HF_RECORD_HEAD) {
+        return HF_CORRUPT;
+    }
+    out->seq = hf_load64(record.data);
+    out->ordinal = hf_load32(record.data + 8);
+    out->tombstone = (hf_load32(record.data + 12) & RECORD_TOMBSTONE) != 0;
+    return HF_OK;
+}
+
 /* ---- points: keys of byseq.G ---- */
 
 void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p)
@@ -127,10 +138,12 @@ static bool sum_holds(struct hf_slice in, size_t least, uint64_t seed)
 }
 
 #define SEED_HEAD 1u
-#define SEED_STAGE 2u
+#define SEED_STAGE 3u /* 2 was the form without parts */
 #define HEAD_FIXED 192u
-#define STAGE_FIXED (HF_LANES_BYTES + 112u)
+#define PART_FIXED 36u
 #define FRAGMENT_FIXED 24u
+#define PART_DONE 1u
+#define PART_FRAGMENT 2u
 
 size_t hf_head_encode(const struct hf_head *h, uint8_t out[HF_META_HEAD_MAX])
 {
@@ -191,11 +204,36 @@ enum hf_err hf_lanes_decode(struct hf_slice in, hf_seq seq, struct hf_lthash *l)
     return HF_OK;
 }
 
+/* ---- the stage of meta ---- */
+
+static uint8_t *part_encode(const struct hf_staging *st, uint32_t i, uint8_t *p)
+{
+    const struct hf_stage_part *part = &st->stage.part[i];
+    const struct hf_fragment *f = &st->fragment[i];
+    p = out_u64(p, part->cursor.seq);
+    p = out_u32(p, part->cursor.ordinal);
+    p = out_u32(p, part->cursor.offset);
+    p = out_u32(p, (uint32_t)part->cursor.key.len);
+    p = out_u64(p, part->until.seq);
+    p = out_u32(p, (uint32_t)part->until.key.len);
+    p = out_u32(p, (part->done ? PART_DONE : 0) | (f->active ? PART_FRAGMENT : 0));
+    p = out_bytes(p, st->cursor[i], part->cursor.key.len);
+    p = out_bytes(p, st->until[i], part->until.key.len);
+    if (f->active) {
+        p = out_u64(p, f->at.seq);
+        p = out_u32(p, f->at.ordinal);
+        p = out_u32(p, f->total);
+        p = out_u32(p, f->have);
+        p = out_u32(p, f->key_len);
+        p = out_bytes(p, f->key, f->key_len);
+    }
+    return p;
+}
+
 size_t hf_staging_encode(const struct hf_staging *st, const struct hf_sum *sum,
                          uint8_t out[HF_META_STAGE_MAX])
 {
     const struct hf_stage *g = &st->stage;
-    const struct hf_fragment *f = &st->fragment;
     uint8_t *p = out;
     hf_lthash_save(&sum->lanes, p);
     p = out_bytes(p + HF_LANES_BYTES, g->epoch_id.b, HF_ID_BYTES);
@@ -209,28 +247,18 @@ size_t hf_staging_encode(const struct hf_staging *st, const struct hf_sum *sum,
     p = out_u64(p, g->asof);
     p = out_u64(p, g->tail);
     p = out_u64(p, g->bytes);
-    p = out_u64(p, g->cursor.seq);
-    p = out_u32(p, g->cursor.ordinal);
-    p = out_u32(p, g->cursor.offset);
-    p = out_u32(p, (uint32_t)g->cursor.key.len);
-    p = out_u32(p, f->active ? 1 : 0);
-    HF_ASSERT(p == out + STAGE_FIXED);
-    p = out_bytes(p, st->key, g->cursor.key.len);
-    if (f->active) {
-        p = out_u64(p, f->at.seq);
-        p = out_u32(p, f->at.ordinal);
-        p = out_u32(p, f->total);
-        p = out_u32(p, f->have);
-        p = out_u32(p, f->key_len);
-        p = out_bytes(p, f->key, f->key_len);
+    p = out_u32(p, g->part_count);
+    HF_ASSERT(p == out + HF_META_STAGE_FIXED);
+    for (uint32_t i = 0; i < g->part_count; i++) {
+        p = part_encode(st, i, p);
     }
     return out_sum(out, p, SEED_STAGE);
 }
 
-static enum hf_err fragment_decode(struct hf_slice in, struct hf_fragment *f)
+static enum hf_err fragment_decode(struct hf_slice *in, struct hf_fragment *f)
 {
-    const uint8_t *p = in.data;
-    if (in.len < FRAGMENT_FIXED) {
+    const uint8_t *p = in->data;
+    if (in->len < FRAGMENT_FIXED) {
         return HF_CORRUPT;
     }
     f->active = true;
@@ -239,21 +267,50 @@ static enum hf_err fragment_decode(struct hf_slice in, struct hf_fragment *f)
     f->total = in_u32(&p);
     f->have = in_u32(&p);
     f->key_len = in_u32(&p);
-    if (f->key_len > HF_STORE_KEY_MAX || in.len != FRAGMENT_FIXED + f->key_len) {
+    if (f->key_len > HF_STORE_KEY_MAX || in->len - FRAGMENT_FIXED < f->key_len) {
         return HF_CORRUPT;
     }
     if (f->total > HF_STORE_VALUE_MAX || f->have > f->total) {
         return HF_CORRUPT;
     }
     in_bytes(&p, f->key, f->key_len);
+    *in = hf_slice_of(p, in->len - FRAGMENT_FIXED - f->key_len);
     return HF_OK;
+}
+
+static enum hf_err part_decode(struct hf_slice *in, struct hf_staging *st, uint32_t i)
+{
+    struct hf_stage_part *part = &st->stage.part[i];
+    const uint8_t *p = in->data;
+    if (in->len < PART_FIXED) {
+        return HF_CORRUPT;
+    }
+    part->cursor.seq = in_u64(&p);
+    part->cursor.ordinal = in_u32(&p);
+    part->cursor.offset = in_u32(&p);
+    part->cursor.key.len = in_u32(&p);
+    part->until = (struct hf_bound){.ordinal = UINT32_MAX, .offset = HF_OFFSET_END};
+    part->until.seq = in_u64(&p);
+    part->until.key.len = in_u32(&p);
+    uint32_t flags = in_u32(&p);
+    size_t cursor_len = part->cursor.key.len;
+    size_t until_len = part->until.key.len;
+    if (cursor_len > HF_STORE_KEY_MAX || until_len > HF_STORE_KEY_MAX ||
+        in->len - PART_FIXED < cursor_len + until_len) {
+        return HF_CORRUPT;
+    }
+    in_bytes(&p, st->cursor[i], cursor_len);
+    in_bytes(&p, st->until[i], until_len);
+    part->done = (flags & PART_DONE) != 0;
+    *in = hf_slice_of(p, in->len - PART_FIXED - cursor_len - until_len);
+    return (flags & PART_FRAGMENT) != 0 ? fragment_decode(in, &st->fragment[i]) : HF_OK;
 }
 
 enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct hf_sum *sum)
 {
     struct hf_stage *g = &st->stage;
     memset(st, 0, sizeof(*st));
-    if (!sum_holds(in, STAGE_FIXED, SEED_STAGE)) {
+    if (!sum_holds(in, HF_META_STAGE_FIXED, SEED_STAGE)) {
         return HF_CORRUPT;
     }
     const uint8_t *p = in.data + HF_LANES_BYTES;
@@ -269,26 +326,19 @@ enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct 
     g->asof = in_u64(&p);
     g->tail = in_u64(&p);
     g->bytes = in_u64(&p);
-    g->cursor.seq = in_u64(&p);
-    g->cursor.ordinal = in_u32(&p);
-    g->cursor.offset = in_u32(&p);
-    uint32_t key_len = in_u32(&p);
-    bool with_fragment = in_u32(&p) != 0;
-    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) {
+    g->part_count = in_u32(&p);
+    if ((kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) ||
+        g->part_count > HF_STAGE_PARTS_MAX) {
         return HF_CORRUPT;
     }
-    if (key_len > HF_STORE_KEY_MAX || in.len < STAGE_FIXED + key_len + 8) {
-        return HF_CORRUPT;
-    }
-    in_bytes(&p, st->key, key_len);
-    g->cursor.key.len = key_len;
     g->kind = kind == HF_PLAN_DELTA ? HF_PLAN_DELTA : HF_PLAN_SNAPSHOT;
     g->active = true;
-    struct hf_slice rest = hf_slice_of(p, in.len - 8 - (size_t)(p - in.data));
-    if (with_fragment) {
-        return fragment_decode(rest, &st->fragment);
+    struct hf_slice rest = hf_slice_of(p, in.len - HF_META_STAGE_FIXED - 8);
+    enum hf_err e = HF_OK;
+    for (uint32_t i = 0; i < g->part_count && e == HF_OK; i++) {
+        e = part_decode(&rest, st, i);
     }
-    return rest.len == 0 ? HF_OK : HF_CORRUPT;
+    return e == HF_OK && rest.len > 0 ? HF_CORRUPT : e;
 }
 
 /* ---- chain, inbox, object ---- */

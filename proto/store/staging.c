@@ -3,14 +3,29 @@
  *
  * Invariant: the progress in meta is that of the records in the staged tables, because both are
  * written by the same commit. A transfer therefore goes on after a crash where its last commit was,
- * in the middle of a value if need be (G10).
+ * in each of its parts, in the middle of a value if need be (G10). The same holds for an abort:
+ * cursors come back from their committed twin, the bytes of fragments from meta.
  *
  * A stage that cannot be read or that belongs to another history is given up at open, without an
- * error: what it loses is time. stage.c moves the cursor; nothing here touches a staged record.
+ * error: what it loses is time. parts.c moves the cursors; nothing here touches a staged record.
  */
 #include "state_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#define FRAGMENT_PREFIX "fragment"
+#define ALL_FRAGMENTS UINT32_MAX /* also those of parts that there are none of now */
+
+struct fragment_name {
+    char text[24];
+};
+
+static struct hf_slice fragment_name(uint32_t part, struct fragment_name *out)
+{
+    snprintf(out->text, sizeof(out->text), FRAGMENT_PREFIX ".%02u", (unsigned)part);
+    return hf_slice_str(out->text);
+}
 
 void hf_staging_clear(struct hf_state *s)
 {
@@ -19,13 +34,20 @@ void hf_staging_clear(struct hf_state *s)
     memset(&t->sum, 0, sizeof(t->sum));
     hf_moves_clear(&t->moves);
     t->overlay = false;
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        free(s->fragment[i]);
+        s->fragment[i] = NULL;
+    }
     s->staging_dirty = true;
-    s->fragment_dirty = true;
+    s->fragments_dirty = ALL_FRAGMENTS;
 }
 
-static enum hf_err load_fragment(struct hf_state *s, MDB_txn *txn)
+/* ---- reading ---- */
+
+static enum hf_err load_fragment(struct hf_state *s, uint32_t part, MDB_txn *txn)
 {
-    struct hf_slice name = hf_slice_str("fragment");
+    struct fragment_name text;
+    struct hf_slice name = fragment_name(part, &text);
     struct hf_slice bytes;
     MDB_val k = hf_val(name);
     MDB_val v;
@@ -34,14 +56,26 @@ static enum hf_err load_fragment(struct hf_state *s, MDB_txn *txn)
         return hf_env_error(rc);
     }
     enum hf_err e = hf_blob_get(name, hf_slice_of_val(v), &bytes);
-    if (e == HF_OK && bytes.len != s->staging.fragment.have) {
+    if (e == HF_OK && bytes.len != s->staging.fragment[part].have) {
         e = HF_CORRUPT;
     }
-    if (e == HF_OK && s->fragment == NULL && (s->fragment = malloc(HF_STORE_VALUE_MAX)) == NULL) {
+    if (e == HF_OK && s->fragment[part] == NULL &&
+        (s->fragment[part] = malloc(HF_STORE_VALUE_MAX)) == NULL) {
         e = HF_NOMEM;
     }
     if (e == HF_OK) {
-        memcpy(s->fragment, bytes.data, bytes.len);
+        memcpy(s->fragment[part], bytes.data, bytes.len);
+    }
+    return e;
+}
+
+static enum hf_err load_fragments(struct hf_state *s, MDB_txn *txn, uint32_t which)
+{
+    enum hf_err e = HF_OK;
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX && e == HF_OK; i++) {
+        if ((which >> i & 1) != 0 && s->staging.fragment[i].active) {
+            e = load_fragment(s, i, txn);
+        }
     }
     return e;
 }
@@ -63,7 +97,7 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     MDB_val v;
     memset(&s->staging, 0, sizeof(s->staging));
     s->staging_dirty = false;
-    s->fragment_dirty = false;
+    s->fragments_dirty = 0;
     int rc = mdb_get(txn, s->table[HF_TABLE_META], &k, &v);
     if (rc == MDB_NOTFOUND) {
         return;
@@ -72,8 +106,8 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     if (e == HF_OK) {
         e = hf_staging_decode(hf_slice_of_val(v), &s->staging, &t->sum);
     }
-    if (e == HF_OK && s->staging.fragment.active) {
-        e = load_fragment(s, txn);
+    if (e == HF_OK) {
+        e = load_fragments(s, txn, ALL_FRAGMENTS);
     }
     if (e != HF_OK || !useful(s)) {
         hf_staging_clear(s);
@@ -82,19 +116,49 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     }
 }
 
-static enum hf_err meta_del(struct hf_state *s, const char *name)
+/* A fragment that cannot be had again takes the stage with it, as it would at open. */
+void hf_staging_restore(struct hf_state *s)
 {
-    MDB_val k = hf_val(hf_slice_str(name));
+    uint32_t lost = s->fragments_dirty;
+    MDB_txn *txn = NULL;
+    enum hf_err e = HF_OK;
+    if (s->staging_dirty || lost != 0) {
+        s->staging = s->staging_committed;
+    }
+    hf_tree_staged(s)->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
+    s->staging_dirty = false;
+    s->fragments_dirty = 0;
+    if (lost == 0 || !s->staging.stage.active || s->env == NULL) {
+        return;
+    }
+    e = hf_env_error(mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn));
+    if (e == HF_OK) {
+        e = load_fragments(s, txn, lost);
+        mdb_txn_abort(txn);
+    }
+    if (e != HF_OK) {
+        hf_staging_clear(s);
+        s->staging_committed = s->staging;
+        s->sum_committed[(s->head.generation + 1) & 1] = hf_tree_staged(s)->sum;
+    }
+}
+
+/* ---- writing ---- */
+
+static enum hf_err meta_del(struct hf_state *s, struct hf_slice name)
+{
+    MDB_val k = hf_val(name);
     int rc = mdb_del(s->txn, s->table[HF_TABLE_META], &k, NULL);
     return rc == MDB_NOTFOUND ? HF_OK : hf_env_error(rc);
 }
 
-static enum hf_err save_fragment(struct hf_state *s)
+static enum hf_err save_fragment(struct hf_state *s, uint32_t part)
 {
-    struct hf_slice name = hf_slice_str("fragment");
-    const struct hf_fragment *f = &s->staging.fragment;
+    struct fragment_name text;
+    struct hf_slice name = fragment_name(part, &text);
+    const struct hf_fragment *f = &s->staging.fragment[part];
     if (!f->active) {
-        return meta_del(s, "fragment");
+        return meta_del(s, name);
     }
     MDB_val k = hf_val(name);
     MDB_val v = {8 + (size_t)f->have, NULL};
@@ -103,23 +167,59 @@ static enum hf_err save_fragment(struct hf_state *s)
         return hf_env_error(rc);
     }
     uint8_t *p = v.mv_data;
-    hf_store64(p, hf_blob_sum(name, hf_slice_of(s->fragment, f->have)));
-    memcpy(p + 8, s->fragment, f->have);
+    hf_store64(p, hf_blob_sum(name, hf_slice_of(s->fragment[part], f->have)));
+    memcpy(p + 8, s->fragment[part], f->have);
     return HF_OK;
+}
+
+/* Whatever an earlier transfer left, by whatever number, that of a form without parts included. */
+static enum hf_err sweep_fragments(struct hf_state *s)
+{
+    struct hf_slice prefix = hf_slice_str(FRAGMENT_PREFIX);
+    MDB_cursor *c = NULL;
+    MDB_val k = hf_val(prefix);
+    MDB_val v;
+    int rc = mdb_cursor_open(s->txn, s->table[HF_TABLE_META], &c);
+    if (rc != 0) {
+        return hf_env_error(rc);
+    }
+    rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && k.mv_size >= prefix.len &&
+           hf_slice_eq(hf_slice_of(k.mv_data, prefix.len), prefix)) {
+        rc = mdb_cursor_del(c, 0);
+        if (rc == 0) {
+            k = hf_val(prefix);
+            rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+        }
+    }
+    mdb_cursor_close(c);
+    return rc == MDB_NOTFOUND ? HF_OK : hf_env_error(rc);
+}
+
+static enum hf_err save_fragments(struct hf_state *s)
+{
+    uint32_t dirty = s->fragments_dirty;
+    enum hf_err e = HF_OK;
+    if (dirty == ALL_FRAGMENTS) {
+        e = sweep_fragments(s);
+    }
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX && e == HF_OK; i++) {
+        if ((dirty >> i & 1) != 0) {
+            e = save_fragment(s, i);
+        }
+    }
+    return e;
 }
 
 enum hf_err hf_staging_save(struct hf_state *s)
 {
     uint8_t bytes[HF_META_STAGE_MAX];
-    enum hf_err e = HF_OK;
-    if (s->fragment_dirty) {
-        e = save_fragment(s);
-    }
+    enum hf_err e = save_fragments(s);
     if (e != HF_OK || !s->staging_dirty) {
         return e;
     }
     if (!s->staging.stage.active) {
-        return meta_del(s, "stage");
+        return meta_del(s, hf_slice_str("stage"));
     }
     MDB_val k = hf_val(hf_slice_str("stage"));
     MDB_val v = {hf_staging_encode(&s->staging, &hf_tree_staged(s)->sum, bytes), bytes};
@@ -129,5 +229,8 @@ enum hf_err hf_staging_save(struct hf_state *s)
 void hf_state_stage_get(const struct hf_state *s, struct hf_stage *out)
 {
     *out = s->staging.stage;
-    out->cursor.key.data = s->staging.key;
+    for (uint32_t i = 0; i < out->part_count; i++) {
+        out->part[i].cursor.key.data = s->staging.cursor[i];
+        out->part[i].until.key.data = s->staging.until[i];
+    }
 }

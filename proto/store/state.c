@@ -16,7 +16,7 @@
  *   object       name -> u64 check, bytes; as inbox
  *   request      id -> u64 check, u64 seq, 32-byte content hash; as inbox
  *   requestseq   u64 seq, id -> nothing
- *   meta         four records:
+ *   meta         four records, and a fragment for each part of a transfer that has one:
  *
  *   "format"     u32
  *   "view"       u32 visible generation, u32 length of the header, 16 epoch id, u64 seq, 32 chain,
@@ -24,11 +24,13 @@
  *                that tombstones are collected up to, u32 0, header, u64 sum(all before; 1)
  *   "lanes"      2048 lanes of the visible generation, u64 sum(lanes; seq)
  *   "stage"      while a transfer is staged: 2048 lanes, 16 epoch id, u64 live count, u32 kind,
- *                u32 keys done, u64 base, keys head, covered, target, asof, tail, bytes; cursor
- *                (u64 seq, u32 ordinal, u32 offset, u32 length of its key), u32 fragment follows,
- *                key of the cursor, fragment (u64 seq, u32 ordinal, u32 total, u32 have, u32 length
- *                of its key, key), u64 sum(all before; 2)
- *   "fragment"   u64 check, the bytes that are there; as inbox
+ *                u32 keys done, u64 base, keys head, covered, target, asof, tail, bytes, u32 number
+ *                of parts, the parts, u64 sum(all before; 3). With seed 2 it is a form that had no
+ *                parts, and is given up. A part is: cursor (u64 seq, u32 ordinal, u32 offset, u32
+ *                length of its key), until (u64 seq, u32 length of its key), u32 flags (1 = done,
+ *                2 = a fragment follows), key of the cursor, key of until, fragment (u64 seq, u32
+ *                ordinal, u32 total, u32 have, u32 length of its key, key)
+ *   "fragment.N" u64 check, what is there of the fragment of part N, 00 to 15; as inbox
  *
  * It must not read a clock or log. Read tree.c for what a change does, stage.c for transfers.
  */
@@ -155,9 +157,11 @@ enum hf_err hf_state_commit(struct hf_state *s)
     for (int i = 0; i < 2; i++) {
         s->sum_committed[i] = s->tree[i].sum;
     }
-    s->staging_committed = s->staging;
+    if (s->staging_dirty || s->fragments_dirty != 0) { /* 25 KB: not for each batch of the log */
+        s->staging_committed = s->staging;
+    }
     s->staging_dirty = false;
-    s->fragment_dirty = false;
+    s->fragments_dirty = 0;
     return HF_OK;
 }
 
@@ -176,20 +180,8 @@ void hf_state_abort(struct hf_state *s)
     for (int i = 0; i < 2; i++) {
         s->tree[i].sum = s->sum_committed[i];
     }
-    s->staging = s->staging_committed;
-    hf_tree_staged(s)->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
     hf_tree_visible(s)->overlay = false;
-    s->staging_dirty = false;
-    if (s->fragment_dirty && s->staging.fragment.active && s->env != NULL) {
-        MDB_txn *txn = NULL;
-        if (mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn) == 0) {
-            hf_staging_load(s, txn);
-            mdb_txn_abort(txn);
-        } else {
-            hf_staging_clear(s);
-        }
-    }
-    s->fragment_dirty = false;
+    hf_staging_restore(s);
 }
 
 static enum hf_err load_from(struct hf_state *s, MDB_txn *txn)

@@ -5,7 +5,8 @@
  * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
  * file first; record.c knows the bytes; moves.c holds back the by-seq index; tree.c writes changes
  * into one generation; state.c is the transaction; tables.c has the small tables; view.c reads;
- * verify.c reads everything; staging.c keeps the progress of a transfer and stage.c stages it.
+ * sample.c estimates; verify.c reads everything; stage.c stages a transfer, parts.c cuts it into
+ * parts and moves them, staging.c keeps how far they got.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing
@@ -135,16 +136,47 @@ struct hf_fragment {
 };
 
 struct hf_staging {
-    struct hf_stage stage; /* cursor.key.data is not kept: the bytes are in key */
-    uint8_t key[HF_STORE_KEY_MAX];
-    struct hf_fragment fragment;
+    struct hf_stage stage; /* the keys of its bounds have a length only: the bytes are here */
+    uint8_t cursor[HF_STAGE_PARTS_MAX][HF_STORE_KEY_MAX];
+    uint8_t until[HF_STAGE_PARTS_MAX][HF_STORE_KEY_MAX];
+    struct hf_fragment fragment[HF_STAGE_PARTS_MAX];
 };
 
-/* Reads the stage of meta, for open and abort; a damaged or useless one becomes inactive. */
+static inline bool hf_stage_in_keys(const struct hf_stage *g)
+{
+    return g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+}
+
+/* Reads the stage of meta at open; a damaged or useless one becomes inactive. */
 void hf_staging_load(struct hf_state *s, MDB_txn *txn);
 /* Writes what changed in the open transaction. */
 enum hf_err hf_staging_save(struct hf_state *s);
+/* Back to the committed stage, after an abort. */
+void hf_staging_restore(struct hf_state *s);
 void hf_staging_clear(struct hf_state *s);
+
+/* ---- parts.c ---- */
+
+/* Cuts the range in progress: KEYS, or (covered, target]. No parts when that is empty. */
+void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits);
+/* Ends the range at `target`, which lies inside of it. */
+void hf_parts_shorten(struct hf_state *s, hf_seq target);
+bool hf_parts_done(const struct hf_stage *g);
+/* True when the part is open and the range asked for begins at its cursor. */
+bool hf_part_begins(const struct hf_staging *st, uint32_t part, const struct hf_bound *from);
+/* True when nothing was taken of the part, and it is not the first. */
+bool hf_part_untouched(const struct hf_staging *st, uint32_t part);
+/* True when a record may come in this part, behind the one that ends at `at`. */
+bool hf_part_holds(const struct hf_staging *st, uint32_t part, const struct hf_bound *at,
+                   const struct hf_record *r);
+/* Moves the cursor to the end of a staged chunk. */
+void hf_part_advance(struct hf_state *s, uint32_t part, const struct hf_chunk *c);
+/* Moves the cursor behind the value that it is inside of. */
+void hf_part_skip(struct hf_state *s, uint32_t part);
+/* Joins a piece of a value; *whole has the record when it was the last one, else seq 0. */
+enum hf_err hf_part_join(struct hf_state *s, uint32_t part, const struct hf_record *r,
+                         struct hf_stored *whole);
+void hf_part_forget(struct hf_state *s, uint32_t part); /* the fragment of it */
 
 /* ---- the store ---- */
 
@@ -179,9 +211,10 @@ struct hf_state {
     struct hf_staging staging;
     struct hf_staging staging_committed;
     bool staging_dirty;
-    bool fragment_dirty;
-    uint8_t *fragment; /* owned; HF_STORE_VALUE_MAX bytes once there was a fragment */
-    uint8_t *scratch;  /* owned; a value on its way from the stage to the visible tree */
+    uint32_t fragments_dirty; /* a bit for each part */
+    /* Owned; HF_STORE_VALUE_MAX bytes each once its part had a fragment. */
+    uint8_t *fragment[HF_STAGE_PARTS_MAX];
+    uint8_t *scratch; /* owned; a value on its way from the stage to the visible tree */
 };
 
 static inline struct hf_tree *hf_tree_visible(struct hf_state *s)
@@ -210,6 +243,7 @@ enum hf_err hf_env_error(int rc);
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
 enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e);
+const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e);
@@ -228,7 +262,9 @@ void hf_views_detach(struct hf_state *s);
 #define HF_LANES_BYTES 2048u
 #define HF_META_HEAD_MAX (200u + HF_HEADER_MAX)
 #define HF_META_LANES (HF_LANES_BYTES + 8u)
-#define HF_META_STAGE_MAX (2200u + 2 * HF_STORE_KEY_MAX)
+#define HF_META_STAGE_FIXED (HF_LANES_BYTES + 92u)
+#define HF_META_PART_MAX (36u + 24u + 3 * HF_STORE_KEY_MAX)
+#define HF_META_STAGE_MAX (HF_META_STAGE_FIXED + HF_STAGE_PARTS_MAX * HF_META_PART_MAX + 8u)
 #define HF_CHAIN_BYTES (HF_HASH_BYTES + 8u)
 
 static inline MDB_val hf_val(struct hf_slice s)
@@ -245,6 +281,8 @@ uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_sl
 void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r);
 /* HF_CORRUPT when the checksum or the shape is wrong. */
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out);
+/* What the head of a record says, unverified: for estimates. HF_CORRUPT when it has none. */
+enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out);
 
 void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p);
 struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES]);

@@ -69,22 +69,45 @@ static void sum_replace(struct hf_sum *sum, const struct hf_stored *old,
     }
 }
 
-/* MDB_CURRENT saves the second descent when the key is there. The value is written once, in place.
- */
-static enum hf_err record_put(struct hf_tree *t, const struct hf_stored *fresh, bool found)
+static void record_fill(MDB_val place, const struct hf_stored *fresh)
 {
-    MDB_val k = hf_val(fresh->key);
-    MDB_val v = {HF_RECORD_HEAD + fresh->value.len, NULL};
-    unsigned flags = MDB_RESERVE | (found ? MDB_CURRENT : 0);
-    int rc = mdb_cursor_put(t->cursor, &k, &v, flags);
-    if (rc != 0) {
-        return hf_env_error(rc);
-    }
-    uint8_t *p = v.mv_data;
+    uint8_t *p = place.mv_data;
     hf_record_put_head(p, fresh);
     if (fresh->value.len > 0) {
         memcpy(p + HF_RECORD_HEAD, fresh->value.data, fresh->value.len);
     }
+}
+
+/* One descent for a key that is new, which all are in a SNAPSHOT: it is looked up by putting it.
+ * HF_EXISTS when it is there, with its record. */
+static enum hf_err record_add(struct hf_tree *t, const struct hf_stored *fresh,
+                              struct hf_stored *there)
+{
+    MDB_val k = hf_val(fresh->key);
+    MDB_val v = {HF_RECORD_HEAD + fresh->value.len, NULL};
+    int rc = mdb_cursor_put(t->cursor, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
+    if (rc == MDB_KEYEXIST) {
+        enum hf_err e = hf_record_get(fresh->key, v, there);
+        return e == HF_OK ? HF_EXISTS : e;
+    }
+    if (rc != 0) {
+        return hf_env_error(rc);
+    }
+    record_fill(v, fresh);
+    return HF_OK;
+}
+
+/* MDB_CURRENT saves the second descent: the cursor is on the key. The value is written once, in
+ * place. */
+static enum hf_err record_replace(struct hf_tree *t, const struct hf_stored *fresh)
+{
+    MDB_val k = hf_val(fresh->key);
+    MDB_val v = {HF_RECORD_HEAD + fresh->value.len, NULL};
+    int rc = mdb_cursor_put(t->cursor, &k, &v, MDB_RESERVE | MDB_CURRENT);
+    if (rc != 0) {
+        return hf_env_error(rc);
+    }
+    record_fill(v, fresh);
     return HF_OK;
 }
 
@@ -104,29 +127,43 @@ static enum hf_err note_move(struct hf_state *s, struct hf_tree *t, const struct
     return hf_moves_note(&t->moves, fresh->key, from, point_of(fresh));
 }
 
+/* What a record does to the sum and the index of its tree, `old` being the one that it replaces. */
+static enum hf_err account(struct hf_state *s, struct hf_tree *t, const struct hf_stored *old,
+                           const struct hf_stored *fresh)
+{
+    if (t->overlay) {
+        return HF_OK;
+    }
+    sum_replace(&t->sum, old, fresh);
+    return note_move(s, t, old, fresh);
+}
+
 enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf_stored *fresh,
                           enum hf_rule rule, bool *changed)
 {
-    struct hf_stored record;
-    const struct hf_stored *old = &record;
+    struct hf_stored old;
     *changed = false;
-    enum hf_err e = hf_tree_find(s, t, fresh->key, &record);
-    if (e == HF_NOTFOUND) {
-        old = NULL;
-    } else if (e != HF_OK) {
-        return e;
+    enum hf_err e = cursor_of(s, t);
+    if (e == HF_OK && wanted(rule, NULL, fresh)) {
+        e = record_add(t, fresh, &old);
+        if (e == HF_OK) {
+            *changed = true;
+            return account(s, t, NULL, fresh);
+        }
+    } else if (e == HF_OK) {
+        e = hf_tree_find(s, t, fresh->key, &old);
+        e = e == HF_OK ? HF_EXISTS : e;
     }
-    if (!wanted(rule, old, fresh)) {
+    if (e != HF_EXISTS) {
+        return e == HF_NOTFOUND ? HF_OK : e;
+    }
+    if (!wanted(rule, &old, fresh)) {
         return HF_OK;
     }
-    if (!t->overlay) {
-        sum_replace(&t->sum, old, fresh);
-        e = note_move(s, t, old, fresh);
-        if (e != HF_OK) {
-            return e;
-        }
+    e = account(s, t, &old, fresh);
+    if (e == HF_OK) {
+        e = record_replace(t, fresh);
     }
-    e = record_put(t, fresh, old != NULL);
     *changed = e == HF_OK;
     return e;
 }

@@ -1,5 +1,5 @@
 /*
- * verify.c - reads a whole view: the full check, and the estimate that prices a DELTA.
+ * verify.c - reads a whole view: the full check.
  *
  * Invariant: HF_OK from the check means that every record has its checksum, that the index names
  * each record once and at its place, that no record is newer than the position, and that the LtHash
@@ -149,93 +149,5 @@ enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e)
         return hf_error_set(e, HF_DIGEST, "%s: the digest of the records is not that of seq %llu",
                             v->s->dir, (unsigned long long)v->head.at.seq);
     }
-    return HF_OK;
-}
-
-/* ---- the price of a DELTA ---- */
-
-/* The range is cut into SEGMENTS; in each at most SAMPLES records are read from its start and taken
- * for the rest. Records become rarer towards older seqs, and the cuts follow that well enough. At
- * most 1,024 look-ups: 1 ms when warm. A DELTA of fewer records than one segment's sample is exact.
- */
-#define SEGMENTS 16u
-#define SAMPLES 64u
-
-struct sample {
-    uint64_t bytes;
-    uint32_t count;
-    struct hf_point last;
-    bool whole; /* the end of the segment was reached */
-};
-
-static enum hf_err take_sample(struct hf_view *v, hf_seq lo, hf_seq hi, struct sample *out)
-{
-    struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
-    memset(out, 0, sizeof(*out));
-    while (out->count < SAMPLES) {
-        enum hf_err e = hf_view_next_change(v, r.seq, r.ordinal, &r);
-        if (e == HF_NOTFOUND || (e == HF_OK && r.seq > hi)) {
-            out->whole = true;
-            return HF_OK;
-        }
-        if (e != HF_OK) {
-            return e;
-        }
-        out->count++;
-        out->bytes += r.key.len + r.value.len + HF_POINT_BYTES;
-        out->last = (struct hf_point){r.seq, r.ordinal};
-    }
-    return HF_OK;
-}
-
-/* How much of the batch `at.seq` lies up to at.ordinal: it may have 10,000 changes. */
-static double part_of_batch(struct hf_view *v, struct hf_point at)
-{
-    MDB_cursor *c;
-    uint8_t bytes[HF_POINT_BYTES];
-    MDB_val k = {sizeof(bytes), bytes};
-    MDB_val key;
-    if (hf_view_cursor(v, VIEW_BY_SEQ, &c) != HF_OK) {
-        return 1;
-    }
-    hf_point_put(bytes, (struct hf_point){at.seq + 1, 0});
-    int rc = mdb_cursor_get(c, &k, &key, MDB_SET_RANGE);
-    rc = mdb_cursor_get(c, &k, &key, rc == 0 ? MDB_PREV : MDB_LAST);
-    if (rc != 0 || k.mv_size != HF_POINT_BYTES) {
-        return 1;
-    }
-    struct hf_point last = hf_point_get(k.mv_data);
-    if (last.seq != at.seq) {
-        return 1;
-    }
-    return ((double)at.ordinal + 1) / ((double)last.ordinal + 1);
-}
-
-enum hf_err hf_view_delta_bytes(struct hf_view *v, hf_seq lo, uint64_t *bytes)
-{
-    hf_seq head = v->head.at.seq;
-    double sum = 0;
-    *bytes = 0;
-    HF_ASSERT(v->live);
-    if (lo >= head) {
-        return HF_OK;
-    }
-    for (uint32_t i = 0; i < SEGMENTS; i++) {
-        hf_seq span = head - lo;
-        hf_seq from = lo + span / SEGMENTS * i + span % SEGMENTS * i / SEGMENTS;
-        hf_seq to = lo + span / SEGMENTS * (i + 1) + span % SEGMENTS * (i + 1) / SEGMENTS;
-        struct sample s;
-        if (from == to) {
-            continue;
-        }
-        enum hf_err e = take_sample(v, from, to, &s);
-        if (e != HF_OK) {
-            return e;
-        }
-        double seen = s.whole ? (double)(to - from)
-                              : (double)(s.last.seq - 1 - from) + part_of_batch(v, s.last);
-        sum += (double)s.bytes * (double)(to - from) / seen;
-    }
-    *bytes = (uint64_t)sum;
     return HF_OK;
 }

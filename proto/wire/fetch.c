@@ -1,9 +1,12 @@
 /*
  * fetch.c - FETCH: what an edge asks for, and frames, bodies, chunks and records in answer.
  *
- *     request     [..., epoch id, want, first, last, offset, bound or nil]
- *                 LOG: first..last; BODY: first = seq, offset; DELTA: last = hi, bound; KEYS:
- * bound; whatever a want has no use for is zero or nil bound       [seq, ordinal, offset, key]
+ *     request     [..., epoch id, want, first, last, offset, bound or nil, until, data max,
+ *                 asof min]
+ *                 LOG: first..last; BODY: first = seq, offset; DELTA: last = hi, bound, asof min;
+ *                 KEYS: bound, until, asof min; whatever a want has no use for is zero, empty or
+ *                 nil
+ *     bound       [seq, ordinal, offset, key]
  *     reply       [..., want, frame count, seq, offset, total, retry ms, evidence, data]
  *                 want may be 0 in a refusal, which a core may send before it looked that far
  *     data        nil unless the code is OK; LOG: bin of frames; BODY: bin; DELTA and KEYS: chunk
@@ -99,19 +102,27 @@ void hf_fetch_request_put(const struct hf_fetch_request *q, struct hf_writer *w)
     } else {
         put_bound(&q->from, w);
     }
+    hf_write_bin(w, q->want == HF_WANT_KEYS ? q->until : hf_slice_of(NULL, 0));
+    hf_write_uint(w, q->data_max);
+    hf_write_uint(w, frames ? 0 : q->asof_min);
+}
+
+static bool until_sound(const struct hf_fetch_request *q)
+{
+    return q->until.len == 0 || hf_slice_cmp(q->from.key, q->until) <= 0;
 }
 
 static bool request_sound(const struct hf_fetch_request *q)
 {
     switch (q->want) {
     case HF_WANT_LOG:
-        return q->first >= 1 && q->first <= q->last && q->offset == 0;
+        return q->first >= 1 && q->first <= q->last && q->offset == 0 && q->asof_min == 0;
     case HF_WANT_BODY:
-        return q->first >= 1 && q->last == 0;
+        return q->first >= 1 && q->last == 0 && q->asof_min == 0;
     case HF_WANT_DELTA:
         return q->first == 0 && q->offset == 0 && q->from.seq <= q->last;
     case HF_WANT_KEYS:
-        return q->first == 0 && q->last == 0 && q->offset == 0;
+        return q->first == 0 && q->last == 0 && q->offset == 0 && until_sound(q);
     }
     return false;
 }
@@ -128,6 +139,10 @@ void hf_fetch_request_get(struct hf_reader *r, struct hf_fetch_request *q)
     } else {
         get_bound(r, q->want, &q->from);
     }
+    q->until = hf_read_bin(r, q->want == HF_WANT_KEYS ? HF_STORE_KEY_MAX : 0);
+    q->data_max = hf_read_u32(r, HF_FETCH_DATA_MAX);
+    q->asof_min = hf_read_seq(r);
+    hf_fields_check(r, q->data_max == 0 || q->data_max >= HF_FETCH_DATA_MIN);
     hf_fields_check(r, request_sound(q));
 }
 

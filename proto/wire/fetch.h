@@ -13,7 +13,7 @@
 #include "hf/messages.h"
 
 enum {
-    HF_FETCH_REQUEST_FIELDS = 6,
+    HF_FETCH_REQUEST_FIELDS = 9,
     HF_FETCH_REPLY_FIELDS = 8,
 };
 

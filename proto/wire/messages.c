@@ -13,7 +13,7 @@
  *     reply    [type, code, ...]
  *     COOKIE   counter
  *     JOIN and HELLO  beacon proof, genesis, [[key id, from, key]...], limits, edge name, evidence
- *     PLAN     kind, bytes, head, reason, [split seq...]
+ *     PLAN     kind, bytes, head, reason, [split seq (DELTA) or key (SNAPSHOT)...]
  *     REPORT   beacon proof
  *     beacon proof  [signed beacon, index, [path hash...]]
  *     limits   [message max, in flight max, report ms, beacon ms]
@@ -50,7 +50,6 @@ enum {
     WIRE_VERSION_MAX = 255, /* a byte in the prefix */
     IN_FLIGHT_MAX = 1024,
     INTERVAL_MS_MAX = 24 * 3600 * 1000,
-    SPLITS_MAX = 16,
 };
 
 /* ---- requests: writing ---- */
@@ -322,14 +321,18 @@ static void put_hello_reply(const struct hf_hello_reply *p, struct hf_writer *w)
 
 static void put_plan_reply(const struct hf_plan_reply *p, struct hf_writer *w)
 {
-    HF_ASSERT(p->split_count <= SPLITS_MAX);
+    HF_ASSERT(p->split_count <= HF_PLAN_SPLITS_MAX);
     hf_write_uint(w, p->kind);
     hf_write_uint(w, p->bytes);
     hf_write_uint(w, p->head);
     hf_write_bin(w, p->reason);
     hf_write_array(w, p->split_count);
     for (uint32_t i = 0; i < p->split_count; i++) {
-        hf_write_uint(w, p->split[i]);
+        if (p->kind == HF_PLAN_SNAPSHOT) {
+            hf_write_bin(w, p->split_key[i]);
+        } else {
+            hf_write_uint(w, p->split[i]);
+        }
     }
 }
 
@@ -429,16 +432,29 @@ static void get_hello_reply(struct hf_reader *r, struct hf_hello_reply *p)
     hf_fields_check(r, p->edge_name.len == 0 || hf_name_valid(p->edge_name));
 }
 
+/* Place i of the splits; each lies behind the one before it. */
+static void get_split(struct hf_reader *r, struct hf_plan_reply *p, uint32_t i)
+{
+    if (p->kind == HF_PLAN_SNAPSHOT) {
+        p->split_key[i] = hf_read_bin(r, HF_STORE_KEY_MAX);
+        hf_fields_check(r, p->split_key[i].len > 0 &&
+                               (i == 0 || hf_slice_cmp(p->split_key[i - 1], p->split_key[i]) < 0));
+        return;
+    }
+    p->split[i] = hf_read_seq(r);
+    hf_fields_check(r, p->split[i] > (i == 0 ? 0 : p->split[i - 1]) && p->split[i] < p->head);
+}
+
 static void get_plan_reply(struct hf_reader *r, struct hf_plan_reply *p)
 {
     p->kind = (enum hf_plan_kind)hf_read_u32(r, HF_PLAN_SNAPSHOT);
     p->bytes = hf_read_uint(r, INT64_MAX);
     p->head = hf_read_seq(r);
     p->reason = hf_read_bin(r, HF_REASON_MAX);
-    p->split_count = hf_read_array(r, 0, SPLITS_MAX);
+    bool cut = p->kind == HF_PLAN_DELTA || p->kind == HF_PLAN_SNAPSHOT;
+    p->split_count = hf_read_array(r, 0, cut ? HF_PLAN_SPLITS_MAX : 0);
     for (uint32_t i = 0; i < p->split_count; i++) {
-        p->split[i] = hf_read_seq(r);
-        hf_fields_check(r, i == 0 || p->split[i] > p->split[i - 1]);
+        get_split(r, p, i);
     }
 }
 

@@ -34,11 +34,18 @@ struct sent {
     hf_seq head; /* of the core at that time: a reply may be as old as its request */
 };
 
+#define PARTS 3u
+
 struct chunk {
-    uint64_t request;
+    bool waits;
     bool keys;
     uint8_t index;
     hf_seq asof;
+};
+
+struct staged {
+    struct hf_stage stage;
+    uint8_t chunks[PARTS]; /* staged of each part of the range under way */
 };
 
 struct sim {
@@ -53,11 +60,11 @@ struct sim {
     /* ---- the edge's driver and store ---- */
     struct slot slot[SLOTS];
     struct sent sent[REQUESTS];
-    uint64_t overflow; /* a request that found no room: it times out */
-    struct chunk chunk;
+    uint64_t overflow;         /* a request that found no room: it times out */
+    struct chunk chunk[PARTS]; /* the newest of each part */
+    struct chunk taken[PARTS]; /* by the order under way */
     struct hf_position position;
-    struct hf_stage stage;
-    uint8_t chunks; /* staged of the range under way */
+    struct staged staged, committed; /* an abort makes the first the second again */
     bool inbox[HEAD_MAX + 2];
     bool busy, checking, rotten;
     struct hf_replica_effect op;
@@ -119,23 +126,32 @@ static void check_order(struct sim *s, const struct hf_replica_effect *fx)
     s->busy = true;
     s->op = *fx;
     if (fx->type == HF_REPFX_APPLY) {
-        HF_ASSERT(fx->first == s->position.seq + 1 && fx->last >= fx->first && !s->stage.active);
+        HF_ASSERT(fx->first == s->position.seq + 1 && fx->last >= fx->first &&
+                  !s->staged.stage.active);
         for (hf_seq seq = fx->first; seq <= fx->last; seq++) {
             const struct slot *x = held_at(s, seq);
             HF_ASSERT(x != NULL && x->whole && !x->sealed);
         }
     } else if (fx->type == HF_REPFX_TAKE) {
         const struct slot *x = &s->slot[fx->slot];
-        HF_ASSERT(x->used && x->whole && !x->verifying && !s->stage.active);
+        HF_ASSERT(x->used && x->whole && !x->verifying && !s->staged.stage.active);
         HF_ASSERT(x->seq == s->position.seq + 1 && fx->first == x->seq && fx->last == x->seq);
     } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
         const struct slot *x = &s->slot[fx->slot];
         bool closing = fx->type == HF_REPFX_STAGE_SWITCH;
-        HF_ASSERT(s->stage.active && x->used && x->branch == 0 && !x->verifying);
-        HF_ASSERT(x->seq == s->stage.tail + !closing);
-        HF_ASSERT(closing ? x->seq >= s->stage.asof : x->whole && !x->sealed);
+        HF_ASSERT(s->staged.stage.active && x->used && x->branch == 0 && !x->verifying);
+        HF_ASSERT(x->seq == s->staged.stage.tail + !closing);
+        HF_ASSERT(closing ? x->seq >= s->staged.stage.asof : x->whole && !x->sealed);
+    } else if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
+        memset(s->chunk, 0, sizeof(s->chunk));
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
-        HF_ASSERT(s->chunk.request == fx->request);
+        bool any = false;
+        for (uint32_t i = 0; i < PARTS; i++) {
+            any |= s->chunk[i].waits;
+        }
+        memcpy(s->taken, s->chunk, sizeof(s->taken));
+        memset(s->chunk, 0, sizeof(s->chunk));
+        HF_ASSERT(any);
     }
 }
 
@@ -314,12 +330,11 @@ static void answer_chunk(struct sim *s, const struct hf_replica_effect *q,
                          struct hf_replica_event *ev)
 {
     bool keys = q->kind == HF_REPRQ_KEYS;
-    if (!keys && s->stage.target > s->head) {
+    if (!keys && s->staged.stage.target > s->head) {
         ev->code = HF_NOT_YET;
-    } else if (q->request >= s->chunk.request) {
-        s->chunk = (struct chunk){q->request, keys, s->chunks, s->head};
     } else {
-        ev->code = HF_BUSY;
+        HF_ASSERT(q->part < PARTS);
+        s->chunk[q->part] = (struct chunk){true, keys, s->staged.chunks[q->part], s->head};
     }
 }
 
@@ -372,32 +387,64 @@ static void time_out(struct sim *s, struct sent *q)
 
 /* ---- the store ---- */
 
-static enum hf_err store_chunk(struct sim *s)
+/* The range up to the target is in progress from the start of each part, unless it is empty. */
+static void range_begin(struct sim *s)
 {
-    struct hf_stage *g = &s->stage;
+    struct hf_stage *g = &s->staged.stage;
     bool keys = g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
-    if (!g->active || s->chunk.keys != keys || s->chunk.index != s->chunks) {
-        return HF_ARG;
+    memset(s->staged.chunks, 0, sizeof(s->staged.chunks));
+    g->part_count = keys || g->target > g->covered ? PARTS : 0;
+    for (uint32_t i = 0; i < PARTS; i++) {
+        g->part[i] = (struct hf_stage_part){.until = {.seq = g->target}};
     }
-    if (s->chunk.asof < (keys ? g->keys_head : g->target)) {
-        return HF_MALFORMED;
+}
+
+static void range_end(struct sim *s, bool keys)
+{
+    struct hf_stage *g = &s->staged.stage;
+    for (uint32_t i = 0; i < g->part_count; i++) {
+        if (!g->part[i].done) {
+            return;
+        }
     }
-    g->asof = s->chunk.asof > g->asof ? s->chunk.asof : g->asof;
-    g->bytes += 1000;
-    if (++s->chunks < CHUNKS) {
-        return HF_OK;
-    }
-    s->chunks = 0;
+    g->part_count = 0;
     g->keys_done |= keys;
     g->covered = keys ? g->covered : g->target;
     g->tail = g->tail > g->covered ? g->tail : g->covered;
+}
+
+static enum hf_err store_chunk(struct sim *s, uint32_t part)
+{
+    struct hf_stage *g = &s->staged.stage;
+    const struct chunk *c = &s->taken[part];
+    bool keys = g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+    if (!g->active || part >= g->part_count || g->part[part].done || c->keys != keys ||
+        c->index != s->staged.chunks[part]) {
+        return HF_OK; /* late: left out */
+    }
+    if (c->asof < (keys ? g->keys_head : g->target)) {
+        return HF_MALFORMED;
+    }
+    g->asof = c->asof > g->asof ? c->asof : g->asof;
+    g->bytes += 1000;
+    g->part[part].done = ++s->staged.chunks[part] == CHUNKS;
+    range_end(s, keys);
     return HF_OK;
+}
+
+static enum hf_err store_chunks(struct sim *s)
+{
+    enum hf_err err = HF_OK;
+    for (uint32_t i = 0; i < PARTS && err == HF_OK; i++) {
+        err = s->taken[i].waits ? store_chunk(s, i) : HF_OK;
+    }
+    return err;
 }
 
 static enum hf_err store_switch(struct sim *s)
 {
     hf_seq seq = s->slot[s->op.slot].seq;
-    if (s->rotten && s->stage.kind == HF_PLAN_DELTA) {
+    if (s->rotten && s->staged.stage.kind == HF_PLAN_DELTA) {
         return HF_DIGEST;
     }
     if (seq < s->position.seq) {
@@ -405,29 +452,29 @@ static enum hf_err store_switch(struct sim *s)
     }
     s->rotten = false;
     s->position = position_of(seq);
-    s->stage = (struct hf_stage){0};
+    s->staged.stage = (struct hf_stage){0};
     return HF_OK;
 }
 
 static enum hf_err store_begin(struct sim *s)
 {
     bool snapshot = s->op.plan == HF_PLAN_SNAPSHOT;
-    if (s->stage.active) {
+    if (s->staged.stage.active) {
         return HF_EXISTS;
     }
     if (!snapshot && s->op.last < s->position.seq) {
         return HF_ARG;
     }
     hf_seq covered = snapshot ? s->op.last : s->position.seq;
-    s->chunks = 0;
-    s->stage = (struct hf_stage){.active = true,
-                                 .kind = s->op.plan,
-                                 .epoch_id = epoch,
-                                 .base = s->position.seq,
-                                 .keys_head = snapshot ? s->op.last : 0,
-                                 .covered = covered,
-                                 .tail = covered,
-                                 .target = s->op.last};
+    s->staged.stage = (struct hf_stage){.active = true,
+                                        .kind = s->op.plan,
+                                        .epoch_id = epoch,
+                                        .base = s->position.seq,
+                                        .keys_head = snapshot ? s->op.last : 0,
+                                        .covered = covered,
+                                        .tail = covered,
+                                        .target = s->op.last};
+    range_begin(s);
     return HF_OK;
 }
 
@@ -459,22 +506,23 @@ static enum hf_err store_work(struct sim *s)
     case HF_REPFX_STAGE_BEGIN:
         return store_begin(s);
     case HF_REPFX_STAGE_CHUNK:
-        return store_chunk(s);
+        return store_chunks(s);
     case HF_REPFX_STAGE_SKIP:
-        return s->chunks == 0 ? HF_ARG : HF_OK;
+        return s->op.part >= s->staged.stage.part_count ? HF_ARG : HF_OK;
     case HF_REPFX_STAGE_TARGET:
-        if (s->op.last < s->stage.covered) {
+        if (s->op.last < s->staged.stage.covered) {
             return HF_ARG;
         }
-        s->stage.target = s->op.last;
+        s->staged.stage.target = s->op.last;
+        range_begin(s);
         return HF_OK;
     case HF_REPFX_STAGE_FRAME:
-        s->stage.tail++;
+        s->staged.stage.tail++;
         return HF_OK;
     case HF_REPFX_STAGE_SWITCH:
         return store_switch(s);
     case HF_REPFX_STAGE_DROP:
-        s->stage = (struct hf_stage){0};
+        s->staged.stage = (struct hf_stage){0};
         return HF_OK;
     }
     return HF_OK; /* REOPEN */
@@ -488,21 +536,26 @@ static void store_done(struct sim *s, enum hf_err fails)
     struct hf_replica_event ev = {
         .type = HF_REPEV_STORE_DONE, .op = s->op.type, .seq = s->op.first};
     enum hf_err bad = s->op.type == HF_REPFX_TAKE ? take_verify(s) : HF_OK;
-    ev.ok = s->op.type == HF_REPFX_TAKE && bad == HF_OK;
+    bool open = s->op.type == HF_REPFX_STAGE_CHUNK || s->op.type == HF_REPFX_STAGE_FRAME;
     ev.code = bad != HF_OK ? bad : fails != HF_OK ? fails : store_work(s);
+    ev.ok = s->op.type == HF_REPFX_TAKE ? bad == HF_OK : s->op.commit;
+    if (ev.code != HF_OK) {
+        s->staged = s->committed;
+    } else if (!open || s->op.commit) {
+        s->committed = s->staged;
+    }
     if (ev.code == HF_FULL && s->op.type == HF_REPFX_APPLY && s->op.last > s->op.first) {
         s->position = position_of(s->op.first); /* in part */
         ev.seq = s->op.first + 1;
     }
     struct hf_position at = s->position;
-    struct hf_stage stage = s->stage;
+    struct hf_stage stage = s->staged.stage;
     if (s->op.type == HF_REPFX_HOLD) {
         ev.offset = s->op.last;
     }
     ev.position = &at;
     ev.stage = &stage;
     s->busy = false;
-    s->chunk.request = s->op.type == HF_REPFX_STAGE_CHUNK ? 0 : s->chunk.request;
     step(s, ev);
 }
 
@@ -520,10 +573,11 @@ static void checked(struct sim *s)
 static void start(struct sim *s)
 {
     struct hf_position at = s->position;
-    struct hf_stage stage = s->stage;
+    s->staged = s->committed;
+    struct hf_stage stage = s->staged.stage;
     memset(s->slot, 0, sizeof(s->slot));
     memset(s->sent, 0, sizeof(s->sent));
-    s->chunk.request = 0;
+    memset(s->chunk, 0, sizeof(s->chunk));
     s->busy = s->checking = false;
     hf_replica_free(s->r);
     s->r = hf_replica_new(&s->cfg);
@@ -539,8 +593,8 @@ static void start(struct sim *s)
 
 static void crash(struct sim *s, bool written)
 {
-    if (s->busy && written) {
-        store_work(s);
+    if (s->busy && written && store_work(s) == HF_OK) {
+        s->committed = s->staged;
     }
     start(s);
 }

@@ -47,6 +47,7 @@ struct rig {
     hf_seq log_floor;
     enum hf_plan_kind plan;
     size_t chunk_bytes;
+    uint32_t parts;    /* that plans cut a range into */
     bool wants_cookie; /* answers with a cookie until it comes back */
     struct hf_id cookie;
     enum hf_err refuse;       /* every FETCH */
@@ -325,7 +326,10 @@ static MAYBE_UNUSED void answer_chunk(struct rig *rig, const struct hf_fetch_req
     struct hf_writer w;
     struct hf_chunk *c = &p->fetch.chunk;
     const struct hf_content_key *key = &rig->key[rig->key_count - 1];
-    answer(rig->core, &q->from, q->want == HF_WANT_KEYS ? 0 : q->last, rig->chunk_bytes, &a);
+    const struct hf_stage_part part = {
+        .cursor = q->from,
+        .until = {.seq = q->last, .ordinal = UINT32_MAX, .offset = HF_OFFSET_END, .key = q->until}};
+    answer(rig->core, &part, q->want == HF_WANT_KEYS, rig->chunk_bytes, &a);
     p->code = a.code;
     if (a.code != HF_OK) {
         return;
@@ -340,6 +344,17 @@ static MAYBE_UNUSED void answer_chunk(struct rig *rig, const struct hf_fetch_req
     hf_chunk_seal(&key->key, nonce, c->descriptor, hf_writer_bytes(&a.records), data);
     assert_false(data->failed || w.failed);
     c->sealed = hf_writer_bytes(data);
+}
+
+/* Cuts the range into rig->parts parts: seqs, or the keys of rig_puts. */
+static MAYBE_UNUSED void rig_split(struct rig *rig, struct hf_plan_reply *p)
+{
+    static const char *const key[] = {"key/1", "key/13", "key/18", "key/5", "key/7"};
+    for (uint32_t i = 0; i + 1 < rig->parts && i < 5; i++) {
+        p->split[i] = p->head * (i + 1) / rig->parts;
+        p->split_key[i] = hf_slice_str(key[i]);
+        p->split_count++;
+    }
 }
 
 static MAYBE_UNUSED void answer_fetch(struct rig *rig, const struct hf_fetch_request *q,
@@ -380,6 +395,7 @@ static MAYBE_UNUSED void answer_plain(struct rig *rig, const struct asked *a, st
         p->plan.kind = rig->plan;
         p->plan.head = hf_state_position(rig->core->s).seq;
         p->plan.bytes = 1000;
+        rig_split(rig, &p->plan);
         break;
     case HF_MSG_FETCH:
         answer_fetch(rig, &a->q.fetch, p, data);

@@ -33,6 +33,7 @@ struct box {
     uint64_t entropy;
     uint32_t next_slot;
     struct hf_position at; /* what the store holds */
+    uint32_t parts;        /* that the next transfer begins with; 0 = one */
     struct hf_stage stage;
     struct hf_replica_effect op; /* the store operation under way */
     bool unverified;             /* the verification in a TAKE fails */
@@ -249,7 +250,7 @@ static inline void box_stored(struct box *b, enum hf_err code, hf_seq seq)
                                   .seq = seq,
                                   .position = &b->at,
                                   .stage = &b->stage};
-    ev.ok = b->op.type == HF_REPFX_TAKE && !b->unverified;
+    ev.ok = b->op.type == HF_REPFX_TAKE ? !b->unverified : b->op.commit;
     if (b->op.type == HF_REPFX_HOLD) {
         ev.seq = b->op.first;
         ev.offset = b->op.last;
@@ -257,6 +258,17 @@ static inline void box_stored(struct box *b, enum hf_err code, hf_seq seq)
     assert_true(b->busy);
     b->busy = false;
     box_step(b, &ev);
+}
+
+/* The range up to the target in so many parts, all of them untouched. */
+static inline void box_parts(struct box *b, uint32_t count)
+{
+    bool empty = b->stage.covered >= b->stage.target &&
+                 (b->stage.kind == HF_PLAN_DELTA || b->stage.keys_done);
+    b->stage.part_count = empty ? 0 : count == 0 ? 1 : count;
+    for (uint32_t i = 0; i < b->stage.part_count; i++) {
+        b->stage.part[i] = (struct hf_stage_part){.until = {.seq = b->stage.target}};
+    }
 }
 
 /* The store operation under way ends well. */
@@ -280,9 +292,11 @@ static inline void box_done(struct box *b)
             b->stage.keys_head = b->stage.covered = b->op.last;
         }
         b->stage.tail = b->stage.covered;
+        box_parts(b, b->parts);
         break;
     case HF_REPFX_STAGE_TARGET:
         b->stage.target = b->op.last;
+        box_parts(b, 1);
         break;
     case HF_REPFX_STAGE_FRAME:
         b->stage.tail++;
@@ -304,6 +318,7 @@ static inline void box_chunk_done(struct box *b, hf_seq asof, bool end)
     assert_true(b->busy && b->op.type == HF_REPFX_STAGE_CHUNK);
     b->stage.bytes += 1000;
     b->stage.asof = asof > b->stage.asof ? asof : b->stage.asof;
+    b->stage.part_count = end ? 0 : b->stage.part_count;
     if (end && b->stage.kind == HF_PLAN_SNAPSHOT && !b->stage.keys_done) {
         b->stage.keys_done = true;
     } else if (end) {

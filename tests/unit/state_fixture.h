@@ -459,11 +459,13 @@ static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored 
     return false;
 }
 
-/* The next chunk of a DELTA up to hi or, without hi, of KEYS; about `limit` bytes of records. */
-static MAYBE_UNUSED void answer(struct core *c, const struct hf_bound *from, hf_seq hi,
+/* The next chunk of a part, of KEYS or of a DELTA; about `limit` bytes of records. */
+static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part, bool keys,
                                 size_t limit, struct answer *a)
 {
-    bool keys = hi == 0;
+    const struct hf_bound *from = &part->cursor;
+    struct hf_slice until = part->until.key;
+    hf_seq hi = part->until.seq;
     struct hf_view *v;
     struct hf_applied at;
     struct hf_stored r = {.key = from->key, .seq = from->seq, .ordinal = from->ordinal};
@@ -493,7 +495,8 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_bound *from, hf_
         struct hf_bound before = was;
         enum hf_err e =
             keys ? hf_view_next_key(v, r.key, &r) : hf_view_next_change(v, r.seq, r.ordinal, &r);
-        if (e == HF_NOTFOUND || (e == HF_OK && !keys && r.seq > hi)) {
+        bool past = keys ? until.len > 0 && hf_slice_cmp(r.key, until) > 0 : r.seq > hi;
+        if (e == HF_NOTFOUND || (e == HF_OK && past)) {
             a->chunk.end = true;
             a->chunk.to = keys ? was : (struct hf_bound){hi, UINT32_MAX, HF_OFFSET_END, {NULL, 0}};
             break;

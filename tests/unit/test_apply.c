@@ -29,7 +29,6 @@ static void chunk(struct box *b, enum hf_replica_request kind, hf_seq asof, bool
     box_clear(b);
     box_reply(b, &q, HF_OK);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
-    assert_int_equal(b->op.request, q.request);
     assert_null(box_sent(b, kind, 0)); /* the next begins where this one ends */
     box_chunk_done(b, asof, end);
 }
@@ -61,7 +60,7 @@ static void a_wide_gap_asks_for_a_plan_and_a_plan_for_log_fetches_frames(void **
     struct hf_replica_event ev = {.plan = HF_PLAN_LOG, .seq = 75};
     box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
     box_pass(b, b->cfg.gap_ms);
-    assert_int_equal(box_sends(b, HF_REPRQ_LOG), b->cfg.fetch_max);
+    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 5); /* 65 frames, 16 in a request */
     assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
     box_free(b);
 }
@@ -193,6 +192,96 @@ static void a_fragment_that_moved_is_skipped(void **state)
     box_clear(b);
     box_done(b);
     assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1);
+    box_free(b);
+}
+
+static struct box *begin_parts(enum hf_plan_kind kind, hf_seq head, uint32_t parts)
+{
+    struct box *b = box_live(10);
+    b->parts = parts;
+    plan(b, kind, head);
+    return b;
+}
+
+static void each_part_of_a_range_has_one_request_under_way(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 5);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(box_sent(b, HF_REPRQ_DELTA, i)->part, i);
+    }
+    struct hf_replica_effect second = *box_sent(b, HF_REPRQ_DELTA, 1);
+    struct hf_replica_effect fourth = *box_sent(b, HF_REPRQ_DELTA, 3);
+    box_clear(b);
+    box_reply(b, &second, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    box_reply(b, &fourth, HF_OK); /* while the store is busy: it joins the next order */
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 0);
+    box_chunk_done(b, 500, false);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1);
+    assert_int_equal(box_sent(b, HF_REPRQ_DELTA, 0)->part, 1);
+    box_chunk_done(b, 500, false);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 2);
+    assert_int_equal(box_sent(b, HF_REPRQ_DELTA, 1)->part, 3);
+    assert_false(b->busy);
+    box_free(b);
+}
+
+static void a_part_that_is_done_is_not_asked_for(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_SNAPSHOT, 500, 3);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_KEYS, 1);
+    box_clear(b);
+    box_reply(b, &q, HF_OK);
+    b->stage.part[1].done = true;
+    box_chunk_done(b, 500, false);
+    box_pass(b, 100);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 0);
+    box_free(b);
+}
+
+static void staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 2);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    box_reply(b, &q, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_false(b->op.commit);
+    box_chunk_done(b, 500, false);
+    assert_false(b->busy);
+    box_pass(b, b->cfg.stage_ms + 1);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SAVE); /* nothing else came: it is saved alone */
+    box_done(b);
+    box_pass(b, b->cfg.stage_ms + 1);
+    assert_false(b->busy);
+    q = *box_sent(b, HF_REPRQ_DELTA, 2);
+    box_reply(b, &q, HF_OK);
+    b->stage.bytes += b->cfg.stage_bytes;
+    box_chunk_done(b, 500, false);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SAVE);
+    box_free(b);
+}
+
+static void what_went_back_with_an_abort_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 2);
+    struct hf_stage before = b->stage;
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    box_reply(b, &q, HF_OK);
+    b->stage.part[0].done = true;
+    box_chunk_done(b, 500, false);
+    q = *box_sent(b, HF_REPRQ_DELTA, 1);
+    box_reply(b, &q, HF_OK);
+    b->stage = before;
+    box_clear(b);
+    box_fail(b, HF_NOMEM, 0);
+    box_pass(b, 1000);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 2);
     box_free(b);
 }
 
@@ -624,6 +713,10 @@ int main(void)
         cmocka_unit_test(snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there),
         cmocka_unit_test(log_below_floor_during_the_tail_extends_the_target),
         cmocka_unit_test(a_fragment_that_moved_is_skipped),
+        cmocka_unit_test(each_part_of_a_range_has_one_request_under_way),
+        cmocka_unit_test(a_part_that_is_done_is_not_asked_for),
+        cmocka_unit_test(staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many),
+        cmocka_unit_test(what_went_back_with_an_abort_is_asked_for_again),
         cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),
         cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),
         cmocka_unit_test(a_transfer_that_ends_leaves_no_order_behind),

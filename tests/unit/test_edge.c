@@ -417,6 +417,40 @@ static void a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once(void **
     assert_caught_up(rig);
 }
 
+static void parts_of_a_range_are_fetched_side_by_side(void **state)
+{
+    struct rig *rig = *state;
+    static const enum hf_plan_kind kinds[] = {HF_PLAN_SNAPSHOT, HF_PLAN_DELTA};
+    rig->parts = 5;
+    rig_start(rig);
+    rig_connect(rig);
+    for (uint32_t i = 0; i < 2; i++) {
+        rig->plan = kinds[i];
+        rig_puts(rig, 100 * i, 100);
+        rig->log_floor = 100 * i + 90;
+        rig_beacon(rig);
+        uint32_t most = 0;
+        for (int step = 0; step < 200 && rig_status(rig).applied < 100 * i + 100; step++) {
+            rig_tick(rig, 10);
+            uint32_t open = 0;
+            for (uint32_t k = 0; k < rig->request_count; k++) {
+                rig_open(rig, rig->request[k]);
+                open += rig->request[k]->q.type == HF_MSG_FETCH &&
+                        rig->request[k]->q.fetch.want >= HF_WANT_DELTA;
+            }
+            most = open > most ? open : most;
+            struct asked *a = rig_take(rig);
+            if (a != NULL) {
+                rig_answer(rig, a);
+                asked_free(a);
+            }
+            rig_jobs(rig);
+        }
+        assert_caught_up(rig);
+        assert_true(most >= 3);
+    }
+}
+
 static void a_snapshot_goes_on_where_a_crash_left_it(void **state)
 {
     struct rig *rig = *state;
@@ -698,6 +732,7 @@ int main(void)
         T(a_beacon_for_another_request_proves_no_freshness),
         T(staleness_counts_from_before_the_request_was_sent),
         T(a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once),
+        T(parts_of_a_range_are_fetched_side_by_side),
         T(a_snapshot_goes_on_where_a_crash_left_it),
         T(a_chunk_that_comes_after_its_request_was_given_up_harms_nothing),
         T(the_header_by_which_a_core_forked_is_kept),

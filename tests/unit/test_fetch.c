@@ -15,6 +15,7 @@ static void sample_log(struct world *w)
     w->q.fetch.want = HF_WANT_LOG;
     w->q.fetch.first = 813;
     w->q.fetch.last = 900;
+    w->q.fetch.data_max = 8192;
 }
 
 static void sample_delta(struct world *w)
@@ -23,6 +24,7 @@ static void sample_delta(struct world *w)
     w->q.fetch.want = HF_WANT_DELTA;
     w->q.fetch.first = 0;
     w->q.fetch.from = (struct hf_bound){.seq = 812, .ordinal = 7, .offset = HF_OFFSET_END};
+    w->q.fetch.asof_min = 950;
 }
 
 static void sample_keys(struct world *w)
@@ -30,6 +32,8 @@ static void sample_keys(struct world *w)
     sample_log(w);
     w->q.fetch.want = HF_WANT_KEYS;
     w->q.fetch.from = (struct hf_bound){.offset = 1000, .key = hf_slice_str("k")};
+    w->q.fetch.until = hf_slice_str("kz");
+    w->q.fetch.asof_min = 950;
 }
 
 static void sample_log_reply(struct world *w)
@@ -99,12 +103,13 @@ static void fetch_of_each_kind_comes_back(void **state)
 
     sample_log(w);
     assert_request_same_bytes(w);
-    assert_memory_equal(&w->q2, &w->q, sizeof(w->q));
+    assert_true(w->q2.fetch.first == 813 && w->q2.fetch.last == 900);
+    assert_int_equal(w->q2.fetch.data_max, 8192);
     w->q.fetch.want = HF_WANT_BODY;
     w->q.fetch.last = 0;
     w->q.fetch.offset = 60000;
     assert_request_same_bytes(w);
-    assert_memory_equal(&w->q2, &w->q, sizeof(w->q));
+    assert_true(w->q2.fetch.first == 813 && w->q2.fetch.offset == 60000);
     sample_delta(w);
     assert_request_same_bytes(w);
     assert_true(w->q2.fetch.last == 900 && w->q2.fetch.from.seq == 812);
@@ -114,6 +119,8 @@ static void fetch_of_each_kind_comes_back(void **state)
     assert_true(hf_slice_eq(w->q2.fetch.from.key, hf_slice_str("k")));
     assert_int_equal(w->q2.fetch.from.offset, 1000);
     assert_int_equal(w->q2.fetch.last, 0); /* was set, but KEYS has no use for it */
+    assert_true(hf_slice_eq(w->q2.fetch.until, hf_slice_str("kz")));
+    assert_true(w->q2.fetch.data_max == 8192 && w->q2.fetch.asof_min == 950);
 }
 
 static void impossible_fetch_is_refused(void **state)
@@ -134,6 +141,38 @@ static void impossible_fetch_is_refused(void **state)
     REFUSED_REQUEST(sample_keys, q->from.key = hf_slice_of(filler, HF_STORE_KEY_MAX + 1));
 }
 
+static void data_max_is_none_or_in_its_range(void **state)
+{
+    struct world *w = *state;
+    const uint32_t good[] = {0, HF_FETCH_DATA_MIN, HF_FETCH_DATA_MAX};
+
+    assert_true(HF_FETCH_DATA_MIN == 1024 && HF_FETCH_DATA_MAX == 63488);
+    for (size_t i = 0; i < COUNT(good); i++) {
+        sample_log(w);
+        w->q.fetch.data_max = good[i];
+        assert_request_same_bytes(w);
+        assert_int_equal(w->q2.fetch.data_max, good[i]);
+    }
+    REFUSED_REQUEST(sample_log, w->q.fetch.data_max = 1);
+    REFUSED_REQUEST(sample_log, w->q.fetch.data_max = HF_FETCH_DATA_MIN - 1);
+    REFUSED_REQUEST(sample_keys, w->q.fetch.data_max = HF_FETCH_DATA_MAX + 1);
+}
+
+static void keys_range_ends_at_or_behind_its_beginning(void **state)
+{
+    struct world *w = *state;
+    struct hf_fetch_request *q = &w->q.fetch;
+
+    sample_keys(w);
+    q->until = hf_slice_str("k");
+    assert_request_same_bytes(w);
+    q->until = hf_slice_of(NULL, 0);
+    assert_request_same_bytes(w);
+    assert_int_equal(w->q2.fetch.until.len, 0);
+    REFUSED_REQUEST(sample_keys, q->until = hf_slice_str("jz"));
+    REFUSED_REQUEST(sample_keys, q->until = hf_slice_of(filler, HF_STORE_KEY_MAX + 1));
+}
+
 static void field_that_a_want_has_no_use_for_is_zero(void **state)
 {
     struct world *w = *state;
@@ -142,9 +181,20 @@ static void field_that_a_want_has_no_use_for_is_zero(void **state)
     begin_request(w, HF_MSG_FETCH);
     w->q.fetch = (struct hf_fetch_request){.want = HF_WANT_BODY, .first = 5, .offset = 6};
     bytes = encode_request(w);
-    assert_memory_equal(bytes.data + bytes.len - 5, "\x02\x05\x00\x06\xc0", 5);
-    w->bytes[bytes.len - 3] = 9;
+    assert_memory_equal(bytes.data + bytes.len - 9, "\x02\x05\x00\x06\xc0\xc4\x00\x00\x00", 9);
+    w->bytes[bytes.len - 7] = 9; /* last */
     assert_int_equal(hf_request_decode(bytes, &w->q2), HF_MALFORMED);
+    bytes = encode_request(w);
+    w->bytes[bytes.len - 1] = 9; /* asof min */
+    assert_int_equal(hf_request_decode(bytes, &w->q2), HF_MALFORMED);
+    begin_request(w, HF_MSG_FETCH);
+    w->q.fetch = (struct hf_fetch_request){
+        .want = HF_WANT_DELTA, .last = 5, .until = hf_slice_str("k"), .asof_min = 7};
+    bytes = encode_request(w); /* without the key */
+    assert_memory_equal(bytes.data + bytes.len - 4, "\xc4\x00\x00\x07", 4);
+    memcpy(w->bytes + bytes.len - 4, "\xc4\x01k\x00\x07", 5);
+    assert_int_equal(hf_request_decode(hf_slice_of(bytes.data, bytes.len + 1), &w->q2),
+                     HF_MALFORMED);
 }
 
 /* ---- replies ---- */
@@ -512,6 +562,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(fetch_of_each_kind_comes_back),
         TEST(impossible_fetch_is_refused),
+        TEST(data_max_is_none_or_in_its_range),
+        TEST(keys_range_ends_at_or_behind_its_beginning),
         TEST(field_that_a_want_has_no_use_for_is_zero),
         TEST(log_reply_gives_its_frames_in_order),
         TEST(log_reply_that_miscounts_is_refused),

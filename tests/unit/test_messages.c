@@ -91,6 +91,15 @@ static void sample_plan_reply(struct world *w)
                                        .split = {100, 200, 300}};
 }
 
+static void sample_snapshot_reply(struct world *w)
+{
+    sample_plan_reply(w);
+    w->p.plan.kind = HF_PLAN_SNAPSHOT;
+    w->p.plan.split_key[0] = hf_slice_str("a");
+    w->p.plan.split_key[1] = hf_slice_str("ab");
+    w->p.plan.split_key[2] = hf_slice_of(memset(w->part, 'b', sizeof(w->part)), HF_STORE_KEY_MAX);
+}
+
 /* ---- requests ---- */
 
 static void join_comes_back(void **state)
@@ -376,6 +385,54 @@ static void plan_reply_out_of_range_is_refused(void **state)
     REFUSED_REPLY(sample_plan_reply, w->p.plan.reason = hf_slice_of(filler, HF_REASON_MAX + 1));
 }
 
+static void snapshot_is_cut_at_keys_and_a_delta_at_seqs(void **state)
+{
+    struct world *w = *state;
+    struct hf_plan_reply *p = &w->p.plan;
+
+    sample_snapshot_reply(w);
+    assert_reply_same_bytes(w);
+    assert_int_equal(w->p2.plan.split_count, 3);
+    assert_true(hf_slice_eq(w->p2.plan.split_key[1], hf_slice_str("ab")));
+    assert_int_equal(w->p2.plan.split_key[2].len, HF_STORE_KEY_MAX);
+    sample_snapshot_reply(w);
+    p->split_count = HF_PLAN_SPLITS_MAX;
+    for (uint32_t i = 0; i < HF_PLAN_SPLITS_MAX; i++) {
+        p->split_key[i] = hf_slice_of(w->part, HF_STORE_KEY_MAX - HF_PLAN_SPLITS_MAX + i);
+    }
+    assert_reply_same_bytes(w);
+    REFUSED_REPLY(sample_snapshot_reply, p->split_key[1] = p->split_key[0]);
+    REFUSED_REPLY(sample_snapshot_reply, p->split_key[1] = hf_slice_str("Z"));
+    REFUSED_REPLY(sample_snapshot_reply, p->split_key[0].len = 0);
+    REFUSED_REPLY(sample_snapshot_reply, p->split_key[2].len++);
+}
+
+/* The encoder asserts its bound, so the list of 16 is written by hand. */
+static void split_that_a_kind_has_no_use_for_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct hf_slice bytes;
+
+    REFUSED_REPLY(sample_plan_reply, w->p.plan.kind = HF_PLAN_LOG);
+    REFUSED_REPLY(sample_plan_reply, w->p.plan.kind = HF_PLAN_NONE);
+    REFUSED_REPLY(sample_plan_reply, w->p.plan.split[2] = 900); /* nothing lies behind the head */
+    REFUSED_REPLY(sample_plan_reply, w->p.plan.split[0] = 0);
+    sample_plan_reply(w);
+    w->p.plan.split_count = HF_PLAN_SPLITS_MAX;
+    for (uint32_t i = 0; i < HF_PLAN_SPLITS_MAX; i++) {
+        w->p.plan.split[i] = i + 1;
+    }
+    assert_reply_same_bytes(w);
+    bytes = encode_reply(w);
+    assert_int_equal(w->bytes[bytes.len - HF_PLAN_SPLITS_MAX - 1], 0x9f);
+    sample_plan_reply(w);
+    w->p.plan.split_count = 0;
+    bytes = encode_reply(w);
+    w->bytes[bytes.len - 1] = 0xdc;
+    memcpy(w->bytes + bytes.len, "\0\x10\1\2\3\4\5\6\7\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10", 18);
+    assert_int_equal(hf_reply_decode(hf_slice_of(w->bytes, bytes.len + 18), &w->p2), HF_MALFORMED);
+}
+
 static void report_reply_comes_back(void **state)
 {
     struct world *w = *state;
@@ -395,6 +452,8 @@ static void reply_cut_short_or_run_on_is_refused(void **state)
     sample_hello_reply(w);
     assert_no_other_length(w, encode_reply(w), false);
     sample_plan_reply(w);
+    assert_no_other_length(w, encode_reply(w), false);
+    sample_snapshot_reply(w);
     assert_no_other_length(w, encode_reply(w), false);
 }
 
@@ -420,6 +479,8 @@ int main(void)
         TEST(hello_reply_out_of_range_is_refused),
         TEST(plan_reply_comes_back),
         TEST(plan_reply_out_of_range_is_refused),
+        TEST(snapshot_is_cut_at_keys_and_a_delta_at_seqs),
+        TEST(split_that_a_kind_has_no_use_for_is_refused),
         TEST(report_reply_comes_back),
         TEST(reply_cut_short_or_run_on_is_refused),
     };

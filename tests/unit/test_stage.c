@@ -5,137 +5,9 @@
  * A core (state_fixture.h) writes; edges are fed its frames and chunks in the ways a link may bring
  * them: in small pieces, with writes going on, with restarts in between, and wrong.
  */
-#include "state_fixture.h"
+#include "stage_box.h"
 
 #include <fcntl.h>
-
-struct edge {
-    char *dir;
-    struct hf_state *s;
-};
-
-struct box {
-    struct core *core;
-    struct edge edge;
-    struct answer *a;
-};
-
-static int box_setup(void **state)
-{
-    struct box *b = calloc(1, sizeof(*b));
-    b->core = core_new();
-    b->a = calloc(1, sizeof(*b->a));
-    b->edge.dir = scratch_new();
-    b->edge.s = open_store(b->edge.dir);
-    begin_history(b->edge.s);
-    *state = b;
-    return 0;
-}
-
-static int box_teardown(void **state)
-{
-    struct box *b = *state;
-    hf_state_close(b->edge.s);
-    scratch_remove(b->edge.dir);
-    core_free(b->core);
-    free(b->edge.dir);
-    free(b->a);
-    free(b);
-    return 0;
-}
-
-static void edge_restart(struct edge *e)
-{
-    hf_state_close(e->s);
-    e->s = open_store(e->dir);
-}
-
-static hf_seq core_head(struct box *b)
-{
-    return hf_state_position(b->core->s).seq;
-}
-
-static void apply_log(struct box *b, hf_seq last)
-{
-    for (hf_seq seq = hf_state_position(b->edge.s).seq + 1; seq <= last; seq++) {
-        struct hf_body body = core_body(b->core, seq);
-        assert_ok(hf_state_apply_batch(b->edge.s, &b->core->frame[seq].f, &body));
-    }
-    assert_ok(hf_state_commit(b->edge.s));
-}
-
-static struct hf_stage stage_of(struct box *b)
-{
-    struct hf_stage st;
-    hf_state_stage_get(b->edge.s, &st);
-    return st;
-}
-
-static void begin(struct box *b, enum hf_plan_kind kind)
-{
-    struct hf_position at = hf_state_position(b->edge.s);
-    assert_ok(hf_state_stage_begin(b->edge.s, kind, &at, core_head(b)));
-    assert_ok(hf_state_commit(b->edge.s));
-}
-
-/* Fetches one chunk from the cursor and stages it; false when no range is open. */
-static bool fetch(struct box *b, size_t limit)
-{
-    struct hf_stage st = stage_of(b);
-    bool keys = st.kind == HF_PLAN_SNAPSHOT && !st.keys_done;
-    if (!keys && st.covered >= st.target) {
-        return false;
-    }
-    answer(b->core, &st.cursor, keys ? 0 : st.target, limit, b->a);
-    if (b->a->code == HF_MOVED) {
-        assert_ok(hf_state_stage_skip(b->edge.s));
-    } else {
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
-    }
-    assert_ok(hf_state_commit(b->edge.s));
-    return true;
-}
-
-static void feed_tail(struct box *b, hf_seq last)
-{
-    for (hf_seq seq = stage_of(b).tail + 1; seq <= last; seq++) {
-        struct hf_body body = core_body(b->core, seq);
-        assert_ok(hf_state_stage_frame(b->edge.s, &b->core->frame[seq].f, &body));
-    }
-    assert_ok(hf_state_commit(b->edge.s));
-}
-
-static void switch_to(struct box *b, hf_seq seq)
-{
-    assert_ok(hf_state_stage_switch(b->edge.s, &b->core->frame[seq].f));
-    assert_ok(hf_state_commit(b->edge.s));
-    assert_false(stage_of(b).active);
-}
-
-static void drop_all(struct box *b)
-{
-    bool again = true;
-    while (again) {
-        assert_ok(hf_state_stage_drop(b->edge.s, &again));
-        assert_ok(hf_state_commit(b->edge.s));
-    }
-}
-
-static void assert_equal_to_core(struct box *b)
-{
-    assert_same_contents(b->core->s, b->edge.s);
-    assert_verified(b->edge.s);
-}
-
-static bool shows(struct box *b, const char *key)
-{
-    struct hf_view *v;
-    struct hf_stored r;
-    assert_ok(hf_view_open(b->edge.s, &v));
-    enum hf_err e = hf_view_get(v, hf_slice_str(key), false, &r);
-    hf_view_close(v);
-    return e == HF_OK;
-}
 
 /* ---- path independence ---- */
 
@@ -186,7 +58,7 @@ static void transfer(struct box *b, uint64_t *seed, enum hf_plan_kind kind)
         }
         struct hf_stage st = stage_of(b);
         bool ranged = kind == HF_PLAN_DELTA || st.keys_done;
-        if (ranged && st.covered == st.target && writes > 0 && rng_below(seed, 2) == 0) {
+        if (ranged && st.part_count == 0 && writes > 0 && rng_below(seed, 2) == 0) {
             assert_ok(hf_state_stage_target(b->edge.s, core_head(b)));
             assert_ok(hf_state_commit(b->edge.s));
         }
@@ -299,11 +171,9 @@ static void wrong_record(struct box *b, enum hf_plan_kind kind)
 {
     struct hf_hash before = hf_state_digest(b->edge.s);
     begin(b, kind);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, kind == HF_PLAN_DELTA ? st.target : 0, 60000, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    b->a->bytes[records.len - 1] ^= 1; /* the last byte of the last value */
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
+    ask(b, 0, 60000);
+    b->a->bytes[b->a->records.len - 1] ^= 1; /* the last byte of the last value */
+    assert_ok(stage_answer(b, 0));
     while (fetch(b, 1000)) {
         ;
     }
@@ -364,9 +234,10 @@ static void snapshot_is_not_switched_before_its_keys_are_done(void **state)
     assert_true(fetch(b, 300));
     assert_int_equal(hf_state_stage_target(b->edge.s, 9), HF_ARG);
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[5].f), HF_ARG);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, 5, 1000, b->a); /* a DELTA chunk */
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_slice_of(NULL, 0)), HF_ARG);
+    ask(b, 0, 1000);
+    b->a->chunk.want = HF_WANT_DELTA;
+    assert_int_equal(hf_state_stage_chunk(b->edge.s, 0, &b->a->chunk, hf_slice_of(NULL, 0)),
+                     HF_ARG);
     while (fetch(b, 300)) {
         ;
     }
@@ -380,32 +251,16 @@ static void chunk_that_is_not_at_the_cursor_is_refused(void **state)
     uint64_t seed = 5;
     core_random(b->core, &seed, 10, 100);
     begin(b, HF_PLAN_DELTA);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, st.target, 800, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records), HF_ARG); /* twice */
+    ask(b, 0, 800);
+    assert_ok(stage_answer(b, 0));
+    assert_int_equal(stage_answer(b, 0), HF_ARG); /* twice */
     assert_ok(hf_state_commit(b->edge.s));
-    assert_int_equal(stage_of(b).bytes, records.len);
+    assert_int_equal(stage_of(b).bytes, b->a->records.len);
     while (fetch(b, 800)) {
         ;
     }
     switch_to(b, 10);
     assert_equal_to_core(b);
-}
-
-static enum hf_err stage_record(struct box *b, const struct hf_record *rec, hf_seq asof)
-{
-    struct hf_stage st = stage_of(b);
-    hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
-    hf_record_encode(rec, &b->a->records);
-    struct hf_chunk c = {.want = HF_WANT_DELTA, .from = st.cursor, .asof = asof};
-    c.to = (struct hf_bound){rec->seq, rec->ordinal, HF_OFFSET_END, {NULL, 0}};
-    enum hf_err e = hf_state_stage_chunk(b->edge.s, &c, hf_writer_bytes(&b->a->records));
-    if (e != HF_OK) {
-        hf_state_abort(b->edge.s);
-    }
-    return e;
 }
 
 static void record_outside_of_its_range_is_refused(void **state)
@@ -417,16 +272,16 @@ static void record_outside_of_its_range_is_refused(void **state)
     apply_log(b, 3);
     begin(b, HF_PLAN_DELTA);
     struct hf_record r = {hf_slice_str("a"), 3, 0, false, 1, 0, hf_slice_str("x")};
-    assert_int_equal(stage_record(b, &r, 6), HF_MALFORMED); /* not above the base */
+    assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* not above the base */
     r.seq = 7;
-    assert_int_equal(stage_record(b, &r, 7), HF_MALFORMED); /* above the target */
+    assert_int_equal(stage_record(b, 0, &r, 7), HF_MALFORMED); /* above the target */
     r.seq = 6;
-    assert_int_equal(stage_record(b, &r, 5), HF_MALFORMED); /* read before the target was */
+    assert_int_equal(stage_record(b, 0, &r, 5), HF_MALFORMED); /* read before the target was */
     r.tombstone = true;
-    assert_int_equal(stage_record(b, &r, 6), HF_MALFORMED); /* deleted, with a value */
+    assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* deleted, with a value */
     r.tombstone = false;
     r.value = hf_slice_str("y");
-    assert_ok(stage_record(b, &r, 6));
+    assert_ok(stage_record(b, 0, &r, 6));
 }
 
 static void damaged_chunk_is_malformed_and_moves_nothing(void **state)
@@ -434,16 +289,14 @@ static void damaged_chunk_is_malformed_and_moves_nothing(void **state)
     struct box *b = *state;
     core_put(b->core, "a", "1");
     begin(b, HF_PLAN_DELTA);
-    struct hf_stage st = stage_of(b);
-    answer(b->core, &st.cursor, st.target, 800, b->a);
-    struct hf_slice records = hf_writer_bytes(&b->a->records);
-    records.len--;
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records), HF_MALFORMED);
+    ask(b, 0, 800);
+    b->a->records.len--;
+    assert_int_equal(stage_answer(b, 0), HF_MALFORMED);
     hf_state_abort(b->edge.s);
-    assert_int_equal(stage_of(b).cursor.seq, 0);
+    assert_int_equal(cursor_of(b, 0).seq, 0);
     assert_int_equal(stage_of(b).bytes, 0);
-    records.len++;
-    assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, records));
+    b->a->records.len++;
+    assert_ok(stage_answer(b, 0));
     assert_ok(hf_state_commit(b->edge.s));
     switch_to(b, 1);
 }
@@ -454,13 +307,14 @@ static void stage_belongs_to_one_base_and_one_epoch(void **state)
     struct hf_position at = hf_state_position(b->edge.s);
     core_put(b->core, "a", "1");
     at.seq = 1;
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5), HF_ARG);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_ARG);
     at.seq = 0;
     at.epoch_id.b[0] ^= 1;
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5), HF_UNKNOWN_EPOCH);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 5, NULL),
+                     HF_UNKNOWN_EPOCH);
     begin(b, HF_PLAN_DELTA);
     at = hf_state_position(b->edge.s);
-    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5), HF_EXISTS);
+    assert_int_equal(hf_state_stage_begin(b->edge.s, HF_PLAN_DELTA, &at, 5, NULL), HF_EXISTS);
     struct hf_frame f = b->core->frame[1].f;
     f.h.epoch_id.b[0] ^= 1;
     struct hf_body body = core_body(b->core, 1);
@@ -502,12 +356,6 @@ static void snapshot_at_the_same_seq_repairs(void **state)
 
 /* ---- progress and fragments ---- */
 
-static void fill(char *value, size_t len, char c)
-{
-    memset(value, c, len - 1);
-    value[len - 1] = '\0';
-}
-
 static void large_value_comes_in_pieces_and_goes_on_after_a_restart(void **state)
 {
     struct box *b = *state;
@@ -524,10 +372,10 @@ static void large_value_comes_in_pieces_and_goes_on_after_a_restart(void **state
         begin(b, kinds[i]);
         while (fetch(b, 50000)) {
             struct hf_stage st = stage_of(b);
-            fragments += st.cursor.offset != HF_OFFSET_END;
+            fragments += st.part_count > 0 && st.part[0].cursor.offset != HF_OFFSET_END;
             edge_restart(&b->edge);
             struct hf_stage again = stage_of(b);
-            assert_int_equal(st.cursor.offset, again.cursor.offset);
+            assert_int_equal(st.part[0].cursor.offset, again.part[0].cursor.offset);
             assert_int_equal(st.bytes, again.bytes);
         }
         switch_to(b, core_head(b));
@@ -552,19 +400,17 @@ static void aborted_chunk_leaves_cursor_fragment_and_records_as_they_were(void *
     core_put(b->core, "other", other);
     begin(b, HF_PLAN_DELTA);
     assert_true(fetch(b, 40000));
-    struct hf_stage before = stage_of(b);
-    assert_int_not_equal(before.cursor.offset, HF_OFFSET_END);
+    struct hf_bound before = cursor_of(b, 0);
+    uint64_t bytes = stage_of(b).bytes;
+    assert_int_not_equal(before.offset, HF_OFFSET_END);
     for (int i = 0; i < 3; i++) { /* far enough to overwrite the fragment with that of `other` */
-        struct hf_stage st = stage_of(b);
-        answer(b->core, &st.cursor, st.target, 40000, b->a);
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
+        take(b, 0, 40000);
     }
-    assert_int_equal(stage_of(b).cursor.seq, 2);
+    assert_int_equal(cursor_of(b, 0).seq, 2);
     hf_state_abort(b->edge.s);
-    struct hf_stage after = stage_of(b);
-    assert_int_equal(after.cursor.seq, before.cursor.seq);
-    assert_int_equal(after.cursor.offset, before.cursor.offset);
-    assert_int_equal(after.bytes, before.bytes);
+    assert_int_equal(cursor_of(b, 0).seq, before.seq);
+    assert_int_equal(cursor_of(b, 0).offset, before.offset);
+    assert_int_equal(stage_of(b).bytes, bytes);
     while (fetch(b, 40000)) {
         ;
     }
@@ -583,8 +429,7 @@ static void aborted_chunk_is_asked_for_again(void **state)
         if (before.keys_done) {
             break;
         }
-        answer(b->core, &before.cursor, 0, 700, b->a);
-        assert_ok(hf_state_stage_chunk(b->edge.s, &b->a->chunk, hf_writer_bytes(&b->a->records)));
+        take(b, 0, 700);
         if (i % 2 == 0) {
             assert_ok(hf_state_commit(b->edge.s));
         } else {
@@ -606,7 +451,7 @@ static void moved_under_way(struct box *b, enum hf_plan_kind kind, const char *n
     core_put(b->core, "large", value);
     core_put(b->core, "z", next);
     begin(b, kind);
-    while (stage_of(b).cursor.offset == HF_OFFSET_END) {
+    while (cursor_of(b, 0).offset == HF_OFFSET_END) {
         assert_true(fetch(b, 20000));
     }
     if (next[0] == 'x') {
@@ -638,9 +483,9 @@ static void skip_needs_a_fragment(void **state)
 {
     struct box *b = *state;
     core_put(b->core, "a", "1");
-    assert_int_equal(hf_state_stage_skip(b->edge.s), HF_ARG);
+    assert_int_equal(hf_state_stage_skip(b->edge.s, 0), HF_ARG);
     begin(b, HF_PLAN_DELTA);
-    assert_int_equal(hf_state_stage_skip(b->edge.s), HF_ARG);
+    assert_int_equal(hf_state_stage_skip(b->edge.s, 0), HF_ARG);
 }
 
 static void higher_point_wins_in_whatever_order_they_come(void **state)
@@ -667,10 +512,10 @@ static void range_may_stop_early_and_the_log_does_the_rest(void **state)
     uint64_t seed = 23;
     core_random(b->core, &seed, 40, 200);
     begin(b, HF_PLAN_DELTA);
-    while (stage_of(b).cursor.seq < 20) {
+    while (cursor_of(b, 0).seq < 20) {
         assert_true(fetch(b, 700));
     }
-    hf_seq stop = stage_of(b).cursor.seq - 1;
+    hf_seq stop = cursor_of(b, 0).seq - 1;
     assert_ok(hf_state_stage_target(b->edge.s, stop));
     assert_ok(hf_state_commit(b->edge.s));
     assert_int_equal(stage_of(b).covered, stop);
@@ -749,8 +594,6 @@ static void drop_frees_in_steps_and_leaves_the_visible_state(void **state)
     assert_ok(hf_state_commit(b->edge.s));
     assert_equal_to_core(b);
 }
-
-#define IN_BOX(f) cmocka_unit_test_setup_teardown(f, box_setup, box_teardown)
 
 int main(void)
 {

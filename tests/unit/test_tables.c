@@ -1,5 +1,5 @@
 /*
- * test_tables.c - objects, inbox, answered requests, tombstones, chain, and the price of a DELTA.
+ * test_tables.c - objects, inbox, answered requests, tombstones, chain.
  *
  * What they share is that they are kept beside the records and bounded by floors and windows.
  */
@@ -79,13 +79,13 @@ static void jump_to(struct store *b, hf_seq seq)
     struct hf_position at = hf_state_position(b->s);
     struct hf_frame f = c->frame[0].f;
     uint8_t bytes[HF_HEADER_MAX];
-    assert_ok(hf_state_stage_begin(b->s, HF_PLAN_DELTA, &at, seq));
-    assert_ok(hf_state_stage_target(b->s, seq));
+    assert_ok(hf_state_stage_begin(b->s, HF_PLAN_DELTA, &at, seq, NULL));
     struct hf_chunk chunk = {.want = HF_WANT_DELTA, .end = true, .asof = seq};
     struct hf_stage st;
     hf_state_stage_get(b->s, &st);
-    chunk.from = st.cursor;
-    assert_ok(hf_state_stage_chunk(b->s, &chunk, hf_slice_of(NULL, 0)));
+    chunk.from = st.part[0].cursor;
+    chunk.to = st.part[0].until;
+    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, hf_slice_of(NULL, 0)));
     f.header = header_for(b->s, &f.h, bytes);
     f.h.seq = seq;
     assert_ok(hf_state_stage_switch(b->s, &f));
@@ -255,64 +255,6 @@ static void chainless_store_keeps_no_hash_of_a_past_seq(void **state)
     scratch_remove(dir);
 }
 
-static uint64_t exact_delta(struct hf_view *v, hf_seq lo)
-{
-    struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
-    uint64_t sum = 0;
-    while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK) {
-        sum += r.key.len + r.value.len + 12;
-    }
-    return sum;
-}
-
-static void price_of_a_delta_is_near_its_size_without_reading_it_all(void **state)
-{
-    struct store *b = *state;
-    uint64_t seed = 7;
-    char name[32];
-    char value[200] = {0};
-    struct hf_view *v;
-    for (hf_seq seq = 1; seq <= 400; seq++) {
-        for (uint32_t i = 0; i < 100; i++) {
-            struct hf_change c = {HF_OP_PUT, key_of(name, rng_below(&seed, 8000)),
-                                  hf_slice_of(value, rng_below(&seed, sizeof(value)))};
-            assert_ok(hf_state_apply(b->s, seq, i, &c));
-        }
-        advance(b->s);
-    }
-    assert_ok(hf_state_commit(b->s));
-    assert_ok(hf_view_open(b->s, &v));
-    hf_seq from[] = {0, 50, 200, 350, 396, 399, 400};
-    for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
-        uint64_t exact = exact_delta(v, from[i]);
-        uint64_t guess;
-        assert_ok(hf_view_delta_bytes(v, from[i], &guess));
-        assert_in_range(guess, exact * 7 / 10, exact * 13 / 10);
-    }
-    hf_view_close(v);
-}
-
-static void price_of_one_huge_batch_is_not_that_of_its_first_records(void **state)
-{
-    struct store *b = *state;
-    char name[32];
-    char value[100] = {0};
-    struct hf_view *v;
-    uint64_t guess;
-    for (uint32_t i = 0; i < 5000; i++) {
-        struct hf_change c = {HF_OP_PUT, key_of(name, i), hf_slice_of(value, sizeof(value))};
-        assert_ok(hf_state_apply(b->s, 1, i, &c));
-    }
-    advance(b->s);
-    write_one(b->s, "k", "v");
-    assert_ok(hf_state_commit(b->s));
-    assert_ok(hf_view_open(b->s, &v));
-    uint64_t exact = exact_delta(v, 0);
-    assert_ok(hf_view_delta_bytes(v, 0, &guess));
-    assert_in_range(guess, exact * 9 / 10, exact * 11 / 10);
-    hf_view_close(v);
-}
-
 #define IN_STORE(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
 
 int main(void)
@@ -325,8 +267,6 @@ int main(void)
         IN_STORE(old_tombstones_are_collected_in_steps_and_young_ones_stay),
         IN_STORE(chain_is_forgotten_below_a_floor_and_kept_above),
         IN_STORE(chainless_store_keeps_no_hash_of_a_past_seq),
-        IN_STORE(price_of_a_delta_is_near_its_size_without_reading_it_all),
-        IN_STORE(price_of_one_huge_batch_is_not_that_of_its_first_records),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }

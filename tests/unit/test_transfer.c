@@ -4,120 +4,7 @@
  * Whole transfers are staged into a second, empty state by the functions that an edge uses, and its
  * digest is compared with the core's: the two sides agree on what a bound means (G11).
  */
-#include "peer_box.h"
-
-#include "core/transfer.h"
-
-#include <zstd.h>
-
-struct fixture {
-    struct box *b;
-    struct peer *p;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->b = box_new();
-    box_open(f->b);
-    f->p = peer_new(f->b, 1);
-    box_enrol(f->b, "e", f->p);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    peer_free(f->p);
-    box_free(f->b);
-    free(f);
-    return 0;
-}
-
-static struct hf_request fetch_of(struct fixture *f, enum hf_want want)
-{
-    struct hf_request q = {.type = HF_MSG_FETCH};
-    q.fetch.epoch_id = box_status(f->b).epoch_id;
-    q.fetch.want = want;
-    return q;
-}
-
-static const struct hf_reply *fetch_log(struct fixture *f, hf_seq first, hf_seq last)
-{
-    struct hf_request q = fetch_of(f, HF_WANT_LOG);
-    q.fetch.first = first;
-    q.fetch.last = last;
-    return peer_ask(f->p, &q);
-}
-
-static const struct hf_reply *fetch_body(struct fixture *f, hf_seq seq, uint32_t offset)
-{
-    struct hf_request q = fetch_of(f, HF_WANT_BODY);
-    q.fetch.first = seq;
-    q.fetch.offset = offset;
-    return peer_ask(f->p, &q);
-}
-
-static const struct hf_reply *fetch_delta(struct fixture *f, struct hf_bound from, hf_seq hi)
-{
-    struct hf_request q = fetch_of(f, HF_WANT_DELTA);
-    q.fetch.from = from;
-    q.fetch.last = hi;
-    return peer_ask(f->p, &q);
-}
-
-static const struct hf_reply *fetch_keys(struct fixture *f, struct hf_bound from)
-{
-    struct hf_request q = fetch_of(f, HF_WANT_KEYS);
-    q.fetch.from = from;
-    return peer_ask(f->p, &q);
-}
-
-static struct hf_bound after(hf_seq seq)
-{
-    return (struct hf_bound){.seq = seq, .ordinal = UINT32_MAX, .offset = HF_OFFSET_END};
-}
-
-static const struct hf_reply *plan(struct fixture *f, hf_seq applied)
-{
-    struct hf_request q = {.type = HF_MSG_PLAN};
-    q.plan.epoch_id = box_status(f->b).epoch_id;
-    q.plan.applied = applied;
-    return peer_ask(f->p, &q);
-}
-
-/* Opens a chunk; the records go to out, whose memory is the caller's. */
-static struct hf_slice chunk_open(struct fixture *f, const struct hf_chunk *c, uint8_t *out)
-{
-    static uint8_t packed[HF_MESSAGE_MAX];
-    const struct hf_content_key *key =
-        hf_keyring_find(hf_registry_keys(f->b->core->registry), c->key_id);
-    assert_non_null(key);
-    struct hf_writer w;
-    hf_writer_init(&w, packed, sizeof(packed));
-    assert_int_equal(hf_chunk_unseal(&key->key, c->descriptor, c->sealed, &w), HF_OK);
-    if (c->compression == HF_COMPRESSION_NONE) {
-        memcpy(out, packed, w.len);
-        assert_int_equal(w.len, c->raw_bytes);
-    } else {
-        assert_int_equal(ZSTD_decompress(out, HF_MESSAGE_MAX, packed, w.len), c->raw_bytes);
-    }
-    return hf_slice_of(out, c->raw_bytes);
-}
-
-static uint32_t count_records(struct hf_slice records)
-{
-    struct hf_reader r;
-    struct hf_record rec;
-    uint32_t n = 0;
-    hf_reader_init(&r, records);
-    while (hf_record_next(&r, &rec)) {
-        n++;
-    }
-    assert_false(r.failed);
-    return n;
-}
+#include "transfer_box.h"
 
 /* ---- LOG and BODY ---- */
 
@@ -442,31 +329,48 @@ static struct hf_state *edge_state(struct fixture *f)
     return s;
 }
 
-/* Fetches and stages chunks until the current range is done; `between` may write at the core. */
+/* Asks for what comes next of a part, in pieces of its own size. */
+static const struct hf_reply *fetch_part(struct fixture *f, const struct hf_stage *g, uint32_t part)
+{
+    const struct hf_stage_part *p = &g->part[part];
+    bool keys = g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+    struct hf_request q = fetch_of(f, keys ? HF_WANT_KEYS : HF_WANT_DELTA);
+    q.fetch.from = p->cursor;
+    q.fetch.until = keys ? p->until.key : hf_slice_of(NULL, 0);
+    q.fetch.last = keys ? 0 : p->until.seq;
+    q.fetch.asof_min = keys ? g->keys_head : g->target;
+    q.fetch.data_max = part * 3000;
+    return peer_ask(f->p, &q);
+}
+
+/* Fetches and stages a chunk of each part in turn until the current range is done; `between` may
+ * write at the core. */
 static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(struct fixture *))
 {
     static uint8_t raw[HF_MESSAGE_MAX];
-    bool end = false;
-    while (!end) {
-        struct hf_stage g;
-        assert_int_equal(hf_state_begin(s), HF_OK);
-        hf_state_stage_get(s, &g);
-        bool keys = g.kind == HF_PLAN_SNAPSHOT && !g.keys_done;
-        const struct hf_reply *r =
-            keys ? fetch_keys(f, g.cursor) : fetch_delta(f, g.cursor, g.target);
+    struct hf_stage g;
+    uint32_t part = 0;
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    for (hf_state_stage_get(s, &g); g.part_count > 0; hf_state_stage_get(s, &g)) {
+        part = (part + 1) % g.part_count;
+        if (g.part[part].done) {
+            continue;
+        }
+        const struct hf_reply *r = fetch_part(f, &g, part);
         if (r->code == HF_MOVED) {
-            assert_int_equal(hf_state_stage_skip(s), HF_OK);
+            assert_int_equal(hf_state_stage_skip(s, part), HF_OK);
         } else {
             assert_int_equal(r->code, HF_OK);
-            end = r->fetch.chunk.end;
             struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
-            assert_int_equal(hf_state_stage_chunk(s, &r->fetch.chunk, records), HF_OK);
+            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, records), HF_OK);
         }
         assert_int_equal(hf_state_commit(s), HF_OK);
         if (between != NULL) {
             between(f);
         }
+        assert_int_equal(hf_state_begin(s), HF_OK);
     }
+    assert_int_equal(hf_state_commit(s), HF_OK);
 }
 
 /* Opens the frame of seq from the core's log, as an edge would after FETCH. */
@@ -543,7 +447,11 @@ static void a_snapshot_gives_the_digest_of_the_core_while_it_writes_on(void **st
     assert_int_equal(hf_state_begin(s), HF_OK);
     struct hf_position base = hf_state_position(s);
     hf_seq head = box_status(f->b).committed;
-    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_SNAPSHOT, &base, head), HF_OK);
+    const struct hf_stage_splits splits = {.count = 3,
+                                           .at = {{.key = hf_slice_str("big1")},
+                                                  {.key = hf_slice_str("k15")},
+                                                  {.key = hf_slice_str("k32x")}}};
+    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_SNAPSHOT, &base, head, &splits), HF_OK);
     assert_int_equal(hf_state_commit(s), HF_OK);
     stage_range(f, s, busy_core);
     assert_int_equal(hf_state_begin(s), HF_OK);
@@ -569,8 +477,9 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
     assert_int_equal(hf_state_begin(s), HF_OK);
     struct hf_position base = hf_state_position(s);
     fill(f);
-    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_DELTA, &base, box_status(f->b).committed),
-                     HF_OK);
+    const struct hf_stage_splits splits = {.count = 2, .at = {after(20), after(41)}};
+    assert_int_equal(
+        hf_state_stage_begin(s, HF_PLAN_DELTA, &base, box_status(f->b).committed, &splits), HF_OK);
     assert_int_equal(hf_state_commit(s), HF_OK);
     stage_range(f, s, busy_core);
     stage_frames(f, s);
@@ -582,82 +491,6 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
     assert_int_equal(hf_view_verify(v, NULL), HF_OK);
     hf_view_close(v);
     hf_state_close(s);
-}
-
-/* ---- bounds ---- */
-
-/* Hands a request to the core and runs no job; HF_OK when the pool has it, else the refusal's code.
- */
-static enum hf_err only_asked(struct fixture *f, struct peer *p, struct hf_request *q)
-{
-    struct hf_envelope env;
-    struct hf_writer w;
-    box_random(f->b, p->nonce, sizeof(p->nonce));
-    q->counter = ++p->counter;
-    peer_seal(p, q);
-    free(f->b->reply.data);
-    f->b->reply.data = NULL;
-    hf_core_on_request(f->b->core, 1, hf_slice_of(p->message, p->message_len), NULL);
-    if (f->b->reply.data == NULL) {
-        return HF_OK;
-    }
-    hf_writer_init(&w, p->plain, sizeof(p->plain));
-    assert_int_equal(hf_reply_open(hf_slice_of(f->b->reply.data, f->b->reply.len),
-                                   &f->b->id.public_key, &p->id.public_key, p->nonce, &p->keys,
-                                   &env, &w),
-                     HF_OK);
-    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &p->reply), HF_OK);
-    return p->reply.code;
-}
-
-static void more_than_sixteen_at_once_are_told_to_come_back(void **state)
-{
-    struct fixture *f = *state;
-    struct hf_request q = fetch_of(f, HF_WANT_LOG);
-    struct peer *p[3];
-    box_put(f->b, "k", "v");
-    q.fetch.first = q.fetch.last = 1;
-    for (uint8_t i = 0; i < 3; i++) {
-        char name[3] = {'x', (char)('0' + i), '\0'};
-        p[i] = peer_new(f->b, (uint8_t)(i + 2));
-        box_enrol(f->b, name, p[i]);
-        assert_int_equal(peer_ask(p[i], &q)->code, HF_OK);
-    }
-    for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
-        assert_int_equal(only_asked(f, p[i % 3], &q), HF_OK);
-    }
-    assert_false(hf_core_idle(f->b->core));
-    assert_int_equal(only_asked(f, p[2], &q), HF_BUSY); /* at once, without the pool */
-    assert_in_range(p[2]->reply.fetch.retry_ms, 50, 200);
-    box_work(f->b);
-    box_commit(f->b);
-    box_pass(f->b, 100);
-    assert_true(hf_core_idle(f->b->core));
-    assert_int_equal(peer_ask(p[2], &q)->code, HF_OK);
-    for (int i = 0; i < 3; i++) {
-        peer_free(p[i]);
-    }
-}
-
-static void one_edge_that_asks_for_ever_more_leaves_room_for_the_others(void **state)
-{
-    struct fixture *f = *state;
-    struct hf_request q = fetch_of(f, HF_WANT_LOG);
-    struct peer *other = peer_new(f->b, 2);
-    box_put(f->b, "k", "v");
-    box_enrol(f->b, "other", other);
-    q.fetch.first = q.fetch.last = 1;
-    assert_int_equal(peer_ask(other, &q)->code, HF_OK);
-    assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
-    for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
-        enum hf_err expected = i < HF_TRANSFERS_PER_EDGE ? HF_OK : HF_BUSY;
-        assert_int_equal(only_asked(f, f->p, &q), expected);
-    }
-    assert_int_equal(only_asked(f, other, &q), HF_OK);
-    box_work(f->b);
-    assert_int_equal(only_asked(f, f->p, &q), HF_OK);
-    box_work(f->b);
-    peer_free(other);
 }
 
 static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state)
@@ -679,8 +512,6 @@ static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state
     assert_null(f->b->reply.data);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -700,8 +531,6 @@ int main(void)
         T(a_fragment_whose_record_changed_has_moved),
         T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
-        T(more_than_sixteen_at_once_are_told_to_come_back),
-        T(one_edge_that_asks_for_ever_more_leaves_room_for_the_others),
         T(an_edge_revoked_while_its_data_was_read_does_not_get_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,11 +77,11 @@ static const struct vector vectors[] = {
     {"root of three leaves", "13934fa602dc73f909fa81bdfb918114a36a17be8f517b3c52c28000412968bd"},
     {"request key", "6ad6ef0b3aabc4215abb3ab5b98823d8f50737255aaaa68946241eae9f51cb73"},
     {"reply key", "b303290c8cf863d7070a4fa48512f575aaa76a76fb510b59284ee3ba029988e9"},
-    {"plain text of FETCH", "980704c410b0b1b2b3b4b5b6b7b8b9babbbcbdbebf01010300c0"},
+    {"plain text of FETCH", "9b0704c410b0b1b2b3b4b5b6b7b8b9babbbcbdbebf01010300c0c4000000"},
     {"request", "48460104a0a1a2a3a4a5a6a7a8a9aaabacadaeaf29acbae141bccaf0b22e1a94d34d0bc7361e526d"
                 "0bfe12c89794bc9322966dd7505152535455565758595a5b5c5d5e5f404142434445464748494a4b"
-                "4c4d4e4f50515253545556576af7cdc9457bed8f6acddead1d9662ea62dbd8f519758f48b25f2b42"
-                "e1cf18b43295c7119019c351837b"},
+                "4c4d4e4f505152535455565769f7cdc9457bed8f6acddead1d9662ea62dbd8f519758f48b25f7de9"
+                "5b85e33ca479ed806ccbd42c9bbecfc9980f"},
     {"plain text of COOKIE", "93000007"},
     {"reply", "48460105a0a1a2a3a4a5a6a7a8a9aaabacadaeaf707172737475767778797a7b7c7d7e7f98999a9b"
               "9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeaf84b1c34d9ac965ec081a6d1110a3cd0f5f67e998"},

@@ -1,0 +1,311 @@
+/*
+ * pace.c - the table of requests, and their pace: time-outs, backoff, how many and how large.
+ *
+ * A TCP connection over a long link that loses a little carries a fraction of what the link could
+ * (at 100 ms and 0.5 % loss 2 to 4 Mbit/s), so the window is a number of requests, each on a
+ * connection of its own, and it opens by one for each answer. What one request asks for follows how
+ * long the last ones took: a few hundred milliseconds, so that a cut wastes little and a thin link
+ * is not blocked for seconds. Loss says nothing about how much the link can carry, so a time-out
+ * closes the window only when nothing else came meanwhile.
+ *
+ * While the stream is busy, data is asked for at a share of the measured rate of the link, and
+ * never faster than the operator allows. Failures back off with jitter (S16: many edges must not
+ * herd).
+ */
+#include "edge/replica_impl.h"
+
+#define WINDOW_FIRST 8u
+#define DATA_MAX_FIRST (32u << 10)
+#define DATA_MAX_LEAST (4u << 10)
+#define DATA_MAX_MOST 63488u
+/* A reply should take this long beyond a round trip. */
+#define TRANSFER_MS_LEAST 150
+#define TRANSFER_MS_MOST 500
+/* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
+ * to for so long. */
+#define LIVE_MS 1000
+#define MEASURE_MS 500
+#define LIMITED_MS 15000
+
+/* ---- the table ---- */
+
+struct request *request_find(struct hf_replica *r, uint64_t id)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].id == id) {
+            return &r->request[i];
+        }
+    }
+    return NULL;
+}
+
+bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].id != 0 && r->request[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_chunk(const struct request *q)
+{
+    return q->id != 0 && (q->kind == HF_REPRQ_DELTA || q->kind == HF_REPRQ_KEYS);
+}
+
+bool request_of_part(const struct hf_replica *r, uint32_t part)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (is_chunk(&r->request[i]) && r->request[i].part == part) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool chunks_wait(const struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].id != 0 && r->request[i].state == REQUEST_WAITS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool is_data(enum hf_replica_request kind)
+{
+    return kind == HF_REPRQ_LOG || kind == HF_REPRQ_BODY || kind == HF_REPRQ_DELTA ||
+           kind == HF_REPRQ_KEYS;
+}
+
+void requests_abandon(struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (r->request[i].state == REQUEST_SENT) {
+            r->request[i].id = 0;
+        }
+    }
+}
+
+void requests_abandon_stage(struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (is_chunk(&r->request[i])) {
+            r->request[i].id = 0;
+        }
+    }
+}
+
+/* True when a reply with data may still be on its way: the request was sent long ago and has not
+ * timed out. */
+bool reply_is_slow(const struct hf_replica *r, hf_ms since)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        const struct request *q = &r->request[i];
+        if (q->id != 0 && q->kind >= HF_REPRQ_PLAN && q->kind <= HF_REPRQ_KEYS &&
+            r->now - q->sent >= since) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- time-outs and backoff ---- */
+
+/* A reply full of data takes its time on a thin link; one to REPORT does not, and comes each
+ * second. So each class has a round trip and time-outs in a row of its own. */
+static struct pace *pace_of(struct hf_replica *r, enum hf_replica_request kind)
+{
+    return &r->pace[is_data(kind)];
+}
+
+static hf_ms timeout_of(const struct hf_replica *r, const struct pace *p)
+{
+    hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
+    t = t > r->cfg.request_ms_min ? t : r->cfg.request_ms_min;
+    t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
+    return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
+}
+
+void back_off(struct hf_replica *r, hf_ms least)
+{
+    hf_ms wait = r->now + least;
+    r->failed_at = r->now;
+    /* Requests that were under way together fail together: that counts once. */
+    if (r->now >= r->retry_at) {
+        r->retry_at = r->now + jitter(r, r->backoff);
+        r->backoff = 2 * r->backoff;
+        r->backoff = r->backoff < r->cfg.backoff_ms_max ? r->backoff : r->cfg.backoff_ms_max;
+    }
+    r->retry_at = wait > r->retry_at ? wait : r->retry_at;
+}
+
+/* A reply alone is no reason to hurry: a core may go on to answer, and what it answers be useless.
+ */
+void backoff_reset(struct hf_replica *r)
+{
+    if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
+        r->backoff = r->cfg.backoff_ms_min;
+    }
+}
+
+/* ---- the stream's share ---- */
+
+static bool stream_is_busy(const struct hf_replica *r)
+{
+    return r->throttle.live_at >= 0 && r->now - r->throttle.live_at < LIVE_MS;
+}
+
+/* Bytes per second that data may be asked for at; 0 = no limit. */
+static uint64_t rate_limit(const struct hf_replica *r)
+{
+    const struct throttle *t = &r->throttle;
+    uint64_t most = r->cfg.catchup_rate_max;
+    if (!t->limited || t->link_rate == 0 || !stream_is_busy(r)) {
+        return most;
+    }
+    uint64_t share = t->link_rate * r->cfg.catchup_share / 100 + 1;
+    return most == 0 || share < most ? share : most;
+}
+
+/* A quarter of a second, or one reply, may be saved up. */
+static int64_t credit_now(const struct hf_replica *r)
+{
+    uint64_t rate = rate_limit(r);
+    int64_t most = (int64_t)(rate / 4) + DATA_MAX_MOST;
+    uint64_t elapsed = (uint64_t)(r->now - r->throttle.credit_at);
+    int64_t credit = r->throttle.credit + (int64_t)(rate * elapsed / 1000);
+    return rate == 0 || credit > most ? most : credit;
+}
+
+/* The rate of delivery while a request was under way; the best of a phase is what the link can. */
+static void measure(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
+{
+    struct throttle *t = &r->throttle;
+    t->delivered += bytes;
+    uint64_t rate = (t->delivered - q->delivered) * 1000 / (uint64_t)took;
+    if (!t->limited && q->sent >= t->phase_at) {
+        t->best_rate = rate > t->best_rate ? rate : t->best_rate;
+    }
+    /* Replies come in bunches: one that was asked for well within the phase tells its end. */
+    if (q->sent - t->phase_at < (t->limited ? LIMITED_MS : MEASURE_MS)) {
+        return;
+    }
+    if (t->best_rate > 0) {
+        t->link_rate = t->best_rate;
+    }
+    t->limited = t->best_rate > 0; /* a phase that measured nothing goes on */
+    t->best_rate = 0;
+    t->phase_at = r->now;
+}
+
+void pace_stream(struct hf_replica *r)
+{
+    r->throttle.live_at = r->now;
+}
+
+hf_ms pace_deadline(const struct hf_replica *r)
+{
+    uint64_t rate = rate_limit(r);
+    int64_t credit = credit_now(r);
+    return credit > 0 ? r->now + LIMITED_MS : r->now + 1 - credit * 1000 / (int64_t)rate;
+}
+
+/* ---- how many, how large ---- */
+
+bool data_room(const struct hf_replica *r)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        const struct request *q = &r->request[i];
+        n += q->id != 0 && q->state == REQUEST_SENT && is_data(q->kind);
+    }
+    uint32_t window = r->window == 0 ? WINDOW_FIRST : r->window;
+    window = window < r->cfg.fetch_max ? window : r->cfg.fetch_max;
+    return n < window && credit_now(r) > 0;
+}
+
+struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what)
+{
+    struct request *q = request_find(r, 0);
+    HF_ASSERT(q != NULL);
+    *q = *what;
+    q->id = r->next_id++;
+    q->state = REQUEST_SENT;
+    q->applied = r->applied.seq;
+    q->sent = r->now;
+    q->delivered = r->throttle.delivered;
+    if (is_data(q->kind)) {
+        q->data_max = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
+        r->throttle.credit = credit_now(r) - q->data_max;
+        r->throttle.credit_at = r->now;
+    }
+    struct hf_replica_effect *e = fx_add(r, HF_REPFX_SEND);
+    e->request = q->id;
+    e->kind = q->kind;
+    e->first = q->first;
+    e->last = q->last;
+    e->part = q->part;
+    e->data_max = q->data_max;
+    e->timeout_ms = timeout_of(r, pace_of(r, q->kind));
+    r->requests++;
+    return e;
+}
+
+/* Only a reply that was filled says something about what the next one should ask for. */
+static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
+{
+    hf_ms transfer = took - r->pace[0].rtt;
+    uint32_t now = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
+    if (bytes < q->data_max / 2) {
+        return;
+    }
+    if (transfer > TRANSFER_MS_MOST && q->data_max <= now) {
+        now = q->data_max / 2;
+    } else if (transfer < TRANSFER_MS_LEAST && q->data_max >= now) {
+        now = q->data_max * 2;
+    }
+    now = now < DATA_MAX_MOST ? now : DATA_MAX_MOST;
+    r->data_max = now > DATA_MAX_LEAST ? now : DATA_MAX_LEAST;
+}
+
+void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
+{
+    hf_ms took = r->now - q->sent;
+    struct pace *pace = pace_of(r, q->kind);
+    took = took > 0 ? took : 1;
+    /* It rises at once and falls slowly: too long a time-out costs less than asking twice. */
+    pace->rtt = took > pace->rtt ? took : (7 * pace->rtt + took) / 8;
+    pace->timeouts_in_row = 0;
+    pace->replied_at = r->now;
+    r->timeouts_in_row = 0;
+    if (r->now - r->failed_at >= r->cfg.stable_ms) {
+        backoff_reset(r);
+    }
+    if (is_data(q->kind)) {
+        r->throttle.credit += (int64_t)q->data_max - bytes;
+        measure(r, q, bytes, took);
+        size_adapt(r, q, bytes, took);
+        r->window = r->window == 0 ? WINDOW_FIRST : r->window;
+        r->window += r->window < r->cfg.fetch_max;
+    }
+}
+
+void pace_timed_out(struct hf_replica *r, const struct request *q)
+{
+    struct pace *pace = pace_of(r, q->kind);
+    if (is_data(q->kind)) {
+        r->throttle.credit += q->data_max;
+        if (pace->replied_at > q->sent) {
+            return; /* one connection hangs, the others carry: the same is asked over another */
+        }
+        r->window = r->window > 4 ? r->window / 2 : 2;
+        r->data_max = r->data_max > 2 * DATA_MAX_LEAST ? r->data_max / 2 : DATA_MAX_LEAST;
+    }
+    pace->timeouts_in_row++;
+    if (q->kind != HF_REPRQ_REPORT) {
+        back_off(r, 0);
+    }
+}

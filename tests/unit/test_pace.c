@@ -1,0 +1,182 @@
+/*
+ * test_pace.c - how many requests are under way, how large they are, and the stream's share.
+ *
+ * The core is played by rounds: every DELTA request that is out is answered after some time with
+ * as many bytes as it asked for, and stored at once.
+ */
+#include "replica_box.h"
+
+static struct box *box_of(uint32_t rate_max)
+{
+    struct box *b = box_new(10);
+    b->cfg.catchup_rate_max = rate_max;
+    b->cfg.hold_ms = 1000000; /* frames of the stream stay in memory */
+    b->parts = HF_STAGE_PARTS_MAX;
+    box_connect(b);
+    box_beacon(b, 5000);
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_PLAN, 0);
+    box_clear(b);
+    b->now += 100;
+    box_answer(b, &q, (struct hf_replica_event){.plan = HF_PLAN_DELTA, .seq = 5000});
+    box_done(b);
+    return b;
+}
+
+static void drain(struct box *b)
+{
+    while (b->busy) {
+        if (b->op.type == HF_REPFX_STAGE_CHUNK) {
+            box_chunk_done(b, 5000, false);
+        } else {
+            box_done(b);
+        }
+    }
+}
+
+/* Answers what is out after `took` ms. Returns the bytes, and how many requests there were. */
+static uint64_t round_trip(struct box *b, hf_ms took, uint32_t *count)
+{
+    struct hf_replica_effect out[64];
+    uint64_t bytes = 0;
+    *count = box_sends(b, HF_REPRQ_DELTA);
+    for (uint32_t i = 0; i < *count; i++) {
+        out[i] = *box_sent(b, HF_REPRQ_DELTA, i);
+    }
+    box_clear(b);
+    box_pass(b, took);
+    for (uint32_t i = 0; i < *count; i++) {
+        box_answer(b, &out[i], (struct hf_replica_event){.bytes = out[i].data_max});
+        bytes += out[i].data_max;
+        drain(b);
+    }
+    box_pass(b, 1);
+    drain(b);
+    return bytes;
+}
+
+static void window_opens_to_all_parts_as_answers_come(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint32_t count;
+    (void)round_trip(b, 100, &count);
+    assert_int_equal(count, 8);
+    (void)round_trip(b, 100, &count);
+    assert_int_equal(count, 16);
+    box_free(b);
+}
+
+static void requests_shrink_on_a_thin_link_and_grow_on_a_wide_one(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint32_t count;
+    for (int i = 0; i < 6; i++) {
+        (void)round_trip(b, 2000, &count);
+    }
+    assert_true(box_sent(b, HF_REPRQ_DELTA, 0)->data_max <= 4096);
+    for (int i = 0; i < 6; i++) {
+        (void)round_trip(b, 120, &count);
+    }
+    assert_true(box_sent(b, HF_REPRQ_DELTA, 0)->data_max >= 63488);
+    box_free(b);
+}
+
+static void one_hanging_connection_does_not_slow_the_others(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint32_t count;
+    (void)round_trip(b, 100, &count);
+    struct hf_replica_effect hangs = *box_sent(b, HF_REPRQ_DELTA, 0);
+    struct hf_replica_effect other = *box_sent(b, HF_REPRQ_DELTA, 1);
+    box_clear(b);
+    b->now += 100;
+    box_answer(b, &other, (struct hf_replica_event){.bytes = other.data_max});
+    drain(b);
+    b->now += 1400;
+    box_clear(b);
+    box_timeout(b, &hangs);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1); /* at once, and over another connection */
+    assert_int_equal(box_sent(b, HF_REPRQ_DELTA, 0)->part, hangs.part);
+    box_free(b);
+}
+
+static void silence_of_all_closes_the_window_and_backs_off(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    struct hf_replica_effect out[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        out[i] = *box_sent(b, HF_REPRQ_DELTA, i);
+    }
+    b->now += 3000;
+    box_clear(b);
+    for (uint32_t i = 0; i < 8; i++) {
+        box_timeout(b, &out[i]);
+    }
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 0);
+    box_pass(b, b->cfg.backoff_ms_min);
+    assert_in_range(box_sends(b, HF_REPRQ_DELTA), 1, 4);
+    box_free(b);
+}
+
+/* Bytes a second over `ms` at 20 ms a round, on a link that carries 1,000 bytes a ms. */
+static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
+{
+    hf_ms began = b->now;
+    uint64_t bytes = 0;
+    hf_seq seq = 5001;
+    while (b->now - began < ms) {
+        uint32_t count;
+        uint64_t wanted = 0;
+        for (uint32_t i = 0; i < box_sends(b, HF_REPRQ_DELTA); i++) {
+            wanted += box_sent(b, HF_REPRQ_DELTA, i)->data_max;
+        }
+        bytes += round_trip(b, 20 + (hf_ms)(wanted / 1000), &count);
+        if (stream) {
+            uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq++});
+            if (box_verifies(b, slot)) {
+                box_verified(b, slot, HF_OK);
+            }
+            drain(b);
+        }
+    }
+    return bytes * 1000 / (uint64_t)(b->now - began);
+}
+
+static void busy_stream_keeps_its_share_of_the_link(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint64_t alone = rate_over(b, 20000, false);
+    uint64_t shared = rate_over(b, 120000, true);
+    print_message("alone %lu B/s, beside a busy stream %lu B/s\n", (unsigned long)alone,
+                  (unsigned long)shared);
+    /* 70 of what the link can, which is a little more than `alone`, and the phases that measure. */
+    assert_in_range(shared * 100 / alone, 60, 88);
+    box_free(b);
+}
+
+static void catching_up_stays_below_the_configured_rate(void **state)
+{
+    (void)state;
+    struct box *b = box_of(100000);
+    uint64_t rate = rate_over(b, 30000, false);
+    assert_in_range(rate, 80000, 105000);
+    box_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(window_opens_to_all_parts_as_answers_come),
+        cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),
+        cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
+        cmocka_unit_test(silence_of_all_closes_the_window_and_backs_off),
+        cmocka_unit_test(busy_stream_keeps_its_share_of_the_link),
+        cmocka_unit_test(catching_up_stays_below_the_configured_rate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
