@@ -104,7 +104,7 @@ struct hf_tree {
     MDB_dbi state;
     MDB_dbi byseq;
     MDB_cursor *cursor; /* on `state` in the open transaction, or NULL */
-    bool overlay;       /* a DELTA: no index and no sum, the switch merges it */
+    bool overlay;       /* a DELTA: no index, the switch merges it */
     struct hf_sum sum;
     struct hf_moves moves;
 };
@@ -113,6 +113,7 @@ enum hf_rule {
     HF_RULE_ALWAYS,
     HF_RULE_UNLESS_SAME, /* not when the visible value stays as it is */
     HF_RULE_IF_NEWER,    /* not when the record there has the same or a higher point */
+    HF_RULE_MERGE,       /* the same; the sum of the tree has the fresh record already */
 };
 
 /* The record of a key; HF_NOTFOUND, HF_CORRUPT. Borrowed until the next write. */
