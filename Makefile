@@ -115,6 +115,8 @@ $B/tests/bench/catchup: $B/tests/bench/catchup.o $B/sim/wan/ask.o $B/proto/wire/
 	$(call link,-lhiredis -lpthread)
 $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
+$B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
+	$(call link,$(BASE_L))
 
 # ---- tests ----
 
@@ -150,7 +152,7 @@ tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitize
 soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 	$B/holdfast-sim swarm --seeds 2000
 
-bench: all $B/tests/bench/client $B/tests/bench/stages  ## the figures: ratios against redis-server, measured in one run
+bench: all $(addprefix $B/tests/bench/,client stages load)  ## the figures: ratios against redis-server, measured in one run
 	@deploy/install-deps.sh --bench
 	@tests/bench/bench.sh $B
 

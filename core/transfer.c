@@ -300,8 +300,7 @@ static hf_seq asof_of(const struct hf_transfers *s, const struct hf_request *q)
     if (!is_range(q)) {
         return 0;
     }
-    hf_seq asof = q->fetch.asof_min != 0 ? q->fetch.asof_min : s->cfg.head->committed;
-    return asof > q->fetch.last ? asof : q->fetch.last;
+    return q->fetch.asof_min != 0 ? q->fetch.asof_min : s->cfg.head->committed;
 }
 
 enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order)

@@ -7,9 +7,10 @@
  * once: who asks while it is being read waits for that, who asks later gets the chunk that was kept
  * (cache.h). Only the envelope is sealed for each.
  *
- * The bound (G16), whatever 200 edges of 16 requests each do: 32 MiB of chunks, 16 slots of 0.4 MiB
+ * The bound (G16), whatever 200 edges of 16 requests each do: 32 MiB of chunks, 16 slots of 0.5 MiB
  * and a compressor of 0.6 MiB each, 1 MiB of requests that wait: less than 64 MiB. A slot that
- * sends the body of a large frame has that frame besides (4 MiB at most).
+ * sends the body of a large frame keeps that frame for the next piece, 4 MiB at most: as much again
+ * if all 16 do.
  *
  * What a request needs of the owner's thread is copied when it comes; the pool touches nothing else
  * of the core but the changelog's and state's readers.

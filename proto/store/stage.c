@@ -321,10 +321,12 @@ enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f, s
 /* ---- the switch ---- */
 
 /* Writes every staged record over the visible one, unless that is newer. The value is copied first:
- * a write may free the page that it lies in. */
+ * a write may free the page that it lies in. What is staged was summed as it came: the sums are
+ * joined, and each record that is replaced or left out goes from that, one hash for each key. */
 static enum hf_err merge(struct hf_state *s)
 {
     struct hf_tree *from = hf_tree_staged(s);
+    struct hf_tree *to = hf_tree_visible(s);
     MDB_cursor *c = NULL;
     MDB_val k;
     MDB_val data;
@@ -336,6 +338,8 @@ static enum hf_err merge(struct hf_state *s)
     if (e != HF_OK) {
         return e;
     }
+    hf_lthash_merge(&to->sum.lanes, &from->sum.lanes);
+    to->sum.live_count += from->sum.live_count;
     while ((e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         struct hf_stored r;
         bool changed;
@@ -350,7 +354,7 @@ static enum hf_err merge(struct hf_state *s)
         memcpy(s->scratch, r.value.data, r.value.len);
         r.key.data = key;
         r.value.data = s->scratch;
-        e = hf_tree_write(s, hf_tree_visible(s), &r, HF_RULE_IF_NEWER, &changed);
+        e = hf_tree_write(s, to, &r, HF_RULE_MERGE, &changed);
         if (e != HF_OK) {
             break;
         }

@@ -58,14 +58,16 @@ struct hf_head {
 
 /* ---- moves.c: changes of the by-seq index that wait for the commit ---- */
 
-/* A group of 200,000 distinct keys is written early: 8 MB of entries and at most 16 MiB of keys. */
+/* A group of 200,000 changes is written early: 13 MB of moves and places and at most 16 MiB of keys.
+ */
 #define HF_MOVES_MAX 200000u
 #define HF_MOVES_KEYS_MAX (16u << 20)
 
 struct hf_move {
-    uint64_t hash;
-    struct hf_point old; /* where the table has the key; seq 0 = nowhere */
-    struct hf_point new;
+    hf_seq old_seq; /* 0 = nowhere */
+    hf_seq new_seq;
+    uint32_t old_ordinal;
+    uint32_t new_ordinal;
     uint32_t key_at;
     uint32_t key_len;
 };
@@ -74,8 +76,6 @@ struct hf_moves {
     struct hf_move *move; /* owned, as all pointers here */
     uint32_t count;
     uint32_t cap;
-    uint32_t *index; /* open addressing: number of a move + 1, or 0 */
-    uint32_t mask;
     uint8_t *keys;
     uint32_t keys_len;
     uint32_t keys_cap;
@@ -85,7 +85,8 @@ void hf_moves_free(struct hf_moves *m);
 void hf_moves_clear(struct hf_moves *m);
 /* True when there may be no room for one more key. */
 bool hf_moves_full(const struct hf_moves *m);
-/* `old` counts only when the key is not among the moves yet. HF_NOMEM. */
+/* `old` is where the key is now, by the table or by the move of it that was noted last; seq 0 =
+ * nowhere. HF_NOMEM. */
 enum hf_err hf_moves_note(struct hf_moves *m, struct hf_slice key, struct hf_point old,
                           struct hf_point new);
 /* Writes all moves to the table and clears them. */
@@ -103,7 +104,7 @@ struct hf_tree {
     MDB_dbi state;
     MDB_dbi byseq;
     MDB_cursor *cursor; /* on `state` in the open transaction, or NULL */
-    bool overlay;       /* a DELTA: no index and no sum, the switch merges it */
+    bool overlay;       /* a DELTA: no index, the switch merges it */
     struct hf_sum sum;
     struct hf_moves moves;
 };
@@ -112,6 +113,7 @@ enum hf_rule {
     HF_RULE_ALWAYS,
     HF_RULE_UNLESS_SAME, /* not when the visible value stays as it is */
     HF_RULE_IF_NEWER,    /* not when the record there has the same or a higher point */
+    HF_RULE_MERGE,       /* the same; the sum of the tree has the fresh record already */
 };
 
 /* The record of a key; HF_NOTFOUND, HF_CORRUPT. Borrowed until the next write. */

@@ -3,8 +3,8 @@
  *
  * Invariant: after every call the sum of a tree is the LtHash of the live records of its state
  * table, and the index table with the moves that wait is the order of all its records. One lookup
- * finds the old record and the place of the new one. An overlay (a staged DELTA) has records only;
- * its sum and index come into being when the switch writes them into the visible tree.
+ * finds the old record and the place of the new one. An overlay (a staged DELTA) has no index; that
+ * comes into being when the switch writes its records into the visible tree.
  *
  * An error leaves the tree as it happens to be: the caller makes it sticky and the transaction is
  * aborted. Read moves.c for the index, stage.c for who writes into the staged tree.
@@ -48,24 +48,27 @@ static bool wanted(enum hf_rule rule, const struct hf_stored *old, const struct 
         }
         return fresh->tombstone || !hf_slice_eq(old->value, fresh->value);
     case HF_RULE_IF_NEWER:
+    case HF_RULE_MERGE:
         return old == NULL || hf_point_cmp(point_of(old), point_of(fresh)) < 0;
     }
     HF_UNREACHABLE();
 }
 
-static void sum_replace(struct hf_sum *sum, const struct hf_stored *old,
-                        const struct hf_stored *fresh)
+static void sum_add(struct hf_sum *sum, const struct hf_stored *r)
 {
-    struct hf_hash element;
-    if (old != NULL && !old->tombstone) {
-        element = hf_element_hash(old->key, old->seq, old->value);
-        hf_lthash_sub(&sum->lanes, &element);
-        sum->live_count--;
-    }
-    if (!fresh->tombstone) {
-        element = hf_element_hash(fresh->key, fresh->seq, fresh->value);
+    if (!r->tombstone) {
+        struct hf_hash element = hf_element_hash(r->key, r->seq, r->value);
         hf_lthash_add(&sum->lanes, &element);
         sum->live_count++;
+    }
+}
+
+static void sum_sub(struct hf_sum *sum, const struct hf_stored *r)
+{
+    if (!r->tombstone) {
+        struct hf_hash element = hf_element_hash(r->key, r->seq, r->value);
+        hf_lthash_sub(&sum->lanes, &element);
+        sum->live_count--;
     }
 }
 
@@ -129,13 +132,15 @@ static enum hf_err note_move(struct hf_state *s, struct hf_tree *t, const struct
 
 /* What a record does to the sum and the index of its tree, `old` being the one that it replaces. */
 static enum hf_err account(struct hf_state *s, struct hf_tree *t, const struct hf_stored *old,
-                           const struct hf_stored *fresh)
+                           const struct hf_stored *fresh, enum hf_rule rule)
 {
-    if (t->overlay) {
-        return HF_OK;
+    if (old != NULL) {
+        sum_sub(&t->sum, old);
     }
-    sum_replace(&t->sum, old, fresh);
-    return note_move(s, t, old, fresh);
+    if (rule != HF_RULE_MERGE) {
+        sum_add(&t->sum, fresh);
+    }
+    return t->overlay ? HF_OK : note_move(s, t, old, fresh);
 }
 
 enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf_stored *fresh,
@@ -148,7 +153,7 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
         e = record_add(t, fresh, &old);
         if (e == HF_OK) {
             *changed = true;
-            return account(s, t, NULL, fresh);
+            return account(s, t, NULL, fresh, rule);
         }
     } else if (e == HF_OK) {
         e = hf_tree_find(s, t, fresh->key, &old);
@@ -158,9 +163,12 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
         return e == HF_NOTFOUND ? HF_OK : e;
     }
     if (!wanted(rule, &old, fresh)) {
+        if (rule == HF_RULE_MERGE) {
+            sum_sub(&t->sum, fresh);
+        }
         return HF_OK;
     }
-    e = account(s, t, &old, fresh);
+    e = account(s, t, &old, fresh, rule);
     if (e == HF_OK) {
         e = record_replace(t, fresh);
     }

@@ -3,7 +3,7 @@
  * moves when told, jobs that run when told, and what was published and replied kept for looking at.
  *
  * box_work runs jobs until none is left; box_step runs one, so that a test can look in between. The
- * same seed gives the same run. Included by test_core*.c, test_service.c and test_transfer.c only.
+ * same seed gives the same run. Included by the tests of core/ only.
  */
 #ifndef TEST_CORE_BOX_H
 #define TEST_CORE_BOX_H

@@ -1,0 +1,553 @@
+/*
+ * test_storm.c - many edges that come back together: one read for each range, turns, bounds.
+ *
+ * Replies are kept by handle, so that it is seen who was answered, in which order, and with what.
+ * Jobs run one by one, when the test says so: what is under way and what waits is under control.
+ */
+#include "transfer_box.h"
+
+#include "core/cache.h"
+#include "core/queue.h"
+
+/* ---- a fleet ---- */
+
+#define FLEET_MAX 80
+#define HANDLES_MAX 4096
+
+struct answer {
+    bool there;
+    struct box_message message; /* no data when it was dropped */
+    uint32_t order;
+};
+
+struct fleet {
+    struct fixture f; /* of the first edge */
+    struct peer *peer[FLEET_MAX];
+    uint32_t count;
+    uint64_t handles;
+    uint32_t answered;
+    uint8_t asker[HANDLES_MAX];
+    uint8_t nonce[HANDLES_MAX][HF_NONCE_BYTES];
+    struct answer answer[HANDLES_MAX];
+};
+
+static struct fleet *fleet;
+
+static void keep_reply(void *ctx, uint64_t handle, struct hf_slice message)
+{
+    box_reply(ctx, handle, message);
+    if (handle < 2) {
+        return; /* peer_ask's */
+    }
+    struct answer *a = &fleet->answer[handle];
+    assert_false(a->there); /* once each */
+    a->there = true;
+    a->order = fleet->answered++;
+    a->message = message.len > 0 ? box_copy(message) : (struct box_message){NULL, 0};
+}
+
+static int fleet_setup(void **state)
+{
+    fleet = calloc(1, sizeof(*fleet));
+    fleet->handles = 2;
+    fleet->f.b = box_new();
+    fleet->f.b->world.reply = keep_reply;
+    box_open(fleet->f.b);
+    *state = fleet;
+    return 0;
+}
+
+static int fleet_teardown(void **state)
+{
+    for (uint32_t i = 0; i < fleet->count; i++) {
+        peer_free(fleet->peer[i]);
+    }
+    box_free(fleet->f.b);
+    for (uint32_t i = 0; i < HANDLES_MAX; i++) {
+        free(fleet->answer[i].message.data);
+    }
+    free(fleet);
+    (void)state;
+    return 0;
+}
+
+/* Enrols edges until there are n; each has its cookie. */
+static void fleet_grow(uint32_t n)
+{
+    for (; fleet->count < n; fleet->count++) {
+        char name[16];
+        struct peer *p = peer_new(fleet->f.b, (uint8_t)(fleet->count + 1));
+        snprintf(name, sizeof(name), "e%u", fleet->count);
+        box_enrol(fleet->f.b, name, p);
+        fleet->peer[fleet->count] = p;
+        fleet->f.p = p;
+        assert_int_equal(plan(&fleet->f, 0)->type, HF_MSG_PLAN);
+    }
+    fleet->f.p = fleet->peer[0];
+}
+
+/* Asks without running a job; returns the handle. */
+static uint64_t ask(uint32_t edge, struct hf_request *q)
+{
+    struct peer *p = fleet->peer[edge];
+    uint64_t handle = fleet->handles++;
+    assert_true(handle < HANDLES_MAX);
+    box_random(fleet->f.b, p->nonce, sizeof(p->nonce));
+    memcpy(fleet->nonce[handle], p->nonce, HF_NONCE_BYTES);
+    fleet->asker[handle] = (uint8_t)edge;
+    q->counter = ++p->counter;
+    peer_seal(p, q);
+    hf_core_on_request(fleet->f.b->core, handle, hf_slice_of(p->message, p->message_len), NULL);
+    return handle;
+}
+
+/* Opens the answer as the edge would. */
+static const struct hf_reply *answer_of(uint64_t handle)
+{
+    const struct answer *a = &fleet->answer[handle];
+    struct peer *p = fleet->peer[fleet->asker[handle]];
+    struct hf_envelope env;
+    struct hf_writer w;
+    assert_true(a->there);
+    assert_non_null(a->message.data);
+    hf_writer_init(&w, p->plain, sizeof(p->plain));
+    assert_int_equal(hf_reply_open(hf_slice_of(a->message.data, a->message.len),
+                                   &fleet->f.b->id.public_key, &p->id.public_key,
+                                   fleet->nonce[handle], &p->keys, &env, &w),
+                     HF_OK);
+    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &p->reply), HF_OK);
+    return &p->reply;
+}
+
+static uint64_t count(const char *name)
+{
+    return box_counter(fleet->f.b, name);
+}
+
+/* n keys of 1,000 bytes that do not compress, committed. */
+static void fill(int n)
+{
+    char key[16];
+    for (int i = 0; i < n; i++) {
+        snprintf(key, sizeof(key), "k%04d", i);
+        box_put_bytes(fleet->f.b, key, 1000);
+    }
+    box_commit(fleet->f.b);
+}
+
+static struct hf_request keys_since(hf_seq asof_min)
+{
+    struct hf_request q = keys_of(&fleet->f, after(0), "");
+    q.fetch.asof_min = asof_min;
+    return q;
+}
+
+/* ---- one read for all ---- */
+
+static void edges_that_ask_for_one_range_at_once_cause_one_read(void **state)
+{
+    (void)state;
+    fill(20);
+    fleet_grow(40);
+    struct hf_request q = keys_since(20);
+    uint64_t first = fleet->handles;
+    for (uint32_t i = 0; i < 40; i++) {
+        ask(i, &q);
+    }
+    assert_int_equal(count("transfer_coalesced"), 39);
+    assert_int_equal(count("transfer_waiting"), 39);
+    box_work(fleet->f.b);
+    struct box_message sealed = {NULL, 0};
+    for (uint32_t i = 0; i < 40; i++) {
+        const struct hf_reply *r = answer_of(first + i);
+        assert_int_equal(r->code, HF_OK);
+        if (i == 0) {
+            sealed = box_copy(r->fetch.chunk.sealed);
+        }
+        assert_true(hf_slice_eq(r->fetch.chunk.sealed, hf_slice_of(sealed.data, sealed.len)));
+    }
+    free(sealed.data);
+    assert_int_equal(count("transfer_scans"), 1);
+    assert_int_equal(count("transfer_cache_hits"), 39);
+    assert_int_equal(count("transfer_waiting"), 0);
+    ask(0, &q);
+    box_work(fleet->f.b);
+    assert_int_equal(count("transfer_scans"), 1);
+}
+
+/* Each edge goes through the whole range, part by part, side by side with the others. */
+static void whole_transfers_of_a_fleet_cost_the_reads_of_one(void **state)
+{
+    (void)state;
+    static struct hf_bound at[FLEET_MAX];
+    static uint8_t key[FLEET_MAX][HF_STORE_KEY_MAX];
+    bool end[FLEET_MAX] = {false};
+    uint32_t left = 30;
+    uint64_t requests = 0;
+    fill(300);
+    fleet_grow(30);
+    for (uint32_t i = 0; i < 30; i++) {
+        at[i] = after(0);
+    }
+    while (left > 0) {
+        uint64_t first = fleet->handles;
+        for (uint32_t i = 0; i < 30; i++) {
+            struct hf_request q = keys_since(300);
+            q.fetch.from = at[i];
+            q.fetch.data_max = 32768;
+            ask(i, &q);
+            requests++;
+        }
+        box_work(fleet->f.b);
+        for (uint32_t i = 0; i < 30; i++) {
+            const struct hf_chunk *c = &answer_of(first + i)->fetch.chunk;
+            memcpy(key[i], c->to.key.data, c->to.key.len);
+            at[i] = c->to;
+            at[i].key.data = key[i];
+            left -= c->end && !end[i];
+            end[i] = c->end;
+        }
+        assert_true(requests < 1000);
+    }
+    assert_true(requests >= 300);
+    assert_int_equal(count("transfer_scans"), requests / 30);
+    assert_int_equal(count("busy"), 0);
+}
+
+static void kept_chunk_is_given_out_only_if_it_is_new_enough(void **state)
+{
+    struct fixture *f = &fleet->f;
+    (void)state;
+    fill(5);
+    fleet_grow(1);
+    struct hf_request q = keys_since(5);
+    assert_int_equal(peer_ask(f->p, &q)->fetch.chunk.asof, 5);
+    box_put(f->b, "new", "1");
+    box_commit(f->b);
+    assert_int_equal(peer_ask(f->p, &q)->fetch.chunk.asof, 5);
+    assert_int_equal(count("transfer_scans"), 1);
+    q.fetch.asof_min = 6;
+    assert_int_equal(peer_ask(f->p, &q)->fetch.chunk.asof, 6);
+    q.fetch.asof_min = 5; /* the newer one took its place */
+    assert_int_equal(peer_ask(f->p, &q)->fetch.chunk.asof, 6);
+    assert_int_equal(count("transfer_scans"), 2);
+    box_put(f->b, "newer", "1");
+    box_commit(f->b);
+    q.fetch.asof_min = 0; /* the newest there is */
+    assert_int_equal(peer_ask(f->p, &q)->fetch.chunk.asof, 7);
+    assert_int_equal(count("transfer_scans"), 3);
+    q.fetch.asof_min = 8;
+    assert_int_equal(peer_ask(f->p, &q)->code, HF_NOT_YET);
+    struct hf_request d = delta_of(f, after(0), 6);
+    d.fetch.asof_min = 1; /* a DELTA is at least as new as its end */
+    assert_int_equal(peer_ask(f->p, &d)->fetch.chunk.asof, 7);
+}
+
+static void other_ranges_sizes_and_keys_are_other_chunks(void **state)
+{
+    struct fixture *f = &fleet->f;
+    (void)state;
+    fill(5);
+    fleet_grow(1);
+    struct hf_request q = keys_since(5);
+    peer_ask(f->p, &q);
+    q.fetch.until = hf_slice_str("k0002");
+    peer_ask(f->p, &q);
+    q.fetch.data_max = 2000;
+    peer_ask(f->p, &q);
+    q.fetch.from = (struct hf_bound){.key = hf_slice_str("k0001"), .offset = HF_OFFSET_END};
+    peer_ask(f->p, &q);
+    assert_int_equal(count("transfer_scans"), 4);
+    assert_int_equal(box_revoke(f->b, "e0").code, HF_OK); /* which makes a new content key */
+    struct peer *other = peer_new(f->b, 9);
+    box_enrol(f->b, "other", other);
+    const struct hf_reply *r = peer_ask(other, &q);
+    assert_int_equal(r->fetch.chunk.key_id, 2);
+    assert_int_equal(count("transfer_scans"), 5);
+    peer_free(other);
+}
+
+/* ---- turns and bounds ---- */
+
+static void more_than_there_are_slots_for_wait_and_are_all_answered(void **state)
+{
+    (void)state;
+    fill(1);
+    fleet_grow(5);
+    struct hf_request q = fetch_of(&fleet->f, HF_WANT_LOG);
+    q.fetch.first = q.fetch.last = 1;
+    uint64_t first = fleet->handles;
+    for (uint32_t i = 0; i < 5 * HF_TRANSFERS_PER_EDGE; i++) {
+        ask(i % 5, &q);
+    }
+    assert_int_equal(count("transfer_waiting"), 5 * HF_TRANSFERS_PER_EDGE - HF_TRANSFERS_MAX);
+    assert_false(hf_core_idle(fleet->f.b->core));
+    ask(2, &q); /* one more than an edge may have: told at once, without a job */
+    assert_int_equal(answer_of(fleet->handles - 1)->code, HF_BUSY);
+    assert_in_range(answer_of(fleet->handles - 1)->fetch.retry_ms, 50, 200);
+    box_work(fleet->f.b);
+    for (uint64_t h = first; h < fleet->handles - 1; h++) {
+        assert_int_equal(answer_of(h)->code, HF_OK);
+    }
+    box_commit(fleet->f.b);
+    box_pass(fleet->f.b, 100);
+    assert_true(hf_core_idle(fleet->f.b->core));
+    assert_int_equal(count("busy"), 1);
+}
+
+/* One edge fills all slots and its line; others that come later are not behind all of it. */
+static void edges_take_turns_so_nobody_starves_behind_a_greedy_one(void **state)
+{
+    (void)state;
+    fill(1);
+    fleet_grow(21);
+    struct hf_request q = fetch_of(&fleet->f, HF_WANT_LOG);
+    q.fetch.first = q.fetch.last = 1;
+    for (uint32_t i = 0; i < HF_TRANSFERS_PER_EDGE; i++) {
+        ask(0, &q);
+    }
+    for (uint32_t i = 0; i < HF_TRANSFERS_PER_EDGE; i++) {
+        ask(1, &q);
+    }
+    uint64_t first = fleet->handles;
+    for (uint32_t i = 2; i < 21; i++) {
+        ask(i, &q);
+    }
+    /* For each that is done the greedy ones ask again at once. */
+    for (uint32_t i = 0; i < 100; i++) {
+        box_step(fleet->f.b);
+        ask(i % 2, &q);
+    }
+    for (uint64_t h = first; h < first + 19; h++) {
+        assert_true(fleet->answer[h].there);
+        /* After the 16 that were under way, and at most one of each greedy one between. */
+        assert_true(fleet->answer[h].order <= HF_TRANSFERS_MAX + 21 + 21);
+    }
+    box_work(fleet->f.b);
+}
+
+static void line_has_a_bound_and_the_rest_come_back_spread_out(void **state)
+{
+    bool seen[256] = {false};
+    uint32_t kinds = 0;
+    (void)state;
+    fill(1);
+    fleet_grow(40);
+    struct hf_request q = fetch_of(&fleet->f, HF_WANT_LOG);
+    q.fetch.first = q.fetch.last = 1;
+    uint64_t first = fleet->handles;
+    for (uint32_t i = 0; i < 40 * HF_TRANSFERS_PER_EDGE; i++) {
+        ask(i % 40, &q);
+    }
+    uint32_t refused = 40 * HF_TRANSFERS_PER_EDGE - HF_TRANSFERS_MAX - HF_WAITING_MAX;
+    assert_int_equal(count("busy"), refused);
+    assert_int_equal(count("transfer_waiting"), HF_WAITING_MAX);
+    for (uint64_t h = fleet->handles - refused; h < fleet->handles; h++) {
+        const struct hf_reply *r = answer_of(h);
+        assert_int_equal(r->code, HF_BUSY);
+        kinds += !seen[r->fetch.retry_ms];
+        seen[r->fetch.retry_ms] = true;
+    }
+    assert_true(kinds > 30);
+    box_work(fleet->f.b);
+    for (uint64_t h = first; h < fleet->handles; h++) {
+        assert_true(fleet->answer[h].there);
+    }
+}
+
+/* The same range again and again, from a store that changes under it: everybody gets an answer, in
+ * as many jobs as there are requests. */
+static void chunk_under_way_that_is_too_old_makes_its_waiters_read_anew(void **state)
+{
+    struct box *b = fleet->f.b;
+    (void)state;
+    fill(5);
+    fleet_grow(3);
+    struct hf_request q = keys_since(5);
+    uint64_t first = fleet->handles;
+    ask(0, &q);
+    struct hf_job *job = b->job_first; /* has read, and is not done */
+    b->job_first = NULL;
+    b->job_end = &b->job_first;
+    job->work(job);
+    box_put(b, "new", "1");
+    box_commit(b);
+    q.fetch.asof_min = 6;
+    ask(1, &q);
+    ask(2, &q);
+    assert_int_equal(count("transfer_coalesced"), 2);
+    box_work(b);
+    assert_false(fleet->answer[first + 1].there);
+    job->done(job);
+    box_work(b);
+    assert_int_equal(answer_of(first)->fetch.chunk.asof, 5);
+    assert_int_equal(answer_of(first + 1)->fetch.chunk.asof, 6);
+    assert_int_equal(answer_of(first + 2)->fetch.chunk.asof, 6);
+    assert_int_equal(count("transfer_scans"), 2);
+}
+
+static void revoked_edge_gets_nothing_of_what_it_waits_for(void **state)
+{
+    struct told t = {.count = 0};
+    (void)state;
+    fill(1);
+    fleet_grow(2);
+    struct hf_request q = keys_since(1);
+    uint64_t first = fleet->handles;
+    ask(0, &q);
+    ask(1, &q);
+    hf_core_edge_revoke(fleet->f.b->core, "e1", told_done, &t);
+    box_work(fleet->f.b);
+    assert_int_equal(answer_of(first)->code, HF_OK);
+    assert_true(fleet->answer[first + 1].there);
+    assert_null(fleet->answer[first + 1].message.data);
+    assert_int_equal(count("transfer_cache_hits"), 0); /* it was not even worked on */
+}
+
+/* A crash with jobs under way and requests waiting frees it all; the sanitizers look. */
+static void crash_in_the_middle_of_a_storm_leaves_nothing(void **state)
+{
+    (void)state;
+    fill(5);
+    fleet_grow(3);
+    struct hf_request q = keys_since(5);
+    peer_ask(fleet->peer[0], &q);
+    for (uint32_t i = 0; i < 30; i++) {
+        ask(i % 3, &q); /* sixteen hold the kept chunk */
+    }
+    assert_true(count("transfer_waiting") > 0);
+    box_crash(fleet->f.b);
+    box_open(fleet->f.b);
+}
+
+/* ---- the cache by itself ---- */
+
+static void name_of(struct hf_range_name *n, hf_seq last)
+{
+    struct hf_request q = {.type = HF_MSG_FETCH, .counter = last * 77};
+    q.fetch.want = HF_WANT_DELTA;
+    q.fetch.from = after(0);
+    q.fetch.last = last;
+    q.fetch.asof_min = last * 3; /* counter and asof min are no part of the name */
+    hf_range_name(&q, n);
+}
+
+static void cache_keeps_what_was_asked_for_last_within_its_bytes(void **state)
+{
+    static uint8_t bytes[10000];
+    struct hf_cache *c = hf_cache_new(100000);
+    struct hf_range_name n;
+    struct hf_chunk chunk = {.asof = 9,
+                             .key_id = 1,
+                             .descriptor = hf_slice_of(bytes, 30),
+                             .sealed = hf_slice_of(bytes, sizeof(bytes))};
+    const struct hf_cached *held;
+    (void)state;
+    for (hf_seq i = 1; i <= 50; i++) {
+        name_of(&n, i);
+        hf_cache_put(c, &n, &chunk);
+        assert_true(hf_cache_bytes(c) <= 100000);
+        name_of(&n, 1); /* asked for all the time */
+        held = hf_cache_find(c, &n, 1, 9);
+        assert_non_null(held);
+        hf_cache_release(c, held);
+    }
+    assert_true(hf_cache_bytes(c) > 80000);
+    name_of(&n, 40);
+    assert_null(hf_cache_find(c, &n, 1, 0));
+    name_of(&n, 50);
+    assert_null(hf_cache_find(c, &n, 2, 0));
+    assert_null(hf_cache_find(c, &n, 1, 10));
+    held = hf_cache_find(c, &n, 1, 9);
+    for (hf_seq i = 100; i < 120; i++) { /* dropped, and stays for who holds it */
+        name_of(&n, i);
+        hf_cache_put(c, &n, &chunk);
+    }
+    assert_int_equal(held->sealed.len, sizeof(bytes));
+    assert_memory_equal(held->sealed.data, bytes, sizeof(bytes));
+    hf_cache_release(c, held);
+    hf_cache_free(c);
+}
+
+/* ---- the line by itself ---- */
+
+static bool may_all(void *ctx, struct hf_waiting *w)
+{
+    (void)ctx;
+    (void)w;
+    return true;
+}
+
+static bool may_above(void *ctx, struct hf_waiting *w)
+{
+    return w->handle > *(uint64_t *)ctx;
+}
+
+static void lines_take_turns_and_are_in_order_inside(void **state)
+{
+    struct hf_queue *q = hf_queue_new();
+    const uint32_t rows[] = {7, 7, 7, 3, 3, 9};
+    const uint64_t expected[] = {0, 3, 5, 1, 4, 2};
+    (void)state;
+    for (uint64_t i = 0; i < 6; i++) {
+        hf_queue_put(q, rows[i])->handle = i;
+    }
+    assert_int_equal(hf_queue_count_of(q, 7), 3);
+    assert_int_equal(hf_queue_count_of(q, 1), 0);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct hf_waiting *w = hf_queue_take(q, may_all, NULL);
+        assert_int_equal(w->handle, expected[i]);
+        hf_queue_give_back(q, w);
+    }
+    assert_null(hf_queue_take(q, may_all, NULL));
+    hf_queue_free(q);
+}
+
+static void who_is_not_ready_is_passed_by_and_keeps_his_place(void **state)
+{
+    struct hf_queue *q = hf_queue_new();
+    uint64_t above = 2;
+    (void)state;
+    for (uint64_t i = 0; i < HF_WAITING_MAX; i++) {
+        hf_queue_put(q, (uint32_t)(i / 4))->handle = i;
+    }
+    assert_null(hf_queue_put(q, 5));
+    struct hf_waiting *w = hf_queue_take(q, may_above, &above);
+    assert_int_equal(w->handle, 3);
+    hf_queue_give_back(q, w);
+    above = HF_WAITING_MAX;
+    assert_null(hf_queue_take(q, may_above, &above));
+    hf_queue_put(q, 0)->handle = 1000; /* behind the rest of its line */
+    assert_int_equal(hf_queue_count_of(q, 0), 4);
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < HF_WAITING_MAX; i++) {
+        w = hf_queue_take(q, may_all, NULL);
+        last = w->row == 0 ? w->handle : last;
+        hf_queue_give_back(q, w);
+    }
+    assert_int_equal(last, 1000);
+    assert_int_equal(hf_queue_count(q), 0);
+    hf_queue_free(q);
+}
+
+#define F(name) cmocka_unit_test_setup_teardown(name, fleet_setup, fleet_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        F(edges_that_ask_for_one_range_at_once_cause_one_read),
+        F(whole_transfers_of_a_fleet_cost_the_reads_of_one),
+        F(kept_chunk_is_given_out_only_if_it_is_new_enough),
+        F(other_ranges_sizes_and_keys_are_other_chunks),
+        F(more_than_there_are_slots_for_wait_and_are_all_answered),
+        F(edges_take_turns_so_nobody_starves_behind_a_greedy_one),
+        F(line_has_a_bound_and_the_rest_come_back_spread_out),
+        F(chunk_under_way_that_is_too_old_makes_its_waiters_read_anew),
+        F(revoked_edge_gets_nothing_of_what_it_waits_for),
+        F(crash_in_the_middle_of_a_storm_leaves_nothing),
+        cmocka_unit_test(cache_keeps_what_was_asked_for_last_within_its_bytes),
+        cmocka_unit_test(lines_take_turns_and_are_in_order_inside),
+        cmocka_unit_test(who_is_not_ready_is_passed_by_and_keeps_his_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
