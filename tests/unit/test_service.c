@@ -523,6 +523,28 @@ static void reports_make_edges_durable_at_a_seq(void **state)
     peer_free(p);
 }
 
+static void
+a_transfer_that_never_ends_holds_back_tombstones_for_twice_their_time_at_most(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct hf_request q = {.type = HF_MSG_REPORT};
+    box_close(b);
+    b->cfg.delta_batches = 10;
+    box_open(b);
+    box_enrol(b, "e", p);
+    for (int i = 1; i <= 60; i++) {
+        q.report.epoch_id = box_status(b).epoch_id;
+        q.report.transfer_base = 1;
+        assert_int_equal(peer_ask(p, &q)->code, HF_OK);
+        box_put(b, "k", i % 2 == 0 ? NULL : "v");
+        box_commit(b);
+        hf_seq floor = b->core->head.delta_floor;
+        assert_true(i <= 21 ? floor <= 1 : floor == (hf_seq)i - 20);
+    }
+    peer_free(p);
+}
+
 static void a_hello_with_a_foreign_header_marks_that_edge_as_diverged(void **state)
 {
     struct box *b = *state;
@@ -659,6 +681,7 @@ int main(void)
         T(replies_carry_a_fresh_beacon_of_the_head),
         T(an_idle_stream_has_a_beacon_each_second),
         T(reports_make_edges_durable_at_a_seq),
+        T(a_transfer_that_never_ends_holds_back_tombstones_for_twice_their_time_at_most),
         T(a_hello_with_a_foreign_header_marks_that_edge_as_diverged),
         T(an_edge_that_knows_more_fences_a_core_that_was_rolled_back),
         T(a_batch_that_is_only_in_the_log_yet_is_no_evidence),
