@@ -60,6 +60,7 @@ struct transfer {
     uint8_t asked_nonce[HF_NONCE_BYTES];
     uint8_t chunk_nonce[HF_NONCE_BYTES];
     struct secrets *secret; /* in the guarded block */
+    hf_seq key_floor;
     struct hf_request q;
     uint8_t key[HF_STORE_KEY_MAX]; /* of q.fetch.from */
     /* The slot's own memory, owned. */
@@ -133,12 +134,19 @@ static hf_seq log_last(const struct transfer *t)
     return last < head ? last : head;
 }
 
+/* The first one that is of use to anyone. */
+static hf_seq log_first(const struct transfer *t)
+{
+    hf_seq first = hf_changelog_first(t->owner->cfg.log);
+    return first > t->key_floor ? first : t->key_floor;
+}
+
 static enum hf_err log_bounds(const struct transfer *t, hf_seq seq)
 {
     if (seq > log_last(t)) {
         return HF_NOT_YET;
     }
-    return seq < hf_changelog_first(t->owner->cfg.log) ? HF_BELOW_FLOOR : HF_OK;
+    return seq < log_first(t) ? HF_BELOW_FLOOR : HF_OK;
 }
 
 /* Puts frame seq if it fits. *ends: nothing may follow it in this reply. */
@@ -504,7 +512,7 @@ static enum hf_err prices_find(struct transfer *t, hf_seq last, struct prices *c
     if (err != HF_OK) {
         return err;
     }
-    c->log_reaches = applied + 1 >= hf_changelog_first(log);
+    c->log_reaches = applied + 1 >= log_first(t);
     c->log = c->log_reaches ? hf_changelog_bytes(log, applied + 1, last) : 0;
     c->delta_reaches = applied > 0 && applied >= a->delta_floor && applied < a->at.seq;
     if (c->delta_reaches) {
@@ -536,7 +544,7 @@ static void plan_choose(struct transfer *t, const struct prices *c, hf_seq last,
         } else {
             n = snprintf(t->reason, sizeof(t->reason),
                          "%s of %" PRIu64 " bytes, since the log begins at %" PRIu64, name, other,
-                         hf_changelog_first(t->owner->cfg.log));
+                         log_first(t));
         }
     }
     p->reason = hf_slice_of(t->reason, (size_t)n);
@@ -746,6 +754,7 @@ enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_
     memcpy(t->asked_nonce, order->asked->nonce, HF_NONCE_BYTES);
     t->secret->keys = *order->keys;
     t->secret->content = *order->content;
+    t->key_floor = order->key_floor;
     t->q = *order->request;
     if (t->q.type == HF_MSG_FETCH && t->q.fetch.from.key.len > 0) {
         HF_ASSERT(t->q.fetch.from.key.len <= sizeof(t->key));

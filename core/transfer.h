@@ -39,6 +39,7 @@ struct hf_transfer_order {
     struct hf_id cookie;              /* for the reply */
     const struct hf_envelope_keys *keys;
     const struct hf_content_key *content; /* that chunks are sealed under */
+    hf_seq key_floor;                     /* no frame below can be opened by anyone any more */
 };
 
 struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c);

@@ -283,6 +283,30 @@ static void content_keys_go_oldest_first_with_the_newest_last(void **state)
     hf_keyring_deinit(&k);
 }
 
+static void a_full_ring_lets_go_of_keys_that_no_frame_used_first(void **state)
+{
+    struct hf_keyring k;
+    (void)state;
+    assert_int_equal(hf_keyring_init(&k), HF_OK);
+    for (uint32_t i = 1; i <= 3 * HF_KEYRING_MAX; i++) {
+        /* Many revocations between batch 99 and 100. */
+        struct hf_content_key c = {.id = i, .from = i < 100 ? i : 100};
+        hf_keyring_add(&k, &c);
+    }
+    assert_int_equal(hf_keyring_floor(&k), 1);
+    for (uint32_t i = 1; i < 100; i++) {
+        assert_non_null(hf_keyring_find(&k, i));
+    }
+    assert_int_equal(hf_keyring_newest(&k)->id, 3 * HF_KEYRING_MAX);
+    assert_int_equal(k.count, HF_KEYRING_MAX);
+    for (uint32_t i = 1; i <= HF_KEYRING_MAX; i++) {
+        struct hf_content_key c = {.id = 3 * HF_KEYRING_MAX + i, .from = 100 + i};
+        hf_keyring_add(&k, &c);
+    }
+    assert_int_equal(hf_keyring_floor(&k), 101);
+    hf_keyring_deinit(&k);
+}
+
 /* ---- cookies, counters, strangers ---- */
 
 static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void **state)
@@ -668,6 +692,7 @@ int main(void)
         T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
         T(an_open_token_is_void_from_the_moment_of_the_revocation),
         T(facts_outlive_a_failed_group_and_the_trim_of_the_log),
+        cmocka_unit_test(a_full_ring_lets_go_of_keys_that_no_frame_used_first),
         cmocka_unit_test(content_keys_go_oldest_first_with_the_newest_last),
         T(a_request_without_a_current_cookie_gets_one_and_moves_nothing),
         T(a_replayed_request_gets_a_cookie_only),

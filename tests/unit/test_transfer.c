@@ -281,6 +281,34 @@ static void a_plan_names_the_cheaper_way_and_both_prices(void **state)
     assert_int_equal(r->plan.head, 320);
 }
 
+/* More revocations than keys are kept: a frame that nobody can open any more is not of the log. */
+static void frames_whose_key_is_gone_are_below_the_floor(void **state)
+{
+    struct fixture *f = *state;
+    struct peer *x = peer_new(f->b, 2);
+    struct hf_beacon beacon;
+    char value[16];
+    box_enrol(f->b, "x", x);
+    for (int i = 0; i < (int)HF_KEYRING_MAX + 20; i++) {
+        snprintf(value, sizeof(value), "%d", i);
+        assert_int_equal(box_put(f->b, "k", value).code, HF_OK);
+        assert_int_equal(box_revoke(f->b, "x").code, HF_OK);
+    }
+    box_commit(f->b);
+    hf_seq head = box_status(f->b).head;
+    assert_int_equal(fetch_log(f, 1, head)->code, HF_BELOW_FLOOR);
+    assert_int_equal(plan(f, 1)->plan.kind, HF_PLAN_DELTA);
+    assert_int_equal(plan(f, 0)->plan.kind, HF_PLAN_SNAPSHOT);
+    const struct hf_reply *r = peer_hello(f->p, NULL);
+    assert_int_equal(hf_beacon_decode(r->hello.beacon.signed_beacon, &beacon), HF_OK);
+    assert_int_equal(beacon.log_floor, 22);
+    /* From there on the log goes as ever, and HELLO brings the key of its first frame. */
+    assert_int_equal(r->hello.key[0].from, 22);
+    assert_int_equal(fetch_log(f, 21, head)->code, HF_BELOW_FLOOR);
+    assert_int_equal(fetch_log(f, 22, head)->code, HF_OK);
+    peer_free(x);
+}
+
 static void a_large_delta_has_points_to_split_it_at(void **state)
 {
     struct fixture *f = *state;
@@ -746,6 +774,7 @@ int main(void)
         T(what_the_log_does_not_have_is_said_so),
         T(below_the_floors_there_is_neither_log_nor_delta),
         T(a_plan_names_the_cheaper_way_and_both_prices),
+        T(frames_whose_key_is_gone_are_below_the_floor),
         T(a_large_delta_has_points_to_split_it_at),
         T(a_delta_has_each_key_once_at_its_newest_and_the_deletes),
         T(an_empty_range_is_an_end_and_no_error),
