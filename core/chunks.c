@@ -19,6 +19,8 @@
 
 /* A value is cut only where at least this much of it fits: fewer, larger pieces. */
 #define FRAGMENT_MIN 1024u
+/* Records that one request looks at, of which a run of tombstones gives none: 10 ms of reading. */
+#define KEYS_LOOKED_AT_MAX 10000u
 #define COMPRESS_MIN 512u
 /* Descriptor, nonce and tag, envelope, framing: what comes on top of the records. */
 #define REPLY_OVERHEAD 256u
@@ -124,14 +126,15 @@ static enum hf_err delta_walk(struct walk *k)
 
 /* ---- KEYS ---- */
 
+/* The first record, tombstones included; they are stepped over by the walk, which counts them. */
 static enum hf_err keys_first(struct hf_view *v, const struct hf_bound *from, struct hf_stored *out)
 {
     if (from->key.len == 0 || from->offset == HF_OFFSET_END) {
-        return hf_view_next_key(v, from->key, out);
+        return hf_view_next_record(v, from->key, out);
     }
-    enum hf_err err = hf_view_get(v, from->key, false, out);
+    enum hf_err err = hf_view_get(v, from->key, true, out);
     if (from->offset == 0) {
-        return err == HF_NOTFOUND ? hf_view_next_key(v, from->key, out) : err;
+        return err == HF_NOTFOUND ? hf_view_next_record(v, from->key, out) : err;
     }
     bool same = err == HF_OK && out->seq == from->seq && out->ordinal == from->ordinal;
     if (err == HF_OK || err == HF_NOTFOUND) {
@@ -152,13 +155,18 @@ static enum hf_err keys_walk(struct walk *k)
     struct hf_stored r;
     enum hf_err err = keys_first(v, from, &r);
     bool inside = from->key.len > 0 && from->offset != HF_OFFSET_END && from->offset != 0;
-    while (err == HF_OK && !behind_until(k, r.key)) {
-        record_put(k, &r, inside ? from->offset : 0);
+    for (uint32_t looked_at = 1; err == HF_OK && !behind_until(k, r.key); looked_at++) {
+        if (r.tombstone) {
+            k->to = (struct hf_bound){
+                .seq = r.seq, .ordinal = r.ordinal, .offset = HF_OFFSET_END, .key = r.key};
+        } else {
+            record_put(k, &r, inside ? from->offset : 0);
+        }
         inside = false;
-        if (k->full) {
+        if (k->full || looked_at == KEYS_LOOKED_AT_MAX) {
             return HF_OK;
         }
-        err = hf_view_next_key(v, r.key, &r);
+        err = hf_view_next_record(v, r.key, &r);
     }
     if (err != HF_OK && err != HF_NOTFOUND) {
         return err;

@@ -205,13 +205,23 @@ static void order_group(struct hf_core *core)
     lane_run(core, HF_ORDER_GROUP);
 }
 
+/* Up to where tombstones may go. Edges say what their transfers still need, and it is only their
+ * word: it holds them back for as many batches again as they are kept in any case, no longer. */
+static hf_seq collect_to(struct hf_core *core)
+{
+    hf_seq base = hf_publisher_transfer_base(core->publisher, now_of(core) - TRANSFER_HOLD_MS);
+    hf_seq head = core->head.at.seq;
+    uint64_t kept = core->cfg.delta_batches;
+    hf_seq most = head > kept ? head - kept : 0;
+    hf_seq least = most > kept ? most - kept : 0;
+    base = base > least ? base : least;
+    return most < base ? most : base;
+}
+
 static void order_commit(struct hf_core *core)
 {
-    hf_seq floor = hf_publisher_transfer_base(core->publisher, now_of(core) - TRANSFER_HOLD_MS);
-    hf_seq head = core->head.at.seq;
-    hf_seq collect = head > core->cfg.delta_batches ? head - core->cfg.delta_batches : 0;
-    core->lane.commit = (struct hf_commit){.collect = collect < floor ? collect : floor,
-                                           .mark = core->fenced[0] == '\0'};
+    core->lane.commit =
+        (struct hf_commit){.collect = collect_to(core), .mark = core->fenced[0] == '\0'};
     lane_run(core, HF_ORDER_COMMIT);
 }
 

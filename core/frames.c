@@ -56,12 +56,18 @@ hf_seq hf_transfer_log_last(const struct hf_transfer *t)
     return last < head ? last : head;
 }
 
+hf_seq hf_transfer_log_first(const struct hf_transfer *t)
+{
+    hf_seq first = hf_changelog_first(t->cfg->log);
+    return first > t->key_floor ? first : t->key_floor;
+}
+
 static enum hf_err log_bounds(const struct hf_transfer *t, hf_seq seq)
 {
     if (seq > hf_transfer_log_last(t)) {
         return HF_NOT_YET;
     }
-    return seq < hf_changelog_first(t->cfg->log) ? HF_BELOW_FLOOR : HF_OK;
+    return seq < hf_transfer_log_first(t) ? HF_BELOW_FLOOR : HF_OK;
 }
 
 /* Bytes of data that the reply may have. */

@@ -19,10 +19,21 @@ void hf_keyring_deinit(struct hf_keyring *k)
     k->count = 0;
 }
 
-static void remove_first(struct hf_keyring *k)
+static void remove_at(struct hf_keyring *k, uint32_t at)
 {
     k->count--;
-    memmove(k->key, k->key + 1, k->count * sizeof(*k->key));
+    memmove(k->key + at, k->key + at + 1, (k->count - at) * sizeof(*k->key));
+}
+
+/* The first that no frame used, for the next one begins where it does; else the oldest. */
+static uint32_t least_needed(const struct hf_keyring *k)
+{
+    for (uint32_t i = 0; i + 1 < k->count; i++) {
+        if (k->key[i].from == k->key[i + 1].from) {
+            return i;
+        }
+    }
+    return 0;
 }
 
 void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c)
@@ -39,8 +50,9 @@ void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c)
         if (at == 0) {
             return; /* older than all that are kept */
         }
-        remove_first(k);
-        at--;
+        uint32_t victim = least_needed(k);
+        remove_at(k, victim);
+        at -= victim < at;
     }
     memmove(k->key + at + 1, k->key + at, (k->count - at) * sizeof(*k->key));
     k->key[at] = *c;
@@ -60,6 +72,11 @@ const struct hf_content_key *hf_keyring_find(const struct hf_keyring *k, uint32_
 const struct hf_content_key *hf_keyring_newest(const struct hf_keyring *k)
 {
     return k->count == 0 ? NULL : &k->key[k->count - 1];
+}
+
+hf_seq hf_keyring_floor(const struct hf_keyring *k)
+{
+    return k->count == 0 ? 0 : k->key[0].from;
 }
 
 uint32_t hf_keyring_select(const struct hf_keyring *k, hf_seq first, struct hf_content_key *out,
@@ -87,6 +104,6 @@ bool hf_keyring_drop(struct hf_keyring *k, hf_seq floor, uint32_t *id)
         return false;
     }
     *id = k->key[0].id;
-    remove_first(k);
+    remove_at(k, 0);
     return true;
 }

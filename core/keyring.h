@@ -20,12 +20,17 @@ struct hf_keyring {
 
 enum hf_err hf_keyring_init(struct hf_keyring *k); /* HF_NOMEM */
 void hf_keyring_deinit(struct hf_keyring *k);
-/* Adding a key that is there replaces it. When the ring is full the oldest goes: revoking an edge
- * must not fail for want of room, and edges that far behind take a snapshot. */
+/* Adding a key that is there replaces it. When the ring is full a key that no frame used goes, else
+ * the oldest: revoking an edge must not fail for want of room, and edges that far behind take a
+ * delta or snapshot (hf_keyring_floor). */
 void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c);
 const struct hf_content_key *hf_keyring_find(const struct hf_keyring *k, uint32_t id);
 /* NULL when the ring is empty. */
 const struct hf_content_key *hf_keyring_newest(const struct hf_keyring *k);
+/* The first seq whose frame can be opened by a key of the ring: what is below is as good as
+ * trimmed.
+ */
+hf_seq hf_keyring_floor(const struct hf_keyring *k);
 /* The keys that frames from `first` on use, oldest first, at most cap; when there are more, the
  * oldest of them and the newest: whoever got them asks again when it comes to the next. */
 uint32_t hf_keyring_select(const struct hf_keyring *k, hf_seq first, struct hf_content_key *out,

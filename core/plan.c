@@ -138,7 +138,7 @@ static enum hf_err prices_find(struct hf_transfer *t, hf_seq last, const struct 
 {
     hf_seq applied = t->q.plan.applied;
     struct hf_fetch_request range = {.want = HF_WANT_KEYS, .from = after(0)};
-    c->log_reaches = applied + 1 >= hf_changelog_first(t->cfg->log);
+    c->log_reaches = applied + 1 >= hf_transfer_log_first(t);
     c->log = c->log_reaches ? hf_changelog_bytes(t->cfg->log, applied + 1, last) : 0;
     c->delta_reaches = applied > 0 && applied >= a->delta_floor && applied < a->at.seq;
     if (t->sample == NULL) {
@@ -227,7 +227,7 @@ static bool keys_kept(const struct hf_transfer *t, const struct hf_applied *a)
     double grown = t->sample->bytes - c->bytes;
     return c->there && t->now - c->made <= KEPT_MS && c->head > t->q.plan.applied &&
            grown <= c->bytes / 4 && grown >= -c->bytes / 4 &&
-           (c->head + 1 >= hf_changelog_first(t->cfg->log) || c->head >= a->delta_floor);
+           (c->head + 1 >= hf_transfer_log_first(t) || c->head >= a->delta_floor);
 }
 
 static void keys_make(struct hf_transfer *t, hf_seq head)
@@ -305,7 +305,7 @@ static void plan_choose(struct hf_transfer *t, const struct prices *c, hf_seq la
         p->bytes = other;
         n = snprintf(t->reason, sizeof(t->reason),
                      "%s of about %" PRIu64 " bytes, since the log begins at %" PRIu64, name, other,
-                     hf_changelog_first(t->cfg->log));
+                     hf_transfer_log_first(t));
     }
     p->reason = hf_slice_of(t->reason, (size_t)n);
 }

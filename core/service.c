@@ -283,11 +283,13 @@ static void cookie_send(struct hf_service *s, const struct exchange *x)
 void hf_service_beacon(struct hf_service *s, const uint8_t *nonce, struct hf_writer *w)
 {
     const struct hf_core_head *head = s->cfg.head;
+    hf_seq log_first = hf_changelog_first(s->cfg.log);
+    hf_seq key_floor = hf_keyring_floor(hf_registry_keys(s->cfg.registry));
     struct hf_beacon b = {.epoch_id = head->at.epoch_id,
                           .head = head->at.seq,
                           .chain = head->at.chain,
                           .digest = head->at.digest,
-                          .log_floor = hf_changelog_first(s->cfg.log),
+                          .log_floor = log_first > key_floor ? log_first : key_floor,
                           .delta_floor = head->delta_floor,
                           .key_list_version = s->cfg.genesis->key_list_version,
                           .counter = s->cfg.boot << BOOT_SHIFT | ++s->beacons,

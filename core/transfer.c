@@ -28,7 +28,7 @@
 
 struct hf_transfers {
     struct hf_transfers_config cfg;
-    _Atomic hf_seq head; /* acknowledged: the owner writes it, the pool reads it */
+    _Atomic hf_seq head;               /* acknowledged: the owner writes it, the pool reads it */
     struct hf_transfer_secret *secret; /* owned, guarded; HF_TRANSFERS_MAX */
     struct hf_planner *planner;        /* owned, as are the next two */
     struct hf_cache *cache;
@@ -251,6 +251,7 @@ static void request_start(struct hf_transfers *s, const struct hf_waiting *w)
     }
     t->secret->keys = *keys;
     t->secret->content = *hf_keyring_newest(hf_registry_keys(s->cfg.registry));
+    t->key_floor = hf_keyring_floor(hf_registry_keys(s->cfg.registry));
     slot_start(s, t, w);
 }
 

@@ -39,6 +39,7 @@ struct hf_transfer {
     uint8_t asked_nonce[HF_NONCE_BYTES];
     uint8_t chunk_nonce[HF_NONCE_BYTES];
     struct hf_transfer_secret *secret; /* in the guarded block */
+    hf_seq key_floor;                  /* no frame below can be opened by anyone any more */
     struct hf_range_name name;
     struct hf_request q;            /* borrows from name */
     hf_seq asof_min;                /* of q, with 0 made good */
@@ -76,6 +77,8 @@ static inline enum hf_err hf_transfer_shown(const struct hf_transfer *t, struct 
 
 /* The last frame that may be given. */
 hf_seq hf_transfer_log_last(const struct hf_transfer *t);
+/* The first one that is of use to anyone. */
+hf_seq hf_transfer_log_first(const struct hf_transfer *t);
 
 enum hf_err hf_transfer_log(struct hf_transfer *t, struct hf_fetch_reply *p);
 enum hf_err hf_transfer_body(struct hf_transfer *t, struct hf_fetch_reply *p);

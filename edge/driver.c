@@ -178,6 +178,7 @@ enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *
     }
     edge->cfg = *c;
     edge->world = *world;
+    edge->opened_at = world->now(world->ctx);
     edge->id = id;
     if (c->token != NULL) {
         edge->token = *c->token;

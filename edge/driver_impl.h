@@ -124,6 +124,7 @@ struct hf_edge {
     uint32_t jobs;                          /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
+    hf_ms opened_at;
     uint64_t received_bytes, applied_changes, dropped;
 };
 

@@ -51,7 +51,8 @@ static void fill_hello(struct hf_edge *edge, struct hf_view *v, struct hf_hello_
 static void fill_report(struct hf_edge *edge, struct hf_report *q)
 {
     struct hf_replica_status s;
-    hf_replica_status(edge->replica, edge->world.now(edge->world.ctx), &s);
+    hf_ms now = edge->world.now(edge->world.ctx);
+    hf_replica_status(edge->replica, now, &s);
     *q = (struct hf_report){.epoch_id = edge->position.epoch_id,
                             .applied = edge->position.seq,
                             .received = s.received,
@@ -63,6 +64,7 @@ static void fill_report(struct hf_edge *edge, struct hf_report *q)
                             .transfer_base = s.transfer_base,
                             .transfer_done = s.transfer_done,
                             .transfer_total = s.transfer_total,
+                            .uptime_ms = (uint64_t)(now - edge->opened_at),
                             .hole_count = s.hole_count,
                             .holes_total = s.holes_total,
                             .version = hf_slice_str(edge->cfg.version)};

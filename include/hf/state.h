@@ -71,6 +71,8 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out);
 /* The first live key after `after` (exclusive; len 0 = from the start). HF_NOTFOUND at the end. */
 enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
+/* As next_key, tombstones included: for who bounds how many of these are stepped over at a time. */
+enum hf_err hf_view_next_record(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
 /* The first record by last change after (seq, ordinal), tombstones included. HF_NOTFOUND at the
  * end. */
 enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,

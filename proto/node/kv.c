@@ -19,6 +19,8 @@
 #define CURSORS 1024u
 #define SCAN_COUNT_MAX 100000u
 #define SCAN_BYTES_MAX (1u << 20)
+/* Deleted keys that one SCAN steps over: a few milliseconds of the loop. */
+#define SCAN_DEAD_MAX 10000u
 
 struct cursor {
     uint64_t id;
@@ -423,6 +425,8 @@ struct scan {
     bool matching;
     bool strings; /* TYPE string, or no TYPE */
     uint8_t from[HF_STORE_KEY_MAX];
+    struct hf_slice *keys; /* owned; count of them */
+    size_t found;
 };
 
 static bool scan_begin(const struct call *k, struct scan *s)
@@ -489,52 +493,60 @@ static uint64_t cursor_keep(struct hf_kv *kv, struct hf_slice key)
     return id;
 }
 
+/* Fills s->keys; HF_NOTFOUND at the end of the key space. Keys lie in the map, valid as long as the
+ * view. */
+static enum hf_err scan_walk(struct hf_view *v, struct scan *s)
+{
+    struct hf_stored at = {0};
+    uint64_t live = 0;
+    uint64_t dead = 0;
+    size_t bytes = 0;
+    while (live < s->count && dead < SCAN_DEAD_MAX && bytes < SCAN_BYTES_MAX) {
+        enum hf_err err = hf_view_next_record(v, s->after, &at);
+        if (err != HF_OK) {
+            return err;
+        }
+        s->after = at.key;
+        if (at.tombstone) {
+            dead++;
+            continue;
+        }
+        live++;
+        bytes += at.key.len;
+        if (scan_matches(s, at.key)) {
+            s->keys[s->found++] = at.key;
+        }
+    }
+    return HF_OK;
+}
+
 static void run_scan(const struct call *k)
 {
     struct scan s = {.count = 10, .strings = true};
-    struct hf_slice *keys = NULL;
-    size_t found = 0;
-    size_t bytes = 0;
-    struct hf_stored at = {0};
-    enum hf_err err = HF_OK;
     if (!scan_begin(k, &s) || !scan_options(k, &s)) {
         return;
     }
     struct hf_view *v = hf_kv_view(k->kv, k->c);
-    keys = v == NULL ? NULL : calloc((size_t)s.count, sizeof(*keys));
-    if (keys == NULL) {
-        if (v != NULL) {
-            store_error(k->c, HF_NOMEM);
-        }
+    if (v == NULL) {
         return;
     }
-    struct hf_slice after = s.after;
-    for (uint64_t i = 0; i < s.count && bytes < SCAN_BYTES_MAX; i++) {
-        err = hf_view_next_key(v, after, &at);
-        if (err != HF_OK) {
-            break;
-        }
-        after = at.key; /* in the map, valid as long as the view */
-        bytes += at.key.len;
-        if (scan_matches(&s, at.key)) {
-            keys[found++] = at.key;
-        }
-    }
+    s.keys = calloc((size_t)s.count, sizeof(*s.keys));
+    enum hf_err err = s.keys == NULL ? HF_NOMEM : scan_walk(v, &s);
     if (err != HF_OK && err != HF_NOTFOUND) {
         store_error(k->c, err);
-        free(keys);
+        free(s.keys);
         return;
     }
     char cursor[24];
-    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, after);
+    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, s.after);
     snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)id);
     hf_resp_array(k->c, 2);
     text(k->c, cursor);
-    hf_resp_array(k->c, found);
-    for (size_t i = 0; i < found; i++) {
-        hf_resp_bulk(k->c, keys[i]);
+    hf_resp_array(k->c, s.found);
+    for (size_t i = 0; i < s.found; i++) {
+        hf_resp_bulk(k->c, s.keys[i]);
     }
-    free(keys);
+    free(s.keys);
 }
 
 static const struct command reads[] = {

@@ -47,6 +47,11 @@ enum hf_err hf_env_error(int rc)
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
+    case MDB_PAGE_FULL:   /* a page that contradicts itself: what fits by its head does not */
+    case MDB_CURSOR_FULL: /* deeper than 32 pages: a branch that leads back up */
+    /* LMDB marks a transaction that met such a page, and says no more than this from then on. The
+     * marks of failed writes are not seen here: after the first one nothing is asked any more. */
+    case MDB_BAD_TXN:
         return HF_CORRUPT;
     case MDB_VERSION_MISMATCH:
         return HF_MISMATCH;
@@ -62,7 +67,7 @@ enum hf_err hf_env_error(int rc)
     case EPERM:
         return HF_PERMISSION;
     default:
-        return HF_IO; /* MDB_PANIC, MDB_BAD_TXN, EIO, EROFS and what else a disk can say */
+        return HF_IO; /* MDB_PANIC, EIO, EROFS and what else a disk can say */
     }
 }
 

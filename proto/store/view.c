@@ -225,6 +225,19 @@ enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf
     return hf_env_error(rc);
 }
 
+enum hf_err hf_view_next_record(struct hf_view *v, struct hf_slice after, struct hf_stored *out)
+{
+    MDB_cursor *c;
+    MDB_val k = hf_val(after);
+    MDB_val data;
+    enum hf_err e = hf_view_cursor(v, VIEW_BY_KEY, &c);
+    if (e != HF_OK) {
+        return e;
+    }
+    int rc = hf_view_seek_after(c, &k, &data);
+    return rc == 0 ? hf_record_get(hf_slice_of_val(k), data, out) : hf_env_error(rc);
+}
+
 enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out)
 {

@@ -318,6 +318,34 @@ static size_t scan_all(redisContext *c, const char *pattern)
     return found;
 }
 
+static void scan_steps_over_so_many_deleted_keys_at_a_time(void **state)
+{
+    enum { DELETED = 13500, PER_WRITE = 4500 };
+    static char name[PER_WRITE][12];
+    static const char *argv[1 + 2 * PER_WRITE];
+    redisReply *r;
+
+    e2e_begin(state);
+    for (int from = 0; from < DELETED; from += PER_WRITE) {
+        for (int i = 0; i < PER_WRITE; i++) {
+            snprintf(name[i], sizeof name[i], "!%05d", from + i);
+            argv[1 + 2 * i] = argv[2 + 2 * i] = name[i];
+        }
+        argv[0] = "MSET";
+        freeReplyObject(redisCommandArgv(core, 1 + 2 * PER_WRITE, argv, NULL));
+        argv[0] = "DEL";
+        r = redisCommandArgv(core, 1 + 2 * PER_WRITE, argv, NULL);
+        assert_int_equal(r->integer, PER_WRITE);
+        freeReplyObject(r);
+    }
+    r = redisCommand(core, "SCAN 0 COUNT 100");
+    assert_int_equal(r->element[1]->elements, 0);
+    assert_string_not_equal(r->element[0]->str, "0");
+    freeReplyObject(r);
+    assert_int_equal(scan_all(core, "*"), e2e_core_status(core).live_keys);
+    e2e_passed();
+}
+
 static void scan_walks_through_every_key_once_when_nothing_changes(void **state)
 {
     struct e2e_edge_status s;
@@ -534,6 +562,7 @@ int main(void)
         cmocka_unit_test(ifseq_refuses_a_key_that_changed_since),
         cmocka_unit_test(wait_counts_edges_that_have_it_durably),
         cmocka_unit_test(the_public_suffix_list_is_imported_and_read),
+        cmocka_unit_test(scan_steps_over_so_many_deleted_keys_at_a_time),
         cmocka_unit_test(scan_walks_through_every_key_once_when_nothing_changes),
         cmocka_unit_test(what_is_exported_can_be_imported_again),
         cmocka_unit_test(hf_get_says_how_old_and_how_new),

@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -231,6 +232,23 @@ static int64_t round_trip_us(struct pair p, int n)
     return us[n / 2];
 }
 
+/* Whether round trips take so long, within 2 ms. What else the machine does may delay this program
+ * beyond that for a while, so it has three tries; too short a one is wrong at once. */
+static bool round_trip_is(struct pair p, int n, int asked_ms)
+{
+    for (int i = 0; i < 3; i++) {
+        int64_t us = round_trip_us(p, n);
+        print_message("round trip of %d ms: median %.2f ms\n", asked_ms, (double)us / 1000);
+        if (us < asked_ms * 1000) {
+            return false;
+        }
+        if (us <= asked_ms * 1000 + 2000) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- delay ---- */
 
 static void round_trips_take_what_was_asked(void **state)
@@ -242,10 +260,7 @@ static void round_trips_take_what_was_asked(void **state)
         char line[64];
         snprintf(line, sizeof(line), "set 1 rtt=%d", asked_ms[i]);
         ask(line);
-        int64_t us = round_trip_us(p, 41);
-        print_message("round trip of %d ms: median %.2f ms\n", asked_ms[i], (double)us / 1000);
-        assert_true(us >= asked_ms[i] * 1000);
-        assert_true(us <= asked_ms[i] * 1000 + 2000);
+        assert_true(round_trip_is(p, 41, asked_ms[i]));
     }
     pair_close(p);
 }
@@ -255,12 +270,11 @@ static void links_of_two_edges_do_not_touch_each_other(void **state)
     struct pair p = pair_to(1);
     (void)state;
     ask("set 2 rtt=60");
-    assert_true(round_trip_us(p, 11) < 2000);
+    assert_true(round_trip_is(p, 11, 0));
     pair_close(p);
     p = pair_to(2);
     ask("cut 1");
-    int64_t us = round_trip_us(p, 11);
-    assert_true(us >= 60000 && us < 62000);
+    assert_true(round_trip_is(p, 11, 60));
     pair_close(p);
 }
 
@@ -484,7 +498,7 @@ static void a_cut_is_silent(void **state)
     assert_int_equal(getsockopt(p.core, SOL_SOCKET, SO_ERROR, &error, &len), 0);
     assert_int_equal(error, 0); /* no "host unreachable" either */
     ask("heal 1");
-    assert_true(round_trip_us(p, 5) < 42000);
+    assert_true(round_trip_is(p, 5, 40));
     ask("cut 1 down");
     send_probe(p.core, 4, 100);
     send_probe(p.edge, 5, 100);
@@ -581,7 +595,7 @@ static void what_is_refused_changes_nothing(void **state)
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_int_equal(hf_wan_ask(control, wrong[i], NULL, NULL, &e), HF_ARG);
     }
-    assert_true(round_trip_us(p, 11) < 2000);
+    assert_true(round_trip_is(p, 11, 0));
     pair_close(p);
 }
 
@@ -718,5 +732,6 @@ int main(int argc, char **argv)
         return 1;
     }
     alarm(ALARM_S);
+    (void)setpriority(PRIO_PROCESS, 0, -15); /* as the forwarder, where that is allowed */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -393,6 +393,28 @@ static void staleness_counts_from_before_the_request_was_sent(void **state)
 
 /* ---- transfers ---- */
 
+static void a_report_says_for_how_long_the_edge_has_run(void **state)
+{
+    struct rig *rig = *state;
+    struct asked *a;
+    rig_start(rig);
+    hf_ms began = rig->now;
+    rig_connect(rig);
+    rig_pass(rig, 5000);
+    uint32_t reports = 0;
+    while (reports == 0) {
+        rig_tick(rig, 10);
+        while ((a = rig_take(rig)) != NULL) {
+            rig_open(rig, a);
+            if (a->q.type == HF_MSG_REPORT) {
+                assert_int_equal(a->q.report.uptime_ms, rig->now - began);
+                reports++;
+            }
+            asked_free(a);
+        }
+    }
+}
+
 static void a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once(void **state)
 {
     struct rig *rig = *state;
@@ -731,6 +753,7 @@ int main(void)
         T(an_answer_to_another_request_does_not_open),
         T(a_beacon_for_another_request_proves_no_freshness),
         T(staleness_counts_from_before_the_request_was_sent),
+        T(a_report_says_for_how_long_the_edge_has_run),
         T(a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once),
         T(parts_of_a_range_are_fetched_side_by_side),
         T(a_snapshot_goes_on_where_a_crash_left_it),

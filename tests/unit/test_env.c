@@ -7,8 +7,9 @@
  */
 #include "state_fixture.h"
 
-#include <lmdb.h>
+#include "proto/store/state_impl.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -16,6 +17,19 @@
 #include <sys/wait.h>
 
 /* ---- damage ---- */
+
+static void what_lmdb_says_of_its_own_pages_is_damage_and_no_failing_disk(void **state)
+{
+    static const int damage[] = {MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID,
+                                 MDB_PAGE_FULL, MDB_CURSOR_FULL,   MDB_BAD_TXN};
+    (void)state;
+    for (size_t i = 0; i < sizeof(damage) / sizeof(damage[0]); i++) {
+        assert_int_equal(hf_env_error(damage[i]), HF_CORRUPT);
+    }
+    assert_int_equal(hf_env_error(MDB_PANIC), HF_IO);
+    assert_int_equal(hf_env_error(EIO), HF_IO);
+    assert_int_equal(hf_env_error(ENOSPC), HF_FULL);
+}
 
 static void flipped_bit_is_found_when_the_record_is_read(void **state)
 {
@@ -392,6 +406,7 @@ static void readers_never_see_half_a_batch_nor_stop_growth(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_lmdb_says_of_its_own_pages_is_damage_and_no_failing_disk),
         IN_STORE(flipped_bit_is_found_when_the_record_is_read),
         IN_STORE(damage_to_objects_inbox_and_position_is_found),
         IN_STORE(truncated_file_is_refused_instead_of_killing_the_process),

@@ -283,6 +283,30 @@ static void content_keys_go_oldest_first_with_the_newest_last(void **state)
     hf_keyring_deinit(&k);
 }
 
+static void a_full_ring_lets_go_of_keys_that_no_frame_used_first(void **state)
+{
+    struct hf_keyring k;
+    (void)state;
+    assert_int_equal(hf_keyring_init(&k), HF_OK);
+    for (uint32_t i = 1; i <= 3 * HF_KEYRING_MAX; i++) {
+        /* Many revocations between batch 99 and 100. */
+        struct hf_content_key c = {.id = i, .from = i < 100 ? i : 100};
+        hf_keyring_add(&k, &c);
+    }
+    assert_int_equal(hf_keyring_floor(&k), 1);
+    for (uint32_t i = 1; i < 100; i++) {
+        assert_non_null(hf_keyring_find(&k, i));
+    }
+    assert_int_equal(hf_keyring_newest(&k)->id, 3 * HF_KEYRING_MAX);
+    assert_int_equal(k.count, HF_KEYRING_MAX);
+    for (uint32_t i = 1; i <= HF_KEYRING_MAX; i++) {
+        struct hf_content_key c = {.id = 3 * HF_KEYRING_MAX + i, .from = 100 + i};
+        hf_keyring_add(&k, &c);
+    }
+    assert_int_equal(hf_keyring_floor(&k), 101);
+    hf_keyring_deinit(&k);
+}
+
 /* ---- cookies, counters, strangers ---- */
 
 static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void **state)
@@ -523,6 +547,28 @@ static void reports_make_edges_durable_at_a_seq(void **state)
     peer_free(p);
 }
 
+static void
+a_transfer_that_never_ends_holds_back_tombstones_for_twice_their_time_at_most(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct hf_request q = {.type = HF_MSG_REPORT};
+    box_close(b);
+    b->cfg.delta_batches = 10;
+    box_open(b);
+    box_enrol(b, "e", p);
+    for (int i = 1; i <= 60; i++) {
+        q.report.epoch_id = box_status(b).epoch_id;
+        q.report.transfer_base = 1;
+        assert_int_equal(peer_ask(p, &q)->code, HF_OK);
+        box_put(b, "k", i % 2 == 0 ? NULL : "v");
+        box_commit(b);
+        hf_seq floor = b->core->head.delta_floor;
+        assert_true(i <= 21 ? floor <= 1 : floor == (hf_seq)i - 20);
+    }
+    peer_free(p);
+}
+
 static void a_hello_with_a_foreign_header_marks_that_edge_as_diverged(void **state)
 {
     struct box *b = *state;
@@ -646,6 +692,7 @@ int main(void)
         T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
         T(an_open_token_is_void_from_the_moment_of_the_revocation),
         T(facts_outlive_a_failed_group_and_the_trim_of_the_log),
+        cmocka_unit_test(a_full_ring_lets_go_of_keys_that_no_frame_used_first),
         cmocka_unit_test(content_keys_go_oldest_first_with_the_newest_last),
         T(a_request_without_a_current_cookie_gets_one_and_moves_nothing),
         T(a_replayed_request_gets_a_cookie_only),
@@ -659,6 +706,7 @@ int main(void)
         T(replies_carry_a_fresh_beacon_of_the_head),
         T(an_idle_stream_has_a_beacon_each_second),
         T(reports_make_edges_durable_at_a_seq),
+        T(a_transfer_that_never_ends_holds_back_tombstones_for_twice_their_time_at_most),
         T(a_hello_with_a_foreign_header_marks_that_edge_as_diverged),
         T(an_edge_that_knows_more_fences_a_core_that_was_rolled_back),
         T(a_batch_that_is_only_in_the_log_yet_is_no_evidence),

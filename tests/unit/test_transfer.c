@@ -168,6 +168,34 @@ static void a_plan_names_the_cheaper_way_and_both_prices(void **state)
     assert_int_equal(r->plan.head, 320);
 }
 
+/* More revocations than keys are kept: a frame that nobody can open any more is not of the log. */
+static void frames_whose_key_is_gone_are_below_the_floor(void **state)
+{
+    struct fixture *f = *state;
+    struct peer *x = peer_new(f->b, 2);
+    struct hf_beacon beacon;
+    char value[16];
+    box_enrol(f->b, "x", x);
+    for (int i = 0; i < (int)HF_KEYRING_MAX + 20; i++) {
+        snprintf(value, sizeof(value), "%d", i);
+        assert_int_equal(box_put(f->b, "k", value).code, HF_OK);
+        assert_int_equal(box_revoke(f->b, "x").code, HF_OK);
+    }
+    box_commit(f->b);
+    hf_seq head = box_status(f->b).head;
+    assert_int_equal(fetch_log(f, 1, head)->code, HF_BELOW_FLOOR);
+    assert_int_equal(plan(f, 1)->plan.kind, HF_PLAN_DELTA);
+    assert_int_equal(plan(f, 0)->plan.kind, HF_PLAN_SNAPSHOT);
+    const struct hf_reply *r = peer_hello(f->p, NULL);
+    assert_int_equal(hf_beacon_decode(r->hello.beacon.signed_beacon, &beacon), HF_OK);
+    assert_int_equal(beacon.log_floor, 22);
+    /* From there on the log goes as ever, and HELLO brings the key of its first frame. */
+    assert_int_equal(r->hello.key[0].from, 22);
+    assert_int_equal(fetch_log(f, 21, head)->code, HF_BELOW_FLOOR);
+    assert_int_equal(fetch_log(f, 22, head)->code, HF_OK);
+    peer_free(x);
+}
+
 static void a_large_delta_has_points_to_split_it_at(void **state)
 {
     struct fixture *f = *state;
@@ -470,6 +498,61 @@ static void a_snapshot_gives_the_digest_of_the_core_while_it_writes_on(void **st
     hf_state_close(s);
 }
 
+static void no_number_of_deleted_keys_makes_one_request_long(void **state)
+{
+    enum { DELETED = 25000, PER_WRITE = 5000 };
+    struct fixture *f = *state;
+    static char name[PER_WRITE][8];
+    static struct hf_change change[PER_WRITE];
+    uint8_t raw[HF_MESSAGE_MAX];
+    for (int from = 0; from < DELETED; from += PER_WRITE) {
+        for (int del = 0; del <= 1; del++) {
+            struct box_write w = {.done = false};
+            for (int i = 0; i < PER_WRITE; i++) {
+                snprintf(name[i], sizeof(name[i]), "%06d", from + i);
+                change[i] = (struct hf_change){.op = del ? HF_OP_DEL : HF_OP_PUT,
+                                               .key = hf_slice_str(name[i])};
+            }
+            w.w =
+                (struct hf_write){.change = change, .change_count = PER_WRITE, .done = box_written};
+            hf_core_write(f->b->core, &w.w);
+            hf_core_flush(f->b->core);
+            box_work(f->b);
+            assert_int_equal(w.result.code, HF_OK);
+        }
+    }
+    box_put(f->b, "last", "1");
+    box_commit(f->b);
+    struct hf_bound at = {0};
+    uint8_t key[HF_STORE_KEY_MAX];
+    for (int i = 0; i < 2; i++) {
+        const struct hf_reply *r = fetch_keys(f, at);
+        assert_int_equal(r->code, HF_OK);
+        assert_false(r->fetch.chunk.end);
+        assert_int_equal(count_records(chunk_open(f, &r->fetch.chunk, raw)), 0);
+        at = r->fetch.chunk.to;
+        snprintf(name[0], sizeof(name[0]), "%06d", (i + 1) * 10000 - 1);
+        assert_true(hf_slice_eq(at.key, hf_slice_str(name[0])));
+        memcpy(key, at.key.data, at.key.len);
+        at.key.data = key;
+    }
+    const struct hf_reply *r = fetch_keys(f, at);
+    assert_int_equal(count_records(chunk_open(f, &r->fetch.chunk, raw)), 1);
+    assert_true(r->fetch.chunk.end);
+    /* An edge goes on from there too. */
+    struct hf_state *s = edge_state(f);
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    struct hf_position base = hf_state_position(s);
+    hf_seq head = box_status(f->b).committed;
+    assert_int_equal(hf_state_stage_begin(s, HF_PLAN_SNAPSHOT, &base, head, NULL), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    stage_range(f, s, NULL);
+    struct hf_stage g;
+    hf_state_stage_get(s, &g);
+    assert_true(g.keys_done);
+    hf_state_close(s);
+}
+
 static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state)
 {
     struct fixture *f = *state;
@@ -522,10 +605,12 @@ int main(void)
         T(what_the_log_does_not_have_is_said_so),
         T(below_the_floors_there_is_neither_log_nor_delta),
         T(a_plan_names_the_cheaper_way_and_both_prices),
+        T(frames_whose_key_is_gone_are_below_the_floor),
         T(a_large_delta_has_points_to_split_it_at),
         T(a_delta_has_each_key_once_at_its_newest_and_the_deletes),
         T(an_empty_range_is_an_end_and_no_error),
         T(a_delta_above_the_committed_state_is_not_there_yet),
+        T(no_number_of_deleted_keys_makes_one_request_long),
         T(nothing_above_the_acknowledged_head_is_given),
         T(chunks_are_compressed_when_that_gains),
         T(a_fragment_whose_record_changed_has_moved),
