@@ -168,21 +168,23 @@ static void strike(const struct hf_moves *m, struct places *p)
     uint32_t kept = 0;
     uint32_t first = 0;
     for (uint32_t i = 0; i < p->old_count; i++) {
-        struct place *old = &p->old[i];
-        while (first < p->new_count && place_cmp(&p->new[first], old) < 0) {
+        const struct place left = p->old[i];
+        bool struck = false;
+        while (first < p->new_count && place_cmp(&p->new[first], &left) < 0) {
             first++;
         }
-        bool struck = false;
         for (uint32_t j = first; j < p->new_count && !struck; j++) {
-            struct place *new = &p->new[j];
-            if (place_cmp(new, old) != 0) {
+            struct place *taken = &p->new[j];
+            if (place_cmp(taken, &left) != 0) {
                 break;
             }
-            struck = new->move != STRUCK &&hf_slice_eq(key_at(m, new), key_at(m, old));
-            new->move = struck ? STRUCK : new->move;
+            if (taken->move != STRUCK && hf_slice_eq(key_at(m, taken), key_at(m, &left))) {
+                taken->move = STRUCK;
+                struck = true;
+            }
         }
         if (!struck) {
-            p->old[kept++] = *old;
+            p->old[kept++] = left;
         }
     }
     p->old_count = kept;

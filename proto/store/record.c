@@ -327,8 +327,7 @@ enum hf_err hf_staging_decode(struct hf_slice in, struct hf_staging *st, struct 
     g->tail = in_u64(&p);
     g->bytes = in_u64(&p);
     g->part_count = in_u32(&p);
-    if ((kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) ||
-        g->part_count > HF_STAGE_PARTS_MAX) {
+    if ((kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) || g->part_count > HF_STAGE_PARTS_MAX) {
         return HF_CORRUPT;
     }
     g->kind = kind == HF_PLAN_DELTA ? HF_PLAN_DELTA : HF_PLAN_SNAPSHOT;

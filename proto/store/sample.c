@@ -31,6 +31,8 @@
 #define PAGE_LEAF 2u
 #define DEPTH_MAX 32u
 #define TWIGS_MAX 1024u
+/* Of keys; a leaf has some 20 to 100 records. More would cost more than they tell. */
+#define LEAVES_MAX 2048u
 /* Long values whose page is looked at for their seq. When they are many their sizes spread less. */
 #define LOOKS_MAX 8192u
 /* LMDB's own number for the table of tables, which is open in every transaction. */
@@ -395,7 +397,7 @@ static int by_seq(const void *a, const void *b)
 static enum hf_err correct(struct hf_view *v, hf_seq lo, struct hf_sample *out)
 {
     struct walk w = {.v = v, .table = VIEW_BY_KEY, .changes = true, .above = lo};
-    enum hf_err err = sample(&w, TWIGS_MAX);
+    enum hf_err err = sample(&w, LEAVES_MAX);
     if (err != HF_OK || w.looks >= LOOKS_MAX || w.seen <= HF_SAMPLE_POINTS) {
         return err;
     }
@@ -422,7 +424,7 @@ enum hf_err hf_view_sample_keys(struct hf_view *v, struct hf_sample *out)
 {
     struct walk w = {.v = v, .table = VIEW_BY_KEY, .out = out};
     out->count = 0;
-    enum hf_err err = sample(&w, TWIGS_MAX);
+    enum hf_err err = sample(&w, LEAVES_MAX);
     out->bytes = w.sum;
     qsort(out->point, out->count, sizeof(out->point[0]), by_key);
     return err;

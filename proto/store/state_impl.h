@@ -58,7 +58,7 @@ struct hf_head {
 
 /* ---- moves.c: changes of the by-seq index that wait for the commit ---- */
 
-/* A group of 200,000 changes is written early: 13 MB of moves and places and at most 16 MiB of keys.
+/* A group of 200,000 changes is written early: 13 MB of moves and places, 16 MiB of keys at most.
  */
 #define HF_MOVES_MAX 200000u
 #define HF_MOVES_KEYS_MAX (16u << 20)

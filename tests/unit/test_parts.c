@@ -721,6 +721,53 @@ static void any_number_of_parts_in_any_order_arrives_where_the_log_does(void **s
     }
 }
 
+/* ---- tombstones at an edge ---- */
+
+static hf_seq collected_to(struct box *b, hf_seq floor)
+{
+    struct hf_view *v;
+    struct hf_applied a;
+    struct hf_stored r = {.seq = 0};
+    for (bool again = true; again;) {
+        assert_ok(hf_state_collect(b->edge.s, floor, 5, &again));
+        assert_ok(hf_state_commit(b->edge.s));
+    }
+    assert_ok(hf_view_open(b->edge.s, &v));
+    assert_ok(hf_view_applied(v, &a));
+    while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK) {
+        assert_true(!r.tombstone || r.seq > floor);
+    }
+    hf_view_close(v);
+    assert_verified(b->edge.s);
+    return a.delta_floor;
+}
+
+static void edge_collects_tombstones_with_the_floor_of_the_core_after_any_transfer(void **state)
+{
+    struct box *b = *state;
+    uint64_t seed = 99;
+    core_random(b->core, &seed, 30, 60);
+    apply_log(b, 30);
+    assert_int_equal(collected_to(b, 20), 20);
+    core_random(b->core, &seed, 30, 60);
+    transfer_in_parts(b, &seed, HF_PLAN_DELTA);
+    assert_int_equal(collected_to(b, 45), 45);
+    core_random(b->core, &seed, 30, 60);
+    begin(b, HF_PLAN_SNAPSHOT);
+    core_random(b->core, &seed, 10, 60);
+    hf_seq head = core_head(b);
+    feed_tail(b, head); /* with tombstones; KEYS has none */
+    while (fetch(b, 2000)) {
+        ;
+    }
+    switch_to(b, head);
+    assert_int_equal(collected_to(b, head - 3), head); /* the floor never goes back */
+    core_random(b->core, &seed, 10, 60);
+    apply_log(b, core_head(b));
+    assert_int_equal(collected_to(b, head + 5), head + 5);
+    assert_equal_to_core(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -742,6 +789,7 @@ int main(void)
         IN_BOX(keys_just_behind_a_split_are_staged_like_any_other),
         IN_BOX(stage_of_the_form_without_parts_is_given_up_at_open),
         IN_BOX(any_number_of_parts_in_any_order_arrives_where_the_log_does),
+        IN_BOX(edge_collects_tombstones_with_the_floor_of_the_core_after_any_transfer),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }

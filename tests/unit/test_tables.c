@@ -155,6 +155,19 @@ static void reused_request_id_takes_the_new_answer(void **state)
     assert_int_equal(hf_state_request_get(b->s, id, &got), HF_NOTFOUND);
 }
 
+static void two_keys_that_meet_at_one_place_are_indexed_where_they_end(void **state)
+{
+    struct store *b = *state;
+    struct hf_change first = put_of("first", "1");
+    struct hf_change second = put_of("second", "1");
+    assert_ok(hf_state_apply(b->s, 1, 0, &first));
+    assert_ok(hf_state_apply(b->s, 1, 0, &second));
+    assert_ok(hf_state_apply(b->s, 1, 1, &second)); /* it leaves what the other has as well */
+    advance(b->s);
+    assert_ok(hf_state_commit(b->s));
+    assert_verified(b->s);
+}
+
 static void old_tombstones_are_collected_in_steps_and_young_ones_stay(void **state)
 {
     struct store *b = *state;
@@ -264,6 +277,7 @@ int main(void)
         IN_STORE(inbox_keeps_frames_by_seq_until_they_are_deleted),
         IN_STORE(request_id_is_known_inside_its_window_only),
         IN_STORE(reused_request_id_takes_the_new_answer),
+        IN_STORE(two_keys_that_meet_at_one_place_are_indexed_where_they_end),
         IN_STORE(old_tombstones_are_collected_in_steps_and_young_ones_stay),
         IN_STORE(chain_is_forgotten_below_a_floor_and_kept_above),
         IN_STORE(chainless_store_keeps_no_hash_of_a_past_seq),
