@@ -135,6 +135,22 @@ void back_off(struct hf_replica *r, hf_ms least)
     r->retry_at = wait > r->retry_at ? wait : r->retry_at;
 }
 
+/* Not with the others: a core that refuses data may well hear how things are here, and the other
+ * way round. A survey or a step forward does not shorten it. BUSY only says that it was too many.
+ */
+static void report_back_off(struct hf_replica *r, enum hf_err code)
+{
+    if (code == HF_BUSY) {
+        r->report_hold = r->now + jitter(r, r->cfg.backoff_ms_min);
+        return;
+    }
+    r->report_hold = r->now + jitter(r, r->report_wait);
+    r->report_wait = 2 * r->report_wait;
+    if (r->report_wait > r->cfg.backoff_ms_max) {
+        r->report_wait = r->cfg.backoff_ms_max;
+    }
+}
+
 /* A reply alone is no reason to hurry: a core may go on to answer, and what it answers be useless.
  */
 void backoff_reset(struct hf_replica *r)
@@ -155,7 +171,7 @@ void duty_control(struct hf_replica *r)
     if (r->need_hello && !greeting && r->now >= r->retry_at) {
         send(r, r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO, 0, 0);
     }
-    bool may_report = r->has_genesis && !r->revoked && !r->join;
+    bool may_report = r->has_genesis && !r->revoked && !r->join && r->now >= r->report_hold;
     if (may_report && r->now >= r->report_due && !request_open(r, HF_REPRQ_REPORT)) {
         send(r, HF_REPRQ_REPORT, 0, 0);
         r->report_due = r->now + r->cfg.report_ms;
@@ -351,7 +367,9 @@ static void on_granted(struct hf_replica *r, const struct request *q,
 {
     switch (q->kind) {
     case HF_REPRQ_NONE:
+        break;
     case HF_REPRQ_REPORT:
+        r->report_wait = r->cfg.report_ms;
         break;
     case HF_REPRQ_JOIN:
     case HF_REPRQ_HELLO:
@@ -422,7 +440,9 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     if (ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
     }
-    if (q->kind != HF_REPRQ_REPORT) {
+    if (q->kind == HF_REPRQ_REPORT) {
+        report_back_off(r, ev->code);
+    } else {
         back_off(r, ev->code == HF_BUSY ? ev->retry_ms : 0);
     }
 }

@@ -110,10 +110,11 @@ struct hf_replica {
     bool plan_now;     /* the log does not reach back: ask */
     hf_seq span;       /* frames that one LOG reply is expected to bring */
     hf_ms report_due;
-    hf_ms survey_until; /* a client of the core waits: report each step at once */
-    hf_ms hole_since;   /* -1 = there is none */
-    bool repairing;     /* the first hole was waited for; ask for the rest at once */
-    hf_ms progress_at;  /* when something last moved */
+    hf_ms report_hold, report_wait; /* its own backoff: none before, the next wait */
+    hf_ms survey_until;             /* a client of the core waits: report each step at once */
+    hf_ms hole_since;               /* -1 = there is none */
+    bool repairing;                 /* the first hole was waited for; ask for the rest at once */
+    hf_ms progress_at;              /* when something last moved */
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
