@@ -633,6 +633,12 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
         return hf_error_set(e, err, "%s", hf_err_text(err));
     }
     memcpy(core->fenced, opened.fenced, sizeof(opened.fenced));
+    if (opened.uncommitted != HF_OK) {
+        core->uncommitted = opened.uncommitted;
+        snprintf(core->failing, sizeof(core->failing), "%s", core->writer.error.text);
+        hf_core_note(core, HF_LEVEL_ERROR, "core: writes are refused: %s", core->failing);
+        core->pending.recorded = true; /* so that a commit is tried though no write may come */
+    }
     if (opened.note[0] != '\0') {
         hf_core_note(core, HF_LEVEL_WARN, "core: %s", opened.note);
     }

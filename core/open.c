@@ -362,8 +362,13 @@ static enum hf_err recover(struct opening *o)
         err = hf_core_writer_record(w, &boot, 1);
         o->out->boot++;
     }
-    struct hf_commit c = {.collect = 0, .mark = false};
-    err = err == HF_OK ? hf_core_writer_commit(w, &c) : err;
+    if (err == HF_OK) {
+        struct hf_commit c = {.collect = 0, .mark = false};
+        err = hf_core_writer_commit(w, &c);
+        /* The log has it all, the start of this core too: readers and edges can do without. */
+        o->out->uncommitted = err == HF_FULL ? err : HF_OK;
+        err = err == HF_FULL ? HF_OK : err;
+    }
     if (err != HF_OK) {
         return hf_error_set(o->e, err, "%s",
                             w->error.text[0] != '\0' ? w->error.text : hf_err_text(err));
@@ -372,7 +377,7 @@ static enum hf_err recover(struct opening *o)
     if (o->out->fenced[0] == '\0') {
         evidence_check(o);
     }
-    if (o->out->fenced[0] == '\0') {
+    if (o->out->fenced[0] == '\0' && o->out->uncommitted == HF_OK) {
         (void)hf_mark_write(w->mark_path, &w->head.at);
     }
     return HF_OK;

@@ -51,7 +51,7 @@ void duty_control(struct hf_replica *r)
     if (r->need_hello && !greeting && r->now >= r->retry_at) {
         request_send(r, &(struct request){.kind = r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO});
     }
-    bool may_report = r->has_genesis && !r->revoked && !r->join;
+    bool may_report = r->has_genesis && !r->revoked && !r->join && r->now >= r->report_hold;
     if (may_report && r->now >= r->report_due && !request_open(r, HF_REPRQ_REPORT)) {
         request_send(r, &(struct request){.kind = HF_REPRQ_REPORT});
         r->report_due = r->now + r->cfg.report_ms;
@@ -262,7 +262,9 @@ static void on_granted(struct hf_replica *r, const struct request *q,
 {
     switch (q->kind) {
     case HF_REPRQ_NONE:
+        break;
     case HF_REPRQ_REPORT:
+        r->report_wait = r->cfg.report_ms;
         break;
     case HF_REPRQ_JOIN:
     case HF_REPRQ_HELLO:
@@ -331,7 +333,9 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     if (ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
     }
-    if (q->kind != HF_REPRQ_REPORT) {
+    if (q->kind == HF_REPRQ_REPORT) {
+        report_back_off(r, ev->code);
+    } else {
         back_off(r, ev->code == HF_BUSY ? ev->retry_ms : 0);
     }
 }

@@ -69,7 +69,8 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->need_hello = true;
     r->healed_at = r->now;
     r->repair_noted = false;
-    r->report_due = r->now;
+    r->report_due = r->report_hold = r->now;
+    r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
     if (!r->revoked) {
         r->retry_at = r->now + jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2;

@@ -142,6 +142,22 @@ void back_off(struct hf_replica *r, hf_ms least)
     r->retry_at = wait > r->retry_at ? wait : r->retry_at;
 }
 
+/* Not with the others: a core that refuses data may well hear how things are here, and the other
+ * way round. A survey or a step forward does not shorten it. BUSY only says that it was too many.
+ */
+void report_back_off(struct hf_replica *r, enum hf_err code)
+{
+    if (code == HF_BUSY) {
+        r->report_hold = r->now + jitter(r, r->cfg.backoff_ms_min);
+        return;
+    }
+    r->report_hold = r->now + jitter(r, r->report_wait);
+    r->report_wait = 2 * r->report_wait;
+    if (r->report_wait > r->cfg.backoff_ms_max) {
+        r->report_wait = r->cfg.backoff_ms_max;
+    }
+}
+
 /* A reply alone is no reason to hurry: a core may go on to answer, and what it answers be useless.
  */
 void backoff_reset(struct hf_replica *r)

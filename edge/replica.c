@@ -73,6 +73,7 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
     r->span = 16;
     r->backoff = c->backoff_ms_min;
     r->throttle.live_at = r->staged_since = -1;
+    r->report_wait = c->report_ms;
     r->hole_since = r->heard[0] = r->heard[1] = r->beacon_at = -1;
     r->healed_at = r->behind_since = r->fresh_t0 = r->answered_t0 = -1;
     return r;
@@ -215,6 +216,9 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     hf_ms at = sooner(r->now + r->cfg.report_ms, links_deadline(r));
     if (r->report_due > r->now) {
         at = sooner(at, r->report_due);
+    }
+    if (r->report_hold > r->now) {
+        at = sooner(at, r->report_hold);
     }
     if (r->retry_at > r->now) {
         at = sooner(at, r->retry_at);

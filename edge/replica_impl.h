@@ -140,10 +140,11 @@ struct hf_replica {
     bool plan_now;     /* the log does not reach back: ask */
     hf_seq span;       /* frames that one LOG reply is expected to bring */
     hf_ms report_due;
-    hf_ms survey_until; /* a client of the core waits: report each step at once */
-    hf_ms hole_since;   /* -1 = there is none */
-    bool repairing;     /* the first hole was waited for; ask for the rest at once */
-    hf_ms progress_at;  /* when something last moved */
+    hf_ms report_hold, report_wait; /* its own backoff: none before, the next wait */
+    hf_ms survey_until;             /* a client of the core waits: report each step at once */
+    hf_ms hole_since;               /* -1 = there is none */
+    bool repairing;                 /* the first hole was waited for; ask for the rest at once */
+    hf_ms progress_at;              /* when something last moved */
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
@@ -209,6 +210,7 @@ void pace_stream(struct hf_replica *r); /* a frame came by the stream */
 hf_ms pace_deadline(const struct hf_replica *r);
 bool reply_is_slow(const struct hf_replica *r, hf_ms since);
 void back_off(struct hf_replica *r, hf_ms least);
+void report_back_off(struct hf_replica *r, enum hf_err code);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
 
 /* ---- fetch.c ---- */

@@ -228,57 +228,75 @@ void hf_status_print_tsv(const struct hf_status *s, FILE *out)
     }
 }
 
-/* The texts of a status hold printable ASCII only (hf_text_plain): two characters need an escape.
- */
-static void json_text(const char *name, const char *text, FILE *out)
+/* An object of JSON under way; a name stands behind a comma unless it is the first. */
+struct json {
+    FILE *out;
+    bool more;
+};
+
+static void json_name(struct json *j, const char *name)
 {
-    fprintf(out, "\"%s\":\"", name);
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            putc('\\', out);
-        }
-        putc(*text, out);
-    }
-    putc('"', out);
+    fprintf(j->out, "%s\"%s\":", j->more ? "," : "", name);
+    j->more = true;
 }
 
-static void json_number(const char *name, uint64_t n, FILE *out)
+/* The texts of a status hold printable ASCII only (hf_text_plain): two characters need an escape.
+ */
+static void json_text(struct json *j, const char *name, const char *text)
 {
+    json_name(j, name);
+    putc('"', j->out);
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            putc('\\', j->out);
+        }
+        putc(*text, j->out);
+    }
+    putc('"', j->out);
+}
+
+static void json_number(struct json *j, const char *name, uint64_t n)
+{
+    json_name(j, name);
     if (n == HF_UNKNOWN) {
-        fprintf(out, ",\"%s\":null", name);
+        fputs("null", j->out);
     } else {
-        fprintf(out, ",\"%s\":%" PRIu64, name, n);
+        fprintf(j->out, "%" PRIu64, n);
+    }
+}
+
+static void json_seconds(struct json *j, const char *name, uint64_t ms)
+{
+    json_name(j, name);
+    if (ms == HF_UNKNOWN) {
+        fputs("null", j->out);
+    } else {
+        fprintf(j->out, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
     }
 }
 
 static void json_edge(const struct hf_status_edge *e, FILE *out)
 {
+    struct json j = {.out = out};
+
     putc('{', out);
-    json_text("name", e->name, out);
-    putc(',', out);
-    json_text("state", e->state, out);
-    json_number("head", e->head, out);
-    json_number("received", e->received, out);
-    json_number("applied", e->applied, out);
-    json_number("lag_batches", e->lag_batches, out);
-    json_number("lag_bytes", e->lag_bytes, out);
-    if (e->lag_ms == HF_UNKNOWN) {
-        fputs(",\"lag_seconds\":null", out);
-    } else {
-        fprintf(out, ",\"lag_seconds\":%" PRIu64 ".%03" PRIu64, e->lag_ms / 1000, e->lag_ms % 1000);
-    }
-    json_number("holes", e->holes, out);
-    json_number("staleness_ms", e->staleness_ms, out);
-    fprintf(out, ",\"digest_ok\":%s",
-            e->digest_ok < 0   ? "null"
-            : e->digest_ok > 0 ? "true"
-                               : "false");
-    json_number("last_heard_ms", e->last_heard_ms, out);
+    json_text(&j, "name", e->name);
+    json_text(&j, "state", e->state);
+    json_number(&j, "head", e->head);
+    json_number(&j, "received", e->received);
+    json_number(&j, "applied", e->applied);
+    json_number(&j, "lag_batches", e->lag_batches);
+    json_number(&j, "lag_bytes", e->lag_bytes);
+    json_seconds(&j, "lag_seconds", e->lag_ms);
+    json_number(&j, "holes", e->holes);
+    json_number(&j, "staleness_ms", e->staleness_ms);
+    json_name(&j, "digest_ok");
+    fputs(e->digest_ok < 0 ? "null" : e->digest_ok > 0 ? "true" : "false", out);
+    json_number(&j, "last_heard_ms", e->last_heard_ms);
     if (e->version[0] == '\0') {
-        fputs(",\"version\":null", out);
+        json_number(&j, "version", HF_UNKNOWN);
     } else {
-        putc(',', out);
-        json_text("version", e->version, out);
+        json_text(&j, "version", e->version);
     }
     putc('}', out);
 }
@@ -287,50 +305,43 @@ static void json_edge(const struct hf_status_edge *e, FILE *out)
 static void json_own_view(const struct hf_status *s, FILE *out)
 {
     const struct hf_status_edge *e = &s->edge[0];
+    struct json j = {.out = out};
 
     putc('{', out);
-    json_text("name", e->name, out);
-    putc(',', out);
-    json_text("stream", s->stream, out);
-    putc(',', out);
-    json_text("state", e->state, out);
-    json_number("epoch", s->epoch, out);
-    json_number("head", e->head, out);
-    json_number("received", e->received, out);
-    json_number("applied", e->applied, out);
-    putc(',', out);
-    json_text("digest", s->digest, out);
-    json_number("lag_batches", e->lag_batches, out);
-    json_number("holes", e->holes, out);
-    json_number("staleness_ms", e->staleness_ms, out);
-    json_number("live_keys", s->live_keys, out);
-    putc(',', out);
-    json_text("store_state", e->store, out);
-    json_number("transfer_done", e->transfer_done, out);
-    json_number("transfer_total", e->transfer_total, out);
-    putc(',', out);
-    json_text("core", s->core_url, out);
-    putc(',', out);
-    json_text("version", s->version, out);
+    json_text(&j, "name", e->name);
+    json_text(&j, "stream", s->stream);
+    json_text(&j, "state", e->state);
+    json_number(&j, "epoch", s->epoch);
+    json_number(&j, "head", e->head);
+    json_number(&j, "received", e->received);
+    json_number(&j, "applied", e->applied);
+    json_text(&j, "digest", s->digest);
+    json_number(&j, "lag_batches", e->lag_batches);
+    json_number(&j, "holes", e->holes);
+    json_number(&j, "staleness_ms", e->staleness_ms);
+    json_number(&j, "live_keys", s->live_keys);
+    json_text(&j, "store_state", e->store);
+    json_number(&j, "transfer_done", e->transfer_done);
+    json_number(&j, "transfer_total", e->transfer_total);
+    json_text(&j, "core", s->core_url);
+    json_text(&j, "version", s->version);
     fputs("}\n", out);
 }
 
 void hf_status_print_json(const struct hf_status *s, FILE *out)
 {
+    struct json j = {.out = out};
+
     if (s->is_edge) {
         json_own_view(s, out);
         return;
     }
-    fputs("{\"epoch\":", out);
-    if (s->epoch == HF_UNKNOWN) {
-        fputs("null", out);
-    } else {
-        fprintf(out, "%" PRIu64, s->epoch);
-    }
-    json_number("head", s->head, out);
-    putc(',', out);
-    json_text("digest", s->digest, out);
-    fputs(",\"edges\":[", out);
+    putc('{', out);
+    json_number(&j, "epoch", s->epoch);
+    json_number(&j, "head", s->head);
+    json_text(&j, "digest", s->digest);
+    json_name(&j, "edges");
+    putc('[', out);
     for (size_t i = 0; i < s->edge_count; i++) {
         if (i > 0) {
             putc(',', out);

@@ -96,6 +96,8 @@ struct e2e_node *e2e_edge_new(struct e2e_node *core, const char *name, int core_
 struct e2e_node *e2e_edge_bare(const char *name);
 /* Gives an option its value, in place of the one it had. */
 void e2e_arg_set(struct e2e_node *n, const char *option, const char *value);
+/* Gives a daemon a config file of this text; returns its path. */
+const char *e2e_config(struct e2e_node *n, const char *text);
 /* Starts and waits for "ready"; fails the test when that does not come. */
 void e2e_start(struct e2e_node *n);
 /* Starts what must refuse to start. Returns its exit status and its messages. */

@@ -12,14 +12,13 @@
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
+#include "tests/raw_tcp.h"
 
 #include <sys/un.h>
 
 #define SOON_MS 6000
 #define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 200) << 10)
 #define FLOOD 5000
-#define SP_REQ 0x30
-#define SP_SUB 0x21
 /* Descriptors that may come and go by themselves: a reconnecting edge, a probe of the transport. */
 #define FDS_SLACK 8u
 
@@ -77,39 +76,12 @@ static int reach(const struct target *t)
     return fd;
 }
 
-/* Whether all of it was taken. */
-static bool throw_at(int fd, const void *bytes, size_t len)
-{
-    const uint8_t *at = bytes;
-
-    while (len > 0) {
-        ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
-
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
-static void close_with_reset(int fd)
-{
-    struct linger now = {1, 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    close(fd);
-}
-
 /* A connection that has shaken hands as nng does. */
 static int reach_sp(const struct target *t)
 {
-    const uint8_t hello[8] = {0, 'S', 'P', 0, 0, t->sp_proto, 0, 0};
-    uint8_t answer[8];
     int fd = reach(t);
 
-    if (fd >= 0 && throw_at(fd, hello, sizeof hello) && recv(fd, answer, 8, MSG_WAITALL) == 8) {
+    if (fd >= 0 && sp_hello(fd, t->sp_proto)) {
         return fd;
     }
     if (fd >= 0) {
@@ -125,8 +97,8 @@ static void throw_message(int fd, uint64_t announced, const void *bytes, size_t 
     for (int i = 0; i < 8; i++) {
         head[i] = (uint8_t)(announced >> (56 - 8 * i));
     }
-    throw_at(fd, head, sizeof head);
-    throw_at(fd, bytes, len);
+    tcp_send(fd, head, sizeof head);
+    tcp_send(fd, bytes, len);
 }
 
 static void fill_random(uint8_t *bytes, size_t len)
@@ -206,7 +178,7 @@ static void garbage_on_every_port_does_nothing(void **state)
 
             assert_true(fd >= 0);
             fill_random(junk, sizeof junk);
-            throw_at(fd, junk, (size_t)1 << (round % 17));
+            tcp_send(fd, junk, (size_t)1 << (round % 17));
             close(fd);
         }
     }
@@ -335,7 +307,7 @@ static void announced_lengths_are_not_believed(void **state)
             if (targets[i].sp_proto != 0) {
                 throw_message(fd[n], lengths[k], "x", 1);
             } else {
-                throw_at(fd[n], resp[k], strlen(resp[k]));
+                tcp_send(fd[n], resp[k], strlen(resp[k]));
             }
             n++;
         }
@@ -369,9 +341,9 @@ static void half_a_message_and_silence_hold_up_nobody(void **state)
             if (shaken) {
                 throw_message(fd[n], 60000, part, sizeof part);
             } else if (targets[i].sp_proto != 0) {
-                throw_at(fd[n], "\0SP", 3);
+                tcp_send(fd[n], "\0SP", 3);
             } else {
-                throw_at(fd[n], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\nabc", 33);
+                tcp_send(fd[n], "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\nabc", 33);
             }
             n++;
         }
@@ -452,7 +424,7 @@ static void a_line_without_end_is_cut_off(void **state)
         int sent = 0;
 
         assert_true(fd >= 0);
-        while (sent < 64 && throw_at(fd, endless, sizeof endless)) {
+        while (sent < 64 && tcp_send(fd, endless, sizeof endless)) {
             sent++;
         }
         closed = sent < 64;
@@ -481,7 +453,7 @@ static void a_client_that_never_reads_is_bounded(void **state)
     for (int i = 0; i < 2; i++) {
         fd[i] = reach(&targets[i == 0 ? 2 : 4]);
         for (int k = 0; k < 400; k++) {
-            throw_at(fd[i], get, sizeof get - 1);
+            tcp_send(fd[i], get, sizeof get - 1);
         }
     }
     e2e_sleep_ms(500);
@@ -508,7 +480,7 @@ static int reach_from_elsewhere(int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (bind(fd, (struct sockaddr *)&from, sizeof from) == 0 &&
-        connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && throw_at(fd, hello, sizeof hello)) {
+        connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && tcp_send(fd, hello, sizeof hello)) {
         return fd;
     }
     close(fd);
@@ -557,7 +529,7 @@ static void clients_beyond_the_limit_are_turned_away(void **state)
     for (int i = 0; i < 1100; i++) {
         char answer[7];
 
-        throw_at(fd[i], "PING\r\n", 6);
+        tcp_send(fd[i], "PING\r\n", 6);
         answered += recv(fd[i], answer, 7, MSG_WAITALL) == 7 && memcmp(answer, "+PONG", 5) == 0;
     }
     assert_in_range(answered, 900, 1024);
@@ -587,11 +559,11 @@ static void thousands_of_abrupt_clients_leave_no_descriptor_behind(void **state)
                 continue;
             }
             if (targets[i].sp_proto == 0) {
-                throw_at(fd, ping, k % 2 == 0 ? sizeof ping - 1 : 5);
+                tcp_send(fd, ping, k % 2 == 0 ? sizeof ping - 1 : 5);
             } else if (k % 2 == 0) {
-                throw_at(fd, "\0SP\0\0\x21\0\0", (size_t)(k % 9));
+                tcp_send(fd, "\0SP\0\0\x21\0\0", (size_t)(k % 9));
             }
-            close_with_reset(fd);
+            tcp_reset(fd);
             /* A full backlog would only make this client wait a second for its next SYN. */
             if (k % 32 == 31) {
                 e2e_sleep_ms(1);

@@ -66,13 +66,8 @@ static void pump(redisContext *c, const char *prefix, int count, size_t bytes)
 static struct e2e_node *forgetful_core(void)
 {
     struct e2e_node *n = e2e_core_new("core");
-    const char *path = e2e_path("core.conf");
-    FILE *f = fopen(path, "we");
 
-    assert_non_null(f);
-    fputs("[retention]\nlog_bytes = 1MiB\n[store]\nsegment = 1MiB\n", f);
-    fclose(f);
-    e2e_arg_set(n, "--config", path);
+    e2e_config(n, "[retention]\nlog_bytes = 1MiB\n[store]\nsegment = 1MiB\n");
     return n;
 }
 

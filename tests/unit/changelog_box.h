@@ -175,6 +175,21 @@ static inline void add_frames(struct box *b, hf_seq first, hf_seq last, size_t l
     }
 }
 
+/* An open log with frames 1 to last. */
+static inline void open_with(struct box *b, hf_seq last, size_t len)
+{
+    open_log(b);
+    add_frames(b, 1, last, len);
+}
+
+static inline struct box *box_with(void **state, hf_seq last, size_t len)
+{
+    struct box *b = *state;
+
+    open_with(b, last, len);
+    return b;
+}
+
 static inline void assert_frame(struct box *b, hf_seq seq, unsigned variant, size_t want)
 {
     uint8_t *got = malloc(want + 1), *expected = malloc(want + 1);

@@ -80,10 +80,8 @@ static void payload_over_the_limit_is_refused_and_the_group_goes_on(void **state
 
 static void record_larger_than_a_segment_gets_its_own(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 2, 100);
 
-    open_log(b);
-    add_frames(b, 1, 2, 100);
     add_frames(b, 3, 3, HF_LOG_RECORD_MAX);
     add_frames(b, 4, 4, 4096);
     reopen(b);
@@ -99,8 +97,7 @@ static void small_buffer_learns_the_size_it_needs(void **state)
     uint8_t bytes[99];
     size_t len = 0;
 
-    open_log(b);
-    add_frames(b, 1, 1, 100);
+    open_with(b, 1, 100);
     assert_int_equal(hf_changelog_read(b->log, 1, bytes, sizeof(bytes), &len), HF_TOO_BIG);
     assert_int_equal(len, 100);
 }
@@ -167,8 +164,7 @@ static void flipped_bit_of_a_stored_frame_is_never_read_back(void **state)
     uint8_t bytes[64];
     size_t len;
 
-    open_log(b);
-    add_frames(b, 1, 2, 64);
+    open_with(b, 2, 64);
     for (uint64_t at = HEAD; at < HEAD + RECORD_HEAD + 64; at++) {
         enum hf_err err;
         flip(b, 1, at);
@@ -189,8 +185,7 @@ static void failure_while_a_segment_begins_leaves_the_log_as_it_was(void **state
     char path[160];
 
     snprintf(path, sizeof(path), "%s/fresh", b->dir);
-    open_log(b);
-    add_frames(b, 1, 1, 64);
+    open_with(b, 1, 64);
     /* Its zeros, the group, and what it is made of. */
     for (int sync = 0; sync < 3; sync++) {
         assert_int_equal(append(b, 2, 1, 8000), HF_OK);
@@ -217,8 +212,7 @@ static void what_a_name_left_on_the_disk_would_void_is_not_acknowledged(void **s
     char left[160];
 
     snprintf(left, sizeof(left), "%s/left", b->root);
-    open_log(b);
-    add_frames(b, 1, 1, 64);
+    open_with(b, 1, 64);
     assert_int_equal(append(b, 2, 1, 8000), HF_OK);
     snprintf(fsync_links[0], sizeof(fsync_links[0]), "%s", segment_path(b, 2));
     snprintf(fsync_links[1], sizeof(fsync_links[1]), "%s", left);
@@ -242,8 +236,7 @@ static void write_over_the_file_size_limit_is_full_and_drops_the_group(void **st
     struct box *b = *state;
     struct rlimit old, low;
 
-    open_log(b);
-    add_frames(b, 1, 3, 64);
+    open_with(b, 3, 64);
     assert_int_equal(append(b, 4, 1, 64), HF_OK);
     assert_int_equal(append(b, 5, 1, 64), HF_OK);
     signal(SIGXFSZ, SIG_IGN);
@@ -309,8 +302,7 @@ static void recycled_file_shows_nothing_of_its_older_use(void **state)
     struct box *b = *state;
     bool again;
 
-    open_log(b);
-    add_frames(b, 1, 100, 64);
+    open_with(b, 100, 64);
     do {
         assert_int_equal(hf_changelog_trim(b->log, 0, 100, &again), HF_OK);
     } while (again);
@@ -358,8 +350,7 @@ static void fact_at_the_end_of_a_segment_outlives_the_frame_before_it(void **sta
     struct box *b = *state;
     bool again;
 
-    open_log(b);
-    add_frames(b, 1, 1, 6000);
+    open_with(b, 1, 6000);
     append_fact(b, 1, "edge seven is revoked");
     sync_log(b);
     add_frames(b, 2, 2, 6000);

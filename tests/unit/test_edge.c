@@ -5,6 +5,15 @@
 #include "edge_box.h"
 
 /* The edge shows what the core has, up to the same seq. */
+/* An edge that is started and has both links. */
+static struct rig *linked(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig);
+    rig_connect(rig);
+    return rig;
+}
+
 static void assert_caught_up(struct rig *rig)
 {
     assert_int_equal(rig_status(rig).applied, hf_state_position(rig->core->s).seq);
@@ -120,9 +129,7 @@ static void a_core_that_gives_nothing_but_cookies_is_given_up_like_a_silent_one(
 
 static void frames_of_the_stream_are_applied_and_shown(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_puts(rig, 0, 10);
     rig_put(rig, "key/3", NULL);
     for (hf_seq seq = 1; seq <= 11; seq++) {
@@ -136,9 +143,7 @@ static void frames_of_the_stream_are_applied_and_shown(void **state)
 
 static void what_the_stream_lost_comes_by_log(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_puts(rig, 0, 30);
     rig_stream(rig, 20);
     rig_beacon(rig);
@@ -198,9 +203,7 @@ static void a_body_goes_on_where_a_reply_that_was_given_up_got_to(void **state)
 
 static void a_forged_frame_changes_nothing(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     hf_seq seq = rig_put(rig, "a", "1");
     uint8_t *copy = malloc(rig->frame_len[seq]);
     for (size_t i = 0; i < rig->frame_len[seq]; i++) {
@@ -222,9 +225,7 @@ static void a_forged_frame_changes_nothing(void **state)
 
 static void a_frame_signed_by_a_stranger_is_refused(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     hf_seq seq = rig_put(rig, "a", "1");
     struct hf_frame f;
     struct hf_id stream;
@@ -244,9 +245,7 @@ static void a_frame_signed_by_a_stranger_is_refused(void **state)
 
 static void a_damaged_body_is_refused_though_its_key_is_missing(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     uint32_t hellos = rig->asked_count[HF_MSG_HELLO];
     rig_add_key(rig);
     hf_seq seq = rig_put(rig, "a", "1");
@@ -259,9 +258,7 @@ static void a_damaged_body_is_refused_though_its_key_is_missing(void **state)
 
 static void a_frame_of_another_stream_is_dropped_unread(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     hf_seq seq = rig_put(rig, "a", "1");
     uint64_t before = rig_dropped(rig);
     rig->frame[seq][HF_PREFIX_BYTES - 1] ^= 1;
@@ -272,9 +269,7 @@ static void a_frame_of_another_stream_is_dropped_unread(void **state)
 
 static void a_new_content_key_is_fetched_by_one_hello(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     uint32_t hellos = rig->asked_count[HF_MSG_HELLO];
     rig_add_key(rig);
     rig->keys_given = 2;
@@ -290,9 +285,7 @@ static void a_new_content_key_is_fetched_by_one_hello(void **state)
 
 static void a_frame_that_needs_an_upgrade_is_not_taken_for_a_forgery(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     hf_seq seq = rig_put(rig, "a", "1");
     struct hf_frame f;
     struct hf_id stream;
@@ -320,9 +313,7 @@ static void a_frame_that_needs_an_upgrade_is_not_taken_for_a_forgery(void **stat
 
 static void replies_that_do_not_open_count_as_lost(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_tick(rig, 1000);
     struct asked *a = rig_take(rig);
     assert_non_null(a);
@@ -339,9 +330,7 @@ static void replies_that_do_not_open_count_as_lost(void **state)
 
 static void an_answer_to_another_request_does_not_open(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_tick(rig, 1000);
     struct asked *a = rig_take(rig);
     rig_open(rig, a);
@@ -358,9 +347,7 @@ static void an_answer_to_another_request_does_not_open(void **state)
 
 static void a_beacon_for_another_request_proves_no_freshness(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_tick(rig, 1000);
     struct asked *a = rig_take(rig);
     rig_open(rig, a);
@@ -379,9 +366,7 @@ static void a_beacon_for_another_request_proves_no_freshness(void **state)
 
 static void staleness_counts_from_before_the_request_was_sent(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_tick(rig, 1000);
     struct asked *a = rig_take(rig);
     assert_non_null(a);
@@ -623,9 +608,7 @@ static void fork_at(struct rig *rig, hf_seq seq, const struct hf_identity *signe
 
 static void the_header_by_which_a_core_forked_is_kept(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_stream(rig, rig_put(rig, "a", "1"));
     rig_stream(rig, rig_put(rig, "a", "2"));
     rig_jobs(rig);
@@ -662,9 +645,7 @@ static void a_core_that_forks_again_and_again_does_not_fill_the_disk(void **stat
 
 static void crash_and_reopen_keeps_the_position(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     rig_puts(rig, 0, 10);
     for (hf_seq seq = 1; seq <= 10; seq++) {
         rig_stream(rig, seq);
@@ -681,9 +662,7 @@ static void crash_and_reopen_keeps_the_position(void **state)
 
 static void frames_behind_a_hole_are_restored_from_the_inbox(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
+    struct rig *rig = linked(state);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     rig_puts(rig, 0, 10);
     for (hf_seq seq = 2; seq <= 10; seq++) {

@@ -468,6 +468,34 @@ static void an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded(void **st
     box_free(b);
 }
 
+static void a_core_that_refuses_reports_is_asked_less_often(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    uint32_t sent = 0;
+    for (int i = 0; i < 6000; i++) {
+        struct hf_replica_event survey = {.type = HF_REPEV_SURVEY};
+        box_step(b, &survey);
+        box_pass(b, 10);
+        if (box_sends(b, HF_REPRQ_REPORT) > 0) {
+            sent += box_sends(b, HF_REPRQ_REPORT);
+            struct hf_replica_effect q = *box_sent(b, HF_REPRQ_REPORT, 0);
+            box_clear(b);
+            box_reply(b, &q, HF_IO);
+        }
+    }
+    assert_in_range(sent, 12, 25); /* of a minute, whose last 50 s have one in 2.5 to 5 s */
+    /* An answer ends that, and so does a new connection. */
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 10);
+    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 10);
+    box_clear(b);
+    box_pass(b, 2000);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
+    box_free(b);
+}
+
 static void revoked_edge_asks_seldom_and_keeps_what_it_has(void **state)
 {
     (void)state;
@@ -653,6 +681,7 @@ int main(void)
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
         cmocka_unit_test(an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had),
         cmocka_unit_test(an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded),
+        cmocka_unit_test(a_core_that_refuses_reports_is_asked_less_often),
         cmocka_unit_test(revoked_edge_asks_seldom_and_keeps_what_it_has),
         cmocka_unit_test(rollback_is_found_from_an_answer_to_our_own_request_only),
         cmocka_unit_test(a_core_that_has_its_newer_batches_again_is_followed_again),

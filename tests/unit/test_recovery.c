@@ -94,8 +94,7 @@ static void refusal_of_a_record_ends_the_open_and_changes_nothing(void **state)
     struct box *b = *state;
     struct replay r = {.text = "", .refuse = 2};
 
-    open_log(b);
-    add_frames(b, 1, 3, 8);
+    open_with(b, 3, 8);
     close_log(b);
     assert_int_equal(hf_changelog_open(&b->config, 0, note_record, &r, &b->log, &b->error),
                      HF_FORK);
@@ -122,8 +121,7 @@ static uint64_t make_tail(struct box *b, uint8_t bytes[SMALL])
 {
     uint64_t end;
 
-    open_log(b);
-    add_frames(b, 1, 3, 64);
+    open_with(b, 3, 64);
     end = synced_offset(b);
     add_frames(b, 4, 4, 64);
     load(b, 1, bytes, SMALL);
@@ -198,8 +196,7 @@ static void group_torn_in_the_middle_loses_its_end_and_never_regains_it(void **s
     struct box *b = *state;
     uint64_t end;
 
-    open_log(b);
-    add_frames(b, 1, 1, 64);
+    open_with(b, 1, 64);
     end = synced_offset(b);
     for (hf_seq seq = 2; seq <= 4; seq++) {
         assert_int_equal(append(b, seq, 0, 64), HF_OK);
@@ -223,8 +220,7 @@ static void whole_record_with_a_gap_in_seq_is_not_accepted(void **state)
     uint8_t record[64];
     uint64_t end;
 
-    open_log(b);
-    add_frames(b, 1, 2, 16);
+    open_with(b, 2, 16);
     end = synced_offset(b);
     close_log(b);
     poke(b, 1, end, record, craft(b, record, 4, 0));
@@ -242,8 +238,7 @@ static void whole_record_of_an_older_use_of_the_file_is_not_accepted(void **stat
     uint8_t record[64];
     uint64_t end;
 
-    open_log(b);
-    add_frames(b, 1, 2, 16);
+    open_with(b, 2, 16);
     end = synced_offset(b);
     close_log(b);
     poke(b, 1, end, record, craft(b, record, 3, 1));
@@ -271,8 +266,7 @@ static void void_left_by_a_failed_sync_is_not_replayed(void **state)
     struct box *b = *state;
     struct replay r = {.text = ""};
 
-    open_log(b);
-    add_frames(b, 1, 2, 64);
+    open_with(b, 2, 64);
     assert_int_equal(append(b, 3, 1, 64), HF_OK);
     assert_int_equal(append(b, 4, 1, 64), HF_OK);
     atomic_store(&fdatasync_fails_in, 1);
@@ -294,10 +288,8 @@ static void void_left_by_a_failed_sync_is_not_replayed(void **state)
 /* The group may be whole on the disk, or not be there: both are right, but nothing in between. */
 static void stop_after_a_failed_sync_recovers_and_goes_on(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 2, 64);
 
-    open_log(b);
-    add_frames(b, 1, 2, 64);
     assert_int_equal(append(b, 3, 0, 64), HF_OK);
     atomic_store(&fdatasync_fails_in, 1);
     assert_int_equal(hf_changelog_sync(b->log), HF_IO);
@@ -349,8 +341,7 @@ static void damaged_fact_that_was_synced_before_a_later_one_is_corruption(void *
     struct box *b = *state;
     uint64_t end;
 
-    open_log(b);
-    add_frames(b, 1, 1, 16);
+    open_with(b, 1, 16);
     end = synced_offset(b);
     append_fact(b, 1, "edge seven is revoked");
     sync_log(b);
@@ -363,10 +354,8 @@ static void damaged_fact_that_was_synced_before_a_later_one_is_corruption(void *
 
 static void damaged_first_group_of_a_segment_is_corruption(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 1, 64);
 
-    open_log(b);
-    add_frames(b, 1, 1, 64);
     close_log(b);
     flip(b, 1, HEAD + 50);
     assert_refused(b, HF_CORRUPT, 1, HEAD);
@@ -377,8 +366,7 @@ static void damaged_end_of_an_older_segment_is_corruption(void **state)
     struct box *b = *state;
     uint64_t frame, fact;
 
-    open_log(b);
-    add_frames(b, 1, 2, 64);
+    open_with(b, 2, 64);
     frame = synced_offset(b);
     add_frames(b, 3, 3, 64);
     fact = synced_offset(b);
@@ -396,10 +384,8 @@ static void damaged_end_of_an_older_segment_is_corruption(void **state)
 
 static void damaged_head_is_corruption(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 1, 64);
 
-    open_log(b);
-    add_frames(b, 1, 1, 64);
     close_log(b);
     for (uint64_t at = 0; at < HEAD; at++) {
         flip(b, 1, at);
@@ -412,10 +398,8 @@ static void damaged_head_is_corruption(void **state)
 
 static void missing_middle_segment_is_corruption(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 4, 6000);
 
-    open_log(b);
-    add_frames(b, 1, 4, 6000);
     close_log(b);
     unlink(segment_path(b, 3));
     assert_int_equal(try_open(b), HF_CORRUPT);
@@ -424,10 +408,8 @@ static void missing_middle_segment_is_corruption(void **state)
 
 static void missing_oldest_segment_is_only_a_shorter_log(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 4, 6000);
 
-    open_log(b);
-    add_frames(b, 1, 4, 6000);
     close_log(b);
     unlink(segment_path(b, 1));
     open_log(b);
@@ -436,10 +418,8 @@ static void missing_oldest_segment_is_only_a_shorter_log(void **state)
 
 static void missing_end_of_the_log_that_the_state_covers_is_corruption(void **state)
 {
-    struct box *b = *state;
+    struct box *b = box_with(state, 2, 6000);
 
-    open_log(b);
-    add_frames(b, 1, 2, 6000);
     close_log(b);
     b->config.covered = 2;
     unlink(segment_path(b, 2));
@@ -455,14 +435,12 @@ static void segment_of_another_log_is_corruption(void **state)
     struct box *b = *state;
     uint8_t other[SMALL];
 
-    open_log(b);
-    add_frames(b, 1, 2, 6000);
+    open_with(b, 2, 6000);
     close_log(b);
     load(b, 2, other, sizeof(other));
     unlink(segment_path(b, 1));
     unlink(segment_path(b, 2));
-    open_log(b);
-    add_frames(b, 1, 2, 6000);
+    open_with(b, 2, 6000);
     close_log(b);
     poke(b, 2, 0, other, sizeof(other));
     assert_int_equal(try_open(b), HF_CORRUPT);
@@ -474,8 +452,7 @@ static void newer_format_is_refused(void **state)
     struct box *b = *state;
     uint8_t head[HEAD];
 
-    open_log(b);
-    add_frames(b, 1, 1, 8);
+    open_with(b, 1, 8);
     close_log(b);
     load(b, 1, head, sizeof(head));
     head[8] = 2;
@@ -491,8 +468,7 @@ static void what_an_earlier_process_prepared_is_removed(void **state)
     struct box *b = *state;
     char path[160];
 
-    open_log(b);
-    add_frames(b, 1, 1, 8);
+    open_with(b, 1, 8);
     close_log(b);
     snprintf(path, sizeof(path), "%s/spare", b->dir);
     assert_int_equal(truncate(path, 0), -1);

@@ -467,6 +467,18 @@ static void fill(struct fixture *f)
     box_commit(f->b);
 }
 
+static void assert_as_the_core(struct fixture *f, struct hf_state *s)
+{
+    struct hf_view *v;
+    struct hf_applied a;
+    assert_int_equal(hf_view_open(s, &v), HF_OK);
+    assert_int_equal(hf_view_applied(v, &a), HF_OK);
+    assert_int_equal(a.at.seq, box_status(f->b).head);
+    assert_memory_equal(a.at.digest.b, box_status(f->b).digest.b, HF_HASH_BYTES);
+    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
+    hf_view_close(v);
+}
+
 static void a_snapshot_gives_the_digest_of_the_core_while_it_writes_on(void **state)
 {
     struct fixture *f = *state;
@@ -487,14 +499,7 @@ static void a_snapshot_gives_the_digest_of_the_core_while_it_writes_on(void **st
     assert_int_equal(hf_state_commit(s), HF_OK);
     stage_range(f, s, busy_core);
     stage_frames(f, s);
-    struct hf_view *v;
-    struct hf_applied a;
-    assert_int_equal(hf_view_open(s, &v), HF_OK);
-    assert_int_equal(hf_view_applied(v, &a), HF_OK);
-    assert_int_equal(a.at.seq, box_status(f->b).head);
-    assert_memory_equal(a.at.digest.b, box_status(f->b).digest.b, HF_HASH_BYTES);
-    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
-    hf_view_close(v);
+    assert_as_the_core(f, s);
     hf_state_close(s);
 }
 
@@ -566,13 +571,7 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
     assert_int_equal(hf_state_commit(s), HF_OK);
     stage_range(f, s, busy_core);
     stage_frames(f, s);
-    struct hf_view *v;
-    struct hf_applied a;
-    assert_int_equal(hf_view_open(s, &v), HF_OK);
-    assert_int_equal(hf_view_applied(v, &a), HF_OK);
-    assert_memory_equal(a.at.digest.b, box_status(f->b).digest.b, HF_HASH_BYTES);
-    assert_int_equal(hf_view_verify(v, NULL), HF_OK);
-    hf_view_close(v);
+    assert_as_the_core(f, s);
     hf_state_close(s);
 }
 
