@@ -462,6 +462,11 @@ void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice m
     hf_service_on_request(core->service, handle, message, peer);
 }
 
+void hf_core_requests_end(struct hf_core *core)
+{
+    hf_service_requests_end(core->service);
+}
+
 /* ---- the fence ---- */
 
 static void on_evidence_recorded(struct hf_fact_order *order)

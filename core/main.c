@@ -154,6 +154,13 @@ static void on_request(void *ctx, uint64_t handle, struct hf_slice message, cons
     }
 }
 
+static void on_requests_end(void *ctx)
+{
+    struct app *app = ctx;
+
+    hf_core_requests_end(app->core);
+}
+
 static void on_wedged(void *ctx, const char *why)
 {
     struct app *app = ctx;
@@ -279,6 +286,7 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
                                          .pipes_max = (uint32_t)o->pipes_max,
                                          .ctx = app,
                                          .on_request = on_request,
+                                         .on_requests_end = on_requests_end,
                                          .on_wedged = on_wedged};
     const char *colon = strrchr(o->listen, ':');
 

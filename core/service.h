@@ -61,8 +61,10 @@ void hf_service_free(struct hf_service *s);
 
 void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
                            const char *peer);
-/* Signs a beacon of now into w (HF_BEACON_MAX). nonce == NULL: without R. */
-void hf_service_beacon(struct hf_service *s, const uint8_t *nonce, struct hf_writer *w);
+/* Answers the REPORTs that were gathered, with one signature. */
+void hf_service_requests_end(struct hf_service *s);
+/* Signs a beacon of now into w (HF_BEACON_MAX). r: a leaf or root; NULL: without R. */
+void hf_service_beacon(struct hf_service *s, const struct hf_hash *r, struct hf_writer *w);
 /* The owner's head has moved: PLAN and FETCH may give what it covers. */
 void hf_service_head(struct hf_service *s);
 /* True when no pool job is under way. */

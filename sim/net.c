@@ -129,6 +129,7 @@ void net_on_request(struct sim *sim, struct event *ev)
     snprintf(peer, sizeof(peer), "10.0.0.%u", edge->index);
     uint64_t handle = ev->a << 24 | (uint64_t)(ev->peer_life & 0xffff) << 8 | ev->b;
     hf_core_on_request(sim->node[SIM_CORE].core, handle, hf_slice_of(ev->bytes, ev->len), peer);
+    hf_core_requests_end(sim->node[SIM_CORE].core);
 }
 
 void net_reply(struct sim *sim, uint64_t handle, struct hf_slice message)

@@ -106,8 +106,11 @@ void hf_core_survey(struct hf_core *core);
 
 /* ---- network and time ---- */
 
+/* REPORTs are gathered, and answered at hf_core_requests_end, which follows the last request that
+ * there is at this moment. */
 void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
                         const char *peer);
+void hf_core_requests_end(struct hf_core *core);
 /* Returns when it wants the next tick. */
 hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now);
 

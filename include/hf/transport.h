@@ -84,6 +84,8 @@ struct hf_listener_config {
     /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply.
      * Borrowed. peer is an address text without port, for quotas and logs. */
     void (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
+    /* Those that were there have been delivered. May be NULL. */
+    void (*on_requests_end)(void *ctx);
     void (*on_wedged)(void *ctx, const char *why); /* as for the dialer */
 };
 

@@ -299,6 +299,9 @@ static void on_wake(uv_async_t *async)
         }
         nng_msg_free(items[i].msg);
     }
+    if (n > 0 && !l->closed && l->config.on_requests_end != NULL) {
+        l->config.on_requests_end(l->config.ctx);
+    }
 }
 
 static void wedged(struct hf_listener *l, const char *why)

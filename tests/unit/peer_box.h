@@ -64,6 +64,7 @@ UNUSED static bool peer_resend(struct peer *p)
     free(b->reply.data);
     b->reply.data = NULL;
     hf_core_on_request(b->core, 1, hf_slice_of(p->message, p->message_len), "10.0.0.1");
+    hf_core_requests_end(b->core);
     box_work(b);
     if (b->reply.data == NULL) {
         return false;

@@ -513,6 +513,69 @@ static void replies_carry_a_fresh_beacon_of_the_head(void **state)
     peer_free(p);
 }
 
+/* What the core replies, by handle: many edges wait at the same time. */
+static struct box_message gathered_reply[32];
+
+static void keep_reply(void *ctx, uint64_t request, struct hf_slice message)
+{
+    (void)ctx;
+    assert_true(request < 32 && gathered_reply[request].data == NULL);
+    gathered_reply[request] = box_copy(message);
+}
+
+/* Opens the reply to p and checks that its beacon proves p's nonce. */
+static struct hf_beacon proven_beacon(struct peer *p, struct box_message reply)
+{
+    struct hf_envelope env;
+    struct hf_writer w;
+    struct hf_beacon beacon;
+    const struct hf_beacon_proof *proof = &p->reply.report;
+    hf_writer_init(&w, p->plain, sizeof(p->plain));
+    assert_int_equal(hf_reply_open(hf_slice_of(reply.data, reply.len), &p->b->id.public_key,
+                                   &p->id.public_key, p->nonce, &p->keys, &env, &w),
+                     HF_OK);
+    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &p->reply), HF_OK);
+    assert_int_equal(hf_beacon_decode(proof->signed_beacon, &beacon), HF_OK);
+    assert_true(hf_beacon_verify(proof->signed_beacon, &p->b->id.public_key));
+    struct hf_hash leaf = hf_beacon_leaf(p->nonce);
+    struct hf_hash root = hf_merkle_fold(&leaf, proof->index, proof->path, proof->path_len);
+    assert_true(hf_hash_eq(&root, &beacon.nonce));
+    return beacon;
+}
+
+static void reports_that_come_together_share_one_signature(void **state)
+{
+    enum { PEERS = 19 }; /* one group of 16 and what is left */
+    struct box *b = *state;
+    struct peer *p[PEERS];
+    uint64_t first = 0;
+    char name[8];
+    for (uint32_t i = 0; i < PEERS; i++) {
+        p[i] = peer_new(b, (uint8_t)(i + 1));
+        snprintf(name, sizeof(name), "e%u", i);
+        box_enrol(b, name, p[i]);
+        peer_hello(p[i], NULL); /* for its cookie */
+    }
+    b->core->world.reply = keep_reply;
+    for (uint32_t i = 0; i < PEERS; i++) {
+        struct hf_request q = {.type = HF_MSG_REPORT, .counter = ++p[i]->counter};
+        q.report.epoch_id = box_status(b).epoch_id;
+        box_random(b, p[i]->nonce, sizeof(p[i]->nonce));
+        peer_seal(p[i], &q);
+        assert_true(gathered_reply[0].data == NULL || i >= 16);
+        hf_core_on_request(b->core, i, hf_slice_of(p[i]->message, p[i]->message_len), NULL);
+    }
+    hf_core_requests_end(b->core);
+    for (uint32_t i = 0; i < PEERS; i++) {
+        struct hf_beacon beacon = proven_beacon(p[i], gathered_reply[i]);
+        first = i == 0 ? beacon.counter : first;
+        assert_int_equal(beacon.counter - first, i < 16 ? 0 : 1);
+        free(gathered_reply[i].data);
+        peer_free(p[i]);
+    }
+    memset(gathered_reply, 0, sizeof(gathered_reply));
+}
+
 static void an_idle_stream_has_a_beacon_each_second(void **state)
 {
     struct box *b = *state;
@@ -704,6 +767,7 @@ int main(void)
         T(refused_joins_of_an_enrolled_edge_are_slowed_like_strangers),
         T(damaged_and_foreign_messages_are_counted_drops),
         T(replies_carry_a_fresh_beacon_of_the_head),
+        T(reports_that_come_together_share_one_signature),
         T(an_idle_stream_has_a_beacon_each_second),
         T(reports_make_edges_durable_at_a_seq),
         T(a_transfer_that_never_ends_holds_back_tombstones_for_twice_their_time_at_most),
