@@ -7,10 +7,6 @@
  * liveness, data or quota; any other that opens gets a COOKIE reply, which is never longer than
  * what was sent, so the core cannot be used to amplify.
  *
- * Cookies are a keyed hash of the edge's key and a slot of the core's own clock under a secret of
- * this start: the core keeps nothing for them, and what was recorded before a restart is worth
- * nothing.
- *
  * Beacons: the counter is boot number << 40 | count. The boot number is a durable fact, synced
  * before the first beacon, so the counter grows over restarts whatever clocks do; 2^24 starts and
  * 2^40 beacons of one start (34 years at 1,000 a second) are enough.
@@ -19,17 +15,17 @@
  * with another chain at a seq that is known, it fences the core; anything else that does not fit
  * marks that one edge as diverged.
  *
- * Read next: core/transfer.c (PLAN and FETCH), PROTOCOL.md sections 6 and 7.
+ * Read next: core/cookie.h, core/transfer.c (PLAN and FETCH), PROTOCOL.md sections 6 and 7.
  */
 #include "core/service.h"
 
+#include "core/cookie.h"
 #include "core/transfer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define COOKIE_SLOT_MS 120000
 #define BOOT_SHIFT 40
 /* JOINs of strangers: a fleet of a thousand enrols in a minute, and the public-key work is 0.5 %.
  */
@@ -78,7 +74,7 @@ struct hf_service {
     struct hf_service_config cfg;
     struct hf_transfers *transfers;
     struct hf_view *view;
-    uint8_t *secret;                   /* owned, guarded: for cookies */
+    struct hf_cookies *cookies;        /* owned */
     struct hf_envelope_keys *stranger; /* owned, guarded: of a sender who is not enrolled */
     uint8_t *in;                       /* owned; HF_MESSAGE_MAX each */
     uint8_t *plain;
@@ -121,7 +117,7 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
         return NULL;
     }
     s->cfg = *c;
-    s->secret = hf_secret_new(32);
+    s->cookies = hf_cookies_new(c->world);
     s->stranger = hf_secret_new(sizeof(*s->stranger));
     s->in = malloc(HF_MESSAGE_MAX);
     s->plain = malloc(HF_MESSAGE_MAX);
@@ -135,14 +131,13 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
                                      .stream = c->genesis->stream,
                                      .epoch_id = c->genesis->epoch_id};
     s->transfers = hf_transfers_new(&tc);
-    if (s->secret == NULL || s->stranger == NULL || s->in == NULL || s->plain == NULL ||
+    if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->plain == NULL ||
         s->out == NULL || s->transfers == NULL || hf_view_open(c->state, &s->view) != HF_OK) {
         hf_service_free(s);
         return NULL;
     }
     hf_view_reset(s->view);
     hf_service_head(s);
-    c->world->random(c->world->ctx, s->secret, 32);
     return s;
 }
 
@@ -155,7 +150,7 @@ void hf_service_free(struct hf_service *s)
     if (s->view != NULL) {
         hf_view_close(s->view);
     }
-    hf_secret_free(s->secret);
+    hf_cookies_free(s->cookies);
     hf_secret_free(s->stranger);
     hf_bytes_free(&s->frame);
     free(s->in);
@@ -196,33 +191,7 @@ void hf_service_counters(const struct hf_service *s, struct hf_writer *w)
     counter_put(w, "transfer_waiting", t.waiting);
 }
 
-/* ---- cookies and replies ---- */
-
-static struct hf_id cookie_of(const struct hf_service *s, const struct hf_key *edge, uint64_t slot)
-{
-    uint8_t le[8];
-    for (int i = 0; i < 8; i++) {
-        le[i] = (uint8_t)(slot >> (8 * i));
-    }
-    struct hf_slice part[2] = {hf_slice_of(edge->b, HF_KEY_BYTES), hf_slice_of(le, sizeof(le))};
-    struct hf_id cookie = {{0}};
-    hf_keyed_hash("holdfast/v1/cookie", s->secret, 32, part, 2, cookie.b, HF_COOKIE_BYTES);
-    return cookie;
-}
-
-static uint64_t slot_now(const struct hf_service *s)
-{
-    return (uint64_t)(s->cfg.world->now(s->cfg.world->ctx) / COOKIE_SLOT_MS);
-}
-
-static bool cookie_current(const struct hf_service *s, const struct hf_envelope *env)
-{
-    uint64_t slot = slot_now(s);
-    struct hf_id now = cookie_of(s, &env->sender, slot);
-    struct hf_id before = cookie_of(s, &env->sender, slot - 1);
-    return hf_secret_eq(now.b, env->cookie.b, HF_COOKIE_BYTES) ||
-           (slot > 0 && hf_secret_eq(before.b, env->cookie.b, HF_COOKIE_BYTES));
-}
+/* ---- replies ---- */
 
 /* Encodes and seals into s->out. */
 static struct hf_slice reply_seal(struct hf_service *s, const struct hf_envelope *asked,
@@ -235,7 +204,7 @@ static struct hf_slice reply_seal(struct hf_service *s, const struct hf_envelope
     HF_ASSERT(!plain.failed);
     struct hf_envelope env = {.stream = s->cfg.genesis->stream,
                               .sender = asked->sender,
-                              .cookie = cookie_of(s, &asked->sender, slot_now(s))};
+                              .cookie = hf_cookies_give(s->cookies, &asked->sender)};
     s->cfg.world->random(s->cfg.world->ctx, env.nonce, HF_NONCE_BYTES);
     hf_writer_init(&out, s->out, HF_MESSAGE_MAX);
     hf_reply_seal(&env, &s->cfg.id->public_key, asked->nonce, keys, hf_writer_bytes(&plain), &out);
@@ -679,7 +648,7 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
         .edge = x->edge,
         .request = &x->q,
         .asked = &x->env,
-        .cookie = cookie_of(s, &x->env.sender, slot_now(s)),
+        .cookie = hf_cookies_give(s->cookies, &x->env.sender),
     };
     enum hf_err err = hf_transfers_start(s->transfers, &order);
     if (err == HF_OK) {
@@ -786,7 +755,7 @@ void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
     }
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
      * not. */
-    if (!cookie_current(s, &x.env) ||
+    if (!hf_cookies_current(s->cookies, &x.env.sender, &x.env.cookie) ||
         (x.edge != NULL && !hf_registry_counter(x.edge, x.q.counter))) {
         cookie_send(s, &x);
         return;
