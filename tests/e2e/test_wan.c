@@ -627,8 +627,9 @@ static void status_of_the_command_is_that_of_link(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
     close(out);
-    pid = nested("sleep 100", &out);
-    sleep_us(200000);
+    char begun;
+    pid = nested("echo; exec sleep 100", &out);
+    assert_int_equal(read(out, &begun, 1), 1);
     kill(pid, SIGTERM);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGTERM);
