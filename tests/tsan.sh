@@ -16,7 +16,7 @@ run() { # LABEL COMMAND...
     label=$1
     shift
     if TSAN_OPTIONS="$suppressions log_path=$logs/report" timeout -k 5 150 "$@" >"$logs/out" 2>&1 </dev/null &&
-        [ -z "$(ls "$logs" | grep report)" ]; then
+        [ -z "$(find "$logs" -name 'report*')" ]; then
         printf 'ok     %s\n' "$label"
     else
         printf 'FAILED %s\n' "$label"
