@@ -6,7 +6,7 @@
  * store gives an even sample; what packing makes of them is measured on chunks of the range, made
  * for that and thrown away. Both figures go into the reason.
  *
- * Cuts: a part for each PART_BYTES, 16 at most. Edges that come back together have other bases, but
+ * Cuts: a part for each PART_BYTES, 32 at most. Edges that come back together have other bases, but
  * if they ask for the same ranges the core reads each once (cache.h). So places are counted from
  * the head backwards in steps of PART_BYTES << n, whatever the base, and kept for a minute for
  * those who come later, who may add to them at the lower end. A SNAPSHOT's keys are kept likewise,
@@ -27,7 +27,7 @@
 #include <stdlib.h>
 
 /* A part of a range is worth a request of its own above two full replies. */
-#define PART_BYTES (128u << 10)
+#define PART_BYTES (32u << 10)
 #define PARTS_MAX (HF_PLAN_SPLITS_MAX + 1u)
 /* PART_BYTES << 31 is more than any disk. */
 #define LEVELS 32u

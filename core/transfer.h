@@ -25,7 +25,7 @@
 #define HF_TRANSFERS_MAX 16u
 /* Under way or waiting. An edge has as many parts of a range in flight; that one edge may take all
  * slots costs the others a turn, no more, since those that wait take turns by edge. */
-#define HF_TRANSFERS_PER_EDGE 16u
+#define HF_TRANSFERS_PER_EDGE 32u
 #define HF_TRANSFERS_CACHE_BYTES (32u << 20)
 
 struct hf_transfers;

@@ -144,6 +144,19 @@ static void fetch_stage(struct hf_replica *r)
     }
 }
 
+/* The header that will decide the switch is of the newest state that a chunk was read from: asked
+ * for now, it is there when the last chunk is. */
+static void fetch_decider(struct hf_replica *r)
+{
+    hf_seq asof = r->stage.asof;
+    bool wanted = asof > 0 && asof >= r->stage.target && asof <= r->head;
+    if (!wanted || held_find(r, asof) != NULL || request_open(r, HF_REPRQ_LOG) || !fx_room(r) ||
+        !data_room(r)) {
+        return;
+    }
+    request_send(r, &(struct request){.kind = HF_REPRQ_LOG, .first = asof, .last = asof});
+}
+
 static bool plan_due(const struct hf_replica *r)
 {
     hf_seq next = r->applied.seq + 1;
@@ -160,6 +173,7 @@ void duty_fetch(struct hf_replica *r)
     }
     if (r->stage.active && !stage_in_tail(r)) {
         fetch_stage(r);
+        fetch_decider(r);
         return;
     }
     if (!r->stage.active && r->head <= r->applied.seq) {
@@ -332,6 +346,9 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     }
     if (ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
+    }
+    if (ev->code == HF_BUSY) {
+        pace_refused(r, q);
     }
     if (q->kind == HF_REPRQ_REPORT) {
         report_back_off(r, ev->code);

@@ -49,6 +49,12 @@ struct app {
 
 /* ---- the world's part that is the transport's ---- */
 
+static void world_expect(void *ctx, uint32_t requests)
+{
+    struct app *app = ctx;
+    hf_dialer_expect(app->dialer, requests);
+}
+
 static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice message,
                           hf_ms timeout_ms)
 {
@@ -284,6 +290,7 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
     struct hf_world world = hf_daemon_world(&app->daemon);
     world.note = world_note;
     world.request = world_request;
+    world.expect = world_expect;
     world.redial = world_redial;
     world.subscribe = world_subscribe;
     struct hf_edge_config c = {.dir = dir,

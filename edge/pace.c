@@ -14,7 +14,7 @@
  */
 #include "edge/replica_impl.h"
 
-#define WINDOW_FIRST 8u
+#define WINDOW_FIRST 16u
 #define DATA_MAX_FIRST (32u << 10)
 #define DATA_MAX_LEAST (4u << 10)
 #define DATA_MAX_MOST 63488u
@@ -24,8 +24,9 @@
 /* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
  * to for so long. */
 #define LIVE_MS 1000
-#define MEASURE_MS 500
-#define LIMITED_MS 15000
+#define LONG_CUT_MS 10000
+#define MEASURE_MS 1500
+#define LIMITED_MS 30000
 
 /* ---- the table ---- */
 
@@ -243,6 +244,14 @@ bool data_room(const struct hf_replica *r)
     return n < window && credit_now(r) > 0;
 }
 
+/* Who was cut off for long has much to fetch, and connections take round trips to make. */
+static bool expects_data(const struct hf_replica *r, enum hf_replica_request kind)
+{
+    hf_ms heard = r->heard[0] > r->heard[1] ? r->heard[0] : r->heard[1];
+    bool cut_off = heard >= 0 && r->now - heard >= LONG_CUT_MS;
+    return kind == HF_REPRQ_PLAN || (kind == HF_REPRQ_HELLO && cut_off);
+}
+
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what)
 {
     struct request *q = request_find(r, 0);
@@ -265,6 +274,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     e->last = q->last;
     e->part = q->part;
     e->data_max = q->data_max;
+    e->expect = expects_data(r, q->kind);
     e->timeout_ms = timeout_of(r, pace_of(r, q->kind));
     r->requests++;
     return e;
@@ -306,6 +316,14 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
         size_adapt(r, q, bytes, took);
         r->window = r->window == 0 ? WINDOW_FIRST : r->window;
         r->window += r->window < r->cfg.fetch_max;
+    }
+}
+
+/* The core has more to do than it has room for. */
+void pace_refused(struct hf_replica *r, const struct request *q)
+{
+    if (is_data(q->kind)) {
+        r->window = r->window > 4 ? r->window / 2 : 2;
     }
 }
 

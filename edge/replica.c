@@ -40,7 +40,8 @@ void hf_replica_defaults(struct hf_replica_config *c)
         .hold_ms = 1000,
         .hold_frames_max = 4096,
         .hold_bytes_max = 32u << 20,
-        /* Enough for 20 Mbit/s at 100 ms and 0.5 % loss, where one connection makes 2 to 4. */
+        /* Two on each of the 16 connections that the transport makes: enough for 20 Mbit/s at 100
+           ms and 0.5 % loss, where one connection makes 2 to 4. */
         .fetch_max = HF_STAGE_PARTS_MAX,
         .catchup_share = 70,
         /* What a crash may cost of a transfer. */

@@ -205,6 +205,7 @@ void requests_abandon_stage(struct hf_replica *r);
 bool data_room(const struct hf_replica *r);
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what);
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
+void pace_refused(struct hf_replica *r, const struct request *q);
 void pace_timed_out(struct hf_replica *r, const struct request *q);
 void pace_stream(struct hf_replica *r); /* a frame came by the stream */
 hf_ms pace_deadline(const struct hf_replica *r);

@@ -169,6 +169,9 @@ static void transmit(struct hf_edge *edge, struct pending *p)
     hf_request_seal(&env, &edge->cfg.core_key, edge->keys, hf_writer_bytes(&w), &out);
     HF_ASSERT(!out.failed);
     p->t0 = edge->world.now(edge->world.ctx);
+    if (p->effect.expect && edge->world.expect != NULL) {
+        edge->world.expect(edge->world.ctx, edge->cfg.replica.fetch_max);
+    }
     edge->world.request(edge->world.ctx, p->id, q.type == HF_MSG_FETCH, hf_writer_bytes(&out),
                         p->effect.timeout_ms);
 }

@@ -176,7 +176,7 @@ enum hf_plan_kind {
     HF_PLAN_SNAPSHOT = 3,
 };
 
-#define HF_PLAN_SPLITS_MAX 15u
+#define HF_PLAN_SPLITS_MAX 31u
 struct hf_plan_reply {
     enum hf_plan_kind kind;
     uint64_t bytes;         /* estimate of the whole transfer */

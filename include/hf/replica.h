@@ -54,7 +54,7 @@ struct hf_replica_config {
 /* The values the daemon runs with, each with its reason in edge/replica.c. */
 void hf_replica_defaults(struct hf_replica_config *c);
 
-#define HF_REPLICA_REQUESTS_MAX 40u
+#define HF_REPLICA_REQUESTS_MAX 72u
 
 enum hf_replica_event_type {
     HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first */
@@ -91,7 +91,7 @@ enum hf_replica_effect_type {
     HF_REPFX_VERIFY = 0, /* slot: signature, body hash, opening -> VERIFIED */
     HF_REPFX_DROP,     /* slot is not wanted; also while it is being verified (no VERIFIED then) */
     HF_REPFX_RELEASE,  /* all slots whose frames are <= last are done with */
-    HF_REPFX_SEND,     /* request (id), kind, first, last, part, data_max, timeout_ms */
+    HF_REPFX_SEND,     /* request (id), kind, first, last, part, data_max, expect, timeout_ms */
     HF_REPFX_PUBLISH,  /* readers may see up to `last` */
     HF_REPFX_REDIAL,   /* channel */
     HF_REPFX_CHECK,    /* verify the whole store on the pool -> CHECKED */
@@ -179,6 +179,7 @@ struct hf_replica_effect {
     hf_seq first, last;
     uint32_t part;
     uint32_t data_max; /* bytes that the reply is to bring at most */
+    bool expect;       /* SEND: requests for data are likely to follow its answer */
     bool commit;       /* else what is staged stays in the open transaction */
     hf_ms timeout_ms;
     enum hf_channel channel;

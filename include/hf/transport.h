@@ -73,6 +73,9 @@ struct hf_dialer_counts {
     uint64_t redials;  /* tries to connect beyond the first of each outage */
     uint32_t data_links; /* connections of the pool that are up now */
 };
+/* So many requests for data are about to come: connections for them are begun now, and not given
+ * up for two seconds. */
+void hf_dialer_expect(struct hf_dialer *d, uint32_t requests);
 void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out);
 
 /* No callback comes after it, open requests included. Abandons nng's sockets, whose memory is not

@@ -52,6 +52,9 @@ struct hf_world {
     /* Edge. The reply or its absence comes back with the id, exactly once. The message is copied.
      * data: the reply is long (FETCH), and must not keep a short one waiting. */
     void (*request)(void *ctx, uint64_t id, bool data, struct hf_slice message, hf_ms timeout_ms);
+    /* So many requests for data are about to come: a connection takes round trips to make. May be
+     * NULL. */
+    void (*expect)(void *ctx, uint32_t requests);
     void (*redial)(void *ctx, enum hf_channel channel);
     void (*subscribe)(void *ctx, const struct hf_id *stream);
 

@@ -43,6 +43,7 @@
  * further ones for data has no room for them. */
 #define PAUSE_MS 1000u
 #define DATA_PAUSE_MS 16000u
+#define EXPECTED_MS 2000u
 
 #define STREAM 0u
 #define CONTROL 1u
@@ -61,6 +62,8 @@ struct hf_dialer {
     struct hf_inbox inbox;
     uint32_t queued; /* stream messages in the inbox; under its lock */
     struct hf_requests *requests;
+    uint32_t expected; /* requests for data that are about to come, until then */
+    uint64_t expected_until;
     nng_aio *receiving;
     uv_timer_t guard;
     uv_timer_t expiry;
@@ -149,10 +152,18 @@ static uint32_t pool_wanted(const struct hf_dialer *d)
     return n;
 }
 
-/* As many links as there are open requests for data. */
+/* As many links as there are open requests for data, or as will be in a moment. */
+static uint32_t pool_need(const struct hf_dialer *d)
+{
+    uint32_t open = hf_requests_data(d->requests);
+    uint32_t soon = hf_transport_now() < d->expected_until ? d->expected : 0;
+
+    return open > soon ? open : soon;
+}
+
 static void pool_grow(struct hf_dialer *d)
 {
-    uint32_t need = hf_requests_data(d->requests);
+    uint32_t need = pool_need(d);
     uint32_t have = pool_wanted(d);
 
     if (d->closed || d->links[CONTROL].told == 0) {
@@ -174,7 +185,7 @@ static void pool_drop(struct hf_dialer *d, uint32_t i)
 /* Closes what nobody used for long, and dials no longer for requests that are gone. */
 static void pool_shrink(struct hf_dialer *d)
 {
-    bool idle = hf_requests_data(d->requests) == 0;
+    bool idle = pool_need(d) == 0;
     uint64_t now = hf_transport_now();
 
     for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
@@ -521,6 +532,13 @@ enum hf_err hf_dialer_fetch(struct hf_dialer *d, uint64_t id, struct hf_slice me
                             hf_ms timeout_ms)
 {
     return add(d, &(struct hf_request_new){id, true, message, timeout_ms});
+}
+
+void hf_dialer_expect(struct hf_dialer *d, uint32_t requests)
+{
+    d->expected = requests;
+    d->expected_until = hf_transport_now() + EXPECTED_MS;
+    pool_grow(d);
 }
 
 void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out)

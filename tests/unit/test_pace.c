@@ -61,9 +61,9 @@ static void window_opens_to_all_parts_as_answers_come(void **state)
     struct box *b = box_of(0);
     uint32_t count;
     (void)round_trip(b, 100, &count);
-    assert_int_equal(count, 8);
-    (void)round_trip(b, 100, &count);
     assert_int_equal(count, 16);
+    (void)round_trip(b, 100, &count);
+    assert_int_equal(count, 31); /* and one for the header that decides */
     box_free(b);
 }
 
@@ -107,41 +107,72 @@ static void silence_of_all_closes_the_window_and_backs_off(void **state)
 {
     (void)state;
     struct box *b = box_of(0);
-    struct hf_replica_effect out[8];
-    for (uint32_t i = 0; i < 8; i++) {
+    struct hf_replica_effect out[16];
+    for (uint32_t i = 0; i < 16; i++) {
         out[i] = *box_sent(b, HF_REPRQ_DELTA, i);
     }
     b->now += 3000;
     box_clear(b);
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 16; i++) {
         box_timeout(b, &out[i]);
     }
     assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 0);
     box_pass(b, b->cfg.backoff_ms_min);
-    assert_in_range(box_sends(b, HF_REPRQ_DELTA), 1, 4);
+    assert_in_range(box_sends(b, HF_REPRQ_DELTA), 1, 8);
     box_free(b);
 }
 
-/* Bytes a second over `ms` at 20 ms a round, on a link that carries 1,000 bytes a ms. */
+/* A link of 1,000 bytes a ms and 20 ms there and back: replies come one behind the other. */
+struct link {
+    struct hf_replica_effect out[128];
+    hf_ms due[128];
+    uint32_t first, end;
+    hf_ms free_at;
+};
+
+static void link_take(struct link *l, struct box *b)
+{
+    struct hf_replica_effect *q;
+    for (uint32_t i = 0; (q = box_sent(b, HF_REPRQ_DELTA, i)) != NULL; i++) {
+        hf_ms begins = l->free_at > b->now + 10 ? l->free_at : b->now + 10;
+        l->free_at = begins + (hf_ms)(q->data_max / 1000);
+        l->out[l->end % 128] = *q;
+        l->due[l->end++ % 128] = l->free_at + 10;
+    }
+    box_clear(b);
+}
+
+static void stream_frame(struct box *b, hf_seq seq)
+{
+    uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq});
+    if (box_verifies(b, slot)) {
+        box_verified(b, slot, HF_OK);
+    }
+    drain(b);
+}
+
+/* Bytes a second over `ms`. */
 static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
 {
+    struct link l = {.free_at = b->now};
     hf_ms began = b->now;
-    uint64_t bytes = 0;
+    hf_ms frame_at = b->now;
     hf_seq seq = 5001;
+    uint64_t bytes = 0;
     while (b->now - began < ms) {
-        uint32_t count;
-        uint64_t wanted = 0;
-        for (uint32_t i = 0; i < box_sends(b, HF_REPRQ_DELTA); i++) {
-            wanted += box_sent(b, HF_REPRQ_DELTA, i)->data_max;
+        link_take(&l, b);
+        hf_ms due = l.first < l.end ? l.due[l.first % 128] : b->now + 50;
+        box_pass(b, due > b->now ? due - b->now : 0);
+        if (l.first < l.end) {
+            const struct hf_replica_effect q = l.out[l.first++ % 128];
+            box_answer(b, &q, (struct hf_replica_event){.bytes = q.data_max});
+            bytes += q.data_max;
         }
-        bytes += round_trip(b, 20 + (hf_ms)(wanted / 1000), &count);
-        if (stream) {
-            uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq++});
-            if (box_verifies(b, slot)) {
-                box_verified(b, slot, HF_OK);
-            }
-            drain(b);
+        if (stream && b->now - frame_at >= 200) {
+            frame_at = b->now;
+            stream_frame(b, seq++);
         }
+        drain(b);
     }
     return bytes * 1000 / (uint64_t)(b->now - began);
 }
@@ -151,11 +182,11 @@ static void busy_stream_keeps_its_share_of_the_link(void **state)
     (void)state;
     struct box *b = box_of(0);
     uint64_t alone = rate_over(b, 20000, false);
-    uint64_t shared = rate_over(b, 120000, true);
+    uint64_t shared = rate_over(b, 240000, true);
     print_message("alone %lu B/s, beside a busy stream %lu B/s\n", (unsigned long)alone,
                   (unsigned long)shared);
-    /* 70 of what the link can, which is a little more than `alone`, and the phases that measure. */
-    assert_in_range(shared * 100 / alone, 60, 88);
+    /* 70 percent of what was measured, which is less than the link can while few requests are out. */
+    assert_in_range(shared * 100 / alone, 45, 80);
     box_free(b);
 }
 

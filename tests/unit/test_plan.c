@@ -150,7 +150,7 @@ static void log_is_priced_to_the_byte_and_the_reason_has_both_figures(void **sta
 
 /* ---- cuts of a DELTA ---- */
 
-/* A part for each 128 KiB, none of them more than two of those, up to 16 larger ones. */
+/* A part for each 32 KiB, none of them more than two of those, up to 32 larger ones. */
 static void a_delta_is_cut_into_parts_of_about_the_same_bytes(void **state)
 {
     struct fixture *f = *state;
@@ -169,8 +169,8 @@ static void a_delta_is_cut_into_parts_of_about_the_same_bytes(void **state)
         box_commit(f->b);
         struct hf_plan_reply p = plan_of(f, 1);
         assert_int_equal(p.kind, HF_PLAN_DELTA);
-        double step = 131072;
-        while ((double)p.bytes > 16 * step) {
+        double step = 32768;
+        while ((double)p.bytes > 32 * step) {
             step *= 2;
         }
         assert_in_range(p.split_count, (uint64_t)((double)p.bytes / step * 0.7),
@@ -237,7 +237,7 @@ static void nothing_small_is_cut(void **state)
     struct fixture *f = *state;
     write_keys(f, 0, 40);
     for (int j = 0; j < 10; j++) {
-        box_put_bytes(f->b, "hot", 20000);
+        box_put_bytes(f->b, "hot", 4000);
     }
     box_commit(f->b);
     assert_int_equal(plan_of(f, 1).split_count, 0);
@@ -302,7 +302,7 @@ static void parts_of_a_snapshot_hold_about_the_same_and_all_keys_once(void **sta
             q.fetch.until = p.split_key[s];
         }
         uint64_t bytes = fetch_all(f, q, &records);
-        assert_in_range(bytes, p.bytes / 16 / 2, p.bytes / 16 * 2);
+        assert_in_range(bytes, p.bytes / 32 / 2, p.bytes / 32 * 2);
         all += records;
     }
     assert_int_equal(all, 3201);

@@ -208,7 +208,7 @@ static void a_large_delta_has_points_to_split_it_at(void **state)
     box_commit(f->b);
     const struct hf_reply *r = plan(f, 1);
     assert_int_equal(r->plan.kind, HF_PLAN_DELTA);
-    assert_in_range(r->plan.split_count, 5, 15);
+    assert_in_range(r->plan.split_count, 5, HF_PLAN_SPLITS_MAX);
     for (uint32_t i = 0; i < r->plan.split_count; i++) {
         assert_in_range(r->plan.split[i], 2, 199);
     }
