@@ -136,7 +136,8 @@ static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
         }
         bytes += round_trip(b, 20 + (hf_ms)(wanted / 1000), &count);
         if (stream) {
-            uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq++});
+            uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq});
+            seq++;
             if (box_verifies(b, slot)) {
                 box_verified(b, slot, HF_OK);
             }
