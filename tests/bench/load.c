@@ -585,7 +585,7 @@ static int double_cmp(const void *a, const void *b)
 static struct hf_state *rounds_run(uint32_t rounds)
 {
     struct hf_state *s = NULL;
-    double ratio[ROUNDS_MAX];
+    double ratio[ROUNDS_MAX] = {0};
     for (uint32_t i = 0; i < rounds; i++) {
         static struct feed f;
         char dir[300];

@@ -9,8 +9,9 @@ sources=$(git ls-files '*.c')
 step includes tests/lint/check_includes.sh
 step purity tests/lint/check_purity.sh build
 step format sh -c 'clang-format-14 --dry-run -Werror $(git ls-files "*.c" "*.h")'
+# arrayIndexOutOfBoundsCond: it takes any check of a lower bound for a doubt about the upper one.
 step cppcheck cppcheck --quiet --std=c11 -j"$(nproc)" --enable=warning,performance,portability --inline-suppr \
-    --error-exitcode=1 -Iinclude -I. $sources
+    --suppress=arrayIndexOutOfBoundsCond --error-exitcode=1 -Iinclude -I. $sources
 tidy() {
     printf '%s\n' "$@" | xargs -P"$(nproc)" -n8 sh -c \
         'clang-tidy-14 --quiet "$@" -- -std=c11 -D_GNU_SOURCE -Iinclude -I. 2>/dev/null' tidy
