@@ -25,7 +25,7 @@ WIRE   := err cursor ranges expand digest batch body seal genesis beacon token m
 STORE  := changelog recovery record segment spare log_view \
           env state tables tree shape moves view verify sample stage parts staging doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
-          transport dialer listener pipes probe requests inbox descriptors
+          transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
           cache frames chunks plan enrol inspect
 EDGE   := replica held apply fetch pace liveness driver slots session storing

@@ -49,10 +49,13 @@ struct app {
 
 /* ---- the world's part that is the transport's ---- */
 
-static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms)
+static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice message,
+                          hf_ms timeout_ms)
 {
     struct app *app = ctx;
-    if (hf_dialer_request(app->dialer, id, message, timeout_ms) != HF_OK) {
+    enum hf_err err = data ? hf_dialer_fetch(app->dialer, id, message, timeout_ms)
+                           : hf_dialer_request(app->dialer, id, message, timeout_ms);
+    if (err != HF_OK) {
         HF_ASSERT(app->lost_count < LOST_MAX); /* the engine has at most 16 open */
         app->lost[app->lost_count++] = id;
         hf_loop_wake_at(app->daemon.loop, hf_clock_ms() + 1);
@@ -265,7 +268,7 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
 {
     struct hf_dialer_config c = {.stream_url = app->core_url,
                                  .control_url = app->control_url,
-                                 .control_connections = (uint32_t)app->opt.connections,
+                                 .data_connections = (uint32_t)app->opt.catchup_connections,
                                  .ctx = app,
                                  .on_link = on_link,
                                  .on_message = on_message,

@@ -22,8 +22,10 @@ static const struct hf_config_row rows[] = {
      "readers connected at once"},
     {"edge", "log", HF_CONFIG_TEXT, AT(log), "info", 4, 15, "log", "LEVEL",
      "error, warn, info or debug"},
-    {"link", "connections", HF_CONFIG_UINT, AT(connections), "2", 1, 8, NULL, NULL,
-     "control connections; each carries two requests at once"},
+    {"link", "catchup_connections", HF_CONFIG_UINT, AT(catchup_connections), "16", 0, 32,
+     "catchup-connections", "N",
+     "connections opened at most to catch up: on a lossy link each makes a part of the rate; 0: "
+     "only the one that is always there"},
     {"link", "beacon", HF_CONFIG_TIME, AT(beacon_ms), "1s", 100, 60000, NULL, NULL,
      "the core's beacon interval: three missed mean that the link is dead"},
     {"store", "map", HF_CONFIG_BYTES, AT(map_bytes), "16GiB", 1u << 20, UINT64_C(1) << 46, NULL,

@@ -15,7 +15,7 @@ struct edge_options {
     char name[HF_NAME_MAX + 1];
     char resp[64];
     char log[16];
-    uint64_t connections;
+    uint64_t catchup_connections;
     uint64_t map_bytes;
     uint64_t hold_bytes;
     uint64_t clients_max;

@@ -169,7 +169,8 @@ static void transmit(struct hf_edge *edge, struct pending *p)
     hf_request_seal(&env, &edge->cfg.core_key, edge->keys, hf_writer_bytes(&w), &out);
     HF_ASSERT(!out.failed);
     p->t0 = edge->world.now(edge->world.ctx);
-    edge->world.request(edge->world.ctx, p->id, hf_writer_bytes(&out), p->effect.timeout_ms);
+    edge->world.request(edge->world.ctx, p->id, q.type == HF_MSG_FETCH, hf_writer_bytes(&out),
+                        p->effect.timeout_ms);
 }
 
 void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx)

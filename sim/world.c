@@ -180,9 +180,11 @@ static void world_note(void *ctx, enum hf_level level, const char *text)
     sim_trace(n->sim, n, "%s", text);
 }
 
-static void world_request(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms)
+static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice message,
+                          hf_ms timeout_ms)
 {
     struct node *n = ctx;
+    (void)data; /* modelled links have no connections that one reply could hold up */
     net_request(n->sim, n, id, message, timeout_ms);
 }
 

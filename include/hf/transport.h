@@ -4,7 +4,7 @@
  * nng's data path is fast and robust; the connection life cycle of Debian's 1.5.2 is not
  * (PROTOCOL.md appendix A lists faults A to E). The guards live here, so that nothing above knows
  * of them: A  every listener is probed with a real SP handshake and opened again when it no longer
- * answers; B  a dialer that gave up is made anew within 2 s; C  a pipe is closed only after it has
+ * answers; B  each dialer is one try, made anew; C  a pipe is closed only after it has
  * been silent, never while bytes arrive; a pipe whose removal is not confirmed within 2 s, or whose
  * socket outlives it, means that nng's reaper is stuck: on_wedged, and the daemon re-executes; D no
  * message above HF_MESSAGE_MAX, at most 2 requests in flight a connection, no reply to one that was
@@ -29,14 +29,17 @@ enum hf_err hf_url_check(const char *url, struct hf_error *e);
 /* "tcp://127.0.0.1:7410" into the URL of the next port. Port 0 is refused. */
 enum hf_err hf_url_control(const char *stream_url, char *control_url, size_t cap);
 
-/* ---- edge: one SUB and some REQ connections to a core ---- */
+/* ---- edge: one SUB, one REQ and a pool of REQ connections to a core ---- */
 
 struct hf_dialer;
 
 struct hf_dialer_config {
     const char *stream_url;
     const char *control_url;
-    uint32_t control_connections; /* REQ sockets, 1..8; each carries at most 2 requests at once */
+    /* For hf_dialer_fetch, up to 32, opened as they are needed and closed when they were not used
+     * for a while. 0: such requests go over the control connection, one at a time. */
+    uint32_t data_connections;
+    hf_ms data_idle_ms; /* 30 s when 0 */
     void *ctx;
     void (*on_link)(void *ctx, enum hf_channel channel, bool up);
     void (*on_message)(void *ctx, struct hf_slice message); /* from the stream; borrowed */
@@ -53,9 +56,13 @@ enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config
 /* Only messages that begin with this prefix are delivered from now on; may be called for several.
  */
 enum hf_err hf_dialer_subscribe(struct hf_dialer *d, struct hf_slice prefix);
-/* Queues when all connections are busy; the time-out counts from now. At most 64 may be open. */
+/* Each connection carries two requests at most; more wait, and the time-out counts from now. At
+ * most 64 may be open. One whose answer is small goes over the control connection, one that asks
+ * for data over the pool, so that neither waits for the other. */
 enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice message,
                               hf_ms timeout_ms);
+enum hf_err hf_dialer_fetch(struct hf_dialer *d, uint64_t id, struct hf_slice message,
+                            hf_ms timeout_ms);
 /* The owner has heard nothing for too long: drop what is there once it is silent, and dial anew. */
 void hf_dialer_redial(struct hf_dialer *d, enum hf_channel channel);
 
@@ -63,7 +70,8 @@ struct hf_dialer_counts {
     uint64_t messages; /* delivered from the stream */
     uint64_t dropped;  /* stream messages lost because the loop was late (4,096 or 64 MiB queued) */
     uint64_t closes;   /* silent connections closed on request */
-    uint64_t redials;  /* dialers made anew because none of their tries came through */
+    uint64_t redials;  /* tries to connect beyond the first of each outage */
+    uint32_t data_links; /* connections of the pool that are up now */
 };
 void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out);
 
@@ -77,9 +85,9 @@ struct hf_listener;
 
 struct hf_listener_config {
     const char *stream_url;     /* port 0 picks a free pair P, P+1 */
-    uint32_t contexts;          /* REP contexts, default 64 when 0 */
-    uint32_t pipes_per_address; /* default 64 when 0 */
-    uint32_t pipes_max;         /* default 4096 when 0 */
+    uint32_t contexts;          /* REP contexts, default 1024 when 0 */
+    uint32_t pipes_per_address; /* default 8192 when 0 */
+    uint32_t pipes_max;         /* default 16384 when 0 */
     void *ctx;
     /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply.
      * Borrowed. peer is an address text without port, for quotas and logs. */

@@ -50,8 +50,8 @@ struct hf_world {
     void (*note)(void *ctx, enum hf_level level, const char *text);
 
     /* Edge. The reply or its absence comes back with the id, exactly once. The message is copied.
-     */
-    void (*request)(void *ctx, uint64_t id, struct hf_slice message, hf_ms timeout_ms);
+     * data: the reply is long (FETCH), and must not keep a short one waiting. */
+    void (*request)(void *ctx, uint64_t id, bool data, struct hf_slice message, hf_ms timeout_ms);
     void (*redial)(void *ctx, enum hf_channel channel);
     void (*subscribe)(void *ctx, const struct hf_id *stream);
 

@@ -1,9 +1,8 @@
 /*
- * descriptors.c - asks the kernel about this process's own TCP sockets.
+ * descriptors.c - asks the kernel about this process's own TCP sockets, and tunes its listeners.
  *
- * nng says neither when the last byte arrived on a pipe, nor which descriptors it has leaked, nor
- * whether a dialer is still trying; the kernel knows all three. The questions walk /proc/self/fd
- * and read TCP_INFO, about 1 us a descriptor.
+ * nng says neither when the last byte arrived on a pipe nor which descriptors it has leaked; the
+ * kernel knows both. The questions walk /proc/self/fd and read TCP_INFO, about 1 us a descriptor.
  *
  * Why not only count callbacks: a message of 64 KiB takes eight seconds at 64 kbit/s, and no
  * callback comes before its last byte; messages that match no subscription never come to us at all.
@@ -11,10 +10,20 @@
  * the live pipes: the daemon has clients of its own, which come and go. A socket that nng leaked
  * differs from every other by being shut down, and still open.
  *
- * Must not: change anything. Another thread may close a descriptor while we look; the number then
- * answers for somebody else's socket or for none, which is harmless when only reading.
+ * nng has no options for what a connection over a bad link needs at the core, but accepted sockets
+ * inherit the settings of the one that listens, and that one stays open while we look at it:
+ *   TCP_USER_TIMEOUT and keepalive. An edge that was cut off dials anew; what it left behind at the
+ *     core would live for the kernel's 15 minutes, under the caps. Now it is gone after 30 s.
+ *   SO_SNDBUF of replies. A reply of 64 KiB does not fit the 46 KiB that a connection begins with,
+ *     so its context waited for the first round trips of a slow link, and HELLO and REPORT for a
+ *     context. Two replies, as many as an edge has in flight, fit now: sending does not wait.
+ *   The backlog. 200 edges that return together dial 400 connections within a few milliseconds, and
+ *     a SYN that meets a full backlog of 128 is sent again a second later.
  *
- * Read next: dialer.c (link_quiet, link_recover), listener.c (on_tick).
+ * Must not: change any other socket. Another thread may close a descriptor while we look; the
+ * number then answers for somebody else's socket or for none, which is harmless when only reading.
+ *
+ * Read next: link.c (is_quiet), listener.c (side_listen, on_tick).
  */
 #include "proto/node/transport_impl.h"
 
@@ -24,12 +33,19 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
+#define GONE_MS 30000
+#define KEEPALIVE_IDLE_S 15
+#define KEEPALIVE_PAUSE_S 5
+/* The kernel doubles it, and counts its own overhead. */
+#define REPLY_BUFFER_BYTES (128 * 1024)
+#define BACKLOG 1024
+
 struct query {
     uint32_t dead;
-    uint32_t dialled;
     uint16_t local_port;
     uint16_t remote_port;
-    int64_t quiet_ms;
+    struct hf_connection_state state;
+    bool replies;
 };
 
 static uint16_t port_in(const struct sockaddr_storage *a)
@@ -85,22 +101,17 @@ static void find_dead(int fd, const struct tcp_info *info, struct query *q)
     q->dead += is_shut_down(info) && port_of(fd, getsockname) == q->local_port ? 1u : 0u;
 }
 
-static void count_dialled(int fd, const struct tcp_info *info, struct query *q)
-{
-    bool there = info->tcpi_state == TCP_ESTABLISHED && port_of(fd, getpeername) == q->remote_port;
-
-    q->dialled += there || info->tcpi_state == TCP_SYN_SENT ? 1u : 0u;
-}
-
 /* An acknowledgement counts as well: it lets a partial send go on, and that must not race a close.
  */
-static void find_quiet(int fd, const struct tcp_info *info, struct query *q)
+static void find_state(int fd, const struct tcp_info *info, struct query *q)
 {
     uint32_t data = info->tcpi_last_data_recv;
     uint32_t ack = info->tcpi_last_ack_recv;
 
     if (port_of(fd, getsockname) == q->local_port && port_of(fd, getpeername) == q->remote_port) {
-        q->quiet_ms = data < ack ? data : ack;
+        q->state.found = true;
+        q->state.quiet_ms = data < ack ? data : ack;
+        q->state.rtt_us = info->tcpi_rtt;
     }
 }
 
@@ -146,18 +157,52 @@ bool hf_descriptors_is_dead(uint16_t local_port)
     return q.dead > 0;
 }
 
-uint32_t hf_descriptors_dialled(uint16_t remote_port)
+struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t remote_port)
 {
-    struct query q = {.remote_port = remote_port};
+    struct query q = {.local_port = local_port, .remote_port = remote_port};
 
-    each_tcp_socket(count_dialled, &q);
-    return q.dialled;
+    each_tcp_socket(find_state, &q);
+    return q.state;
 }
 
-int64_t hf_descriptors_quiet_ms(uint16_t local_port, uint16_t remote_port)
-{
-    struct query q = {.local_port = local_port, .remote_port = remote_port, .quiet_ms = -1};
+/* ---- our listeners ---- */
 
-    each_tcp_socket(find_quiet, &q);
-    return q.quiet_ms;
+struct tuning {
+    int option;
+    int level;
+    int value;
+};
+
+static void set_all(int fd, bool replies)
+{
+    static const struct tuning tunings[] = {
+        {TCP_USER_TIMEOUT, IPPROTO_TCP, GONE_MS},
+        {TCP_KEEPIDLE, IPPROTO_TCP, KEEPALIVE_IDLE_S},
+        {TCP_KEEPINTVL, IPPROTO_TCP, KEEPALIVE_PAUSE_S},
+        {SO_SNDBUF, SOL_SOCKET, REPLY_BUFFER_BYTES},
+    };
+    size_t count = sizeof(tunings) / sizeof(tunings[0]) - (replies ? 0 : 1u);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct tuning *t = &tunings[i];
+        /* A kernel that knows one of them not is only a little slower to notice. */
+        (void)setsockopt(fd, t->level, t->option, &t->value, sizeof(t->value));
+    }
+    (void)listen(fd, BACKLOG);
+}
+
+static void tune(int fd, const struct tcp_info *info, struct query *q)
+{
+    if (info->tcpi_state == TCP_LISTEN && port_of(fd, getsockname) == q->local_port) {
+        q->state.found = true;
+        set_all(fd, q->replies);
+    }
+}
+
+bool hf_descriptors_tune(uint16_t port, bool replies)
+{
+    struct query q = {.local_port = port, .replies = replies};
+
+    each_tcp_socket(tune, &q);
+    return q.state.found;
 }

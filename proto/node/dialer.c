@@ -1,78 +1,57 @@
 /*
- * dialer.c - the edge's side of the transport: one SUB and some REQ connections to a core.
+ * dialer.c - the edge's side of the transport: the stream, the control connection, and a pool for
+ * data.
  *
- * A link is one nng socket with at most one dialer and one pipe. nng's threads write `adding` and
- * `pipe` of a link under the inbox's lock; the loop compares `pipe` with what it told its owner
- * last (settle). That is level-triggered: however fast connections come and go, the owner ends up
- * with the truth. REM_POST can overtake ADD_POST, so a pipe is up only if it is still the one of
- * ADD_PRE.
+ * Link 0 is the stream (SUB), link 1 carries the small requests (REQ); both are always wanted, and
+ * the owner hears of them as its two channels. Over a lossy long link one TCP connection makes a
+ * fraction of the rate (2 to 4 of 20 Mbit/s at 100 ms and 0.5 % loss), so requests for data have up
+ * to `data_connections` links of their own. One more is dialled whenever more such requests are
+ * open than links are wanted, and closed after 30 s without use. They are dialled only while link 1
+ * is up: in an outage two links find out that it is over.
  *
- * The guards, every 250 ms for each link:
- *   B  nng's dialer stops for ever when its peer accepts and sends FIN and RST, and it has no
- *      connect time-out (SYN back-off: 26 s after an outage of 45 s). Without a pipe for GAVE_UP_MS
- *      the kernel is asked: when no connection is being made, the dialer is closed and a new one
- *      made at once. When one is, it gets link_patience_ms: mostly 2 s, but every third try longer,
- *      up to 16 s, for on a link with a round trip above 2 s no shorter try could ever succeed.
- *   C  closing a pipe while bytes arrive can wedge nng's reap thread. nng_pipe_close is called only
- *      on a pipe that was quiet for 500 ms, by our callbacks and by the kernel; nng_dialer_close,
- *      which closes the dialer's pipes, only when there is none. nng itself closes a pipe at the
- *      wrong moment too, when a send fails while replies arrive. The thread is stuck when REM_POST
- *      does not follow a close within 2 s, or when the socket of a pipe that REM_POST has reported
- *      is still there after GAVE_UP_MS: on_wedged.
+ * A request for data that times out makes the whole pool suspect: a connection that carries one, or
+ * has carried none for a while, gets no more until something arrives on it, and is closed once it
+ * is quiet, the one of the request sooner than the others. What was under way on a closed
+ * connection is reported as failed at once. Until the pool is well again one request at a time uses
+ * link 1 (requests.c).
+ *
+ * The guards of nng's faults and the pace of dialling are in link.c.
  *
  * Must not: call nng_close (it can hang), or wait for anything.
  *
- * Read next: requests.c, then listener.c for the other side.
+ * Read next: link.c, requests.c, then listener.c for the other side.
  */
 #include "proto/node/transport_impl.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <nng/protocol/pubsub0/sub.h>
-#include <nng/protocol/reqrep0/req.h>
 
 #define STREAM_MESSAGES_MAX 4096u
 #define STREAM_BYTES_MAX ((size_t)64 << 20)
-#define SUB_QUEUE 8192 /* nng's largest; only used while a callback is late */
-#define RECONNECT_MIN_MS 100
-#define RECONNECT_MAX_MS 2000
-/* With the guard's own 250 ms and a handshake, an edge is back within 2 s of its core, always. */
-#define GAVE_UP_MS 1500u
-#define LOOK_AGAIN_MS 500u
-#define PATIENCE_MS 2000u
-#define QUIET_MS 500u
 /* Messages delivered in one turn of the loop before others get theirs. */
 #define TURN_MAX 512u
 #define TAKE_MAX 64u
+/* Longer than the pauses of one catch-up; a new connection costs two round trips. */
+#define IDLE_MS_DEFAULT 30000
+/* A connection that loses a packet twice is quiet for 0.6 s at a round trip of 100 ms; one that is
+ * dead, for ever. */
+#define SUSPECT_QUIET_MS 1000u
+
+/* A core that ends our connections at once is asked again after at most so long; one that refuses
+ * further ones for data has no room for them. */
+#define PAUSE_MS 1000u
+#define DATA_PAUSE_MS 16000u
+
+#define STREAM 0u
+#define CONTROL 1u
+#define FIRST_DATA 2u
+#define LINKS_MAX (FIRST_DATA + HF_DATA_MAX)
 
 enum item_kind {
     ITEM_MESSAGE = 0,
     ITEM_REPLY = 1,
-};
-
-struct link {
-    struct hf_dialer *owner;
-    enum hf_channel channel;
-    const char *url;
-    uint16_t port; /* of the URL */
-    nng_socket socket;
-    nng_dialer dialer;
-    /* Under the inbox's lock. */
-    uint32_t adding;
-    uint32_t pipe;
-    uint64_t adding_ms;
-    uint64_t heard_ms; /* last message or reply; also set when the pipe comes up */
-    /* The loop's. */
-    uint32_t told;       /* the pipe that the owner knows as up, or 0 */
-    uint16_t local_port; /* of the last pipe */
-    uint64_t lost_ms;    /* without a pipe since, or since the dialer was made anew */
-    uint64_t look_ms;    /* when to ask the kernel what became of the dialer */
-    uint32_t tries;      /* of this connections that were cut short */
-    bool redial;
-    uint32_t closing; /* a pipe that we closed and whose REM_POST is due */
-    uint64_t closing_ms;
 };
 
 struct hf_dialer {
@@ -85,20 +64,23 @@ struct hf_dialer {
     nng_aio *receiving;
     uv_timer_t guard;
     uv_timer_t expiry;
-    uint32_t link_count;
-    uint32_t control_up;
     bool wedged;
     bool closed;
-    struct hf_dialer_counts counts; /* `dropped` under the lock */
-    struct link links[1u + HF_CONTROL_MAX];
+    struct hf_dialer_counts counts;  /* `dropped` under the lock */
+    struct hf_link links[LINKS_MAX]; /* those of the pool are opened when first wanted */
 };
+
+static uint32_t link_count(const struct hf_dialer *d)
+{
+    return FIRST_DATA + d->config.data_connections;
+}
 
 /* ---- nng's threads ---- */
 
 static void stream_received(void *arg)
 {
     struct hf_dialer *d = arg;
-    struct link *k = &d->links[0];
+    struct hf_link *k = &d->links[STREAM];
     int rv = nng_aio_result(d->receiving);
     nng_msg *msg;
 
@@ -121,245 +103,181 @@ static void stream_received(void *arg)
     nng_recv_aio(k->socket, d->receiving);
 }
 
-static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
-{
-    struct link *k = arg;
-    struct hf_inbox *in = &k->owner->inbox;
-
-    pthread_mutex_lock(&in->lock);
-    switch (event) {
-    case NNG_PIPE_EV_ADD_PRE:
-        k->adding = pipe.id;
-        k->adding_ms = hf_transport_now();
-        break;
-    case NNG_PIPE_EV_ADD_POST:
-        if (k->adding == pipe.id) {
-            k->adding = 0;
-            k->pipe = pipe.id;
-            k->heard_ms = hf_transport_now();
-        }
-        break;
-    case NNG_PIPE_EV_REM_POST:
-        k->adding = k->adding == pipe.id ? 0 : k->adding;
-        k->pipe = k->pipe == pipe.id ? 0 : k->pipe;
-        break;
-    case NNG_PIPE_EV_NUM:
-        break;
-    }
-    hf_inbox_wake(in);
-    pthread_mutex_unlock(&in->lock);
-}
-
 /* ---- links ---- */
 
-static uint16_t pipe_port(uint32_t id, const char *option)
+/* Requests of a connection are numbered from link 1 on. */
+static void set_usable(struct hf_dialer *d, uint32_t i)
 {
-    nng_pipe pipe = {id};
-    nng_sockaddr sa;
+    const struct hf_link *k = &d->links[i];
 
-    if (nng_pipe_get_addr(pipe, option, &sa) != 0) {
-        return 0;
-    }
-    if (sa.s_family == NNG_AF_INET) {
-        return ntohs(sa.s_in.sa_port);
-    }
-    return sa.s_family == NNG_AF_INET6 ? ntohs(sa.s_in6.sa_port) : 0;
+    hf_requests_usable(d->requests, i - CONTROL,
+                       k->told != 0 && (i == CONTROL || (k->wanted && !k->suspect)));
 }
 
-static void link_lost(struct link *k, uint64_t now)
+static bool pool_add(struct hf_dialer *d, uint32_t i)
 {
-    k->lost_ms = now;
-    k->look_ms = now + GAVE_UP_MS;
-}
+    struct hf_link *k = &d->links[i];
 
-static void tell_down(struct hf_dialer *d, struct link *k)
-{
-    k->told = 0;
-    k->redial = false;
-    link_lost(k, hf_transport_now());
-    if (k->channel == HF_CHANNEL_CONTROL) {
-        hf_requests_usable(d->requests, (uint32_t)(k - d->links) - 1u, false);
-        if (--d->control_up > 0) {
-            return;
+    k->pause_ms_max = DATA_PAUSE_MS;
+    if (k->socket.id == 0) {
+        int rv = hf_link_open(k, HF_CHANNEL_CONTROL, d->urls[HF_CHANNEL_CONTROL], &d->inbox);
+
+        if (rv == 0) {
+            rv = hf_requests_connect(d->requests, i - CONTROL, k->socket);
+        }
+        if (rv != 0) {
+            /* No memory: nothing was dialled, so nng_close has no pipe to hang on. */
+            if (k->socket.id != 0) {
+                (void)nng_close(k->socket);
+                k->socket.id = 0;
+            }
+            return false;
         }
     }
-    d->config.on_link(d->config.ctx, k->channel, false);
+    hf_link_want(k, true);
+    set_usable(d, i);
+    return true;
 }
 
-static void tell_up(struct hf_dialer *d, struct link *k, uint32_t pipe)
+static uint32_t pool_wanted(const struct hf_dialer *d)
 {
-    k->told = pipe;
-    k->tries = 0;
-    k->local_port = pipe_port(pipe, NNG_OPT_LOCADDR);
-    if (k->channel == HF_CHANNEL_CONTROL) {
-        hf_requests_usable(d->requests, (uint32_t)(k - d->links) - 1u, true);
-        if (++d->control_up > 1) {
-            return;
+    uint32_t n = 0;
+
+    for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
+        n += d->links[i].wanted ? 1u : 0u;
+    }
+    return n;
+}
+
+/* As many links as there are open requests for data. */
+static void pool_grow(struct hf_dialer *d)
+{
+    uint32_t need = hf_requests_data(d->requests);
+    uint32_t have = pool_wanted(d);
+
+    if (d->closed || d->links[CONTROL].told == 0) {
+        return;
+    }
+    for (uint32_t i = FIRST_DATA; i < link_count(d) && have < need; i++) {
+        if (!d->links[i].wanted) {
+            have = pool_add(d, i) ? have + 1u : need;
         }
     }
-    d->config.on_link(d->config.ctx, k->channel, true);
+}
+
+static void pool_drop(struct hf_dialer *d, uint32_t i)
+{
+    hf_link_want(&d->links[i], false);
+    set_usable(d, i);
+}
+
+/* Closes what nobody used for long, and dials no longer for requests that are gone. */
+static void pool_shrink(struct hf_dialer *d)
+{
+    bool idle = hf_requests_data(d->requests) == 0;
+    uint64_t now = hf_transport_now();
+
+    for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
+        struct hf_link *k = &d->links[i];
+
+        if (k->told == 0 ? k->wanted && idle
+                         : hf_requests_flying(d->requests, i - CONTROL) == 0 &&
+                               now - k->used_ms >= (uint64_t)d->config.data_idle_ms) {
+            pool_drop(d, i);
+        }
+    }
+}
+
+static void pool_suspect(struct hf_dialer *d, uint32_t quiet_ms)
+{
+    uint64_t now = hf_transport_now();
+
+    for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
+        struct hf_link *k = &d->links[i];
+
+        /* One that rests, and was heard of just before, is as good as any. */
+        if (k->told != 0 &&
+            (now - k->used_ms >= quiet_ms || hf_requests_flying(d->requests, i - CONTROL) > 0)) {
+            hf_link_suspect(k, quiet_ms);
+            set_usable(d, i);
+        }
+    }
+}
+
+static void tell(struct hf_dialer *d, uint32_t i, bool up)
+{
+    if (i != STREAM) {
+        set_usable(d, i);
+    }
+    if (i < FIRST_DATA) {
+        d->config.on_link(d->config.ctx, i == STREAM ? HF_CHANNEL_STREAM : HF_CHANNEL_CONTROL, up);
+    }
+}
+
+static void link_lost(struct hf_dialer *d, uint32_t i)
+{
+    /* Otherwise it is dialled again, and closed later if it was one too many: to take a try back
+     * costs the core more. */
+    if (i >= FIRST_DATA && (d->links[CONTROL].told == 0 || hf_requests_data(d->requests) == 0)) {
+        pool_drop(d, i);
+    }
+    for (uint32_t p = FIRST_DATA; i == CONTROL && p < link_count(d); p++) {
+        if (d->links[p].told == 0 && d->links[p].wanted) {
+            pool_drop(d, p);
+        }
+    }
+    tell(d, i, false);
 }
 
 static void settle(struct hf_dialer *d)
 {
-    for (uint32_t i = 0; i < d->link_count && !d->closed; i++) {
-        struct link *k = &d->links[i];
-        uint32_t pipe;
+    for (uint32_t i = 0; i < link_count(d) && !d->closed; i++) {
+        enum hf_link_change change = HF_LINK_UP;
 
-        pthread_mutex_lock(&d->inbox.lock);
-        pipe = k->pipe;
-        pthread_mutex_unlock(&d->inbox.lock);
-        if (pipe != k->told && k->told != 0) {
-            tell_down(d, k);
-        }
-        if (pipe != k->told && !d->closed) {
-            tell_up(d, k, pipe);
+        while (d->links[i].socket.id != 0 && change != HF_LINK_SAME && !d->closed) {
+            change = hf_link_settle(&d->links[i]);
+            if (change == HF_LINK_DOWN) {
+                link_lost(d, i);
+            } else if (change == HF_LINK_UP) {
+                tell(d, i, true);
+            }
         }
     }
+    pool_grow(d);
 }
 
-static void wedged(struct hf_dialer *d, const char *why)
+static void guard(struct hf_dialer *d, uint32_t i)
 {
-    if (!d->wedged) {
+    if (d->links[i].socket.id != 0 && !d->wedged && !hf_link_guard(&d->links[i])) {
         d->wedged = true;
-        d->config.on_wedged(d->config.ctx, why);
-    }
-}
-
-static int link_dial(struct link *k)
-{
-    int rv = nng_dialer_create(&k->dialer, k->socket, k->url);
-
-    return rv != 0 ? rv : nng_dialer_start(k->dialer, NNG_FLAG_NONBLOCK);
-}
-
-static uint64_t link_patience_ms(uint32_t tries)
-{
-    uint32_t long_tries = tries / 3u;
-
-    if (tries % 3u != 2u) {
-        return PATIENCE_MS;
-    }
-    return (uint64_t)PATIENCE_MS << (long_tries < 2u ? long_tries + 1u : 3u);
-}
-
-/* Callbacks come after whole messages that match; the kernel knows of every byte (descriptors.c).
- */
-static bool link_quiet(uint32_t pipe, uint64_t heard_ms, uint64_t now)
-{
-    int64_t quiet_ms;
-
-    if (now - heard_ms < QUIET_MS) {
-        return false;
-    }
-    quiet_ms =
-        hf_descriptors_quiet_ms(pipe_port(pipe, NNG_OPT_LOCADDR), pipe_port(pipe, NNG_OPT_REMADDR));
-    return quiet_ms < 0 || quiet_ms >= (int64_t)QUIET_MS;
-}
-
-static void link_close_pipe(struct hf_dialer *d, struct link *k, uint32_t pipe, uint64_t now)
-{
-    nng_pipe p = {pipe};
-
-    k->redial = false;
-    k->closing = pipe;
-    k->closing_ms = now;
-    d->counts.closes++;
-    (void)nng_pipe_close(p);
-}
-
-static void link_renew_dialer(struct hf_dialer *d, struct link *k, uint64_t now)
-{
-    link_lost(k, now);
-    d->counts.redials++;
-    (void)nng_dialer_close(k->dialer);
-    /* Without memory this fails; the next look but one tries again. */
-    (void)link_dial(k);
-}
-
-/* Beside the connections that are links: is one more on its way to the link's port? */
-static bool link_dialling(const struct hf_dialer *d, const struct link *k)
-{
-    uint32_t known = 0;
-
-    for (uint32_t i = 0; i < d->link_count; i++) {
-        known += d->links[i].channel == k->channel && d->links[i].told != 0 ? 1u : 0u;
-    }
-    return hf_descriptors_dialled(k->port) > known;
-}
-
-static void link_recover(struct hf_dialer *d, struct link *k, uint64_t now)
-{
-    if (now < k->look_ms) {
-        return;
-    }
-    k->look_ms = now + LOOK_AGAIN_MS;
-    if (k->local_port != 0 && hf_descriptors_is_dead(k->local_port)) {
-        wedged(d, "a connection that has ended was not closed: nng's reap thread is stuck");
-        return;
-    }
-    k->local_port = 0;
-    if (!link_dialling(d, k)) {
-        link_renew_dialer(d, k, now);
-    } else if (now - k->lost_ms >= link_patience_ms(k->tries)) {
-        k->tries++;
-        link_renew_dialer(d, k, now);
-    }
-}
-
-static void link_guard(struct hf_dialer *d, struct link *k, uint64_t now)
-{
-    uint32_t pipe;
-    uint32_t adding;
-    uint64_t adding_ms;
-    uint64_t heard_ms;
-
-    pthread_mutex_lock(&d->inbox.lock);
-    pipe = k->pipe;
-    adding = k->adding;
-    adding_ms = k->adding_ms;
-    heard_ms = k->heard_ms;
-    pthread_mutex_unlock(&d->inbox.lock);
-
-    /* Between ADD_PRE and ADD_POST, or to REM_POST for a peer of another protocol, pass
-     * microseconds. */
-    if ((k->closing != 0 && pipe == k->closing && now - k->closing_ms >= HF_WEDGED_MS) ||
-        (adding != 0 && now > adding_ms + HF_WEDGED_MS)) {
-        wedged(d, "a closed connection was not removed: nng's reap thread is stuck");
-        return;
-    }
-    if (k->closing != 0 && pipe == k->closing) {
-        return;
-    }
-    k->closing = 0;
-    if (pipe == 0 && adding == 0) {
-        link_recover(d, k, now);
-    } else if (pipe != 0 && pipe == k->told && k->redial && link_quiet(pipe, heard_ms, now)) {
-        link_close_pipe(d, k, pipe, now);
+        d->config.on_wedged(d->config.ctx,
+                            "a connection that has ended is still there: nng's reap thread is "
+                            "stuck");
     }
 }
 
 static void on_guard(uv_timer_t *timer)
 {
     struct hf_dialer *d = timer->data;
-    uint64_t now = hf_transport_now();
 
     settle(d);
-    for (uint32_t i = 0; i < d->link_count && !d->closed; i++) {
-        link_guard(d, &d->links[i], now);
+    pool_shrink(d);
+    for (uint32_t i = 0; i < link_count(d) && !d->closed; i++) {
+        guard(d, i);
     }
 }
 
 void hf_dialer_redial(struct hf_dialer *d, enum hf_channel channel)
 {
-    uint64_t now = hf_transport_now();
+    uint32_t first = channel == HF_CHANNEL_STREAM ? STREAM : CONTROL;
+    uint32_t last = channel == HF_CHANNEL_STREAM ? STREAM : link_count(d) - 1u;
 
-    for (uint32_t i = 0; i < d->link_count && !d->closed; i++) {
-        struct link *k = &d->links[i];
-        if (k->channel == channel && k->told != 0) {
-            k->redial = true;
-            link_guard(d, k, now);
-        }
+    hf_link_suspect(&d->links[first], HF_QUIET_MS);
+    if (channel == HF_CHANNEL_CONTROL) {
+        pool_suspect(d, HF_QUIET_MS);
+    }
+    for (uint32_t i = first; i <= last && !d->closed; i++) {
+        guard(d, i);
     }
 }
 
@@ -397,17 +315,18 @@ static struct hf_slice slice_of(nng_msg *msg)
 
 static void deliver_reply(struct hf_dialer *d, const struct hf_inbox_item *item)
 {
-    uint32_t connection = 0;
-    uint64_t id = hf_requests_done(d->requests, item->index, &connection);
-    struct link *k = &d->links[1u + connection];
+    struct hf_request_end end = hf_requests_done(d->requests, item->index);
+    uint32_t i = CONTROL + end.connection;
 
     if (item->msg != NULL) {
-        k->redial = false;
-        pthread_mutex_lock(&d->inbox.lock);
-        k->heard_ms = hf_transport_now();
-        pthread_mutex_unlock(&d->inbox.lock);
+        hf_link_heard(&d->links[i]);
+        set_usable(d, i);
+    } else if (end.timed_out && i >= FIRST_DATA) {
+        hf_link_suspect(&d->links[i], HF_QUIET_MS);
+        set_usable(d, i);
+        pool_suspect(d, SUSPECT_QUIET_MS);
     }
-    d->config.on_reply(d->config.ctx, id, slice_of(item->msg));
+    d->config.on_reply(d->config.ctx, end.id, slice_of(item->msg));
 }
 
 static void deliver(struct hf_dialer *d, const struct hf_inbox_item *item)
@@ -418,7 +337,7 @@ static void deliver(struct hf_dialer *d, const struct hf_inbox_item *item)
     switch ((enum item_kind)item->kind) {
     case ITEM_MESSAGE:
         /* What the owner missed is arriving again; it asks once more if this was not enough. */
-        d->links[0].redial = false;
+        d->links[STREAM].suspect = false;
         d->counts.messages++;
         d->config.on_message(d->config.ctx, slice_of(item->msg));
         break;
@@ -484,67 +403,37 @@ static enum hf_err check_config(const struct hf_dialer_config *c, struct hf_erro
     if (url_port(c->stream_url) == 0 || url_port(c->control_url) == 0) {
         return hf_error_set(e, HF_ARG, "%s: port 0 cannot be dialled", c->stream_url);
     }
-    if (c->control_connections < 1 || c->control_connections > HF_CONTROL_MAX) {
-        return hf_error_set(e, HF_ARG, "%u control connections: 1 to %u are possible",
-                            c->control_connections, HF_CONTROL_MAX);
+    if (c->data_connections > HF_DATA_MAX) {
+        return hf_error_set(e, HF_ARG, "%u connections for data: at most %u are possible",
+                            c->data_connections, HF_DATA_MAX);
     }
     return HF_OK;
 }
 
-static int link_open(struct hf_dialer *d, struct link *k, enum hf_channel channel)
-{
-    bool stream = channel == HF_CHANNEL_STREAM;
-    int rv = stream ? nng_sub0_open(&k->socket) : nng_req0_open(&k->socket);
-
-    if (rv != 0) {
-        return rv;
-    }
-    k->owner = d;
-    k->channel = channel;
-    k->url = d->urls[channel];
-    k->port = url_port(k->url);
-    if ((rv = nng_socket_set_size(k->socket, NNG_OPT_RECVMAXSZ, HF_RECV_MAX)) != 0 ||
-        (rv = nng_socket_set_ms(k->socket, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS)) != 0 ||
-        (rv = nng_socket_set_ms(k->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS)) != 0) {
-        return rv;
-    }
-    rv = stream ? nng_socket_set_int(k->socket, NNG_OPT_RECVBUF, SUB_QUEUE)
-                : nng_socket_set_ms(k->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-    for (int ev = NNG_PIPE_EV_ADD_PRE; ev < NNG_PIPE_EV_NUM && rv == 0; ev++) {
-        rv = nng_pipe_notify(k->socket, (nng_pipe_ev)ev, pipe_changed, k);
-    }
-    return rv != 0 ? rv : nng_dialer_create(&k->dialer, k->socket, k->url);
-}
-
 static int open_sockets(struct hf_dialer *d)
 {
-    nng_socket sockets[HF_CONTROL_MAX];
-    struct hf_requests_config c = {
-        .inbox = &d->inbox,
-        .kind = ITEM_REPLY,
-        .sockets = sockets,
-        .connections = d->config.control_connections,
-    };
     int rv = nng_aio_alloc(&d->receiving, stream_received, d);
 
-    for (uint32_t i = 0; i <= c.connections && rv == 0; i++) {
-        d->link_count++;
-        rv = link_open(d, &d->links[i], i == 0 ? HF_CHANNEL_STREAM : HF_CHANNEL_CONTROL);
-        if (i > 0) {
-            sockets[i - 1u] = d->links[i].socket;
-        }
+    d->requests = hf_requests_new(&d->inbox, ITEM_REPLY);
+    if (rv != 0 || d->requests == NULL) {
+        return NNG_ENOMEM;
     }
-    if (rv == 0) {
-        (void)hf_requests_new(&c, &d->requests, &rv);
+    d->links[STREAM].pause_ms_max = PAUSE_MS;
+    d->links[CONTROL].pause_ms_max = PAUSE_MS;
+    if ((rv = hf_link_open(&d->links[STREAM], HF_CHANNEL_STREAM, d->urls[HF_CHANNEL_STREAM],
+                           &d->inbox)) != 0 ||
+        (rv = hf_link_open(&d->links[CONTROL], HF_CHANNEL_CONTROL, d->urls[HF_CHANNEL_CONTROL],
+                           &d->inbox)) != 0) {
+        return rv;
     }
-    return rv;
+    return hf_requests_connect(d->requests, 0, d->links[CONTROL].socket);
 }
 
 /* Nothing was dialled yet: nng_close has no pipe to hang on. */
 static void undo(struct hf_dialer *d)
 {
-    for (uint32_t i = 0; i < d->link_count; i++) {
-        if (d->links[i].owner != NULL) {
+    for (uint32_t i = 0; i < FIRST_DATA; i++) {
+        if (d->links[i].socket.id != 0) {
             (void)nng_close(d->links[i].socket);
         }
     }
@@ -557,18 +446,14 @@ static void undo(struct hf_dialer *d)
 
 static void start(struct hf_dialer *d)
 {
-    uint64_t now = hf_transport_now();
-
     (void)uv_timer_init(d->loop, &d->guard);
     (void)uv_timer_init(d->loop, &d->expiry);
     d->guard.data = d;
     d->expiry.data = d;
     (void)uv_timer_start(&d->guard, on_guard, HF_GUARD_MS, HF_GUARD_MS);
-    nng_recv_aio(d->links[0].socket, d->receiving);
-    for (uint32_t i = 0; i < d->link_count; i++) {
-        link_lost(&d->links[i], now);
-        (void)nng_dialer_start(d->links[i].dialer, NNG_FLAG_NONBLOCK);
-    }
+    nng_recv_aio(d->links[STREAM].socket, d->receiving);
+    hf_link_want(&d->links[STREAM], true);
+    hf_link_want(&d->links[CONTROL], true);
 }
 
 enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config *c,
@@ -586,6 +471,7 @@ enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config
         return hf_error_set(e, HF_NOMEM, "dial %s: out of memory", c->stream_url);
     }
     d->config = *c;
+    d->config.data_idle_ms = c->data_idle_ms > 0 ? c->data_idle_ms : IDLE_MS_DEFAULT;
     d->loop = loop;
     (void)snprintf(d->urls[HF_CHANNEL_STREAM], HF_URL_MAX, "%s", c->stream_url);
     (void)snprintf(d->urls[HF_CHANNEL_CONTROL], HF_URL_MAX, "%s", c->control_url);
@@ -608,20 +494,33 @@ enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config
 
 enum hf_err hf_dialer_subscribe(struct hf_dialer *d, struct hf_slice prefix)
 {
-    int rv = nng_socket_set(d->links[0].socket, NNG_OPT_SUB_SUBSCRIBE, prefix.data, prefix.len);
+    int rv =
+        nng_socket_set(d->links[STREAM].socket, NNG_OPT_SUB_SUBSCRIBE, prefix.data, prefix.len);
 
     return rv == 0 ? HF_OK : HF_NOMEM;
+}
+
+static enum hf_err add(struct hf_dialer *d, const struct hf_request_new *n)
+{
+    enum hf_err err = hf_requests_add(d->requests, n);
+
+    if (err == HF_OK) {
+        pool_grow(d);
+        arm_expiry(d);
+    }
+    return err;
 }
 
 enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice message,
                               hf_ms timeout_ms)
 {
-    enum hf_err err = hf_requests_add(d->requests, id, message, timeout_ms);
+    return add(d, &(struct hf_request_new){id, false, message, timeout_ms});
+}
 
-    if (err == HF_OK) {
-        arm_expiry(d);
-    }
-    return err;
+enum hf_err hf_dialer_fetch(struct hf_dialer *d, uint64_t id, struct hf_slice message,
+                            hf_ms timeout_ms)
+{
+    return add(d, &(struct hf_request_new){id, true, message, timeout_ms});
 }
 
 void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out)
@@ -631,6 +530,11 @@ void hf_dialer_counts(const struct hf_dialer *d, struct hf_dialer_counts *out)
     pthread_mutex_lock(&in->lock);
     *out = d->counts;
     pthread_mutex_unlock(&in->lock);
+    for (uint32_t i = 0; i < LINKS_MAX; i++) {
+        out->closes += d->links[i].counts.closes;
+        out->redials += d->links[i].counts.redials;
+        out->data_links += i >= FIRST_DATA && d->links[i].told != 0 ? 1u : 0u;
+    }
 }
 
 void hf_dialer_close(struct hf_dialer *d)
@@ -643,7 +547,7 @@ void hf_dialer_close(struct hf_dialer *d)
     uv_close((uv_handle_t *)&d->guard, NULL);
     uv_close((uv_handle_t *)&d->expiry, NULL);
     /* Stops the redialling in a process that lives on; skipped where nng is known to be stuck. */
-    for (uint32_t i = 0; i < d->link_count && !d->wedged; i++) {
-        (void)nng_dialer_close(d->links[i].dialer);
+    for (uint32_t i = 0; i < LINKS_MAX && !d->wedged; i++) {
+        hf_link_close(&d->links[i]);
     }
 }

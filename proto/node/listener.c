@@ -33,10 +33,13 @@
 #define SP_SUB 0x0021u
 #define SP_REQ 0x0030u
 
-#define CONTEXTS_DEFAULT 64u
-#define CONTEXTS_MAX 1024u
-#define PER_ADDRESS_DEFAULT 64u
-#define PIPES_DEFAULT 4096u
+/* More than the owner lets FETCHes wait for, so that some are always left for HELLO and REPORT. */
+#define CONTEXTS_DEFAULT 1024u
+#define CONTEXTS_MAX 8192u
+/* 200 edges behind one address catch up over 18 connections each, and what they had before a cut is
+ * still there for half a minute. A connection is 4 KiB here. */
+#define PER_ADDRESS_DEFAULT 8192u
+#define PIPES_DEFAULT 16384u
 #define PIPES_MAX (1u << 20)
 /* Edges keep 2 requests in flight; the others have timed out there and are still being worked on.
  */
@@ -89,7 +92,9 @@ struct hf_listener {
     struct hf_pipes *pipes;   /* under the inbox's lock */
     struct context *contexts; /* config.contexts of them */
     uv_timer_t tick;
+    uint32_t sending; /* contexts in that state; under the inbox's lock */
     uint64_t leak_check_ms;
+    bool leaking; /* at the last check */
     bool wedged;
     bool closed;
     struct hf_listener_counts counts; /* under the inbox's lock */
@@ -152,6 +157,7 @@ static void context_completed(void *arg)
             nng_msg_free(msg);
         }
         release_pipe(l, c);
+        l->sending -= c->state == CONTEXT_SENDING ? 1u : 0u;
         c->state = CONTEXT_RECEIVING;
     }
     again = again && !l->inbox.closed && rv != NNG_ECLOSED && rv != NNG_ECANCELED;
@@ -180,7 +186,7 @@ static nng_duration reply_patience(const struct hf_listener *l, const struct con
 {
     uint32_t waiting = 0;
 
-    for (uint32_t i = 0; i < l->config.contexts; i++) {
+    for (uint32_t i = 0; i < l->config.contexts && l->sending > l->config.contexts / 4; i++) {
         const struct context *other = &l->contexts[i];
         waiting += other->state == CONTEXT_SENDING && strcmp(other->peer, c->peer) == 0;
     }
@@ -205,6 +211,7 @@ void hf_listener_reply(struct hf_listener *l, uint64_t handle, struct hf_slice m
     current = !l->inbox.closed && c->state == CONTEXT_HELD && c->generation == handle >> 32;
     if (current && msg != NULL) {
         c->state = CONTEXT_SENDING;
+        l->sending++;
         patience = reply_patience(l, c);
     } else if (current) {
         release_pipe(l, c);
@@ -312,6 +319,11 @@ static void wedged(struct hf_listener *l, const char *why)
     }
 }
 
+static uint16_t port_of(const nng_sockaddr *bound)
+{
+    return ntohs(bound->s_family == NNG_AF_INET6 ? bound->s_in6.sa_port : bound->s_in.sa_port);
+}
+
 static int side_listen(struct side *s, bool probed)
 {
     nng_sockaddr bound;
@@ -320,8 +332,13 @@ static int side_listen(struct side *s, bool probed)
     if (rv != 0) {
         return rv;
     }
-    if (probed && nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) == 0) {
-        hf_probe_target(&s->probe, &bound);
+    if (nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) == 0) {
+        bool replies = s == &s->owner->sides[HF_CHANNEL_CONTROL];
+
+        (void)hf_descriptors_tune(port_of(&bound), replies);
+        if (probed) {
+            hf_probe_target(&s->probe, &bound);
+        }
     }
     return 0;
 }
@@ -359,10 +376,14 @@ static void on_tick(uv_timer_t *timer)
         side_guard(l, &l->sides[i], now);
     }
     if (!l->closed && now >= l->leak_check_ms) {
-        l->leak_check_ms = now + LEAK_CHECK_MS;
-        if (hf_descriptors_dead() > LEAK_MAX) {
+        bool many = hf_descriptors_dead() > LEAK_MAX;
+
+        if (many && l->leaking) {
             wedged(l, "descriptors of dead connections are not closed: nng leaks them");
         }
+        /* When a link is cut the kernel ends thousands in one moment, and nng is closing them. */
+        l->leaking = many;
+        l->leak_check_ms = now + (many ? HF_GUARD_MS : LEAK_CHECK_MS);
     }
 }
 
@@ -391,6 +412,8 @@ static int side_open(struct hf_listener *l, enum hf_channel channel)
     s->owner = l;
     hf_probe_init(&s->probe, l->loop, stream ? SP_SUB : SP_REQ);
     if ((rv = nng_socket_set_size(s->socket, NNG_OPT_RECVMAXSZ, HF_RECV_MAX)) != 0 ||
+        (rv = nng_socket_set_bool(s->socket, NNG_OPT_TCP_NODELAY, true)) != 0 ||
+        (rv = nng_socket_set_bool(s->socket, NNG_OPT_TCP_KEEPALIVE, true)) != 0 ||
         (rv = nng_pipe_notify(s->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, s)) != 0 ||
         (rv = nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, pipe_changed, s)) != 0) {
         return rv;
@@ -425,7 +448,7 @@ static uint32_t bound_port(const struct side *s)
     if (nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) != 0) {
         return 0;
     }
-    return ntohs(bound.s_family == NNG_AF_INET6 ? bound.s_in6.sa_port : bound.s_in.sa_port);
+    return port_of(&bound);
 }
 
 /* Listens on P and P+1, P chosen by the kernel. */

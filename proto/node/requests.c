@@ -1,6 +1,12 @@
 /*
  * requests.c - at most two requests in flight on each REQ connection, the others wait here.
  *
+ * Connection 0 carries the small ones, HELLO, REPORT and their like, which must not stand behind
+ * replies full of data. Those that ask for data go to the connections after it, one each while
+ * there are enough, two at most. Only while none of these is up one data request at a time may go
+ * over connection 0: the first hole after an outage is repaired two round trips sooner, and an edge
+ * whose further connections are refused still catches up.
+ *
  * A request is WAITING in the table or FLYING in a slot. A slot is one nng context with one aio,
  * which sends and then, from the completion of the send, receives: a receive that is started
  * earlier can meet a recycled context. Invariant: a flying request has exactly one slot and each
@@ -32,6 +38,7 @@ struct request {
     uint64_t order;
     uint64_t deadline_ms;
     nng_msg *msg; /* owned while it waits */
+    bool data;
     enum request_state state;
 };
 
@@ -44,13 +51,13 @@ struct slot {
     nng_aio *aio;
     /* From the start to the item in the inbox these two belong to nng's thread. */
     bool receiving;
+    int result;
     uint64_t deadline_ms;
 };
 
 struct hf_requests {
     struct hf_inbox *inbox;
     uint32_t kind;
-    uint32_t slot_count;
     uint64_t orders;
     bool usable[HF_CONTROL_MAX];
     struct slot slots[HF_CONTROL_MAX * HF_SLOTS_PER_CONNECTION];
@@ -79,6 +86,7 @@ static void slot_completed(void *arg)
         nng_ctx_recv(s->ctx, s->aio);
         return;
     }
+    s->result = rv;
     msg = nng_aio_get_msg(s->aio);
     nng_aio_set_msg(s->aio, NULL);
     if (rv != 0 && msg != NULL) {
@@ -90,43 +98,34 @@ static void slot_completed(void *arg)
     pthread_mutex_unlock(&in->lock);
 }
 
-static int slot_open(struct hf_requests *r, uint32_t index, uint32_t connection, nng_socket socket)
-{
-    struct slot *s = &r->slots[index];
-    int rv = nng_aio_alloc(&s->aio, slot_completed, s);
-
-    if (rv != 0) {
-        return rv;
-    }
-    s->owner = r;
-    s->index = index;
-    s->connection = connection;
-    s->request = NO_REQUEST;
-    return nng_ctx_open(&s->ctx, socket);
-}
-
-enum hf_err hf_requests_new(const struct hf_requests_config *c, struct hf_requests **out, int *rv)
+struct hf_requests *hf_requests_new(struct hf_inbox *in, uint32_t kind)
 {
     struct hf_requests *r = calloc(1, sizeof(*r));
 
-    if (r == NULL) {
-        *rv = NNG_ENOMEM;
-        return HF_NOMEM;
+    if (r != NULL) {
+        r->inbox = in;
+        r->kind = kind;
     }
-    HF_ASSERT(c->connections >= 1 && c->connections <= HF_CONTROL_MAX);
-    r->inbox = c->inbox;
-    r->kind = c->kind;
-    r->slot_count = c->connections * HF_SLOTS_PER_CONNECTION;
-    /* The first slots lie on different connections, so that load spreads before it doubles up. */
-    for (uint32_t i = 0; i < r->slot_count; i++) {
-        *rv = slot_open(r, i, i % c->connections, c->sockets[i % c->connections]);
-        if (*rv != 0) {
-            hf_requests_free(r);
-            return HF_IO;
+    return r;
+}
+
+int hf_requests_connect(struct hf_requests *r, uint32_t connection, nng_socket socket)
+{
+    HF_ASSERT(connection < HF_CONTROL_MAX);
+    for (uint32_t i = 0; i < HF_SLOTS_PER_CONNECTION; i++) {
+        uint32_t index = connection * HF_SLOTS_PER_CONNECTION + i;
+        struct slot *s = &r->slots[index];
+        int rv = s->aio == NULL ? nng_aio_alloc(&s->aio, slot_completed, s) : 0;
+
+        if (rv != 0 || (rv = nng_ctx_open(&s->ctx, socket)) != 0) {
+            return rv;
         }
+        s->owner = r;
+        s->index = index;
+        s->connection = connection;
+        s->request = NO_REQUEST;
     }
-    *out = r;
-    return HF_OK;
+    return 0;
 }
 
 void hf_requests_free(struct hf_requests *r)
@@ -134,7 +133,7 @@ void hf_requests_free(struct hf_requests *r)
     if (r == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < r->slot_count; i++) {
+    for (uint32_t i = 0; i < HF_CONTROL_MAX * HF_SLOTS_PER_CONNECTION; i++) {
         if (r->slots[i].aio != NULL) {
             nng_aio_free(r->slots[i].aio);
         }
@@ -142,24 +141,72 @@ void hf_requests_free(struct hf_requests *r)
     free(r);
 }
 
-static struct slot *free_slot(struct hf_requests *r)
+/* ---- which request goes where ---- */
+
+uint32_t hf_requests_flying(const struct hf_requests *r, uint32_t connection)
 {
-    for (uint32_t i = 0; i < r->slot_count; i++) {
-        struct slot *s = &r->slots[i];
-        if (s->request == NO_REQUEST && r->usable[s->connection]) {
-            return s;
+    const struct slot *s = &r->slots[connection * HF_SLOTS_PER_CONNECTION];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; s->owner != NULL && i < HF_SLOTS_PER_CONNECTION; i++) {
+        n += s[i].request != NO_REQUEST ? 1u : 0u;
+    }
+    return n;
+}
+
+static struct slot *slot_of(struct hf_requests *r, uint32_t connection)
+{
+    struct slot *s = &r->slots[connection * HF_SLOTS_PER_CONNECTION];
+
+    for (uint32_t i = 0; i < HF_SLOTS_PER_CONNECTION; i++) {
+        if (s[i].request == NO_REQUEST) {
+            return &s[i];
         }
     }
     return NULL;
 }
 
-static uint32_t oldest_waiting(const struct hf_requests *r)
+static bool carries_data(const struct hf_requests *r, uint32_t connection)
+{
+    const struct slot *s = &r->slots[connection * HF_SLOTS_PER_CONNECTION];
+    bool data = false;
+
+    for (uint32_t i = 0; i < HF_SLOTS_PER_CONNECTION; i++) {
+        data = data || (s[i].request != NO_REQUEST && r->requests[s[i].request].data);
+    }
+    return data;
+}
+
+static struct slot *slot_for_data(struct hf_requests *r)
+{
+    bool any = false;
+
+    for (uint32_t load = 0; load < HF_SLOTS_PER_CONNECTION; load++) {
+        for (uint32_t c = 1; c < HF_CONTROL_MAX; c++) {
+            any = any || r->usable[c];
+            if (r->usable[c] && hf_requests_flying(r, c) == load) {
+                return slot_of(r, c);
+            }
+        }
+    }
+    return !any && r->usable[0] && !carries_data(r, 0) ? slot_of(r, 0) : NULL;
+}
+
+static struct slot *slot_for(struct hf_requests *r, bool data)
+{
+    if (data) {
+        return slot_for_data(r);
+    }
+    return r->usable[0] ? slot_of(r, 0) : NULL;
+}
+
+static uint32_t oldest_waiting(const struct hf_requests *r, bool data)
 {
     uint32_t best = NO_REQUEST;
 
     for (uint32_t i = 0; i < HF_REQUESTS_MAX; i++) {
         const struct request *q = &r->requests[i];
-        if (q->state == REQUEST_WAITING &&
+        if (q->state == REQUEST_WAITING && q->data == data &&
             (best == NO_REQUEST || q->order < r->requests[best].order)) {
             best = i;
         }
@@ -167,11 +214,11 @@ static uint32_t oldest_waiting(const struct hf_requests *r)
     return best;
 }
 
-static void start_waiting(struct hf_requests *r)
+static void start_class(struct hf_requests *r, bool data)
 {
     for (;;) {
-        struct slot *s = free_slot(r);
-        uint32_t index = s == NULL ? NO_REQUEST : oldest_waiting(r);
+        struct slot *s = slot_for(r, data);
+        uint32_t index = s == NULL ? NO_REQUEST : oldest_waiting(r, data);
 
         if (index == NO_REQUEST) {
             return;
@@ -188,15 +235,20 @@ static void start_waiting(struct hf_requests *r)
     }
 }
 
-enum hf_err hf_requests_add(struct hf_requests *r, uint64_t id, struct hf_slice message,
-                            hf_ms timeout_ms)
+static void start_waiting(struct hf_requests *r)
+{
+    start_class(r, false);
+    start_class(r, true);
+}
+
+enum hf_err hf_requests_add(struct hf_requests *r, const struct hf_request_new *n)
 {
     struct request *q = NULL;
 
-    if (timeout_ms <= 0 || timeout_ms > INT32_MAX) {
+    if (n->timeout_ms <= 0 || n->timeout_ms > INT32_MAX) {
         return HF_ARG;
     }
-    if (message.len > HF_MESSAGE_MAX) {
+    if (n->message.len > HF_MESSAGE_MAX) {
         return HF_TOO_BIG;
     }
     for (uint32_t i = 0; i < HF_REQUESTS_MAX && q == NULL; i++) {
@@ -205,13 +257,14 @@ enum hf_err hf_requests_add(struct hf_requests *r, uint64_t id, struct hf_slice 
     if (q == NULL) {
         return HF_BUSY;
     }
-    q->msg = hf_transport_message(message);
+    q->msg = hf_transport_message(n->message);
     if (q->msg == NULL) {
         return HF_NOMEM;
     }
-    q->id = id;
+    q->id = n->id;
+    q->data = n->data;
     q->order = r->orders++;
-    q->deadline_ms = hf_transport_now() + (uint64_t)timeout_ms;
+    q->deadline_ms = hf_transport_now() + (uint64_t)n->timeout_ms;
     q->state = REQUEST_WAITING;
     start_waiting(r);
     return HF_OK;
@@ -220,25 +273,42 @@ enum hf_err hf_requests_add(struct hf_requests *r, uint64_t id, struct hf_slice 
 void hf_requests_usable(struct hf_requests *r, uint32_t connection, bool usable)
 {
     HF_ASSERT(connection < HF_CONTROL_MAX);
-    r->usable[connection] = usable;
-    start_waiting(r);
+    if (r->usable[connection] != usable) {
+        r->usable[connection] = usable;
+        start_waiting(r);
+    }
 }
 
-uint64_t hf_requests_done(struct hf_requests *r, uint32_t slot, uint32_t *connection)
+struct hf_request_end hf_requests_done(struct hf_requests *r, uint32_t slot)
 {
     struct slot *s = &r->slots[slot];
     struct request *q;
-    uint64_t id;
+    struct hf_request_end end;
 
-    HF_ASSERT(slot < r->slot_count && s->request != NO_REQUEST);
+    HF_ASSERT(slot < HF_CONTROL_MAX * HF_SLOTS_PER_CONNECTION && s->owner == r);
+    HF_ASSERT(s->request != NO_REQUEST);
     q = &r->requests[s->request];
     HF_ASSERT(q->state == REQUEST_FLYING);
+    end = (struct hf_request_end){
+        .id = q->id, .connection = s->connection, .timed_out = s->result == NNG_ETIMEDOUT};
     q->state = REQUEST_FREE;
-    id = q->id;
     s->request = NO_REQUEST;
-    *connection = s->connection;
+    /* What waits must not follow onto a connection that may be dead; the owner finds out. */
+    if (end.timed_out && end.connection > 0) {
+        r->usable[end.connection] = false;
+    }
     start_waiting(r);
-    return id;
+    return end;
+}
+
+uint32_t hf_requests_data(const struct hf_requests *r)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < HF_REQUESTS_MAX; i++) {
+        n += r->requests[i].state != REQUEST_FREE && r->requests[i].data ? 1u : 0u;
+    }
+    return n;
 }
 
 bool hf_requests_expired(struct hf_requests *r, uint64_t now, uint64_t *id)

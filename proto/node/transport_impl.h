@@ -29,6 +29,8 @@
 #define HF_URL_MAX 256u
 /* The guards look this often; each look costs a few microseconds. */
 #define HF_GUARD_MS 250u
+/* A pipe on which nothing came for so long may be closed (fault C). */
+#define HF_QUIET_MS 500u
 /* Without REM_POST for this long after a close, nng's reap thread is stuck (fault C). */
 #define HF_WEDGED_MS 2000u
 
@@ -77,33 +79,119 @@ uint32_t hf_inbox_take(struct hf_inbox *in, struct hf_inbox_item *out, uint32_t 
 /* Loop only; takes the lock. After it nothing is kept and the loop is not woken any more. */
 void hf_inbox_close(struct hf_inbox *in, uv_close_cb on_closed);
 
+/* ---- one connection of an edge (link.c), loop only but for what the lock protects ---- */
+
+#define HF_ATTEMPTS_MAX 5u
+
+struct hf_attempt {
+    nng_dialer dialer;
+    uint64_t until_ms;
+    bool patient;
+};
+
+struct hf_link_counts {
+    uint64_t closes;
+    uint64_t redials;
+};
+
+struct hf_link {
+    struct hf_inbox *inbox;
+    const char *url; /* borrowed */
+    char numeric_url[HF_URL_MAX];
+    nng_socket socket;
+    /* Under the inbox's lock. */
+    uint32_t adding;
+    uint32_t pipe;
+    uint64_t adding_ms;
+    uint32_t added;    /* pipes so far */
+    uint64_t heard_ms; /* last message or reply; also set when the pipe comes up */
+    /* The loop's. */
+    uint32_t added_seen;
+    bool wanted;
+    bool tried;          /* one attempt at least since it was wanted */
+    uint32_t told;       /* the pipe that the owner knows as up, or 0 */
+    uint16_t local_port; /* of that pipe */
+    uint16_t ended_port; /* of one before it, until its socket is known to be closed */
+    uint64_t ended_ms;
+    nng_dialer dialer; /* of that pipe */
+    uint64_t up_ms;
+    uint64_t used_ms;      /* last reply; also set when the pipe comes up */
+    uint64_t lost_ms;      /* without a pipe since */
+    uint64_t next_ms;      /* the next attempt is due */
+    uint32_t flaps;        /* connections in a row that ended at once */
+    uint32_t pause_ms_max; /* the longest pause for them */
+    uint32_t patients;
+    uint32_t rtt_ms; /* 0: not known yet */
+    uint32_t attempt_count;
+    struct hf_attempt attempts[HF_ATTEMPTS_MAX];
+    bool suspect; /* close it once it was quiet for quiet_ms */
+    uint32_t quiet_ms;
+    uint32_t closing; /* a pipe that we closed and whose REM_POST is due */
+    uint64_t closing_ms;
+    struct hf_link_counts counts;
+};
+
+/* The link is zeroed before, but for pause_ms_max; nothing is dialled until it is wanted. A result
+ * of nng; on failure the socket may be open: its id says so. */
+int hf_link_open(struct hf_link *k, enum hf_channel channel, const char *url, struct hf_inbox *in);
+/* Whether there is to be a connection. What is no longer wanted is closed once it is quiet. */
+void hf_link_want(struct hf_link *k, bool wanted);
+/* Nothing was heard for too long: close the pipe once it was quiet for so long, and dial anew. */
+void hf_link_suspect(struct hf_link *k, uint32_t quiet_ms);
+/* Something was: takes the suspicion back. */
+void hf_link_heard(struct hf_link *k);
+
+enum hf_link_change {
+    HF_LINK_SAME = 0,
+    HF_LINK_UP = 1,
+    HF_LINK_DOWN = 2,
+};
+/* What changed since the last call; to be called again until nothing did. */
+enum hf_link_change hf_link_settle(struct hf_link *k);
+/* Every HF_GUARD_MS. False: nng's reap thread is stuck. */
+bool hf_link_guard(struct hf_link *k);
+void hf_link_close(struct hf_link *k); /* its attempts and its dialer, not the socket */
+
 /* ---- requests over REQ contexts (requests.c), loop only ---- */
 
 #define HF_REQUESTS_MAX 64u
-#define HF_CONTROL_MAX 8u
 #define HF_SLOTS_PER_CONNECTION 2u
+/* Connection 0 carries what is small, those after it data. */
+#define HF_DATA_MAX 32u
+#define HF_CONTROL_MAX (1u + HF_DATA_MAX)
 
 struct hf_requests;
 
-struct hf_requests_config {
-    struct hf_inbox *inbox; /* a completion arrives there as {msg, kind, slot} */
-    uint32_t kind;
-    const nng_socket *sockets; /* REQ, one a connection; copied */
-    uint32_t connections;
-};
-
-enum hf_err hf_requests_new(const struct hf_requests_config *c, struct hf_requests **r, int *rv);
+/* A completion arrives in the inbox as {msg, kind, slot}. */
+struct hf_requests *hf_requests_new(struct hf_inbox *in, uint32_t kind);
 void hf_requests_free(struct hf_requests *r); /* only before the first request */
-enum hf_err hf_requests_add(struct hf_requests *r, uint64_t id, struct hf_slice message,
-                            hf_ms timeout_ms);
+/* Opens the slots of a connection; a result of nng. */
+int hf_requests_connect(struct hf_requests *r, uint32_t connection, nng_socket socket);
+
+struct hf_request_new {
+    uint64_t id;
+    bool data;
+    struct hf_slice message;
+    hf_ms timeout_ms;
+};
+enum hf_err hf_requests_add(struct hf_requests *r, const struct hf_request_new *q);
 /* Whether requests may be handed to this connection. */
 void hf_requests_usable(struct hf_requests *r, uint32_t connection, bool usable);
-/* Ends the request that the slot carried and gives its id and connection; starts the next one. */
-uint64_t hf_requests_done(struct hf_requests *r, uint32_t slot, uint32_t *connection);
+
+struct hf_request_end {
+    uint64_t id;
+    uint32_t connection;
+    bool timed_out;
+};
+/* Ends the request that the slot carried; starts the next one. */
+struct hf_request_end hf_requests_done(struct hf_requests *r, uint32_t slot);
 /* Takes out one waiting request whose time is up. */
 bool hf_requests_expired(struct hf_requests *r, uint64_t now, uint64_t *id);
 /* When the next waiting request is due; UINT64_MAX: none waits. */
 uint64_t hf_requests_deadline(const struct hf_requests *r);
+/* Data requests, waiting and flying. */
+uint32_t hf_requests_data(const struct hf_requests *r);
+uint32_t hf_requests_flying(const struct hf_requests *r, uint32_t connection);
 
 /* ---- connections of a listener, with caps (pipes.c); the caller holds the lock ---- */
 
@@ -112,9 +200,8 @@ uint64_t hf_requests_deadline(const struct hf_requests *r);
 struct hf_pipe {
     uint32_t id;
     uint32_t next;
-    uint16_t family;
-    uint8_t address[16];
-    uint32_t busy; /* REP contexts that this connection occupies */
+    uint32_t address; /* its place in the table of addresses */
+    uint32_t busy;    /* REP contexts that this connection occupies */
     char text[HF_PEER_TEXT_MAX];
 };
 
@@ -174,10 +261,15 @@ void hf_probe_close(struct hf_probe *p);
 uint32_t hf_descriptors_dead(void);
 /* Whether one of them has this local port. */
 bool hf_descriptors_is_dead(uint16_t local_port);
-/* Milliseconds since anything arrived on the connection with these ports; -1: there is none. */
-int64_t hf_descriptors_quiet_ms(uint16_t local_port, uint16_t remote_port);
-/* Connections to this remote port, and those to any port that are still being made: until the peer
- * has answered, the kernel does not say where one goes. */
-uint32_t hf_descriptors_dialled(uint16_t remote_port);
+struct hf_connection_state {
+    bool found;
+    uint32_t quiet_ms; /* since anything arrived, acknowledgements included */
+    uint32_t rtt_us;   /* smoothed */
+};
+/* The connection with these ports. */
+struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t remote_port);
+/* Settings for what is accepted on a port of ours, which nng has no options for. False: we have no
+ * such listener. */
+bool hf_descriptors_tune(uint16_t port, bool replies);
 
 #endif

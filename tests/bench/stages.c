@@ -513,7 +513,6 @@ static void link_open(struct bench *b)
     snprintf(control, sizeof(control), "tcp://127.0.0.1:%u", port + 1);
     struct hf_dialer_config dc = {.stream_url = stream,
                                   .control_url = control,
-                                  .control_connections = 1,
                                   .ctx = b,
                                   .on_link = on_link,
                                   .on_message = on_message,

@@ -160,7 +160,6 @@ static void edge_dial(struct edge *e, uint16_t port)
     struct hf_dialer_config config = {
         .stream_url = stream,
         .control_url = control,
-        .control_connections = 1,
         .ctx = e,
         .on_link = on_link,
         .on_message = on_message,

@@ -117,9 +117,10 @@ static MAYBE_UNUSED void rig_note(void *ctx, enum hf_level level, const char *te
     }
 }
 
-static MAYBE_UNUSED void rig_request(void *ctx, uint64_t id, struct hf_slice message,
+static MAYBE_UNUSED void rig_request(void *ctx, uint64_t id, bool data, struct hf_slice message,
                                      hf_ms timeout_ms)
 {
+    (void)data;
     struct rig *rig = ctx;
     struct asked *a = calloc(1, sizeof(*a));
     uint8_t *copy = malloc(message.len);

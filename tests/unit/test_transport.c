@@ -25,8 +25,7 @@ static void control_url_is_the_next_port(void **state)
 static void tls_is_refused_with_a_sentence(void **state)
 {
     struct hf_dialer_config dial = {.stream_url = "tls+tcp://127.0.0.1:7410",
-                                    .control_url = "tls+tcp://127.0.0.1:7411",
-                                    .control_connections = 1};
+                                    .control_url = "tls+tcp://127.0.0.1:7411"};
     struct hf_listener_config listen = {.stream_url = "tls+tcp://127.0.0.1:0"};
     struct hf_listener *l;
     struct hf_dialer *d;
@@ -237,16 +236,15 @@ static void at_most_two_requests_fly_on_a_connection(void **state)
     struct edge e;
 
     (void)state;
-    pair_open(&c, &e, 0, 2);
-    run_for(200);
+    pair_open(&c, &e, 0, 0);
     c.hold = true;
     for (uint64_t id = 1; id <= 10; id++) {
         request(&e, id, "x", 5000);
     }
     run_for(300);
-    assert_int_equal(c.held_count, 4);
+    assert_int_equal(c.held_count, 2);
     c.hold = false;
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < 2; i++) {
         hf_listener_reply(c.listener, c.held[i], hf_slice_str("ok"));
     }
     assert_true(run_until(&e.replies, 10, 3000));
@@ -255,47 +253,6 @@ static void at_most_two_requests_fly_on_a_connection(void **state)
     }
     assert_int_equal(e.failures, 0);
     pair_close(&c, &e);
-}
-
-/* A raw REP: sends each request back, which with its id makes it the reply. */
-static void *echo_frames(void *arg)
-{
-    uint8_t frame[64];
-    int fd = *(int *)arg;
-
-    while (recv(fd, frame, 8, MSG_WAITALL) == 8 && frame[7] <= 56 &&
-           recv(fd, frame + 8, frame[7], MSG_WAITALL) == frame[7]) {
-        raw_send(fd, frame, 8u + frame[7]);
-    }
-    return NULL;
-}
-
-static void requests_take_only_connections_that_are_up(void **state)
-{
-    uint16_t port;
-    int control = raw_listen_above_free(&port);
-    struct edge e;
-    pthread_t thread;
-    int fd;
-
-    (void)state;
-    edge_dial(&e, "127.0.0.1", port, 4);
-    /* Four connect, one is greeted: the others stay in their handshake. */
-    fd = accept(control, NULL, NULL);
-    raw_hello(fd, 0x31);
-    assert_int_equal(pthread_create(&thread, NULL, echo_frames, &fd), 0);
-    assert_true(run_until(&e.ups[HF_CHANNEL_CONTROL], 1, 2000));
-    for (uint64_t id = 0; id < 8; id++) {
-        request(&e, id, "x", 1000);
-    }
-    assert_true(run_until(&e.replies, 8, 2000));
-    assert_int_equal(e.failures, 0);
-    hf_dialer_close(e.dialer);
-    shutdown(fd, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(fd);
-    close(control);
-    run_for(20);
 }
 
 static void the_sixty_fifth_open_request_is_refused(void **state)
@@ -460,15 +417,14 @@ static void another_thread_may_reply(void **state)
     pthread_t thread;
 
     (void)state;
-    pair_open(&c, &e, 0, 4);
-    run_for(200);
+    pair_open(&c, &e, 0, 0);
     c.hold = true;
-    for (uint64_t id = 0; id < 8; id++) {
+    for (uint64_t id = 0; id < 2; id++) {
         request(&e, id, "x", 3000);
     }
-    assert_true(run_until(&c.held_count, 8, 2000));
+    assert_true(run_until(&c.held_count, 2, 2000));
     assert_int_equal(pthread_create(&thread, NULL, reply_from_here, &c), 0);
-    assert_true(run_until(&e.replies, 8, 2000));
+    assert_true(run_until(&e.replies, 2, 2000));
     pthread_join(thread, NULL);
     assert_int_equal(e.failures, 0);
     assert_string_equal(e.reply, "threaded");
@@ -490,7 +446,6 @@ int main(void)
         cmocka_unit_test(an_ipv6_core_is_reached),
         cmocka_unit_test(a_request_is_answered_and_names_its_peer),
         cmocka_unit_test(at_most_two_requests_fly_on_a_connection),
-        cmocka_unit_test(requests_take_only_connections_that_are_up),
         cmocka_unit_test(the_sixty_fifth_open_request_is_refused),
         cmocka_unit_test(a_request_without_a_core_ends_at_its_timeout),
         cmocka_unit_test(a_request_without_a_core_is_sent_once_it_is_there),

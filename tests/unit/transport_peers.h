@@ -8,7 +8,7 @@
  * Sockets are abandoned by design, so the leak check of ASan is off for them; nng is not
  * instrumented, so TSan does not see its reference counts.
  *
- * Read next: ../raw_tcp.h, test_transport.c, test_transport_guards.c.
+ * Read next: ../raw_tcp.h, test_transport.c, test_transport_links.c, test_transport_guards.c.
  */
 #ifndef HF_TESTS_TRANSPORT_PEERS_H
 #define HF_TESTS_TRANSPORT_PEERS_H
@@ -69,6 +69,7 @@ struct edge {
 };
 
 static uv_loop_t loop;
+static hf_ms edge_idle_ms; /* 0: as in the daemon */
 
 static inline uint64_t now_ms(void)
 {
@@ -199,7 +200,8 @@ static inline void edge_dial(struct edge *e, const char *host, uint16_t port, ui
     struct hf_dialer_config config = {
         .stream_url = stream,
         .control_url = control,
-        .control_connections = connections,
+        .data_connections = connections,
+        .data_idle_ms = edge_idle_ms,
         .ctx = e,
         .on_link = on_link,
         .on_message = on_message,
@@ -239,6 +241,11 @@ static inline void pair_close(struct core *c, struct edge *e)
 static inline void request(struct edge *e, uint64_t id, const char *text, hf_ms timeout_ms)
 {
     assert_int_equal(hf_dialer_request(e->dialer, id, hf_slice_str(text), timeout_ms), HF_OK);
+}
+
+static inline void fetch(struct edge *e, uint64_t id, const char *text, hf_ms timeout_ms)
+{
+    assert_int_equal(hf_dialer_fetch(e->dialer, id, hf_slice_str(text), timeout_ms), HF_OK);
 }
 
 /* Publishes until the edge has it: PUB does not know of a new subscriber at once. */
