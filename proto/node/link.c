@@ -272,6 +272,10 @@ static void on_down(struct hf_link *k, uint64_t now)
 
     k->told = 0;
     k->suspect = false;
+    if (k->ended_port == 0) {
+        k->ended_port = k->local_port;
+        k->ended_ms = now;
+    }
     pause_after(k, flapped, now);
     /* nng dials again by itself, at once in every other case: that is our first attempt. */
     if (k->dialer.id != 0) {
@@ -364,15 +368,15 @@ static void close_pipe(struct hf_link *k, uint32_t pipe, uint64_t now)
     k->dialer.id = 0;
 }
 
-/* Once after each pipe. */
+/* One pipe at a time is enough: when the thread is stuck, those after it stay as well. */
 static bool is_leaked(struct hf_link *k, uint64_t now)
 {
-    uint16_t port = k->local_port;
+    uint16_t port = k->ended_port;
 
-    if (port == 0 || now - k->lost_ms < CLOSED_MS) {
+    if (port == 0 || now - k->ended_ms < CLOSED_MS) {
         return false;
     }
-    k->local_port = 0;
+    k->ended_port = 0;
     return hf_descriptors_is_dead(port);
 }
 
@@ -394,7 +398,7 @@ bool hf_link_guard(struct hf_link *k)
     /* Between ADD_PRE and ADD_POST, or to REM_POST for a peer of another protocol, pass
      * microseconds. */
     if ((k->closing != 0 && pipe == k->closing && now - k->closing_ms >= HF_WEDGED_MS) ||
-        (adding != 0 && now > adding_ms + HF_WEDGED_MS)) {
+        (adding != 0 && now > adding_ms + HF_WEDGED_MS) || is_leaked(k, now)) {
         return false;
     }
     if (k->closing != 0 && pipe == k->closing) {
@@ -402,9 +406,6 @@ bool hf_link_guard(struct hf_link *k)
     }
     k->closing = 0;
     if (pipe == 0 && adding == 0 && k->told == 0) {
-        if (is_leaked(k, now)) {
-            return false;
-        }
         dial(k, now);
     } else if (pipe != 0 && pipe == k->told && k->suspect && is_quiet(k, pipe, heard_ms, now)) {
         close_pipe(k, pipe, now);

@@ -37,7 +37,7 @@
 #define CONTEXTS_DEFAULT 1024u
 #define CONTEXTS_MAX 8192u
 /* 200 edges behind one address catch up over 18 connections each, and what they had before a cut is
- * still there for half a minute. A connection is 5 KiB here and as much in the kernel. */
+ * still there for half a minute. A connection is 4 KiB here. */
 #define PER_ADDRESS_DEFAULT 8192u
 #define PIPES_DEFAULT 16384u
 #define PIPES_MAX (1u << 20)

@@ -110,8 +110,10 @@ struct hf_link {
     bool wanted;
     bool tried;          /* one attempt at least since it was wanted */
     uint32_t told;       /* the pipe that the owner knows as up, or 0 */
-    uint16_t local_port; /* of that pipe, or of the last one until it is known to be closed */
-    nng_dialer dialer;   /* of that pipe */
+    uint16_t local_port; /* of that pipe */
+    uint16_t ended_port; /* of one before it, until its socket is known to be closed */
+    uint64_t ended_ms;
+    nng_dialer dialer; /* of that pipe */
     uint64_t up_ms;
     uint64_t used_ms;      /* last reply; also set when the pipe comes up */
     uint64_t lost_ms;      /* without a pipe since */

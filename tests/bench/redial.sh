@@ -4,7 +4,7 @@
 # usage: redial.sh BUILD_DIR [ROUNDS [CUT_S [LINK OPTIONS...]]]      (10 rounds of 20 s; root)
 #
 # One core, one edge, and between them the emulated link of holdfast-sim: by default a round trip of
-# 100 ms, 20 Mbit/s, 0.5 % loss, CUBIC. In each round the link is cut at IP level, SYNs included, for
+# 100 ms, 20 Mbit/s, 0.5 % loss, and the system's congestion control. In each round the link is cut at IP level, SYNs included, for
 # CUT_S seconds at a random phase. A line on stdout is one round: ms from the heal until the edge's log
 # says "link up" for the stream and for control; the last line is median [min-max] of the later one.
 # The times of the heal are taken here; script and log go by the same clock. It must not leave
@@ -16,7 +16,7 @@ if [ -z "${HF_WAN_SIM:-}" ]; then
     rounds=${2:-10}
     cut_s=${3:-20}
     shift $(($# < 3 ? $# : 3))
-    [ $# -gt 0 ] || set -- --rtt 100 --rate 20 --loss 0.5 --congestion cubic
+    [ $# -gt 0 ] || set -- --rtt 100 --rate 20 --loss 0.5
     dir=$(mktemp -d /tmp/hf-redial.XXXXXX) || exit 1
     trap 'rm -rf "$dir"' EXIT
     trap 'exit 130' INT TERM

@@ -19,10 +19,9 @@
 #define STALLED 20
 #define FLOOD_FRAMES 40000
 /* From the flood to the new start: two intervals of the core's probe, the 1.5 s of an edge's look,
- * and floods that were too late to wedge anything. */
-/* It takes some dozens of floods, and an edge rests up to 1 s after a connection that ended at
- * once. */
-#define ANEW_MS 60000
+ * and floods that wedged nothing: it is a matter of microseconds, it took 1 to 50 of them, and an
+ * edge rests up to 1 s after a connection that ended at once. */
+#define ANEW_MS 90000
 /* What a reader may wait for an answer while its daemon starts anew; 20 to 100 ms were seen. */
 #define SILENCE_US 500000
 #define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 200) << 10)

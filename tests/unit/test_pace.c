@@ -168,20 +168,9 @@ static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
             box_answer(b, &q, (struct hf_replica_event){.bytes = q.data_max});
             bytes += q.data_max;
         }
-<<<<<<< HEAD
         if (stream && b->now - frame_at >= 200) {
             frame_at = b->now;
             stream_frame(b, seq++);
-=======
-        bytes += round_trip(b, 20 + (hf_ms)(wanted / 1000), &count);
-        if (stream) {
-            uint32_t slot = box_arrive(b, (struct box_frame){.seq = seq});
-            seq++;
-            if (box_verifies(b, slot)) {
-                box_verified(b, slot, HF_OK);
-            }
-            drain(b);
->>>>>>> main
         }
         drain(b);
     }

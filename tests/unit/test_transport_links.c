@@ -4,7 +4,7 @@
  * Which request goes over which connection, what a dead one does to the others, when connections
  * are opened and closed; a core that does not answer a SYN, for which a listener with a full
  * backlog stands; and what the core does for connections whose edge has gone. Over a real blackhole
- * these are measured by tests/bench/heal.sh.
+ * these are measured by tests/bench/redial.sh.
  */
 #include "tests/unit/transport_peers.h"
 
@@ -494,6 +494,12 @@ static void a_peer_that_reads_nothing_holds_no_context(void **state)
     pair_close(&c, &e);
 }
 
+static uint32_t roll(uint32_t *dice)
+{
+    *dice = *dice * 1664525u + 1013904223u;
+    return *dice >> 8;
+}
+
 static nng_sockaddr address_of(uint32_t host)
 {
     nng_sockaddr a;
@@ -513,10 +519,10 @@ static void connections_are_counted_for_each_address(void **state)
     uint32_t total = 0;
 
     (void)state;
-    srand(7);
+    uint32_t dice = 7;
     for (int step = 0; step < 20000; step++) {
-        uint32_t id = (uint32_t)rand() % (IDS - 1) + 1;
-        uint32_t host = (uint32_t)rand() % (rand() % 2 == 0 ? HOSTS : BUSY_HOSTS);
+        uint32_t id = roll(&dice) % (IDS - 1) + 1;
+        uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
         nng_sockaddr a = address_of(host);
 
         if (host_of[id] != 0) {
