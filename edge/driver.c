@@ -91,6 +91,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_STAGE_SWITCH:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_COLLECT:
         storing_order(edge, fx);
         break;
     }

@@ -80,6 +80,7 @@ struct store_job {
     enum hf_err code;
     bool verified;  /* TAKE */
     bool committed; /* STAGE_CHUNK, STAGE_FRAME */
+    bool collected; /* COLLECT: all of it */
     hf_seq seq;
     struct hf_position position;
     struct staged staged;

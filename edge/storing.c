@@ -16,6 +16,8 @@
 
 #define GROW_TRIES 8u
 #define EVIDENCE_MAX 16u
+/* Records that a step of collecting looks at; some milliseconds, which a frame may have to wait. */
+#define COLLECT_STEP 2000u
 
 /* ---- operations; each runs on the writer lane ---- */
 
@@ -179,6 +181,16 @@ static enum hf_err op_drop(struct store_job *j)
     return HF_OK;
 }
 
+static enum hf_err op_collect(struct store_job *j)
+{
+    bool again = false;
+    enum hf_err err = hf_state_collect(j->edge->state, j->effect.last, COLLECT_STEP, &again);
+    err = err == HF_OK ? hf_state_commit(j->edge->state) : err;
+    j->collected = err == HF_OK && !again;
+    j->seq = j->effect.last;
+    return err;
+}
+
 static enum hf_err op_stage(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
@@ -224,6 +236,7 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_STAGE_CHUNK:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_COLLECT:
         HF_UNREACHABLE();
     }
     return err == HF_OK ? hf_state_commit(s) : err;
@@ -246,6 +259,8 @@ static enum hf_err run_once(void *arg)
         return op_drop(j);
     case HF_REPFX_REOPEN:
         return hf_state_reopen(j->edge->state, &e);
+    case HF_REPFX_COLLECT:
+        return op_collect(j);
     case HF_REPFX_STAGE_BEGIN:
     case HF_REPFX_STAGE_SKIP:
     case HF_REPFX_STAGE_TARGET:
@@ -337,7 +352,9 @@ static void store_done(struct hf_job *job)
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
-        .ok = j->effect.type == HF_REPFX_TAKE ? j->verified : j->committed,
+        .ok = j->effect.type == HF_REPFX_TAKE      ? j->verified
+              : j->effect.type == HF_REPFX_COLLECT ? j->collected
+                                                   : j->committed,
         .seq = hold ? j->effect.first : j->seq,
         .offset = hold ? j->effect.last : 0,
         .position = &position,
