@@ -27,7 +27,7 @@ STORE  := changelog recovery record segment spare log_view \
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
-          cache frames chunks plan enrol inspect
+          cache frames chunks plan enrol inspect ages retention
 EDGE   := replica held apply fetch pace liveness driver slots session storing
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info options
 CLI    := apply connect del edge export get import input keygen parse parse_json parse_pem put \
