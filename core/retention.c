@@ -157,6 +157,17 @@ static void trim_order(struct hf_core *core, bool aged)
     core->world.run(core->world.ctx, HF_LANE_WRITER, &t->job);
 }
 
+/* What keeps the oldest segment, though it is due, is only that the state's last commit is not
+ * durable before the next one: true of a core that fell silent. */
+static bool commit_is_due(const struct hf_core *core)
+{
+    const struct hf_core_head *head = &core->head;
+    hf_seq oldest;
+    bool over = hf_changelog_segment_bytes(core->writer.log) > core->cfg.log_bytes_max;
+    bool aged = log_aged(core, &oldest);
+    return (over || aged) && oldest > head->durable && oldest <= head->committed;
+}
+
 /* ---- what the driver calls ---- */
 
 void hf_core_retain(struct hf_core *core)
@@ -173,7 +184,7 @@ void hf_core_retain(struct hf_core *core)
         trim_order(core, aged);
     }
     bool settled = hf_publisher_settled(core->publisher);
-    bool save = core->retention.unsaved || (aged && oldest > core->head.durable);
+    bool save = core->retention.unsaved || commit_is_due(core);
     if (settled && (save || collect_floor(core) > core->head.delta_floor)) {
         core->pending.recorded = true; /* a commit, which else only writes bring about */
     }
@@ -183,8 +194,7 @@ void hf_core_retention_commit(struct hf_core *core, struct hf_commit *c)
 {
     struct hf_retention *k = &core->retention;
     c->collect = collect_floor(core);
-    hf_seq oldest;
-    c->touch = log_aged(core, &oldest) && oldest > core->head.durable;
+    c->touch = commit_is_due(core);
     if (k->unsaved) {
         k->unsaved = false;
         c->object_name = hf_slice_str(ages_name);
