@@ -92,9 +92,8 @@ static enum hf_err op_hold(struct store_job *j)
     return hf_state_commit(j->edge->state);
 }
 
-/* Opens the chunk's body: out is malloced by us, freed by the caller. */
-static enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
-                              size_t *len)
+enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
+                       size_t *len)
 {
     if (c->raw_bytes > EDGE_CHUNK_RAW_MAX) {
         return HF_TOO_BIG;
@@ -308,8 +307,7 @@ void splits_copy(struct splits *to, const struct splits *from)
     }
 }
 
-/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
-static enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
 {
     enum hf_err err = once(arg);
     for (uint32_t i = 0; i < GROW_TRIES && err == HF_MAP_FULL; i++) {
