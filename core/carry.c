@@ -129,7 +129,9 @@ static bool token_read(struct hf_slice token, struct carry *c)
         return false;
     }
     memcpy(c->name, name.data, name.len);
-    memcpy(c->key, key.data, key.len);
+    if (key.len > 0) {
+        memcpy(c->key, key.data, key.len);
+    }
     c->from.key = hf_slice_of(c->key, key.len);
     return true;
 }
@@ -287,7 +289,9 @@ static void chunk_ended(const struct step *s, struct carry *c, const struct hf_f
         return;
     }
     c->from = p->chunk.to;
-    memcpy(c->key, p->chunk.to.key.data, p->chunk.to.key.len);
+    if (p->chunk.to.key.len > 0) {
+        memcpy(c->key, p->chunk.to.key.data, p->chunk.to.key.len);
+    }
     c->from.key.data = c->key;
 }
 

@@ -59,7 +59,9 @@ static struct carry_op *op_new(struct hf_call *call, struct hf_slice token)
         return NULL;
     }
     *op = (struct carry_op){.slot = call->slot};
-    memcpy(op + 1, token.data, token.len);
+    if (token.len > 0) {
+        memcpy(op + 1, token.data, token.len);
+    }
     op->asked = hf_slice_of(op + 1, token.len);
     return op;
 }

@@ -108,7 +108,9 @@ static void on_carry(void *ctx, const struct hf_carry_result *r)
     memcpy(a->text, r->text, sizeof(a->text));
     a->message_len = r->message.len;
     assert_true(r->token.len <= sizeof(a->token));
-    memcpy(a->token, r->token.data, r->token.len);
+    if (r->token.len > 0) {
+        memcpy(a->token, r->token.data, r->token.len);
+    }
     a->token_len = r->token.len;
 }
 
