@@ -189,6 +189,37 @@ static void the_steps_end_and_the_head_says_what_they_made(void **state)
                      HF_ARG);
 }
 
+/* Records of an export of which the content key is changed before record `rotate`. */
+static uint32_t records_of(struct box *b, uint32_t rotate)
+{
+    struct answer a = carry_begin(b, &(struct hf_carry_ask){.edge = "ship"});
+    uint32_t records = 0;
+    for (size_t len = 1; len > 0; records += len > 0) {
+        if (records == rotate) {
+            hf_core_edge_revoke(b->core, "other", on_admin, NULL);
+            box_work(b);
+        }
+        a = carry_next(b, a.token, a.token_len);
+        assert_int_equal(a.code, HF_OK);
+        len = a.message_len;
+    }
+    return records;
+}
+
+static void a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {43};
+    struct hf_identity other;
+    assert_int_equal(hf_identity_from_seed(&other, seed), HF_OK);
+    enrol(b);
+    hf_core_edge_add(b->core, "other", &other.public_key, on_admin, NULL);
+    box_work(b);
+    hf_identity_free(&other);
+    uint32_t usual = records_of(b, UINT32_MAX);
+    assert_int_equal(records_of(b, 3), usual + 1);
+}
+
 static void a_core_refuses_what_it_cannot_export(void **state)
 {
     struct box *b = *state;
@@ -241,6 +272,7 @@ int main(void)
         T(a_head_that_makes_no_sense_is_not_signed),
         T(a_record_is_bound_to_its_place_in_the_chain),
         T(the_steps_end_and_the_head_says_what_they_made),
+        T(a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own),
         T(a_core_refuses_what_it_cannot_export),
         T(a_token_that_was_made_up_is_answered_or_refused),
     };
