@@ -351,6 +351,18 @@ static void on_fetched(void *ctx, struct hf_slice plain, struct hf_slice message
     step_end(s, HF_OK, message, "%s", "");
 }
 
+/* Whether an edge could have asked this: what a client made of a token need not make sense. */
+static bool is_request(struct step *s, const struct hf_request *q)
+{
+    struct hf_request *back = calloc(1, sizeof(*back));
+    struct hf_writer w;
+    hf_writer_init(&w, s->plain, sizeof(s->plain));
+    hf_request_encode(q, &w);
+    bool good = back != NULL && !w.failed && hf_request_decode(hf_writer_bytes(&w), back) == HF_OK;
+    free(back);
+    return good;
+}
+
 static void fetch(struct step *s, const struct hf_enrolled *edge)
 {
     const struct carry *c = &s->c;
@@ -369,6 +381,10 @@ static void fetch(struct step *s, const struct hf_enrolled *edge)
         q.fetch.want = c->phase == PHASE_KEYS ? HF_WANT_KEYS : HF_WANT_DELTA;
         q.fetch.last = c->phase == PHASE_KEYS ? 0 : c->target;
         q.fetch.asof_min = c->target; /* what the stage needs */
+    }
+    if (!is_request(s, &q)) {
+        step_end(s, HF_ARG, hf_slice_of(NULL, 0), "not a token of this core");
+        return;
     }
     struct hf_transfer_order order = {.edge = edge,
                                       .request = &q,

@@ -84,6 +84,26 @@ enum hf_err hf_core_retention_load(struct hf_core *core)
 
 /* ---- tombstones ---- */
 
+/* The floor, lowered to what transfers still need. What they need is only the word of the edges, so
+ * it counts for a day, or for as many batches again as are kept in any case, and no longer. */
+static hf_seq held_back(const struct hf_core *core, hf_seq floor)
+{
+    const struct hf_core_config *c = &core->cfg;
+    hf_ms since = core->world.now(core->world.ctx) - TRANSFER_HOLD_MS;
+    hf_seq held = hf_publisher_transfer_base(core->publisher, since);
+    hf_seq least = 0;
+    if (c->delta_batches > 0 && floor > c->delta_batches) {
+        least = floor - c->delta_batches;
+    }
+    if (c->tombstone_ms > 0) {
+        uint64_t age = (uint64_t)(c->tombstone_ms + TRANSFER_HOLD_MS);
+        hf_seq old = hf_ages_before(&core->retention.ages, age);
+        least = old > least ? old : least;
+    }
+    held = held > least ? held : least;
+    return held < floor ? held : floor;
+}
+
 static hf_seq collect_floor(const struct hf_core *core)
 {
     const struct hf_core_config *c = &core->cfg;
@@ -97,9 +117,7 @@ static hf_seq collect_floor(const struct hf_core *core)
         floor = old > floor ? old : floor;
         floor = passed > floor ? passed : floor;
     }
-    hf_seq held = hf_publisher_transfer_base(core->publisher,
-                                             core->world.now(core->world.ctx) - TRANSFER_HOLD_MS);
-    return held < floor ? held : floor;
+    return held_back(core, floor);
 }
 
 /* ---- the log ---- */

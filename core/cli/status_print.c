@@ -326,10 +326,9 @@ static void json_edge(const struct hf_status_edge *e, FILE *out)
         json_text(&j, "version", e->version);
     }
     if (e->floor[0] == '\0') {
-        fputs(",\"floor\":null", out);
+        json_number(&j, "floor", HF_UNKNOWN);
     } else {
-        putc(',', out);
-        json_text("floor", e->floor, out);
+        json_text(&j, "floor", e->floor);
     }
     putc('}', out);
 }

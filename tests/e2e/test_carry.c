@@ -163,11 +163,13 @@ static void batches_are_carried_to_an_edge_that_never_had_a_link(void **state)
     e2e_start(core_node);
     core = e2e_connect(core_node);
     edge = dark_edge(core_node, "ship");
-    put_many(core, "small", 50, 200);
+    put_many(core, "small", 20, 200);
+    import_good(edge, export_for(core_node, "ship", "0", "for ship"), "applied 0 -> 20, digest ok");
+    put_many(core, "small", 30, 200);
     put_random(core, "large", 900000); /* its body comes in parts */
     put_many(core, "more", 20, 200);
-    import_good(edge, export_for(core_node, "ship", "0", "batches 1..71"),
-                "applied 0 -> 71, digest ok");
+    import_good(edge, export_for(core_node, "ship", "1:20", "batches 21..71"),
+                "applied 20 -> 71, digest ok");
     expect_equal(core, edge);
     /* With another content key in the middle. */
     e2e_ok(core, "SET a 1");
@@ -236,10 +238,10 @@ static void what_changed_is_carried_to_an_edge_that_is_anywhere_above_its_beginn
     far = dark_edge(core_node, "far");
     further = dark_edge(core_node, "further");
     put_many(core, "k", 30, 1000);
-    import_good(far, export_for(core_node, "far", "0", "batches 1..30"), "applied 0 -> 30");
+    import_good(far, export_for(core_node, "far", "0", "for far"), "applied 0 -> 30");
     put_many(core, "new", 30, 1000);
     assert_int_equal(e2e_integer(core, "DEL k-7"), 1);
-    import_good(further, export_for(core_node, "further", "0", "batches 1..61"), "applied 0 -> 61");
+    import_good(further, export_for(core_node, "further", "0", "for further"), "applied 0 -> 61");
     put_many(core, "big", 20, 100000);
     for (int i = 0; i < 100; i++) {
         put_random(core, "big-1", 60000);
@@ -290,9 +292,9 @@ static void every_wrong_file_is_refused_and_changes_nothing(void **state)
     other = dark_edge(core_node, "school");
     stranger = dark_edge(other_core, "stranger");
     put_many(core, "k", 10, 1000);
-    old = export_for(core_node, "ship", "0", "batches 1..10");
+    old = export_for(core_node, "ship", "0", "for ship");
     put_many(core, "l", 10, 1000);
-    import_good(edge, export_for(core_node, "ship", "0", "batches 1..20"), "applied 0 -> 20");
+    import_good(edge, export_for(core_node, "ship", "0", "for ship"), "applied 0 -> 20");
     before = look(edge);
     put_many(core, "m", 20, 5000);
     good = export_for(core_node, "ship", "1:20", "batches 21..40");
@@ -381,7 +383,7 @@ static void an_edge_that_was_carried_to_goes_on_over_a_link(void **state)
     core = e2e_connect(core_node);
     edge = dark_edge(core_node, "ship");
     put_many(core, "k", 20, 1000);
-    import_good(edge, export_for(core_node, "ship", "0", "batches 1..20"), "applied 0 -> 20");
+    import_good(edge, export_for(core_node, "ship", "0", "for ship"), "applied 0 -> 20");
     e2e_ok(core, "SET k-1 newer");
     snprintf(url, sizeof url, "tcp://127.0.0.1:%d", core_node->port);
     e2e_arg_set(edge, "--core", url);
