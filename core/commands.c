@@ -75,6 +75,7 @@ static const struct hf_command table[] = {
     {"WAIT", hf_run_wait, 3, 3, CMD_WAIT},
     {"HF.STATUS", hf_run_status, 1, 1, 0},
     {"HF.EDGE", hf_run_edge, 2, 4, CMD_DEFERS},
+    {"HF.CARRY", hf_run_carry, 3, 6, CMD_DEFERS | CMD_READS},
     {"INFO", hf_run_info, 1, 0, 0},
     {"ECHO", run_connection, 1, 0, 0},
     {"HELLO", run_connection, 1, 0, 0},

@@ -4,8 +4,8 @@
  * HF.STATUS  [version, stream, epoch, epoch id, head, committed, digest, log first, log bytes, live
  * keys, why writes are refused or nil, edges] an edge  [name, key, state, head, received, applied,
  * lag_batches, lag_bytes, lag_ms, holes, staleness_ms, digest_ok (1, 0 or nil), last_heard_ms,
- * version, transfer_done, transfer_total, store_state] Unknown numbers and texts are nil, never 0
- * (G8). Elements are only ever added at the end.
+ * version, transfer_done, transfer_total, store_state, floor] Unknown numbers and texts are nil,
+ * never 0 (G8). Elements are only ever added at the end.
  *
  * HF.EDGE answers when the change is durable, so a revoked edge is refused from then on (G12).
  * It must not keep anything about edges itself. Next: core/registry.c, core/cli/status.c.
@@ -58,7 +58,7 @@ static const char *store_state_name(uint32_t state)
 
 static void reply_edge(struct hf_resp_client *c, const struct hf_edge_row *row)
 {
-    hf_resp_array(c, 17);
+    hf_resp_array(c, 18);
     hf_resp_bulk(c, hf_slice_str(row->name));
     reply_hex(c, row->key.b, HF_KEY_BYTES);
     hf_resp_bulk(c, hf_slice_str(hf_edge_state_name(row->state)));
@@ -76,6 +76,7 @@ static void reply_edge(struct hf_resp_client *c, const struct hf_edge_row *row)
     reply_number(c, row->transfer_done);
     reply_number(c, row->transfer_total);
     reply_text(c, row->last_heard_ms == UINT64_MAX ? NULL : store_state_name(row->store_state));
+    reply_text(c, hf_edge_floor_name(row->floor));
 }
 
 void hf_run_status(struct hf_call *call)

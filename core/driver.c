@@ -27,9 +27,6 @@
 #define BEACON_MS 1000
 #define COMMIT_MS 1000
 #define COMMIT_CHANGES 50000u
-#define DELTA_BATCHES 1000000u
-/* A transfer that was heard of within this time holds back the collection of tombstones. */
-#define TRANSFER_HOLD_MS (24 * 3600 * 1000)
 
 /* ---- notes ---- */
 
@@ -205,24 +202,19 @@ static void order_group(struct hf_core *core)
     lane_run(core, HF_ORDER_GROUP);
 }
 
-/* Up to where tombstones may go. Edges say what their transfers still need, and it is only their
- * word: it holds them back for as many batches again as they are kept in any case, no longer. */
-static hf_seq collect_to(struct hf_core *core)
-{
-    hf_seq base = hf_publisher_transfer_base(core->publisher, now_of(core) - TRANSFER_HOLD_MS);
-    hf_seq head = core->head.at.seq;
-    uint64_t kept = core->cfg.delta_batches;
-    hf_seq most = head > kept ? head - kept : 0;
-    hf_seq least = most > kept ? most - kept : 0;
-    base = base > least ? base : least;
-    return most < base ? most : base;
-}
-
 static void order_commit(struct hf_core *core)
 {
-    core->lane.commit =
-        (struct hf_commit){.collect = collect_to(core), .mark = core->fenced[0] == '\0'};
+    core->lane.commit = (struct hf_commit){.mark = core->fenced[0] == '\0'};
+    hf_core_retention_commit(core, &core->lane.commit);
     lane_run(core, HF_ORDER_COMMIT);
+}
+
+void hf_core_keys_drop(struct hf_core *core)
+{
+    uint32_t id;
+    while (hf_keyring_drop(hf_registry_keys(core->registry), hf_changelog_first(core->writer.log),
+                           &id)) {
+    }
 }
 
 /* What the job left behind becomes the event that ends it. */
@@ -262,9 +254,9 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
     } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
         core->failing[0] = '\0'; /* it was retried and went well */
     }
-    uint32_t id;
-    while (hf_keyring_drop(hf_registry_keys(core->registry), hf_changelog_first(core->writer.log),
-                           &id)) {
+    hf_core_keys_drop(core);
+    if (lane->kind == HF_ORDER_COMMIT) {
+        hf_core_retain(core);
     }
 }
 
@@ -452,6 +444,7 @@ hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
 {
     (void)now; /* the world's clock is asked for each event */
     core->pending.tick = true;
+    hf_core_retain(core);
     hf_core_drain(core);
     return hf_publisher_deadline(core->publisher);
 }
@@ -518,7 +511,6 @@ static void config_fill(struct hf_core *core, const struct hf_core_config *c)
     f->commit_ms = c->commit_ms > 0 ? c->commit_ms : COMMIT_MS;
     f->commit_changes = c->commit_changes > 0 ? c->commit_changes : COMMIT_CHANGES;
     f->waiting_bytes_max = c->waiting_bytes_max > 0 ? c->waiting_bytes_max : WAITING_BYTES_MAX;
-    f->delta_batches = c->delta_batches > 0 ? c->delta_batches : DELTA_BATCHES;
     f->log_bytes_max = c->log_bytes_max > 0 ? c->log_bytes_max : UINT64_MAX;
     snprintf(core->dir, sizeof(core->dir), "%s", c->dir);
     snprintf(core->stream, sizeof(core->stream), "%s", c->stream);
@@ -632,6 +624,7 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
         return err;
     }
     err = engine_start(core);
+    err = err == HF_OK ? hf_core_retention_load(core) : err;
     err = err == HF_OK ? service_start(core, opened.boot) : err;
     if (err != HF_OK) {
         core_free(core);
@@ -663,7 +656,7 @@ bool hf_core_idle(const struct hf_core *core)
 void hf_core_close(struct hf_core *core)
 {
     HF_ASSERT(core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service));
-    struct hf_commit c = {.collect = 0, .mark = core->fenced[0] == '\0'};
+    struct hf_commit c = {.mark = core->fenced[0] == '\0'};
     enum hf_err err = hf_core_writer_commit(&core->writer, &c);
     if (err != HF_OK) {
         hf_core_note(core, HF_LEVEL_WARN, "core: last commit: %s; the log will replay",

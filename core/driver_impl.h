@@ -7,6 +7,7 @@
 #ifndef CORE_DRIVER_IMPL_H
 #define CORE_DRIVER_IMPL_H
 
+#include "core/ages.h"
 #include "core/service.h"
 #include "core/writer.h"
 #include "hf/core.h"
@@ -32,6 +33,26 @@ struct hf_lane_job {
     enum hf_err code;
     struct hf_core_head head;
     char text[400];
+};
+
+/* One segment of the log to be thrown away. */
+struct hf_trim_job {
+    struct hf_job job; /* first */
+    struct hf_core *core;
+    bool under_way;
+    bool tried;             /* with the two below */
+    uint64_t bytes_max;     /* 0: the oldest has outlived its age */
+    hf_seq oldest, durable; /* when it was ordered */
+    uint64_t bytes;         /* of the segments, then */
+    enum hf_err code;
+};
+
+struct hf_retention {
+    struct hf_ages ages;
+    bool ahead_noted;
+    bool unsaved; /* marks that the next commit is to keep */
+    struct hf_trim_job trim;
+    uint8_t encoded[HF_AGES_BYTES_MAX]; /* the marks, while a commit takes them */
 };
 
 struct hf_visible_wait {
@@ -60,6 +81,7 @@ struct hf_core_numbers {
     uint64_t published_bytes;
     uint64_t beacons;
     uint64_t facts;
+    uint64_t trims;
 };
 
 struct hf_core {
@@ -75,6 +97,7 @@ struct hf_core {
     struct hf_write **waiting_end;
     size_t waiting_bytes;
     struct hf_lane_job lane;
+    struct hf_retention retention;
     uint32_t jobs;
     struct hf_fact_order *orders;  /* owned; under way */
     struct hf_visible_wait *waits; /* owned */
@@ -90,6 +113,21 @@ struct hf_core {
     char stream[HF_NAME_MAX + 1];
 };
 
+/* ---- retention.c ---- */
+
+/* Loads the marks of ages; before the lane runs. */
+enum hf_err hf_core_retention_load(struct hf_core *core);
+/* Orders what is due: at each tick and after each commit. */
+void hf_core_retain(struct hf_core *core);
+/* What a commit is to collect and to keep. */
+void hf_core_retention_commit(struct hf_core *core, struct hf_commit *c);
+/* row: filled but for floor. */
+enum hf_edge_floor hf_core_floor_of(const struct hf_core *core, const struct hf_edge_row *row);
+
+/* ---- driver.c ---- */
+
+/* Forgets content keys that no kept frame needs. */
+void hf_core_keys_drop(struct hf_core *core);
 /* Gives the engine what happened, until nothing is left. */
 void hf_core_drain(struct hf_core *core);
 void hf_core_note(struct hf_core *core, enum hf_level level, const char *format, ...)

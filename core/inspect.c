@@ -48,6 +48,7 @@ void hf_core_edge(const struct hf_core *core, uint32_t i, hf_ms now, struct hf_e
             row->lag_bytes = UINT64_MAX; /* below the log's floor: unknown */
         }
     }
+    row->floor = hf_core_floor_of(core, row);
 }
 
 uint32_t hf_core_edges_at(const struct hf_core *core, hf_seq seq)
@@ -76,6 +77,7 @@ size_t hf_core_counters(const struct hf_core *core, char *out, size_t cap)
     number(&w, "published_bytes", n->published_bytes);
     number(&w, "beacons", n->beacons);
     number(&w, "facts", n->facts);
+    number(&w, "trims", n->trims);
     number(&w, "waiting_bytes", core->waiting_bytes);
     hf_service_counters(core->service, &w);
     return w.failed ? 0 : w.len;

@@ -323,6 +323,8 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
                                      .version = HF_VERSION,
                                      .on_answered = on_answered,
                                      .log_bytes_max = o->log_bytes,
+                                     .log_age_ms = o->log_age_ms,
+                                     .tombstone_ms = o->tombstone_ms,
                                      .segment_bytes = o->segment_bytes,
                                      .map_bytes = o->map_bytes,
                                      .beacon_ms = o->beacon_ms,

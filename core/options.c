@@ -6,6 +6,8 @@
  */
 #include "core/options.h"
 
+/* Ten years: more is a slip of the pen. */
+#define AGE_MS_MAX (UINT64_C(3650) * 24 * 3600 * 1000)
 #define AT(field) offsetof(struct core_options, field)
 
 static const struct hf_config_row rows[] = {
@@ -39,10 +41,16 @@ static const struct hf_config_row rows[] = {
     {"link", "pipes_max", HF_CONFIG_UINT, AT(pipes_max), "16384", 2, 65536, NULL, NULL,
      "connections in all"},
     {"retention", "log_bytes", HF_CONFIG_BYTES, AT(log_bytes), "1GiB", 1u << 20, UINT64_C(1) << 46,
-     "log-bytes", "SIZE", "changelog kept for edges that catch up batch by batch"},
-    {"retention", "delta_batches", HF_CONFIG_UINT, AT(delta_batches), "1000000", 1,
-     UINT64_C(1) << 40, "delta-batches", "N",
-     "deletes are remembered for so many batches; edges further behind get a snapshot"},
+     "log-bytes", "SIZE",
+     "changelog kept for edges that catch up batch by batch, in whole files; the oldest go first"},
+    {"retention", "log_age", HF_CONFIG_TIME, AT(log_age_ms), "7d", 1000, AGE_MS_MAX, "log-age",
+     "TIME", "and for how long: a file goes when its last batch is older than this"},
+    {"retention", "tombstone_retention", HF_CONFIG_TIME, AT(tombstone_ms), "30d", 1000, AGE_MS_MAX,
+     "tombstone-retention", "TIME",
+     "deletes are remembered for so long, or until every edge has them; an edge further behind "
+     "gets a snapshot"},
+    {"retention", "delta_batches", HF_CONFIG_UINT, AT(delta_batches), "0", 0, UINT64_C(1) << 40,
+     "delta-batches", "N", "and for so many batches at most, whoever needs them; 0: no such bound"},
     {"store", "segment", HF_CONFIG_BYTES, AT(segment_bytes), "16MiB", 1u << 20, 1u << 30, NULL,
      NULL, "size of a changelog file; the log is trimmed by whole ones"},
     {"store", "map", HF_CONFIG_BYTES, AT(map_bytes), "16GiB", 1u << 20, UINT64_C(1) << 46, NULL,

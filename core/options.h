@@ -22,6 +22,8 @@ struct core_options {
     uint64_t pipes_max;
     uint64_t log_bytes;
     uint64_t segment_bytes;
+    hf_ms log_age_ms;
+    hf_ms tombstone_ms;
     uint64_t delta_batches;
     uint64_t map_bytes;
     uint64_t waiting_bytes;

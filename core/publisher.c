@@ -54,6 +54,7 @@ struct edge {
     bool diverged;
     hf_ms heard_at;
     hf_ms reported_at;
+    hf_ms base_since; /* when the transfer base of the last report was first reported */
     hf_seq applied;
     int digest_ok;
     struct hf_report report; /* the last; its slices are not used */
@@ -371,6 +372,9 @@ static void on_report(struct hf_publisher *p, const struct hf_publisher_event *e
     const struct hf_report *r = ev->report;
     e->heard = true;
     e->heard_at = ev->now;
+    if (!e->reported || e->report.transfer_base != r->transfer_base) {
+        e->base_since = ev->now;
+    }
     e->reported = true;
     e->reported_at = ev->now;
     e->report = *r;
@@ -483,11 +487,44 @@ hf_seq hf_publisher_transfer_base(const struct hf_publisher *p, hf_ms since)
     for (uint32_t i = 0; i < p->cfg.edges_max; i++) {
         const struct edge *e = &p->edge[i];
         if (e->enrolled && !e->revoked && e->reported && e->report.transfer_base > 0 &&
-            e->reported_at >= since && e->report.transfer_base < base) {
+            e->base_since >= since && e->report.transfer_base < base) {
             base = e->report.transfer_base;
         }
     }
     return base;
+}
+
+hf_seq hf_publisher_passed(const struct hf_publisher *p)
+{
+    hf_seq passed = UINT64_MAX;
+    for (uint32_t i = 0; i < p->cfg.edges_max; i++) {
+        const struct edge *e = &p->edge[i];
+        if (!e->enrolled || e->revoked) {
+            continue;
+        }
+        hf_seq has = e->heard && !e->diverged ? e->applied : 0;
+        passed = has < passed ? has : passed;
+    }
+    return passed;
+}
+
+const char *hf_edge_floor_name(enum hf_edge_floor f)
+{
+    switch (f) {
+    case HF_FLOOR_UNKNOWN:
+        return NULL;
+    case HF_FLOOR_CLEAR:
+        return "clear";
+    case HF_FLOOR_NEAR_LOG:
+        return "near-log";
+    case HF_FLOOR_BELOW_LOG:
+        return "below-log";
+    case HF_FLOOR_NEAR_DELTA:
+        return "near-delta";
+    case HF_FLOOR_BELOW_DELTA:
+        return "below-delta";
+    }
+    HF_UNREACHABLE();
 }
 
 const char *hf_edge_state_name(enum hf_edge_state s)

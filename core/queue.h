@@ -22,12 +22,14 @@ struct hf_waiting {
     uint64_t handle;
     uint32_t row;
     struct hf_key edge_key;
-    uint8_t nonce[HF_NONCE_BYTES]; /* of the request */
-    struct hf_id cookie;           /* for the reply */
-    hf_seq asof_min;               /* of a chunk: what was asked, with 0 made good */
-    bool coalesced;                /* it was held back because the same is being read */
-    struct hf_range_name name;     /* the request itself, encoded */
-    struct hf_waiting *next;       /* the queue's own */
+    uint8_t nonce[HF_NONCE_BYTES];                                             /* of the request */
+    struct hf_id cookie;                                                       /* for the reply */
+    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message); /* or NULL */
+    void *ctx;
+    hf_seq asof_min;           /* of a chunk: what was asked, with 0 made good */
+    bool coalesced;            /* it was held back because the same is being read */
+    struct hf_range_name name; /* the request itself, encoded */
+    struct hf_waiting *next;   /* the queue's own */
 };
 
 struct hf_queue;

@@ -164,6 +164,11 @@ void hf_service_head(struct hf_service *s)
     hf_transfers_head(s->transfers, s->cfg.head->at.seq);
 }
 
+struct hf_transfers *hf_service_transfers(struct hf_service *s)
+{
+    return s->transfers;
+}
+
 bool hf_service_idle(const struct hf_service *s)
 {
     return hf_transfers_idle(s->transfers);

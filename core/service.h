@@ -14,6 +14,7 @@
 #include "hf/world.h"
 
 struct hf_service;
+struct hf_transfers;
 
 /* ---- facts to be made durable, then told ---- */
 
@@ -67,6 +68,8 @@ void hf_service_requests_end(struct hf_service *s);
 void hf_service_beacon(struct hf_service *s, const struct hf_hash *r, struct hf_writer *w);
 /* The owner's head has moved: PLAN and FETCH may give what it covers. */
 void hf_service_head(struct hf_service *s);
+/* The readers behind PLAN and FETCH, for a transfer that goes to a file. */
+struct hf_transfers *hf_service_transfers(struct hf_service *s);
 /* True when no pool job is under way. */
 bool hf_service_idle(const struct hf_service *s);
 /* Appends "name value\n" lines. */

@@ -91,6 +91,7 @@ static void work(struct hf_job *job)
                   hf_writer_bytes(&plain), &out);
     HF_ASSERT(!plain.failed && !out.failed);
     t->out_len = out.len;
+    t->plain_len = plain.len;
 }
 
 /* ---- slots ---- */
@@ -198,9 +199,14 @@ static bool may_start(void *ctx, struct hf_waiting *w)
     return true;
 }
 
-static void drop(struct hf_transfers *s, uint64_t handle)
+static void drop(struct hf_transfers *s, const struct hf_waiting *w)
 {
-    s->cfg.world->reply(s->cfg.world->ctx, handle, hf_slice_of(NULL, 0));
+    const struct hf_slice none = {NULL, 0};
+    if (w->answer != NULL) {
+        w->answer(w->ctx, none, none);
+    } else {
+        s->cfg.world->reply(s->cfg.world->ctx, w->handle, none);
+    }
 }
 
 /* The edge's row, if it may still have an answer under the keys that it asked with. */
@@ -216,6 +222,8 @@ static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const stru
 {
     const struct hf_world *world = s->cfg.world;
     t->handle = w->handle;
+    t->answer = w->answer;
+    t->ctx = w->ctx;
     t->row = w->row;
     t->now = world->now(world->ctx);
     t->edge_key = w->edge_key;
@@ -246,7 +254,7 @@ static void request_start(struct hf_transfers *s, const struct hf_waiting *w)
     HF_ASSERT(err == HF_OK);
     struct hf_transfer *t = keys != NULL ? slot_pick(s, &q) : NULL;
     if (t == NULL || slot_ready(t) != HF_OK) {
-        drop(s, w->handle);
+        drop(s, w);
         return;
     }
     t->secret->keys = *keys;
@@ -289,7 +297,12 @@ static void done(struct hf_job *job)
     }
     /* It may have been revoked, or given another key, since it asked: then there is no answer. */
     bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
-    s->cfg.world->reply(s->cfg.world->ctx, t->handle, hf_slice_of(t->out, wanted ? t->out_len : 0));
+    struct hf_slice message = hf_slice_of(t->out, wanted ? t->out_len : 0);
+    if (t->answer != NULL) {
+        t->answer(t->ctx, hf_slice_of(t->plain, wanted ? t->plain_len : 0), message);
+    } else {
+        s->cfg.world->reply(s->cfg.world->ctx, t->handle, message);
+    }
     slots_fill(s);
 }
 
@@ -316,6 +329,8 @@ enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_
         return HF_BUSY;
     }
     w->handle = order->handle;
+    w->answer = order->answer;
+    w->ctx = order->ctx;
     w->edge_key = order->edge->fact.key;
     memcpy(w->nonce, order->asked->nonce, HF_NONCE_BYTES);
     w->cookie = order->cookie;

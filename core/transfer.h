@@ -49,6 +49,10 @@ struct hf_transfer_order {
     const struct hf_request *request; /* PLAN or FETCH, decoded */
     const struct hf_envelope *asked;  /* of the request */
     struct hf_id cookie;              /* for the reply */
+    /* Where the answer goes instead of to the world: the message, and the plain text of it, both
+     * borrowed until it returns, and empty when the request was dropped. NULL = to the world. */
+    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message);
+    void *ctx;
 };
 
 struct hf_transfers_counts {

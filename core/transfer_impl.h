@@ -34,6 +34,8 @@ struct hf_transfer {
     uint64_t handle;
     uint32_t row;
     hf_ms now;
+    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message); /* or NULL */
+    void *ctx;
     struct hf_key edge_key;
     struct hf_envelope reply_env;
     uint8_t asked_nonce[HF_NONCE_BYTES];
@@ -48,6 +50,7 @@ struct hf_transfer {
     bool made; /* a chunk that others may ask for, too */
     struct hf_chunk chunk;
     size_t out_len;
+    size_t plain_len;
     /* The slot's own memory, owned. */
     struct hf_view *view;
     ZSTD_CCtx *cctx;

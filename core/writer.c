@@ -11,8 +11,9 @@
  * fails, the fact still stands: it is remembered and put again by the recovery that then comes
  * first.
  *
- * The order at a commit is state, mark, trim: the mark never names what is not committed, and the
- * log never loses what is not committed for good, which is what the commit before this one holds.
+ * The order at a commit is state, then mark: the mark never names what is not committed. The log
+ * may lose what is committed for good, which is what the commit before this one holds
+ * (head.durable).
  */
 #include "core/writer.h"
 
@@ -22,7 +23,6 @@
 
 #define GROW_TRIES 8
 /* One order must not hold the lane for long; the rest is done at the next commit. */
-#define TRIM_STEPS 4
 #define COLLECT_STEP 2000u
 
 /* ---- growing memory ---- */
@@ -329,6 +329,12 @@ static enum hf_err commit_once(struct hf_core_writer *w, const struct hf_commit 
     if (err == HF_OK) {
         err = tidy(w, c->collect);
     }
+    if (err == HF_OK && c->touch) {
+        err = hf_state_begin(w->state);
+    }
+    if (err == HF_OK && c->object.len > 0) {
+        err = hf_state_object_put(w->state, c->object_name, c->object);
+    }
     return err == HF_OK ? hf_state_commit(w->state) : err;
 }
 
@@ -356,15 +362,10 @@ enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_comm
     if (err != HF_OK) {
         return err;
     }
+    w->head.durable = durable;
     if (c->mark) {
         /* A mark that cannot be written finds less later; it is no reason to refuse service now. */
         (void)hf_mark_write(w->mark_path, &w->head.at);
-    }
-    bool again = true;
-    for (int i = 0; i < TRIM_STEPS && again; i++) {
-        if (hf_changelog_trim(w->log, w->cfg->log_bytes_max, durable, &again) != HF_OK) {
-            break; /* nothing was lost; the next commit tries again */
-        }
     }
     return HF_OK;
 }

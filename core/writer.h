@@ -35,6 +35,7 @@
 struct hf_core_head {
     struct hf_position at; /* durable */
     hf_seq committed;
+    hf_seq durable;      /* a power cut takes the state back to here at most */
     hf_seq delta_floor;  /* of committed */
     uint64_t live_count; /* of committed */
 };
@@ -126,9 +127,12 @@ enum hf_err hf_core_writer_group(struct hf_core_writer *w, struct hf_group *g);
 struct hf_commit {
     hf_seq collect; /* tombstones and chain hashes up to here may go; 0 = none */
     bool mark;      /* write the high-water mark */
+    bool touch;     /* commit also when nothing changed: it makes the commit before durable */
+    struct hf_slice object_name; /* an object to put with it; none when object is empty */
+    struct hf_slice object;      /* borrowed until the job is done */
 };
 
-/* Commits the state; then the mark, and a trim of the log. */
+/* Commits the state; then writes the mark. */
 enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_commit *c);
 /* Aborts and replays what the log holds above the committed state, with every check made again. */
 enum hf_err hf_core_writer_recover(struct hf_core_writer *w);

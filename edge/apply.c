@@ -195,6 +195,39 @@ static void order_hold(struct hf_replica *r)
     }
 }
 
+/* ---- tombstones ---- */
+
+/* Between two steps: readers and the stream have the disk for themselves. */
+#define COLLECT_STEP_MS 100
+
+static hf_seq collect_floor(const struct hf_replica *r)
+{
+    return r->delta_floor < r->applied.seq ? r->delta_floor : r->applied.seq;
+}
+
+bool collect_due(const struct hf_replica *r)
+{
+    return !r->store_busy && !r->stage.active && r->applied.seq >= r->head &&
+           collect_floor(r) > r->collected;
+}
+
+/* What the core has forgotten it cannot be asked for, so an edge need not keep it either: its own
+ * applied is at or above the floor, and a deleted key is one that is not there. */
+static void order_collect(struct hf_replica *r)
+{
+    if (collect_due(r) && r->now >= r->collect_at) {
+        order(r, HF_REPFX_COLLECT)->last = collect_floor(r);
+    }
+}
+
+static void on_collected(struct hf_replica *r, const struct hf_replica_event *ev)
+{
+    if (ev->ok) {
+        r->collected = ev->seq;
+    }
+    r->collect_at = r->now + (ev->ok ? r->cfg.collect_ms : COLLECT_STEP_MS);
+}
+
 void duty_store(struct hf_replica *r)
 {
     if (r->store_busy || r->checking || r->now < r->store_retry || !r->has_genesis || !fx_room(r)) {
@@ -224,6 +257,9 @@ void duty_store(struct hf_replica *r)
     }
     if (!r->store_busy && fx_room(r)) {
         order_hold(r);
+    }
+    if (!r->store_busy && fx_room(r)) {
+        order_collect(r);
     }
 }
 
@@ -323,6 +359,9 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
             bool in = r->held[i].seq >= ev->seq && r->held[i].seq <= ev->offset;
             r->held[i].stored |= in && r->held[i].state != HELD_VERIFYING;
         }
+    }
+    if (ev->op == HF_REPFX_COLLECT) {
+        on_collected(r, ev);
     }
     if (ev->op == HF_REPFX_APPLY) {
         rest(r, ev->position->seq - r->applied.seq);

@@ -91,6 +91,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_STAGE_SWITCH:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_COLLECT:
         storing_order(edge, fx);
         break;
     }
@@ -167,10 +168,23 @@ static void start(struct hf_edge *edge)
     }
 }
 
+enum hf_err edge_open_store(struct hf_edge *edge, struct hf_error *e)
+{
+    char path[512];
+    enum hf_err err = make_dir(edge->cfg.dir, e);
+    if (err != HF_OK) {
+        return err;
+    }
+    snprintf(path, sizeof(path), "%s/state", edge->cfg.dir);
+    struct hf_state_config sc = {.dir = path, .map_bytes = edge->cfg.map_bytes, .chainless = true};
+    err = hf_state_open(&sc, &edge->state, e);
+    err = err == HF_OK ? storing_load(edge, e) : err;
+    return err == HF_OK ? session_init(edge, e) : err;
+}
+
 enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_edge **out, struct hf_error *e)
 {
-    char path[512];
     enum hf_err err = HF_NOMEM;
     struct hf_edge *edge = calloc(1, sizeof(*edge));
     if (edge == NULL) {
@@ -189,15 +203,7 @@ enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *
         hf_error_set(e, HF_NOMEM, "edge: out of memory");
         goto fail;
     }
-    err = make_dir(c->dir, e);
-    if (err != HF_OK) {
-        goto fail;
-    }
-    snprintf(path, sizeof(path), "%s/state", c->dir);
-    struct hf_state_config sc = {.dir = path, .map_bytes = c->map_bytes, .chainless = true};
-    err = hf_state_open(&sc, &edge->state, e);
-    err = err == HF_OK ? storing_load(edge, e) : err;
-    err = err == HF_OK ? session_init(edge, e) : err;
+    err = edge_open_store(edge, e);
     if (err != HF_OK) {
         goto fail;
     }

@@ -5,6 +5,7 @@
  * slots.c    frames between arrival and durability, and their verification on the pool
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
+ * import.c   the same store, without engine and daemon: a carry file
  *
  * The owner's thread runs everything but the `work` functions of jobs. A job's fields belong to its
  * lane from hf_world.run until `done`; a slot that a job uses is marked, and freed only after it.
@@ -80,6 +81,7 @@ struct store_job {
     enum hf_err code;
     bool verified;  /* TAKE */
     bool committed; /* STAGE_CHUNK, STAGE_FRAME */
+    bool collected; /* COLLECT: all of it */
     hf_seq seq;
     struct hf_position position;
     struct staged staged;
@@ -129,6 +131,8 @@ struct hf_edge {
 };
 
 /* ---- driver.c ---- */
+/* Opens the store of cfg.dir, loads what it knows, and derives the envelope's keys. */
+enum hf_err edge_open_store(struct hf_edge *edge, struct hf_error *e);
 void edge_event(struct hf_edge *edge, struct hf_replica_event *ev);
 void edge_note(struct hf_edge *edge, enum hf_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -167,7 +171,19 @@ void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice messa
 bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
                     const struct pending *answers);
 
+struct adoption;
+/* Fills what of a HELLO is new; HF_OK, or why it is refused. */
+enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
+                            struct adoption *a);
+/* Goes by what is durable now. */
+void session_adopt(struct hf_edge *edge, const struct adoption *a);
+
 /* ---- storing.c ---- */
+/* Opens a chunk's records into memory that the caller frees. */
+enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
+                       size_t *len);
+/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
+enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg);
 /* Loads genesis, content keys and name from the store. */
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);

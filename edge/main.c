@@ -10,6 +10,7 @@
  */
 #include "edge/commands.h"
 #include "edge/health.h"
+#include "edge/import.h"
 #include "edge/options.h"
 
 #include "hf/daemon.h"
@@ -263,11 +264,41 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
     return err;
 }
 
+/* ---- import ---- */
+
+/* Instead of serving. Exit status 1 when the file was refused. */
+static _Noreturn void import_and_exit(struct app *app)
+{
+    char dir[300];
+    char key[320];
+    struct hf_error e = {.code = HF_OK};
+    snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
+    snprintf(key, sizeof(key), "%s/edge.key", app->opt.data);
+    struct edge_import c = {.dir = dir, .path = app->opt.import, .map_bytes = app->opt.map_bytes};
+    if (app->opt.join[0] != '\0') {
+        hf_error_set(&e, HF_ARG,
+                     "joining needs the core: start once with --join where it can be reached, or "
+                     "let it know this edge's key (holdfast edge add NAME KEY) and import without");
+        hf_daemon_die(&app->daemon, &e);
+    }
+    if (hf_daemon_data(&app->daemon, app->opt.data, &e) != HF_OK || follow(app, &e) != HF_OK ||
+        hf_keyfile_ensure(key, &app->id, NULL, &e) != HF_OK) {
+        hf_daemon_die(&app->daemon, &e);
+    }
+    c.core_key = app->core_key;
+    if (edge_import_run(&c, &app->id, &e) != HF_OK) {
+        hf_daemon_die(&app->daemon, &e);
+    }
+    remember(app);
+    exit(fflush(stdout) == 0 ? 0 : 1);
+}
+
 /* ---- start ---- */
 
 static const char usage[] =
     "holdfast-edge - keeps a copy of a core's data, serves it locally, survives bad links\n\n"
     "usage: holdfast-edge --data DIR (--join TOKEN | --core URL --core-key KEY) [options]\n\n"
+    "       holdfast-edge --data DIR --import FILE\n\n"
     "After the first start --data DIR is enough: the directory remembers its core.\n\n";
 
 static enum hf_err open_link(struct app *app, struct hf_error *e)
@@ -382,6 +413,9 @@ int main(int argc, char **argv)
     if (hf_crypto_init() != HF_OK) {
         hf_error_set(&e, HF_IO, "libsodium does not start: no randomness?");
         hf_daemon_die(&app.daemon, &e);
+    }
+    if (app.opt.import[0] != '\0') {
+        import_and_exit(&app);
     }
     if (hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || follow(&app, &e) != HF_OK ||
         hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||

@@ -16,6 +16,8 @@ static const struct hf_config_row rows[] = {
      "public key of that core, 64 hex digits"},
     {"edge", "name", HF_CONFIG_TEXT, AT(name), NULL, 0, HF_NAME_MAX, "name", "NAME",
      "refuse to start with a token that was made out to another name"},
+    {"edge", "import", HF_CONFIG_TEXT, AT(import), NULL, 0, 511, "import", "FILE",
+     "apply a file of `holdfast export --for NAME` to DIR, whose daemon must not run, and exit"},
     {"edge", "resp", HF_CONFIG_TEXT, AT(resp), "127.0.0.1:7422", 1, 63, "resp", "ADDR:PORT",
      "where local readers connect; off: only DIR/holdfast.sock"},
     {"edge", "clients_max", HF_CONFIG_UINT, AT(clients_max), "1024", 1, 100000, NULL, NULL,

@@ -13,6 +13,7 @@ struct edge_options {
     char core[HF_URL_MAX + 1];
     char core_key[2 * HF_KEY_BYTES + 1];
     char name[HF_NAME_MAX + 1];
+    char import[512];
     char resp[64];
     char log[16];
     uint64_t catchup_connections;

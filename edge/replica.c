@@ -53,6 +53,8 @@ void hf_replica_defaults(struct hf_replica_config *c)
         /* Two hand-overs between threads less for a change that comes alone. */
         .take_next = true,
         .plan_batches = 64,
+        /* The core's floor moves all the time; a commit a minute is nothing, one a second is. */
+        .collect_ms = 60000,
     };
 }
 
@@ -235,6 +237,9 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     }
     if (r->stage.active || r->head > r->applied.seq) {
         at = sooner(at, pace_deadline(r));
+    }
+    if (collect_due(r) && r->collect_at > r->now) {
+        at = sooner(at, r->collect_at);
     }
     /* A hole that was waited for already needs a reply, a link or the end of a backoff, not ticks.
      */

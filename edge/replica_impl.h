@@ -114,6 +114,8 @@ struct hf_replica {
     enum hf_store_state store_state;
     hf_ms apply_began, rest_until; /* a busy store rests, so that more frames share a commit */
     hf_ms store_retry;             /* no store operation before this */
+    hf_seq collected;              /* tombstones up to here are gone */
+    hf_ms collect_at;              /* the next step of collecting is not due before this */
     bool reopen, checking;
     bool diverged;
     bool rolled_back; /* diverged for no other reason than that the core lost data */
@@ -229,6 +231,8 @@ void on_checked(struct hf_replica *r, const struct hf_replica_event *ev);
 void duty_store(struct hf_replica *r);
 /* Orders TAKE for a frame that just arrived, if it is all that is to be done. */
 bool order_take(struct hf_replica *r, const struct held *h);
+/* There are tombstones that the core has forgotten, and nothing better to do. */
+bool collect_due(const struct hf_replica *r);
 /* In the tail of a transfer: the position that staged data has reached. */
 hf_seq stage_at(const struct hf_replica *r);
 bool stage_in_tail(const struct hf_replica *r);

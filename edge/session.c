@@ -256,6 +256,21 @@ static void content_add(struct hf_edge *edge, const struct hf_content_key *k)
     edge->content[edge->content_count++] = *k;
 }
 
+void session_adopt(struct hf_edge *edge, const struct adoption *a)
+{
+    for (uint32_t i = 0; i < a->key_count; i++) {
+        content_add(edge, &a->key[i]);
+    }
+    memcpy(edge->name, a->name, sizeof(edge->name));
+    if (a->first) {
+        edge->genesis = a->opened;
+        edge->has_genesis = true;
+        edge->stream = a->opened.stream;
+        edge->position = a->origin;
+        edge->world.subscribe(edge->world.ctx, &edge->stream);
+    }
+}
+
 static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code)
 {
     struct hf_replica_event ev = {.code = code};
@@ -265,26 +280,15 @@ static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err cod
         return;
     }
     if (code == HF_OK) {
-        for (uint32_t i = 0; i < a->key_count; i++) {
-            content_add(edge, &a->key[i]);
-        }
-        memcpy(edge->name, a->name, sizeof(edge->name));
-        if (a->first) {
-            edge->genesis = a->opened;
-            edge->has_genesis = true;
-            edge->stream = a->opened.stream;
-            edge->position = a->origin;
-            edge->world.subscribe(edge->world.ctx, &edge->stream);
-        }
-        ev.position = &edge->position;
+        session_adopt(edge, a);
     }
     struct hf_position position = edge->position;
     ev.position = &position;
     deliver(edge, &p, &ev);
 }
 
-/* Fills what of the reply is new; HF_OK, or why it is refused. */
-static enum hf_err prepare(struct hf_edge *edge, const struct hf_hello_reply *h, struct adoption *a)
+enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
+                            struct adoption *a)
 {
     struct hf_hash chain;
     enum hf_err err = hf_genesis_open(h->genesis, &edge->cfg.core_key, &a->opened, &chain);
@@ -321,7 +325,7 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
         return;
     }
     struct adoption *a = calloc(1, sizeof(*a));
-    ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : prepare(edge, h, a);
+    ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : session_prepare(edge, h, a);
     if (ev.code != HF_OK) {
         free(a);
         deliver(edge, p, &ev);

@@ -16,6 +16,8 @@
 
 #define GROW_TRIES 8u
 #define EVIDENCE_MAX 16u
+/* Records that a step of collecting looks at; some milliseconds, which a frame may have to wait. */
+#define COLLECT_STEP 2000u
 
 /* ---- operations; each runs on the writer lane ---- */
 
@@ -90,9 +92,8 @@ static enum hf_err op_hold(struct store_job *j)
     return hf_state_commit(j->edge->state);
 }
 
-/* Opens the chunk's body: out is malloced by us, freed by the caller. */
-static enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
-                              size_t *len)
+enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
+                       size_t *len)
 {
     if (c->raw_bytes > EDGE_CHUNK_RAW_MAX) {
         return HF_TOO_BIG;
@@ -179,6 +180,16 @@ static enum hf_err op_drop(struct store_job *j)
     return HF_OK;
 }
 
+static enum hf_err op_collect(struct store_job *j)
+{
+    bool again = false;
+    enum hf_err err = hf_state_collect(j->edge->state, j->effect.last, COLLECT_STEP, &again);
+    err = err == HF_OK ? hf_state_commit(j->edge->state) : err;
+    j->collected = err == HF_OK && !again;
+    j->seq = j->effect.last;
+    return err;
+}
+
 static enum hf_err op_stage(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
@@ -224,6 +235,7 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_STAGE_CHUNK:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_COLLECT:
         HF_UNREACHABLE();
     }
     return err == HF_OK ? hf_state_commit(s) : err;
@@ -246,6 +258,8 @@ static enum hf_err run_once(void *arg)
         return op_drop(j);
     case HF_REPFX_REOPEN:
         return hf_state_reopen(j->edge->state, &e);
+    case HF_REPFX_COLLECT:
+        return op_collect(j);
     case HF_REPFX_STAGE_BEGIN:
     case HF_REPFX_STAGE_SKIP:
     case HF_REPFX_STAGE_TARGET:
@@ -293,8 +307,7 @@ void splits_copy(struct splits *to, const struct splits *from)
     }
 }
 
-/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
-static enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
 {
     enum hf_err err = once(arg);
     for (uint32_t i = 0; i < GROW_TRIES && err == HF_MAP_FULL; i++) {
@@ -337,7 +350,9 @@ static void store_done(struct hf_job *job)
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
-        .ok = j->effect.type == HF_REPFX_TAKE ? j->verified : j->committed,
+        .ok = j->effect.type == HF_REPFX_TAKE      ? j->verified
+              : j->effect.type == HF_REPFX_COLLECT ? j->collected
+                                                   : j->committed,
         .seq = hold ? j->effect.first : j->seq,
         .offset = hold ? j->effect.last : 0,
         .position = &position,

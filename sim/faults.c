@@ -115,6 +115,7 @@ void faults_plan(struct sim *sim)
     }
     if (has(sim, FAULT_SMALL_LOG)) {
         sim->opt.log_bytes = 300 << 10;
+        sim->opt.delta_batches = rng_chance(&sim->rng_fault, 0.5) ? 100 : 0;
     }
     for (uint32_t f = 0; f < FAULT_KINDS; f++) {
         if (has(sim, (int)f)) {

@@ -64,6 +64,7 @@ static bool start_core(struct sim *sim, struct node *n)
                                .segment_bytes = 256 << 10,
                                .map_bytes = 64u << 20,
                                .single_thread = true,
+                               .delta_batches = sim->opt.delta_batches,
                                .commit_changes = 500};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
         violate(sim, "core does not open: %s", e.text);
@@ -94,6 +95,7 @@ static bool start_edge(struct sim *sim, struct node *n)
                                .map_bytes = 64u << 20};
     hf_replica_defaults(&c.replica);
     c.replica.hold_frames_max = 128; /* small, so that it overflows */
+    c.replica.collect_ms = 3000;     /* often, so that it meets everything else */
     n->alive = true;                 /* open subscribes */
     if (hf_edge_open(&c, &n->world, &n->id, &n->edge, &e) != HF_OK) {
         n->alive = false;

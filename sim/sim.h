@@ -138,7 +138,8 @@ struct sim_options {
     uint32_t keys;
     sim_us write_every; /* mean */
     uint32_t value_max;
-    uint64_t log_bytes; /* core's retention: small ones make DELTA and SNAPSHOT happen */
+    uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
+    uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
     uint32_t faults;      /* bits, see faults.c */
     bool calm;            /* no faults at all */

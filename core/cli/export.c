@@ -240,19 +240,29 @@ static int export_all(struct export *x)
 
 int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
 {
-    const char *format = "tsv";
+    const char *format = "tsv", *edge = NULL, *since = NULL;
     struct export x = {.cli = cli, .prefix = ""};
     const struct hf_cli_option options[] = {
         {"prefix", "P", &x.prefix, NULL, "only keys that begin with P"},
         {"format", "F", &format, NULL, "lines (keys only), tsv (the default) or jsonl"},
+        {"for", "EDGE", &edge, NULL, "write FILE for this edge alone, to be carried to it"},
+        {"since", "EPOCH:SEQ", &since, NULL,
+         "with --for: only what this batch does not have; without it, or 0: everything"},
     };
     int status;
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
     }
+    if (edge != NULL) {
+        return argc != cli->first + 1 ? hf_cli_usage(cli, "export --for EDGE needs one FILE")
+                                      : hf_cli_carry(cli, edge, since, argv[cli->first]);
+    }
+    if (since != NULL) {
+        return hf_cli_usage(cli, "--since goes with --for EDGE");
+    }
     if (argc != cli->first) {
-        return hf_cli_usage(cli, "export takes no operand");
+        return hf_cli_usage(cli, "export takes no operand without --for EDGE");
     }
     if (!hf_format_parse(format, &x.format) || x.format == HF_FORMAT_PEM) {
         return hf_cli_usage(cli, "--format is lines, tsv or jsonl");

@@ -53,9 +53,14 @@ static const struct hf_cli_command commands[] = {
      "its # label, or its number). Goes out in requests of up to 500 changes, each atomic. Request "
      "ids\n"
      "come from the content: the same import again goes on where it stopped and repeats nothing."},
-    {"export", hf_cli_export, "[OPTIONS]",
-     "print all keys in a form that import reads\n"
-     "The output is not one instant: keys that change meanwhile appear in their old or new form."},
+    {"export", hf_cli_export, "[OPTIONS] | --for EDGE [--since EPOCH:SEQ] FILE",
+     "print all keys in a form that import reads, or carry a transfer\n"
+     "The output is not one instant: keys that change meanwhile appear in their old or new form.\n"
+     "With --for EDGE, FILE gets what that edge misses, signed and sealed so that only it can read "
+     "it;\n"
+     "take it there and run holdfast-edge --data DIR --import FILE. EPOCH:SEQ is what `holdfast "
+     "status`\n"
+     "of that edge shows as epoch and APPLIED."},
     {"edge", hf_cli_edge, "invite NAME | add NAME KEY | list | revoke NAME",
      "enrol and revoke edges\n"
      "invite prints a join token for one edge; add enrols an edge whose public key is known."},

@@ -68,6 +68,9 @@ static bool read_row(const struct redisReply *r, struct hf_status_edge *e)
     e->transfer_done = take_number(at[14]);
     e->transfer_total = take_number(at[15]);
     take_text(at[16], e->store, sizeof e->store);
+    if (r->elements > ROW_ELEMENTS) { /* a core of an earlier version does not say */
+        take_text(at[17], e->floor, sizeof e->floor);
+    }
     return true;
 }
 

@@ -15,6 +15,7 @@ struct redisReply;
 /* Texts are for the terminal: control bytes are replaced. */
 struct hf_status_edge {
     char name[64], key[72], state[24], version[40], store[24];
+    char floor[24]; /* "clear", "near-log", ...; empty when unknown */
     uint64_t head, received, applied, lag_batches, lag_bytes, lag_ms, holes, staleness_ms;
     uint64_t last_heard_ms, transfer_done, transfer_total;
     int digest_ok; /* 1, 0, -1 unknown */

@@ -140,6 +140,30 @@ static void print_edges(const struct hf_status *s, FILE *out)
     }
 }
 
+/* What it means for an edge to be near, or below, what the core still keeps; NULL when it is not.
+ */
+static const char *floor_note(const char *floor)
+{
+    static const struct {
+        const char *floor, *note;
+    } notes[] = {
+        {"near-log", "WARNING: within 20 % of the end of the log; behind it, catching up takes a "
+                     "transfer of all that changed (DELTA)"},
+        {"below-log", "WARNING: the log does not reach back to it; it needs a transfer of all that "
+                      "changed (DELTA)"},
+        {"near-delta", "WARNING: within 20 % of the end of what deletes are remembered; behind it, "
+                       "catching up takes a copy of everything (SNAPSHOT)"},
+        {"below-delta", "WARNING: it needs a copy of everything (SNAPSHOT)"},
+    };
+
+    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
+        if (strcmp(floor, notes[i].floor) == 0) {
+            return notes[i].note;
+        }
+    }
+    return NULL;
+}
+
 /* A transfer that is under way, and what is wrong with a store, each on a line of its own. */
 static void print_notes(const struct hf_status_edge *e, FILE *out)
 {
@@ -154,6 +178,9 @@ static void print_notes(const struct hf_status_edge *e, FILE *out)
     }
     if (e->store[0] != '\0' && strcmp(e->store, "ok") != 0) {
         fprintf(out, "%s: store %s\n", e->name, e->store);
+    }
+    if (floor_note(e->floor) != NULL) {
+        fprintf(out, "%s: %s\n", e->name, floor_note(e->floor));
     }
 }
 
@@ -208,7 +235,7 @@ static void tsv_seconds(uint64_t ms, FILE *out)
 void hf_status_print_tsv(const struct hf_status *s, FILE *out)
 {
     fputs("state\tname\thead\treceived\tapplied\tlag_batches\tlag_bytes\tlag_seconds\tholes\t"
-          "staleness_ms\tdigest_ok\tlast_heard_ms\tversion\n",
+          "staleness_ms\tdigest_ok\tlast_heard_ms\tversion\tfloor\n",
           out);
     for (size_t i = 0; i < s->edge_count; i++) {
         const struct hf_status_edge *e = &s->edge[i];
@@ -224,7 +251,7 @@ void hf_status_print_tsv(const struct hf_status *s, FILE *out)
         tsv_number(e->staleness_ms, out);
         fprintf(out, "%s\t", e->digest_ok < 0 ? "" : e->digest_ok > 0 ? "true" : "false");
         tsv_number(e->last_heard_ms, out);
-        fprintf(out, "%s\n", e->version);
+        fprintf(out, "%s\t%s\n", e->version, e->floor);
     }
 }
 
@@ -297,6 +324,11 @@ static void json_edge(const struct hf_status_edge *e, FILE *out)
         json_number(&j, "version", HF_UNKNOWN);
     } else {
         json_text(&j, "version", e->version);
+    }
+    if (e->floor[0] == '\0') {
+        json_number(&j, "floor", HF_UNKNOWN);
+    } else {
+        json_text(&j, "floor", e->floor);
     }
     putc('}', out);
 }

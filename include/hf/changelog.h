@@ -72,6 +72,12 @@ uint64_t hf_changelog_bytes(const struct hf_changelog *log, hf_seq first, hf_seq
 /* Size of all files, the one that is prepared next included. */
 uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log);
 
+/* The last frame of the oldest segment (of one with facts only: the frame before it), which trim
+ * looks at next; false when that is the newest segment too. */
+bool hf_changelog_oldest(const struct hf_changelog *log, hf_seq *last);
+/* Size of the segments alone: what trim compares with bytes_max. */
+uint64_t hf_changelog_segment_bytes(const struct hf_changelog *log);
+
 /* Copies the payload of frame seq into buffer (checksum verified). *len is its size, also with
  * HF_TOO_BIG. HF_NOTFOUND before first or after last, HF_CORRUPT. */
 enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,

@@ -29,7 +29,10 @@ struct hf_core_config {
     const char *url;       /* stream URL that join tokens name */
     const char *mark_path; /* high-water mark kept outside dir (G13); NULL = DIR/../<stream>.mark */
     const char *version;   /* software version text */
-    uint64_t log_bytes_max;  /* retention of the changelog */
+    uint64_t log_bytes_max;  /* retention of the changelog; 0 = no bound */
+    hf_ms log_age_ms;        /* ... and how old a segment's last batch may get; 0 = no bound */
+    hf_ms tombstone_ms;      /* a delete is remembered for so long, or until every enrolled edge
+                                has it, if that is sooner; 0 = as delta_batches says */
     uint64_t segment_bytes;  /* 0 = default */
     bool single_thread;      /* the log starts no thread of its own (simulator) */
     uint64_t map_bytes;      /* 0 = default */
@@ -40,8 +43,8 @@ struct hf_core_config {
      * send the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
     void (*on_answered)(void *ctx);
     size_t waiting_bytes_max; /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
-    uint64_t delta_batches;   /* deletes are remembered for so many batches, which is how far back
-                                 DELTA reaches; 0 = 1,000,000 */
+    uint64_t delta_batches;   /* deletes are remembered for so many batches at most, which is how
+                                 far back DELTA reaches; 0 = no bound */
 };
 
 /* Opens or creates the stream and replays the changelog. HF_MISMATCH for a directory of another

@@ -101,6 +101,18 @@ enum hf_edge_state {
 };
 const char *hf_edge_state_name(enum hf_edge_state s); /* "live", "catching-up", ... */
 
+/* Where an edge stands against what the core still keeps. "Near" = it has used up 80 % of the bytes
+ * or of the time. */
+enum hf_edge_floor {
+    HF_FLOOR_UNKNOWN = 0,
+    HF_FLOOR_CLEAR = 1,
+    HF_FLOOR_NEAR_LOG = 2,    /* soon it needs a DELTA in place of the batches that it missed */
+    HF_FLOOR_BELOW_LOG = 3,   /* it needs a DELTA */
+    HF_FLOOR_NEAR_DELTA = 4,  /* soon it needs a SNAPSHOT */
+    HF_FLOOR_BELOW_DELTA = 5, /* it needs a SNAPSHOT */
+};
+const char *hf_edge_floor_name(enum hf_edge_floor f); /* NULL for unknown */
+
 /* One row of `holdfast status`. Unknown numbers are UINT64_MAX. */
 struct hf_edge_row {
     char name[HF_NAME_MAX + 1];
@@ -118,16 +130,21 @@ struct hf_edge_row {
     uint64_t last_heard_ms; /* ago */
     uint64_t transfer_done, transfer_total;
     uint32_t store_state;
+    enum hf_edge_floor floor; /* filled by the driver */
     char version[HF_VERSION_TEXT_MAX + 1];
 };
 
-/* Everything but name, key and lag_bytes. */
+/* Everything but name, key, lag_bytes and floor. */
 void hf_publisher_edge(const struct hf_publisher *p, uint32_t edge, hf_ms now,
                        struct hf_edge_row *row);
 /* Edges that reported seq or more as durable, in the core's epoch; revoked and diverged ones are
  * not counted. */
 uint32_t hf_publisher_edges_at(const struct hf_publisher *p, hf_seq seq);
-/* The lowest base of a transfer that an edge reported at or after `since`; UINT64_MAX when none. */
+/* The lowest base of a transfer that an edge began to report at or after `since`; UINT64_MAX when
+ * none. */
 hf_seq hf_publisher_transfer_base(const struct hf_publisher *p, hf_ms since);
+/* What every enrolled edge has applied, as far as is known: 0 while one was not heard of since the
+ * start or has diverged; UINT64_MAX when none is enrolled. */
+hf_seq hf_publisher_passed(const struct hf_publisher *p);
 
 #endif

@@ -49,6 +49,7 @@ struct hf_replica_config {
     uint32_t apply_frames_max; /* frames in one store transaction */
     bool take_next; /* the next frame of an idle edge is verified and applied in one job: TAKE */
     uint32_t plan_batches; /* a gap wider than this asks for a PLAN first */
+    hf_ms collect_ms;      /* an idle edge collects its tombstones this often */
 };
 
 /* The values the daemon runs with, each with its reason in edge/replica.c. */
@@ -111,7 +112,8 @@ enum hf_replica_effect_type {
     HF_REPFX_STAGE_SAVE,   /* commit what was staged */
     HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides */
     HF_REPFX_STAGE_DROP,
-    HF_REPFX_REOPEN, /* after an I/O error */
+    HF_REPFX_REOPEN,  /* after an I/O error */
+    HF_REPFX_COLLECT, /* a step: forget tombstones up to `last`; STORE_DONE: ok = that was all */
 };
 
 enum hf_replica_note {

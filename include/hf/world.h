@@ -41,7 +41,8 @@ enum hf_level {
 struct hf_world {
     void *ctx;
     hf_ms (*now)(void *ctx);        /* CLOCK_BOOTTIME */
-    uint64_t (*wall_ms)(void *ctx); /* wall clock, for display only: no decision depends on it */
+    uint64_t (*wall_ms)(void *ctx); /* wall clock, for display and, slowed down (core/ages.h), for
+                                       what is kept: no other decision depends on it */
     void (*random)(void *ctx, void *buffer, size_t len);
     void (*run)(void *ctx, enum hf_lane lane, struct hf_job *job);
     /* The driver's on_tick is due at this time; called after any event that may have moved it. */

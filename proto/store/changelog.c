@@ -445,6 +445,16 @@ uint64_t hf_changelog_disk_bytes(const struct hf_changelog *log)
     return hf_log_view_disk_bytes(log->view) + hf_spare_bytes(log->spare);
 }
 
+bool hf_changelog_oldest(const struct hf_changelog *log, hf_seq *last)
+{
+    return hf_log_view_oldest(log->view, last);
+}
+
+uint64_t hf_changelog_segment_bytes(const struct hf_changelog *log)
+{
+    return hf_log_view_disk_bytes(log->view);
+}
+
 enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
                               size_t cap, size_t *len)
 {

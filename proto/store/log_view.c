@@ -62,6 +62,17 @@ uint64_t hf_log_view_disk_bytes(struct hf_log_view *v)
     return bytes;
 }
 
+bool hf_log_view_oldest(struct hf_log_view *v, hf_seq *last)
+{
+    bool several;
+
+    pthread_mutex_lock(&v->lock);
+    several = v->count > 1;
+    *last = several ? v->segments[0]->last : 0;
+    pthread_mutex_unlock(&v->lock);
+    return several;
+}
+
 /* Where to begin to look for a frame. The segment is the reader's until hf_segment_unref. */
 struct place {
     struct hf_segment *segment;

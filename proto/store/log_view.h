@@ -30,6 +30,7 @@ void hf_log_view_free(struct hf_log_view *v); /* NULL is fine */
 
 void hf_log_view_range(struct hf_log_view *v, hf_seq *first, hf_seq *last);
 uint64_t hf_log_view_disk_bytes(struct hf_log_view *v);
+bool hf_log_view_oldest(struct hf_log_view *v, hf_seq *last);
 uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last);
 enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
                              size_t *len);

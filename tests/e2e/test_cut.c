@@ -304,11 +304,18 @@ static void an_edge_beyond_the_delta_floor_gets_a_snapshot(void **state)
     struct e2e_node *core_node = forgetful_core();
     struct link l;
     int64_t healed;
+    char out[8192];
 
     e2e_begin(state);
     e2e_arg_set(core_node, "--delta-batches", "1");
     l = open_link(core_node);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--json"), 0);
+    assert_non_null(strstr(out, "\"floor\":\"clear\""));
     fall_behind(&l);
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--json"), 0);
+    assert_non_null(strstr(out, "\"floor\":\"below-delta\""));
+    assert_int_equal(E2E_TOOL(core_node, out, "status"), 0);
+    assert_non_null(strstr(out, "far: WARNING: it needs a copy of everything (SNAPSHOT)"));
     e2e_hole_set(l.hole, E2E_HOLE_PASS);
     healed = e2e_now_ms();
     watch_until_equal(&l, SOON_MS * 2);

@@ -517,7 +517,7 @@ static void status_is_lines_for_cut_and_awk(void **state)
     e2e_begin(state);
     assert_int_equal(E2E_TOOL(core_node, out, "status", "--tsv"), 0);
     assert_int_equal(count_char(out, '\n'), 3);
-    assert_int_equal(count_char(out, '\t'), 3 * 12);
+    assert_int_equal(count_char(out, '\t'), 3 * 13);
     assert_int_equal(strncmp(out, "state\tname\thead\t", 16), 0);
     assert_int_equal(E2E_TOOL(core_node, out, "status"), 0);
     assert_non_null(strstr(out, "berlin"));

@@ -1,0 +1,314 @@
+/*
+ * test_retention.c - what the core throws away, and when: by bytes, by age, and never because
+ * somebody set a clock.
+ *
+ * The ages alone first, then a core in a box whose wall clock the test moves. One step of trimming
+ * and one of collecting are timed on the real disk and printed. Next: core/retention.c.
+ */
+#include "core_box.h"
+
+#include "core/ages.h"
+
+#include <time.h>
+
+#define HOUR_MS ((uint64_t)3600 * 1000)
+#define DAY_MS (24 * HOUR_MS)
+#define WALL ((uint64_t)1700000000000)
+#define STEP_MS_MAX 20.0
+
+/* ---- the age clock ---- */
+
+static void the_age_clock_follows_the_wall_clock(void **state)
+{
+    struct hf_ages a;
+    (void)state;
+    hf_ages_init(&a);
+    assert_int_equal(hf_ages_tell(&a, 5000, WALL), 0);
+    assert_int_equal(hf_ages_tell(&a, 6000, WALL + 1000), 0);
+    assert_int_equal(a.clock_ms, WALL + 1000);
+}
+
+static void a_clock_that_jumps_ahead_ages_by_a_day_each_hour(void **state)
+{
+    struct hf_ages a;
+    (void)state;
+    hf_ages_init(&a);
+    hf_ages_tell(&a, 0, WALL);
+    assert_true(hf_ages_mark(&a, 7, 1000));
+    for (uint64_t t = 0; t <= HOUR_MS; t += 1000) {
+        hf_ages_tell(&a, (hf_ms)t, WALL + 3650 * DAY_MS + t);
+    }
+    assert_int_equal(a.clock_ms, WALL + DAY_MS);
+    assert_int_equal(hf_ages_before(&a, DAY_MS), 7);
+    assert_int_equal(hf_ages_before(&a, DAY_MS + 1), 0);
+}
+
+static void a_clock_that_jumps_back_ages_nothing_and_goes_on_when_it_is_right(void **state)
+{
+    struct hf_ages a;
+    (void)state;
+    hf_ages_init(&a);
+    hf_ages_tell(&a, 0, WALL);
+    assert_int_equal(hf_ages_tell(&a, 1000, 12345), 0);
+    assert_int_equal(a.clock_ms, WALL);
+    assert_int_equal(hf_ages_tell(&a, 2000, WALL + 2000), 0);
+    assert_int_equal(a.clock_ms, WALL + 2000);
+}
+
+static void no_batch_looks_older_than_it_is_after_marks_were_thinned(void **state)
+{
+    struct hf_ages a;
+    struct hf_ages b;
+    uint8_t bytes[HF_AGES_BYTES_MAX];
+    (void)state;
+    hf_ages_init(&a);
+    for (uint64_t i = 1; i <= 5000; i++) {
+        hf_ages_tell(&a, (hf_ms)(i * 1000), WALL + i * 1000);
+        hf_ages_mark(&a, i, 1000); /* batch i came at second i */
+    }
+    assert_true(a.count <= HF_AGES_MAX);
+    for (uint64_t age = 0; age < 5000; age += 7) {
+        assert_true(hf_ages_before(&a, age * 1000) <= 5000 - age);
+        assert_true(hf_ages_of(&a, age + 1) <= (5000 - (age + 1)) * 1000);
+    }
+    assert_true(hf_ages_before(&a, 1000000) > 3900);
+    assert_int_equal(hf_ages_decode(hf_ages_encode(&a, bytes), &b), HF_OK);
+    assert_int_equal(b.count, a.count);
+    assert_memory_equal(b.mark, a.mark, a.count * sizeof(a.mark[0]));
+    bytes[0] ^= 1;
+    assert_int_equal(hf_ages_decode(hf_slice_of(bytes, sizeof(bytes)), &b), HF_MALFORMED);
+    assert_int_equal(b.count, 0);
+}
+
+/* ---- a core whose clock is set ---- */
+
+static uint64_t wall_ahead; /* of the box's own clock */
+
+static uint64_t set_wall(void *ctx)
+{
+    return WALL + (uint64_t)((struct box *)ctx)->now + wall_ahead;
+}
+
+static void pass_in_steps(struct box *b, uint64_t ms, uint64_t step)
+{
+    for (uint64_t t = 0; t < ms; t += step) {
+        b->now += (hf_ms)step;
+        for (int i = 0; i < 40; i++) { /* an idle commit comes 50 ms after the tick that wants it */
+            b->now += 10;
+            hf_core_on_tick(b->core, b->now);
+            box_work(b);
+        }
+    }
+}
+
+static int aged_setup(void **state)
+{
+    struct box *b = box_new();
+    wall_ahead = 0;
+    b->world.wall_ms = set_wall;
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_age_ms = (hf_ms)(7 * DAY_MS);
+    b->cfg.tombstone_ms = (hf_ms)(30 * DAY_MS);
+    box_open(b);
+    *state = b;
+    return 0;
+}
+
+/* So many batches of 20 KB, one each `every`: three to a segment. */
+static void batches(struct box *b, uint32_t count, uint64_t every)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        char key[24];
+        snprintf(key, sizeof(key), "k%u", i);
+        assert_int_equal(box_put_bytes(b, key, 20000).code, HF_OK);
+        pass_in_steps(b, every, every);
+    }
+    box_forget(b);
+}
+
+static void the_log_goes_by_age_while_nobody_writes(void **state)
+{
+    struct box *b = *state;
+    batches(b, 12, HOUR_MS);
+    assert_int_equal(box_status(b).log_first, 1);
+    pass_in_steps(b, 6 * DAY_MS, DAY_MS / 4);
+    assert_int_equal(box_status(b).log_first, 1);
+    pass_in_steps(b, 2 * DAY_MS, DAY_MS / 4);
+    assert_int_equal(box_status(b).log_first, 10); /* the newest segment always stays */
+    assert_string_equal(b->notes, "");
+}
+
+static void a_clock_that_jumps_does_not_empty_the_log(void **state)
+{
+    struct box *b = *state;
+    batches(b, 12, HOUR_MS);
+    wall_ahead = 3650 * DAY_MS;
+    pass_in_steps(b, 6 * HOUR_MS, HOUR_MS);
+    assert_int_equal(box_status(b).log_first, 1);
+    assert_non_null(strstr(b->notes, "the clock jumped ahead"));
+    box_close(b);
+    box_open(b); /* the clock is kept */
+    pass_in_steps(b, HOUR_MS / 4, HOUR_MS / 4);
+    assert_int_equal(box_status(b).log_first, 1);
+    wall_ahead = 0; /* set right again: nothing goes before its time */
+    batches(b, 3, HOUR_MS);
+    pass_in_steps(b, HOUR_MS, HOUR_MS);
+    assert_int_equal(box_status(b).log_first, 1);
+    wall_ahead = 10 * DAY_MS; /* and a real week goes by faster, but does */
+    pass_in_steps(b, 12 * HOUR_MS, HOUR_MS);
+    assert_true(box_status(b).log_first > 1);
+}
+
+/* ---- tombstones ---- */
+
+static hf_seq delta_floor(struct box *b)
+{
+    return b->core->head.delta_floor;
+}
+
+static void tombstones_go_after_their_time(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {9};
+    struct hf_identity edge;
+    assert_int_equal(hf_identity_from_seed(&edge, seed), HF_OK);
+    struct hf_publisher_event ev = {.type = HF_PUB_EDGE, .now = b->now, .ok = true};
+    struct hf_publisher_effects fx;
+    hf_publisher_step(b->core->publisher, &ev, &fx); /* one edge, never heard of */
+    box_put(b, "a", "1");
+    box_put(b, "a", NULL);
+    pass_in_steps(b, 29 * DAY_MS, DAY_MS);
+    assert_int_equal(delta_floor(b), 0);
+    pass_in_steps(b, 3 * DAY_MS, DAY_MS);
+    assert_int_equal(delta_floor(b), 2);
+    hf_identity_free(&edge);
+}
+
+static void a_transfer_holds_tombstones_for_a_day(void **state)
+{
+    struct box *b = *state;
+    struct hf_publisher_effects fx;
+    struct hf_report r = {.epoch_id = b->core->head.at.epoch_id, .transfer_base = 1};
+    struct hf_publisher_event ev = {.type = HF_PUB_EDGE, .now = b->now, .ok = true};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    box_put(b, "a", "1");
+    box_put(b, "a", NULL);
+    pass_in_steps(b, 30 * DAY_MS - HOUR_MS, HOUR_MS * 12 - 400);
+    ev = (struct hf_publisher_event){.type = HF_PUB_REPORT, .now = b->now, .report = &r};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    pass_in_steps(b, 20 * HOUR_MS, HOUR_MS);
+    assert_int_equal(delta_floor(b), 1);
+    for (int i = 0; i < 10; i++) { /* it goes on reporting the same base: that is no reason */
+        ev.now = b->now;
+        hf_publisher_step(b->core->publisher, &ev, &fx);
+        pass_in_steps(b, HOUR_MS, HOUR_MS);
+    }
+    assert_int_equal(delta_floor(b), 2);
+}
+
+/* ---- how near an edge is ---- */
+
+static void an_edge_near_the_end_of_what_is_kept_is_told_apart(void **state)
+{
+    struct box *b = *state;
+    b->core->cfg.log_bytes_max = 10 * 20000;
+    struct hf_edge_row row = {.applied = 4, .head = 12, .lag_bytes = 8 * 20000, .lag_batches = 8};
+    for (int i = 0; i < 12; i++) {
+        box_put(b, "k", i % 2 == 0 ? "1" : "2");
+    }
+    assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_NEAR_LOG);
+    row.lag_bytes = 7 * 20000;
+    assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_CLEAR);
+    pass_in_steps(b, 1000, 1000);
+    pass_in_steps(b, 6 * DAY_MS, DAY_MS);
+    assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_NEAR_LOG); /* by age */
+    row.applied = 12;
+    assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_CLEAR);
+    row.applied = UINT64_MAX;
+    assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_UNKNOWN);
+}
+
+/* ---- how long a step takes ---- */
+
+static double clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void a_step_holds_the_writer_for_under_twenty_milliseconds(void **state)
+{
+    struct box *b = *state;
+    double longest = 0;
+    uint32_t steps = 0;
+    batches(b, 240, 1000); /* 80 segments */
+    b->core->cfg.log_bytes_max = 1;
+    hf_core_on_tick(b->core, b->now += 10);
+    for (;;) {
+        double began = clock_ms();
+        if (!box_step(b)) {
+            break;
+        }
+        double took = clock_ms() - began;
+        longest = took > longest ? took : longest;
+        steps++;
+    }
+    assert_true(steps >= 70);
+    assert_true(box_status(b).log_first > 230);
+    print_message("trimming: %u steps, the longest took %.2f ms\n", steps, longest);
+    assert_true(longest < STEP_MS_MAX * 5); /* a shared disk may have a moment of its own */
+}
+
+static void a_step_of_collecting_is_short_too(void **state)
+{
+    struct box *b = *state;
+    double longest = 0;
+    for (int put = 1; put >= 0; put--) {
+        for (int i = 0; i < 10000; i += 1) {
+            char key[24];
+            struct box_write bw = {.done = false};
+            snprintf(key, sizeof(key), "key-%d", i);
+            box_add(&bw, key, put ? "value" : NULL);
+            box_send(b, &bw);
+            hf_core_flush(b->core);
+            box_work(b);
+            box_forget(b);
+        }
+    }
+    box_commit(b);
+    bool again = true;
+    uint32_t steps = 0;
+    while (again) {
+        double began = clock_ms();
+        assert_int_equal(hf_state_collect(b->core->writer.state, 20000, 2000, &again), HF_OK);
+        double took = clock_ms() - began;
+        longest = took > longest ? took : longest;
+        steps++;
+    }
+    print_message("collecting: %u steps of 2,000 tombstones, the longest took %.2f ms\n", steps,
+                  longest);
+    assert_true(steps > 4 && longest < STEP_MS_MAX * 5);
+    hf_state_abort(b->core->writer.state);
+    b->core->writer.broken = true;
+}
+
+#define AGED(name) cmocka_unit_test_setup_teardown(name, aged_setup, box_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_age_clock_follows_the_wall_clock),
+        cmocka_unit_test(a_clock_that_jumps_ahead_ages_by_a_day_each_hour),
+        cmocka_unit_test(a_clock_that_jumps_back_ages_nothing_and_goes_on_when_it_is_right),
+        cmocka_unit_test(no_batch_looks_older_than_it_is_after_marks_were_thinned),
+        AGED(the_log_goes_by_age_while_nobody_writes),
+        AGED(a_clock_that_jumps_does_not_empty_the_log),
+        AGED(tombstones_go_after_their_time),
+        AGED(a_transfer_holds_tombstones_for_a_day),
+        AGED(an_edge_near_the_end_of_what_is_kept_is_told_apart),
+        AGED(a_step_holds_the_writer_for_under_twenty_milliseconds),
+        AGED(a_step_of_collecting_is_short_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
