@@ -60,12 +60,13 @@ for t in tests/scenario/*.sim; do
     run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
 done
 run "simulator: same seed, two builds, same trace" 60 tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
-# With the daemons as they are shipped: kill -9, the journeys that a user makes, and what damaged pages make of LMDB,
-# which may well run past a buffer before it dies. All others with sanitizers, whose complaints the harness finds.
+# With the daemons as they are shipped: kill -9, the journeys that a user makes, what damaged pages make of LMDB, which
+# may well run past a buffer before it dies, and the emulated WAN, where microseconds are counted. All others with
+# sanitizers, whose complaints the harness finds.
 for t in tests/e2e/test_*.c; do
     name=$(basename "$t" .c)
     case $name in
-    test_crash | test_damage | test_main_path)
+    test_crash | test_damage | test_main_path | test_wan)
         run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
         ;;
     *) run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name" ;;
