@@ -336,12 +336,24 @@ static enum hf_err draw_twig(struct walk *w, uint32_t which, uint32_t draws)
     return err;
 }
 
+/* The children of a branch, from its first entry on, into out, which has room for them. */
+static bool children_read(const struct walk *w, const struct page *p, uint64_t *out)
+{
+    struct entry e;
+    for (uint32_t i = p->first; i < p->count; i++) {
+        if (!entry_read(w, p, i, &e)) {
+            return false;
+        }
+        *out++ = e.child;
+    }
+    return true;
+}
+
 /* Takes the twigs apart as long as there are not too many. */
 static enum hf_err twigs_grow(struct walk *w)
 {
     uint64_t next[TWIGS_MAX];
     struct page p;
-    struct entry e;
     while (w->height > 0) {
         uint32_t count = 0;
         for (uint32_t t = 0; t < w->twig_count; t++) {
@@ -352,12 +364,10 @@ static enum hf_err twigs_grow(struct walk *w)
             if (count + p.count - p.first > TWIGS_MAX) {
                 return HF_OK;
             }
-            for (uint32_t i = p.first; i < p.count; i++) {
-                if (!entry_read(w, &p, i, &e)) {
-                    return HF_CORRUPT;
-                }
-                next[count++] = e.child;
+            if (!children_read(w, &p, next + count)) {
+                return HF_CORRUPT;
             }
+            count += p.count - p.first;
         }
         memcpy(w->twig, next, count * sizeof(next[0]));
         w->twig_count = count;
