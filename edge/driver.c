@@ -79,6 +79,12 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_NOTE:
         note_effect(edge, fx);
         break;
+    case HF_REPFX_NARROW:
+        compare_narrow(edge, (uint32_t)fx->first);
+        break;
+    case HF_REPFX_COMPARE:
+        compare_run(edge);
+        break;
     case HF_REPFX_APPLY:
     case HF_REPFX_TAKE:
     case HF_REPFX_HOLD:
@@ -215,6 +221,7 @@ void hf_edge_close(struct hf_edge *edge)
         return;
     }
     session_deinit(edge);
+    compare_deinit(edge);
     slots_deinit(edge);
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         chunk_clear(&edge->chunk[i]);
@@ -284,6 +291,12 @@ hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now)
         edge_event(edge, &ev);
     }
     return hf_replica_deadline(edge->replica);
+}
+
+void hf_edge_repair(struct hf_edge *edge, bool damaged)
+{
+    struct hf_replica_event ev = {.type = HF_REPEV_REPAIR, .ok = damaged};
+    edge_event(edge, &ev);
 }
 
 /* ---- inspection ---- */

@@ -46,6 +46,10 @@ void hf_edge_on_reply(struct hf_edge *edge, uint64_t request, struct hf_slice me
 /* Returns when it wants the next tick. */
 hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now);
 
+/* Compares all keys with the core and heals what differs; `damaged` = damage was seen, else the
+ * state is thought to be sound. hf_edge_status tells how far it is and what came of it. */
+void hf_edge_repair(struct hf_edge *edge, bool damaged);
+
 struct hf_state *hf_edge_state(struct hf_edge *edge);
 void hf_edge_status(const struct hf_edge *edge, hf_ms now, struct hf_replica_status *out);
 /* False while a reader would take what is not here yet for absent (hf/replica.h). */
