@@ -436,13 +436,10 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
 
 void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    if (!r->checking) {
+    if (repair_checked(r, ev->code) || !r->checking) {
         return;
     }
     r->checking = false;
-    if (repair_checked(r, ev->code)) {
-        return;
-    }
     if (ev->code == HF_CORRUPT || ev->code == HF_DIGEST) {
         r->drop_stage = r->stage.active;
         repair_want(r, true);

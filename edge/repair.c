@@ -243,8 +243,7 @@ static void none_differs(struct hf_replica *r)
         fetch_ranges(r); /* none: the recount at the switch is what is needed */
         return;
     }
-    enter(r, REPAIR_CHECKS);
-    r->checking = true;
+    enter(r, REPAIR_CHECKS); /* of a view: frames are applied meanwhile */
     fx_add(r, HF_REPFX_CHECK);
 }
 
