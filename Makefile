@@ -24,7 +24,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 WIRE   := err cursor ranges expand digest batch body seal genesis beacon token messages fetch
 STORE  := changelog recovery record segment spare log_view \
           env state tables tree shape moves view walk verify sample stage parts staging repair \
-          doctor pages
+          scrub doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark service transfer queue \

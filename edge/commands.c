@@ -278,6 +278,10 @@ static void info_holdfast(struct edge_commands *k, const struct hf_replica_statu
     line(l, "requests:%" PRIu64, s->requests);
     line(l, "timeouts:%" PRIu64, s->timeouts);
     line(l, "redials:%" PRIu64, s->redials);
+    line(l, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
+    line(l, "scrub_records:%" PRIu64, info.scrub.records);
+    line(l, "scrub_errors:%" PRIu64, info.scrub.errors);
+    line(l, "scrub_rounds:%" PRIu64, info.scrub.rounds);
     line(l, "repairs:%" PRIu64, s->repair.repairs);
     line(l, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
 }

@@ -127,6 +127,7 @@ struct hf_edge {
     struct hf_position position;            /* durable */
     struct chunk chunk[HF_STAGE_PARTS_MAX]; /* the newest of each part */
     struct comparison *comparison;          /* owned; NULL before the first */
+    struct hf_scrub *scrub;                 /* owned */
     uint32_t jobs;                          /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 

@@ -27,8 +27,9 @@ struct hf_walk {
     bool end;             /* nothing is left */
     uint64_t records;     /* tombstones and unreadable ones included */
     uint64_t live;
-    uint64_t unreadable; /* their checksum fails */
-    uint64_t bytes;      /* of keys and values */
+    uint64_t unreadable;     /* their checksum fails */
+    struct hf_slice damaged; /* the first of them, borrowed from the view; empty = none */
+    uint64_t bytes;          /* of keys and values */
     struct hf_hash fingerprint;
 };
 

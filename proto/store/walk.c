@@ -26,6 +26,7 @@ static void take(struct hf_walk *w, struct hf_slice key, MDB_val data)
     w->records++;
     w->bytes += key.len + data.mv_size;
     if (hf_record_get(key, data, &r) != HF_OK || key.len > HF_STORE_KEY_MAX) {
+        w->damaged = w->unreadable == 0 ? key : w->damaged;
         w->unreadable++;
         return;
     }
@@ -44,7 +45,7 @@ enum hf_err hf_view_walk(struct hf_view *v, struct hf_walk *w)
     MDB_cursor *c;
     MDB_val k = hf_val(w->after);
     MDB_val data;
-    w->last = hf_slice_of(NULL, 0);
+    w->last = w->damaged = hf_slice_of(NULL, 0);
     w->end = false;
     w->records = w->live = w->unreadable = w->bytes = 0;
     memset(&w->fingerprint, 0, sizeof(w->fingerprint));

@@ -167,8 +167,7 @@ static void assert_healed(struct pair *p)
 /* ---- the tests ---- */
 
 /* What leads to the repair: an operator, a reader, a change of the core that meets a damaged
- * record.
- */
+ * record, or the scrub alone. */
 static void begin_repair(struct pair *p, int how)
 {
     char out[512];
@@ -180,14 +179,14 @@ static void begin_repair(struct pair *p, int how)
         assert_non_null(strstr(out, "digest ok"));
     } else if (how == 1) {
         e2e_error(p->edge, "CORRUPT", "GET key-000001");
-    } else {
+    } else if (how == 2) {
         e2e_ok(p->core, "SET key-000001 %s", "soon put back");
     }
 }
 
 static void damaged_records_are_fetched_and_nothing_else(void **state)
 {
-    static const int counts[] = {1, 10, 100};
+    static const int counts[] = {1, 10, 100, 200};
     struct pair p;
     uint64_t snapshot, last = 0;
 
@@ -195,10 +194,11 @@ static void damaged_records_are_fetched_and_nothing_else(void **state)
     p = open_pair();
     snapshot = e2e_hole_bytes(p.hole);
     print_message("all keys took %llu bytes\n", (unsigned long long)snapshot);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         uint64_t bytes;
         int64_t began, ranges;
 
+        e2e_arg_set(p.edge_node, "--scrub", i == 3 ? "10s" : "0s");
         start_damaged(&p, counts[i]);
         bytes = e2e_hole_bytes(p.hole);
         began = e2e_now_ms();
@@ -211,7 +211,7 @@ static void damaged_records_are_fetched_and_nothing_else(void **state)
                       (unsigned long long)bytes, (long long)ranges,
                       (long long)(e2e_now_ms() - began));
         assert_in_range(ranges, counts[i] * 9 / 10, counts[i]);
-        assert_true(bytes > last && bytes < (uint64_t)counts[i] * 15000 + 60000);
+        assert_true(bytes > last && bytes < (uint64_t)counts[i] * 8000 + 60000);
         last = bytes;
         if (i == 2) {
             e2e_ok(p.core, "SET key-000001 %s", value_of(1));
