@@ -295,6 +295,18 @@ static void a_transfer_goes_before_a_repair_unless_damage_is_known(void **state)
     }
 }
 
+static void no_plan_is_asked_for_over_known_damage(void **state)
+{
+    struct box *b = box_live(10);
+    (void)state;
+    want_repair(b, true);
+    box_beacon(b, 500);
+    box_pass(b, 1000);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 0);
+    assert_int_equal(box_sends(b, HF_REPRQ_RANGES), 1);
+    box_free(b);
+}
+
 static void a_full_disk_puts_a_repair_off(void **state)
 {
     struct box *b = box_live(10);
@@ -326,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_core_that_is_busy_or_behind_is_asked_again),
         cmocka_unit_test(an_answer_to_something_older_is_not_compared),
         cmocka_unit_test(a_transfer_goes_before_a_repair_unless_damage_is_known),
+        cmocka_unit_test(no_plan_is_asked_for_over_known_damage),
         cmocka_unit_test(a_full_disk_puts_a_repair_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
