@@ -78,8 +78,12 @@ static void begin(struct hf_replica *r)
 {
     struct hf_repair_status *s = &r->repair.status;
     bool may = r->has_genesis && !r->join && !r->revoked && !r->diverged && !r->stage.active &&
-               r->begin == HF_PLAN_NONE && !r->checking && !r->reopen && r->applied.seq > 0;
-    if (!may || r->repair.comparing || r->now < r->store_retry || r->now < r->retry_at) {
+               r->begin == HF_PLAN_NONE && !r->checking && !r->reopen && !r->repair.comparing;
+    if (!may || r->now < r->store_retry || r->now < r->retry_at) {
+        return;
+    }
+    if (r->applied.seq == 0) {
+        give_up(r, HF_NOTFOUND); /* there is no state that the core could be asked about */
         return;
     }
     s->compared = s->ranges = s->records = s->bytes = 0;
