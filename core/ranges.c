@@ -8,7 +8,7 @@
  *
  * It costs a hash of each record, 0.1 s for HF_RANGES_READ_MAX of them, which is why a request
  * stops there and an edge has one of these under way at a time (transfer.c). A record of the core's
- * own that cannot be read is HF_CORRUPT: nobody is repaired after it. Read PROTOCOL.md section 8.6.
+ * own that cannot be read is HF_CORRUPT: nobody is repaired after it. Read PROTOCOL.md section 8.5.
  */
 #include "core/transfer_impl.h"
 

@@ -17,7 +17,7 @@
  *
  * A repair is at most one comparison at a time at the core, and gives way to a transfer unless
  * damage is known. It is no promise that is kept over a restart: what led to it is seen again. Read
- * edge/compare.c for the driver's part, PROTOCOL.md section 8.6.
+ * edge/compare.c for the driver's part, PROTOCOL.md section 8.5.
  */
 #include "edge/replica_impl.h"
 

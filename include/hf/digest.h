@@ -26,7 +26,7 @@ struct hf_hash hf_hash_of(const char *domain, const struct hf_slice *parts, size
 struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice value);
 
 /* sum += element, as little-endian numbers modulo 2^256: the fingerprint of a range (PROTOCOL.md
- * section 8.6). An attacker can make two ranges agree in it: nothing but where to look may follow
+ * section 8.5). An attacker can make two ranges agree in it: nothing but where to look may follow
  * from it. */
 void hf_fingerprint_add(struct hf_hash *sum, const struct hf_hash *element);
 

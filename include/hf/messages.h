@@ -228,7 +228,7 @@ struct hf_chunk {               /* DELTA and KEYS */
 struct hf_subrange {
     struct hf_slice last;       /* empty only in the last one, at the end of the key space */
     uint32_t count;             /* live records */
-    struct hf_hash fingerprint; /* PROTOCOL.md section 8.6; only ever used to narrow down */
+    struct hf_hash fingerprint; /* PROTOCOL.md section 8.5; only ever used to narrow down */
 };
 
 struct hf_fetch_reply {

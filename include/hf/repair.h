@@ -6,7 +6,7 @@
  * read: a scrub takes small steps of it, a core answers RANGES with it, an edge compares its own
  * records with such an answer. A repair is a stage (state.h) of key ranges that were fetched from
  * the core: at the switch they take the place of all that is visible in them, and the digest of the
- * result, computed anew from every record, must be the signed one (PROTOCOL.md section 8.6).
+ * result, computed anew from every record, must be the signed one (PROTOCOL.md section 8.5).
  *
  * Threads as in state.h: a walk needs a view of its own, the rest is the writer's.
  */
