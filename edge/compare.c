@@ -227,7 +227,7 @@ static void compare_done(struct hf_job *job)
 void compare_run(struct hf_edge *edge)
 {
     struct comparison *c = edge->comparison;
-    HF_ASSERT(c != NULL && c->plain != NULL && !c->busy);
+    HF_ASSERT(c->plain != NULL && !c->busy);
     c->busy = true;
     c->job = (struct hf_job){.work = compare_work, .done = compare_done};
     edge_run(edge, HF_LANE_POOL, &c->job);

@@ -17,8 +17,8 @@
  * by one with their checksums. Nothing is visible before the caller found the sum to be what the
  * core signed, so a wrong guess about where the damage is costs time and no more (G11, G15).
  *
- * The recount takes 0.8 s for 1,000,000 keys on the writer's lane, and longer when the index must be
- * written again; readers do not wait for it. Read next: stage.c, edge/repair.c.
+ * The recount takes 0.8 s for 1,000,000 keys on the writer's lane, and longer when the index must
+ * be written again; readers do not wait for it. Read next: stage.c, edge/repair.c.
  */
 #include "hf/repair.h"
 
