@@ -5,7 +5,7 @@
  * started again. What leads to the repair is, in turn, a change of the core that meets a damaged
  * record, a reader that does, and `holdfast repair`. In the end the edge has the core's digest and
  * every value, no snapshot was taken, and what it received is far less than a snapshot and grows
- * with the damage.
+ * with the damage. A core whose scrub meets damage says so.
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
@@ -93,7 +93,7 @@ static struct pair open_pair(void)
 
 /* Flips a byte in the values of `count` records, spread over all keys, wherever copies of them lie.
  * All those of one test have an odd key, and key 1 is one of them. */
-static void damage(const struct pair *p, int count)
+static void damage(const struct e2e_node *n, int count)
 {
     static uint8_t file[128u << 20];
     char path[256];
@@ -101,7 +101,7 @@ static void damage(const struct pair *p, int count)
     int fd;
     int hits = 0;
 
-    snprintf(path, sizeof path, "%s/main/state/data.mdb", p->edge_node->dir);
+    snprintf(path, sizeof path, "%s/main/state/data.mdb", n->dir);
     fd = open(path, O_RDWR | O_CLOEXEC);
     size = pread(fd, file, sizeof file, 0);
     assert_true(size > 0 && (size_t)size < sizeof file);
@@ -125,7 +125,7 @@ static void start_damaged(struct pair *p, int count)
 {
     e2e_disconnect(p->edge);
     e2e_stop(p->edge_node, SIGTERM);
-    damage(p, count);
+    damage(p->edge_node, count);
     e2e_start(p->edge_node);
     p->edge = e2e_connect(p->edge_node);
     E2E_WAIT(SOON_MS, e2e_edge_says(p->edge, "live"));
@@ -268,12 +268,36 @@ static void sound_edge_fetches_no_records_and_a_core_is_not_repaired(void **stat
     e2e_passed();
 }
 
+/* Nobody can repair it; its operator must know before a replay or a new edge meets it. */
+static void core_whose_scrub_meets_damage_raises_an_alarm(void **state)
+{
+    struct pair p = {.core_node = e2e_core_new("core")};
+
+    e2e_begin(state);
+    e2e_start(p.core_node);
+    p.core = e2e_connect(p.core_node);
+    write_all(p.core);
+    e2e_disconnect(p.core);
+    e2e_stop(p.core_node, SIGTERM);
+    damage(p.core_node, 200);
+    e2e_arg_set(p.core_node, "--scrub", "10s");
+    e2e_start(p.core_node);
+    p.core = e2e_connect(p.core_node);
+    E2E_WAIT(SOON_MS, info_of(p.core, "scrub_errors") > 0);
+    assert_true(e2e_logged(p.core_node, "scrub: records do not match their checksums"));
+    e2e_ok(p.core, "SET another value"); /* it goes on */
+    e2e_stop(p.core_node, SIGTERM);
+    e2e_passed();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(damaged_records_are_fetched_and_nothing_else, e2e_setup,
                                         e2e_teardown),
         cmocka_unit_test_setup_teardown(writes_of_the_core_do_not_look_like_damage, e2e_setup,
+                                        e2e_teardown),
+        cmocka_unit_test_setup_teardown(core_whose_scrub_meets_damage_raises_an_alarm, e2e_setup,
                                         e2e_teardown),
         cmocka_unit_test_setup_teardown(sound_edge_fetches_no_records_and_a_core_is_not_repaired,
                                         e2e_setup, e2e_teardown),
