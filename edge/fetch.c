@@ -300,6 +300,10 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
 {
     bool chunk = q->kind == HF_REPRQ_DELTA || q->kind == HF_REPRQ_KEYS;
     bool log = q->kind == HF_REPRQ_LOG || q->kind == HF_REPRQ_BODY;
+    if (code == HF_NOT_YET && q->kind == HF_REPRQ_RANGES) {
+        repair_not_yet(r);
+        return true;
+    }
     if (code == HF_MOVED && chunk) {
         r->skip_parts |= r->stage.active ? 1u << q->part : 0;
         return true;

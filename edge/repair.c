@@ -12,7 +12,7 @@
  * that the core signed, under the closing rule of every transfer.
  *
  * Both sides must be at one seq to be compared, or every key that is written meanwhile would look
- * like damage. So frames are not applied while a RANGES is under way, and then up to the seq that
+ * like damage. So frames are not applied while a RANGES is asked for, and then up to the seq that
  * it was read at, unless the damage itself keeps them from being applied.
  *
  * A repair is at most one comparison at a time at the core, and gives way to a transfer unless
@@ -21,8 +21,10 @@
  */
 #include "edge/replica_impl.h"
 
-/* The core's state is committed within a second, and frames behind it are there by then. */
+/* The core's state is committed within a second, and frames behind it are there by then. So long
+ * nothing is applied for a comparison; then frames have their turn for as long, at least. */
 #define REACH_MS 2000
+#define AGAIN_MS 100
 /* A core that does not know RANGES, or cannot answer, is not asked for ever. */
 #define FAILURES_MAX 6u
 
@@ -62,6 +64,7 @@ static void give_up(struct hf_replica *r, enum hf_err why)
 static void put_off(struct hf_replica *r)
 {
     enter(r, REPAIR_IDLE);
+    r->repair.frozen_until = 0;
     r->repair.status.result = HF_REPAIR_WAITING;
 }
 
@@ -93,8 +96,12 @@ static void begin(struct hf_replica *r)
 
 static void ask(struct hf_replica *r)
 {
-    bool may = r->link[HF_CHANNEL_CONTROL] && r->now >= r->retry_at && !r->store_busy;
+    bool may = r->link[HF_CHANNEL_CONTROL] && r->now >= r->retry_at && !r->store_busy &&
+               r->now >= r->repair.ask_at;
     if (may && !request_open(r, HF_REPRQ_RANGES)) {
+        if (r->now >= r->repair.frozen_until) {
+            r->repair.frozen_until = r->now + REACH_MS;
+        }
         request_send(r, &(struct request){.kind = HF_REPRQ_RANGES, .first = r->repair.step});
     }
 }
@@ -147,7 +154,7 @@ hf_seq repair_limit(const struct hf_replica *r)
     }
     switch (r->repair.phase) {
     case REPAIR_ASKING:
-        return request_open(r, HF_REPRQ_RANGES) ? r->applied.seq : UINT64_MAX;
+        return r->now < r->repair.frozen_until ? r->applied.seq : UINT64_MAX;
     case REPAIR_REPLIED:
         return r->repair.asof;
     case REPAIR_COMPARES:
@@ -173,7 +180,16 @@ bool repair_goes_first(const struct hf_replica *r)
 
 hf_ms repair_deadline(const struct hf_replica *r)
 {
-    return r->repair.phase == REPAIR_REPLIED ? r->repair.replied_at + REACH_MS : INT64_MAX;
+    const struct repair *p = &r->repair;
+    hf_ms at = INT64_MAX;
+    if (p->phase == REPAIR_REPLIED) {
+        return p->replied_at + REACH_MS;
+    }
+    if (p->phase == REPAIR_ASKING) {
+        at = p->ask_at > r->now ? p->ask_at : at;
+        at = p->frozen_until > r->now && p->frozen_until < at ? p->frozen_until : at;
+    }
+    return at;
 }
 
 /* ---- who wants it ---- */
@@ -217,6 +233,14 @@ void repair_replied(struct hf_replica *r, const struct request *q, hf_seq asof)
     r->repair.asof = asof;
     r->repair.replied_at = r->now;
     enter(r, REPAIR_REPLIED);
+}
+
+/* The core has not committed what is applied here. While writes go on, that stays so for as long as
+ * frames are applied: it is asked again soon, and meanwhile none are. */
+void repair_not_yet(struct hf_replica *r)
+{
+    bool frozen = r->now + AGAIN_MS < r->repair.frozen_until;
+    r->repair.ask_at = r->now + (frozen ? AGAIN_MS : REACH_MS + AGAIN_MS);
 }
 
 void repair_unanswered(struct hf_replica *r, enum hf_err why)

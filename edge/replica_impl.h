@@ -86,13 +86,15 @@ enum repair_phase {
 struct repair {
     enum repair_phase phase;
     bool wanted;
-    bool known;        /* damage was seen: it goes before transfers, and ends in a healed state */
-    bool blocked;      /* ... and keeps frames from being applied */
-    bool comparing;    /* a COMPARE has not ended, perhaps one that was given up */
-    uint32_t level;    /* 0 = all keys, 1 = what differed */
-    uint64_t step;     /* numbers what is asked, so that an answer to something older is known */
-    uint32_t failures; /* in a row */
-    hf_seq asof;       /* of the last reply */
+    bool known;         /* damage was seen: it goes before transfers, and ends in a healed state */
+    bool blocked;       /* ... and keeps frames from being applied */
+    bool comparing;     /* a COMPARE has not ended, perhaps one that was given up */
+    uint32_t level;     /* 0 = all keys, 1 = what differed */
+    uint64_t step;      /* numbers what is asked, so that an answer to something older is known */
+    uint32_t failures;  /* in a row */
+    hf_ms ask_at;       /* not before this */
+    hf_ms frozen_until; /* nothing is applied while it asks, for so long */
+    hf_seq asof;        /* of the last reply */
     hf_ms replied_at;
     bool healed; /* a repair ended well at healed_at */
     hf_seq healed_at;
@@ -269,6 +271,7 @@ void on_repair(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_compared(struct hf_replica *r, const struct hf_replica_event *ev);
 void repair_replied(struct hf_replica *r, const struct request *q, hf_seq asof);
 void repair_unanswered(struct hf_replica *r, enum hf_err why);
+void repair_not_yet(struct hf_replica *r);
 void repair_counts(struct hf_replica *r, const struct request *q, uint32_t bytes);
 /* False: the CHECKED is not for the repair. */
 bool repair_checked(struct hf_replica *r, enum hf_err code);

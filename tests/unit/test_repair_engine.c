@@ -260,6 +260,37 @@ static void a_core_that_is_busy_or_behind_is_asked_again(void **state)
     box_free(b);
 }
 
+/* While writes go on, the core's committed state is behind an edge that applies them at once. */
+static void nothing_is_applied_for_a_while_so_that_the_core_can_catch_up(void **state)
+{
+    struct box *b = box_live(10);
+    uint32_t asked = 0;
+    (void)state;
+    want_repair(b, false);
+    box_frame(b, 11);
+    for (hf_ms end = b->now + 3500; b->now < end; box_pass(b, 10)) {
+        if (box_sends(b, HF_REPRQ_RANGES) > 0) {
+            struct hf_replica_effect q = *box_sent(b, HF_REPRQ_RANGES, 0);
+            asked++;
+            box_clear(b);
+            box_reply(b, &q, HF_NOT_YET);
+        }
+        if (b->busy && b->op.type == HF_REPFX_HOLD) {
+            box_done(b);
+        }
+        if (b->now < end - 1600) {
+            assert_false(b->busy);
+        }
+    }
+    assert_in_range(asked, 15, 22); /* each 100 ms, until frames have their turn */
+    assert_int_equal(b->op.type, HF_REPFX_APPLY);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    box_pass(b, 2000);
+    assert_int_equal(box_sends(b, HF_REPRQ_RANGES), 1);
+    box_free(b);
+}
+
 static void an_answer_to_something_older_is_not_compared(void **state)
 {
     struct box *b = box_live(10);
@@ -336,6 +367,7 @@ int main(void)
         cmocka_unit_test(too_many_ranges_end_in_a_snapshot),
         cmocka_unit_test(a_core_that_cannot_answer_is_not_asked_for_ever),
         cmocka_unit_test(a_core_that_is_busy_or_behind_is_asked_again),
+        cmocka_unit_test(nothing_is_applied_for_a_while_so_that_the_core_can_catch_up),
         cmocka_unit_test(an_answer_to_something_older_is_not_compared),
         cmocka_unit_test(a_transfer_goes_before_a_repair_unless_damage_is_known),
         cmocka_unit_test(no_plan_is_asked_for_over_known_damage),
