@@ -400,8 +400,8 @@ static void sound_edge_is_examined_and_kept(void **state)
     e2e_passed();
 }
 
-/* One kill is nothing and two are looked into, whatever the store is like. Without its core the edge
- * cannot heal in between. */
+/* One kill is nothing and two are looked into, whatever the store is like. Without its core the
+ * edge cannot heal in between. */
 static void edge_that_ended_twice_on_a_damaged_store_begins_anew(void **state)
 {
     struct pair p = open_pair();
