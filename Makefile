@@ -23,16 +23,18 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 WIRE   := err cursor ranges expand digest batch body seal genesis beacon token messages fetch carry
 STORE  := changelog recovery record segment spare log_view \
-          env state tables tree shape moves view verify sample stage parts staging doctor pages
+          env state tables tree shape moves view walk verify sample stage parts staging repair \
+          scrub doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
-          cache frames chunks plan enrol inspect ages retention carry
-EDGE   := replica held apply fetch pace liveness driver slots session storing carried import
+          cache frames chunks ranges plan enrol inspect ages retention carry
+EDGE   := replica held apply fetch pace repair liveness driver slots session storing compare carried \
+          import
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
-          request status status_print text
+          repair request status status_print text
 SIM    := rng world net node load oracle faults scenario run
 WAN    := shaper profile flight netns loop control ask nest link
 

@@ -51,6 +51,12 @@ static void run_keys(struct hf_call *call)
     hf_call_fail(call, "ERR KEYS would hold up everyone else; use SCAN, or holdfast export");
 }
 
+static void run_repair(struct hf_call *call)
+{
+    hf_call_fail(call, "ERR a core has nobody to be repaired from: stop it, and see 'The core does "
+                       "not start' in RUNBOOK.md; ask an edge with its own --data or --socket");
+}
+
 /* The frequent ones come first: the table is searched from the top. */
 static const struct hf_command table[] = {
     {"SET", hf_run_set, 3, 0, CMD_DEFERS | CMD_QUEUES},
@@ -76,6 +82,7 @@ static const struct hf_command table[] = {
     {"HF.STATUS", hf_run_status, 1, 1, 0},
     {"HF.EDGE", hf_run_edge, 2, 4, CMD_DEFERS},
     {"HF.CARRY", hf_run_carry, 3, 6, CMD_DEFERS | CMD_READS},
+    {"HF.REPAIR", run_repair, 1, 0, 0},
     {"INFO", hf_run_info, 1, 0, 0},
     {"ECHO", run_connection, 1, 0, 0},
     {"HELLO", run_connection, 1, 0, 0},

@@ -442,11 +442,12 @@ void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *c
 
 hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
 {
-    (void)now; /* the world's clock is asked for each event */
-    core->pending.tick = true;
+    core->pending.tick = true; /* the world's clock is asked for each event */
     hf_core_retain(core);
     hf_core_drain(core);
-    return hf_publisher_deadline(core->publisher);
+    hf_ms scrub = hf_scrub_tick(core->scrub, now);
+    hf_ms next = hf_publisher_deadline(core->publisher);
+    return scrub < next ? scrub : next;
 }
 
 void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
@@ -572,6 +573,30 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
     return core->service == NULL ? HF_NOMEM : HF_OK;
 }
 
+/* There is nobody to be repaired from: it is for the operator, before a replay or an edge meets it.
+ */
+static void on_damage(void *ctx, uint64_t count, struct hf_slice key)
+{
+    char hex[2 * 32 + 1];
+    hf_hex(key.data, key.len < 32 ? key.len : 32, hex);
+    hf_core_note(
+        ctx, HF_LEVEL_ERROR,
+        "scrub: records do not match their checksums, see RUNBOOK.md, A core's scrub finds "
+        "errors count=%" PRIu64 " first_key_hex=%s",
+        count, hex);
+}
+
+static enum hf_err scrub_start(struct hf_core *core)
+{
+    struct hf_scrub_config c = {.world = &core->world,
+                                .state = core->writer.state,
+                                .period_ms = core->cfg.scrub_ms,
+                                .ctx = core,
+                                .on_damage = on_damage};
+    core->scrub = hf_scrub_new(&c);
+    return core->scrub == NULL ? HF_NOMEM : HF_OK;
+}
+
 static void core_free(struct hf_core *core)
 {
     while (core->orders != NULL) {
@@ -584,6 +609,7 @@ static void core_free(struct hf_core *core)
         free(core->waits);
         core->waits = next;
     }
+    hf_scrub_free(core->scrub);
     hf_service_free(core->service);
     hf_publisher_free(core->publisher);
     if (core->writer.state != NULL) {
@@ -626,6 +652,7 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
     err = engine_start(core);
     err = err == HF_OK ? hf_core_retention_load(core) : err;
     err = err == HF_OK ? service_start(core, opened.boot) : err;
+    err = err == HF_OK ? scrub_start(core) : err;
     if (err != HF_OK) {
         core_free(core);
         return hf_error_set(e, err, "%s", hf_err_text(err));
@@ -650,12 +677,13 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
 bool hf_core_idle(const struct hf_core *core)
 {
     return core->jobs == 0 && hf_publisher_settled(core->publisher) &&
-           hf_service_idle(core->service);
+           hf_service_idle(core->service) && !hf_scrub_busy(core->scrub);
 }
 
 void hf_core_close(struct hf_core *core)
 {
-    HF_ASSERT(core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service));
+    HF_ASSERT(core->jobs == 0 && core->waiting == NULL && hf_service_idle(core->service) &&
+              !hf_scrub_busy(core->scrub));
     struct hf_commit c = {.mark = core->fenced[0] == '\0'};
     enum hf_err err = hf_core_writer_commit(&core->writer, &c);
     if (err != HF_OK) {

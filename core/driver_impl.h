@@ -11,6 +11,7 @@
 #include "core/service.h"
 #include "core/writer.h"
 #include "hf/core.h"
+#include "hf/scrub.h"
 
 #include <stdarg.h>
 
@@ -92,6 +93,7 @@ struct hf_core {
     struct hf_registry *registry;
     struct hf_publisher *publisher;
     struct hf_service *service;
+    struct hf_scrub *scrub;
     struct hf_core_head head;
     struct hf_write *waiting;
     struct hf_write **waiting_end;

@@ -79,6 +79,12 @@ size_t hf_core_counters(const struct hf_core *core, char *out, size_t cap)
     number(&w, "facts", n->facts);
     number(&w, "trims", n->trims);
     number(&w, "waiting_bytes", core->waiting_bytes);
+    struct hf_scrub_status scrub;
+    hf_scrub_status(core->scrub, &scrub);
+    number(&w, "scrub_permille", scrub.permille);
+    number(&w, "scrub_records", scrub.records);
+    number(&w, "scrub_errors", scrub.errors);
+    number(&w, "scrub_rounds", scrub.rounds);
     hf_service_counters(core->service, &w);
     return w.failed ? 0 : w.len;
 }

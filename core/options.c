@@ -61,6 +61,8 @@ static const struct hf_config_row rows[] = {
      "the state is committed at least this often; the changelog has it at once"},
     {"store", "commit_changes", HF_CONFIG_UINT, AT(commit_changes), "50000", 1, 10000000, NULL,
      NULL, "and after so many changes"},
+    {"store", "scrub", HF_CONFIG_TIME, AT(scrub_ms), "7d", 0, (uint64_t)366 * 24 * 3600 * 1000,
+     "scrub", "TIME", "every record is read and its checksum verified once in this time; 0: never"},
     {"core", "example_config", HF_CONFIG_BOOL, AT(example), "no", 0, 0, "example-config", NULL,
      "print a commented config file with every setting at its default, and exit"},
 };

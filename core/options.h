@@ -30,6 +30,7 @@ struct core_options {
     uint64_t commit_changes;
     hf_ms commit_ms;
     hf_ms beacon_ms;
+    hf_ms scrub_ms;
     uint64_t pool_threads;
     bool example;
 };

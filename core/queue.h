@@ -28,6 +28,7 @@ struct hf_waiting {
     void *ctx;
     hf_seq asof_min;           /* of a chunk: what was asked, with 0 made good */
     bool coalesced;            /* it was held back because the same is being read */
+    bool comparison;           /* RANGES */
     struct hf_range_name name; /* the request itself, encoded */
     struct hf_waiting *next;   /* the queue's own */
 };

@@ -18,7 +18,7 @@
  *
  * Must not: touch the registry, the engine, the cache, the line or the world while on the pool.
  *
- * Read next: queue.c, cache.c; frames.c, chunks.c and plan.c for the work itself.
+ * Read next: queue.c, cache.c; frames.c, chunks.c, ranges.c and plan.c for the work itself.
  */
 #include "core/transfer_impl.h"
 
@@ -66,6 +66,13 @@ static enum hf_err fetch(struct hf_transfer *t, struct hf_fetch_reply *p)
         hf_view_reset(t->view);
         t->made = err == HF_OK;
         t->chunk = p->chunk;
+        return err;
+    case HF_WANT_RANGES:
+        err = hf_view_renew(t->view);
+        if (err == HF_OK) {
+            err = hf_transfer_ranges(t, p);
+        }
+        hf_view_reset(t->view);
         return err;
     }
     HF_UNREACHABLE();
@@ -175,6 +182,11 @@ static uint32_t under_way(const struct hf_transfers *s, uint32_t row)
 
 /* ---- from the line to a slot ---- */
 
+static bool is_comparison(const struct hf_request *q)
+{
+    return q->type == HF_MSG_FETCH && q->fetch.want == HF_WANT_RANGES;
+}
+
 static bool is_range(const struct hf_request *q)
 {
     return q->type == HF_MSG_FETCH &&
@@ -189,6 +201,9 @@ static bool may_start(void *ctx, struct hf_waiting *w)
     struct hf_transfers *s = ctx;
     for (uint32_t i = 0; i < HF_TRANSFERS_MAX; i++) {
         const struct hf_transfer *t = &s->slot[i];
+        if (t->busy && t->row == w->row && w->comparison && is_comparison(&t->q)) {
+            return false; /* it reads much for little: one at a time */
+        }
         if (t->busy && t->cached == NULL && is_range(&t->q) &&
             hf_range_name_eq(&t->name, &w->name)) {
             s->n.coalesced += !w->coalesced;
@@ -311,6 +326,9 @@ static void done(struct hf_job *job)
 /* 0 means the newest state there was when it was asked. */
 static hf_seq asof_of(const struct hf_transfers *s, const struct hf_request *q)
 {
+    if (is_comparison(q)) {
+        return q->fetch.asof_min;
+    }
     if (!is_range(q)) {
         return 0;
     }
@@ -335,6 +353,7 @@ enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_
     memcpy(w->nonce, order->asked->nonce, HF_NONCE_BYTES);
     w->cookie = order->cookie;
     w->asof_min = asof_of(s, order->request);
+    w->comparison = is_comparison(order->request);
     hf_range_name(order->request, &w->name);
     slots_fill(s);
     s->n.waited += hf_queue_count(s->queue) > before;

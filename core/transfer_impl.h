@@ -3,9 +3,9 @@
  * share the work.
  *
  * transfer.c gives out slots and owns all but the middle part of them; frames.c reads LOG and BODY,
- * chunks.c DELTA and KEYS, plan.c makes plans. These three run on the pool, and touch nothing but
- * the slot, the readers of log and state, and the planner, which has a lock. What they put into a
- * reply is borrowed from the slot and valid until its next request.
+ * chunks.c DELTA and KEYS, ranges.c RANGES, plan.c makes plans. These run on the pool, and touch
+ * nothing but the slot, the readers of log and state, and the planner, which has a lock. What they
+ * put into a reply is borrowed from the slot and valid until its next request.
  */
 #ifndef CORE_TRANSFER_IMPL_H
 #define CORE_TRANSFER_IMPL_H
@@ -102,6 +102,11 @@ struct hf_probe_result {
  * far it would get, its key borrowed from the view. */
 enum hf_err hf_transfer_probe(struct hf_transfer *t, const struct hf_fetch_request *range,
                               struct hf_bound *to, struct hf_probe_result *out);
+
+/* ---- ranges.c ---- */
+
+/* The view is live. */
+enum hf_err hf_transfer_ranges(struct hf_transfer *t, struct hf_fetch_reply *p);
 
 /* ---- plan.c ---- */
 

@@ -9,7 +9,7 @@
  *
  * Trouble: a full disk or an I/O error changes nothing but time; the same work is ordered again. A
  * digest that does not match stops applying until the store's own digest was recomputed: if the
- * store is wrong it is replaced by a SNAPSHOT, if it is right the edge has diverged and says so.
+ * store is wrong it is repaired (repair.c), if it is right the edge has diverged and says so.
  */
 #include "edge/replica_impl.h"
 
@@ -20,10 +20,15 @@ hf_seq stage_at(const struct hf_replica *r)
     return r->stage.tail > r->stage.covered ? r->stage.tail : r->stage.covered;
 }
 
+bool stage_in_keys(const struct hf_replica *r)
+{
+    return r->stage.kind != HF_PLAN_DELTA && !r->stage.keys_done;
+}
+
 bool stage_in_tail(const struct hf_replica *r)
 {
-    return r->stage.active && (r->stage.kind == HF_PLAN_DELTA || r->stage.keys_done) &&
-           r->stage.part_count == 0 && r->stage.covered >= r->stage.target;
+    return r->stage.active && !stage_in_keys(r) && r->stage.part_count == 0 &&
+           r->stage.covered >= r->stage.target;
 }
 
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
@@ -63,6 +68,7 @@ static void order_apply(struct hf_replica *r)
 {
     hf_seq first = r->applied.seq + 1;
     hf_seq last = first;
+    hf_seq limit = repair_limit(r);
     const struct hf_hash *prev = &r->applied.chain;
     const struct held *end = r->held + r->held_count;
     struct held *h = held_find(r, first);
@@ -70,7 +76,7 @@ static void order_apply(struct hf_replica *r)
         return;
     }
     for (; h < end && h->seq == last && h->state == HELD_READY; h++) {
-        if (last - first == r->cfg.apply_frames_max) {
+        if (last - first == r->cfg.apply_frames_max || last > limit) {
             break;
         }
         if (!hf_hash_eq(&h->prev, prev)) {
@@ -100,7 +106,7 @@ bool order_take(struct hf_replica *r, const struct held *h)
 {
     bool next = r->cfg.take_next && r->held_count == 1 && h->seq == r->applied.seq + 1 &&
                 h->has_body && hf_hash_eq(&h->prev, &r->applied.chain);
-    if (!next || store_is_taken(r) || r->now < r->rest_until) {
+    if (!next || store_is_taken(r) || r->now < r->rest_until || h->seq > repair_limit(r)) {
         return false;
     }
     struct hf_replica_effect *e = order(r, HF_REPFX_TAKE);
@@ -141,6 +147,10 @@ static void order_skip(struct hf_replica *r)
 static void order_tail(struct hf_replica *r)
 {
     hf_seq at = stage_at(r);
+    if (repair_needs_no_frame(r)) {
+        order(r, HF_REPFX_STAGE_SWITCH)->slot = UINT32_MAX;
+        return;
+    }
     if (at >= r->stage.asof) {
         const struct held *h = held_find(r, at);
         if (h != NULL && (h->state == HELD_READY || h->state == HELD_NO_BODY)) {
@@ -367,12 +377,17 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
         rest(r, ev->position->seq - r->applied.seq);
     }
     uint64_t bytes = r->stage.bytes;
+    bool repaired = ev->op == HF_REPFX_STAGE_SWITCH && r->stage.kind == HF_PLAN_REPAIR;
+    repair_staged(r, ev->stage);
     moved(r, ev->position);
     stage_is(r, ev->stage);
     saved(r, ev);
     if (ev->op == HF_REPFX_STAGE_SWITCH) {
         note(r, HF_NOTE_SWITCHED, ev->position->seq, bytes);
         r->transfer_total = r->transfer_done = 0;
+    }
+    if (repaired) {
+        repair_switched(r);
     }
     if (r->stage.active && is_staging(ev->op)) {
         r->progress_at = r->now;
@@ -409,6 +424,7 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
         note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
         r->drop_stage = true;
         r->store_retry = r->now + r->cfg.backoff_ms_max;
+        repair_refused(r, ev->code);
         /* Over a base that is damaged every DELTA is refused; only a look at it can tell. */
         if (ev->code == HF_DIGEST && r->stage.kind == HF_PLAN_DELTA) {
             order_check(r);
@@ -459,14 +475,13 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
 
 void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    if (!r->checking) {
+    if (repair_checked(r, ev->code) || !r->checking) {
         return;
     }
     r->checking = false;
     if (ev->code == HF_CORRUPT || ev->code == HF_DIGEST) {
-        r->begin = HF_PLAN_SNAPSHOT;
-        r->begin_head = r->head;
         r->drop_stage = r->stage.active;
+        repair_want(r, true);
     } else if (ev->code != HF_OK) {
         /* It could not be looked at. The work that led here is ordered again, and leads here again.
          */

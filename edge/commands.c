@@ -1,5 +1,8 @@
 /*
- * commands.c - the edge's RESP commands: reads, HF.GET, HF.STATUS, INFO; writes answer READONLY.
+ * commands.c - the edge's RESP commands: reads, HF.GET, HF.STATUS, HF.REPAIR, INFO; writes answer
+ * READONLY.
+ *
+ * A record that turns out damaged is not shown, and a repair begins.
  *
  * HF.GET promises what its options ask for or says why not: STALE when the staleness bound is above
  * MAXAGE or unknown (G8), NOTYET when fewer than MINSEQ batches are applied (G7). The sequence
@@ -107,6 +110,9 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
     if (err == HF_OK) {
         err = possible ? hf_view_get(v, argv[1], false, &found) : HF_NOTFOUND;
     }
+    if (err == HF_CORRUPT) {
+        hf_edge_repair(k->edge, true);
+    }
     if (err != HF_OK && err != HF_NOTFOUND) {
         hf_resp_error(c, "%s %s", err == HF_CORRUPT ? "CORRUPT" : "ERR store:", hf_err_text(err));
         return;
@@ -159,6 +165,29 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     hf_resp_integer(c, (int64_t)s.transfer_total);
     text(c, k->core_url);
     text(c, info.name);
+}
+
+/* ---- HF.REPAIR: PROTOCOL.md section 10 ---- */
+
+/* Begins one, unless it is only asked for STATUS; answers how the newest one stands. */
+static void run_repair(struct edge_commands *k, struct hf_resp_client *c,
+                       const struct hf_slice *argv, size_t argc)
+{
+    struct hf_replica_status s;
+    if (argc == 1) {
+        hf_edge_repair(k->edge, false);
+    } else if (!hf_kv_is(argv[1], "STATUS")) {
+        hf_resp_error(c, "ERR syntax error: HF.REPAIR [STATUS]");
+        return;
+    }
+    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_resp_array(c, 6);
+    text(c, hf_repair_result_name(s.repair.result));
+    hf_resp_integer(c, (int64_t)s.repair.ended);
+    hf_resp_integer(c, (int64_t)s.repair.compared);
+    hf_resp_integer(c, (int64_t)s.repair.ranges);
+    hf_resp_integer(c, (int64_t)s.repair.records);
+    hf_resp_integer(c, (int64_t)s.repair.bytes);
 }
 
 /* ---- INFO ---- */
@@ -249,6 +278,12 @@ static void info_holdfast(struct edge_commands *k, const struct hf_replica_statu
     line(l, "requests:%" PRIu64, s->requests);
     line(l, "timeouts:%" PRIu64, s->timeouts);
     line(l, "redials:%" PRIu64, s->redials);
+    line(l, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
+    line(l, "scrub_records:%" PRIu64, info.scrub.records);
+    line(l, "scrub_errors:%" PRIu64, info.scrub.errors);
+    line(l, "scrub_rounds:%" PRIu64, info.scrub.rounds);
+    line(l, "repairs:%" PRIu64, s->repair.repairs);
+    line(l, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
 }
 
 static void run_info(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
@@ -306,18 +341,28 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
         hf_resp_error(c, "LOADING this edge has not received all that the core holds yet");
         return;
     }
-    if (hf_kv_read(k->kv, c, argv, argc) || hf_kv_connection(k->kv, c, argv, argc)) {
+    uint64_t damaged = hf_kv_damaged(k->kv);
+    if (hf_kv_read(k->kv, c, argv, argc)) {
+        if (hf_kv_damaged(k->kv) > damaged) {
+            hf_edge_repair(k->edge, true);
+        }
+        return;
+    }
+    if (hf_kv_connection(k->kv, c, argv, argc)) {
         return;
     }
     if (hf_kv_is(argv[0], "HF.GET") && argc >= 2) {
         run_get(k, c, argv, argc);
     } else if (hf_kv_is(argv[0], "HF.STATUS")) {
         run_status(k, c);
+    } else if (hf_kv_is(argv[0], "HF.REPAIR") && argc <= 2) {
+        run_repair(k, c, argv, argc);
     } else if (hf_kv_is(argv[0], "INFO") && argc <= 2) {
         run_info(k, c, argv, argc);
     } else if (is_write(argv[0])) {
         hf_resp_error(c, "READONLY You can't write against an edge; write to the core");
-    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "INFO")) {
+    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR") ||
+               hf_kv_is(argv[0], "INFO")) {
         hf_kv_arity(c, argv[0]);
     } else {
         hf_kv_unknown(c, argv[0]);

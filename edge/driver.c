@@ -79,6 +79,12 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_NOTE:
         note_effect(edge, fx);
         break;
+    case HF_REPFX_NARROW:
+        compare_narrow(edge, (uint32_t)fx->first);
+        break;
+    case HF_REPFX_COMPARE:
+        compare_run(edge);
+        break;
     case HF_REPFX_APPLY:
     case HF_REPFX_TAKE:
     case HF_REPFX_HOLD:
@@ -182,6 +188,28 @@ enum hf_err edge_open_store(struct hf_edge *edge, struct hf_error *e)
     return err == HF_OK ? session_init(edge, e) : err;
 }
 
+static void on_damage(void *ctx, uint64_t count, struct hf_slice key)
+{
+    struct hf_edge *edge = ctx;
+    char hex[2 * 32 + 1];
+    hf_hex(key.data, key.len < 32 ? key.len : 32, hex);
+    edge_note(edge, HF_LEVEL_ERROR,
+              "scrub: records do not match their checksums count=%llu first_key_hex=%s",
+              (unsigned long long)count, hex);
+    hf_edge_repair(edge, true);
+}
+
+static enum hf_err scrub_open(struct hf_edge *edge, struct hf_error *e)
+{
+    struct hf_scrub_config c = {.world = &edge->world,
+                                .state = edge->state,
+                                .period_ms = edge->cfg.scrub_ms,
+                                .ctx = edge,
+                                .on_damage = on_damage};
+    edge->scrub = hf_scrub_new(&c);
+    return edge->scrub != NULL ? HF_OK : hf_error_set(e, HF_NOMEM, "edge: out of memory");
+}
+
 enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *world,
                          const struct hf_identity *id, struct hf_edge **out, struct hf_error *e)
 {
@@ -204,6 +232,7 @@ enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *
         goto fail;
     }
     err = edge_open_store(edge, e);
+    err = err == HF_OK ? scrub_open(edge, e) : err;
     if (err != HF_OK) {
         goto fail;
     }
@@ -221,11 +250,13 @@ void hf_edge_close(struct hf_edge *edge)
         return;
     }
     session_deinit(edge);
+    compare_deinit(edge);
     slots_deinit(edge);
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         chunk_clear(&edge->chunk[i]);
     }
     hf_replica_free(edge->replica);
+    hf_scrub_free(edge->scrub);
     if (edge->state != NULL) {
         hf_state_close(edge->state);
     }
@@ -289,7 +320,15 @@ hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now)
         struct hf_replica_event ev = {.type = HF_REPEV_TICK};
         edge_event(edge, &ev);
     }
-    return hf_replica_deadline(edge->replica);
+    hf_ms scrub = hf_scrub_tick(edge->scrub, now);
+    hf_ms next = hf_replica_deadline(edge->replica);
+    return scrub < next ? scrub : next;
+}
+
+void hf_edge_repair(struct hf_edge *edge, bool damaged)
+{
+    struct hf_replica_event ev = {.type = HF_REPEV_REPAIR, .ok = damaged};
+    edge_event(edge, &ev);
 }
 
 /* ---- inspection ---- */
@@ -318,6 +357,7 @@ void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out)
                                  .applied_changes = edge->applied_changes,
                                  .dropped = edge->dropped};
     memcpy(out->name, edge->name, sizeof(out->name));
+    hf_scrub_status(edge->scrub, &out->scrub);
 }
 
 const char *hf_edge_pending(const struct hf_edge *edge)

@@ -6,6 +6,7 @@
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
  * import.c   the same store, without engine and daemon: a carry file
+ * compare.c  own records against the fingerprints of the core, for a repair
  *
  * The owner's thread runs everything but the `work` functions of jobs. A job's fields belong to its
  * lane from hf_world.run until `done`; a slot that a job uses is marked, and freed only after it.
@@ -14,6 +15,7 @@
 #define HF_EDGE_DRIVER_IMPL_H
 
 #include "hf/edge.h"
+#include "hf/repair.h"
 
 #include <stdatomic.h>
 #include <zstd.h>
@@ -77,7 +79,8 @@ struct store_job {
     struct slot **slot; /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
     uint32_t slot_count;
     struct chunk chunk[HF_STAGE_PARTS_MAX];
-    struct splits splits; /* STAGE_BEGIN */
+    struct splits splits;               /* STAGE_BEGIN */
+    const struct hf_key_ranges *ranges; /* STAGE_BEGIN of a REPAIR */
     enum hf_err code;
     bool verified;  /* TAKE */
     bool committed; /* STAGE_CHUNK, STAGE_FRAME */
@@ -86,6 +89,8 @@ struct store_job {
     struct hf_position position;
     struct staged staged;
 };
+
+struct comparison;
 
 struct hf_edge {
     struct hf_edge_config cfg;
@@ -123,6 +128,8 @@ struct hf_edge {
     struct splits splits;
     struct hf_position position;            /* durable */
     struct chunk chunk[HF_STAGE_PARTS_MAX]; /* the newest of each part */
+    struct comparison *comparison;          /* owned; NULL before the first */
+    struct hf_scrub *scrub;                 /* owned */
     uint32_t jobs;                          /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
@@ -177,6 +184,16 @@ enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h
                             struct adoption *a);
 /* Goes by what is durable now. */
 void session_adopt(struct hf_edge *edge, const struct adoption *a);
+/* ---- compare.c ---- */
+void compare_narrow(struct hf_edge *edge, uint32_t level);
+/* What RANGES asks for next. */
+void compare_fill(const struct hf_edge *edge, struct hf_fetch_request *q);
+/* Keeps a reply until COMPARE. HF_NOMEM, HF_BUSY. */
+enum hf_err compare_take(struct hf_edge *edge, struct hf_slice plain);
+void compare_run(struct hf_edge *edge);
+/* What was found to differ. */
+const struct hf_key_ranges *compare_found(const struct hf_edge *edge);
+void compare_deinit(struct hf_edge *edge);
 
 /* ---- storing.c ---- */
 /* Opens a chunk's records into memory that the caller frees. */

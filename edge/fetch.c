@@ -126,7 +126,7 @@ static void fetch_body(struct hf_replica *r)
 
 static void fetch_stage(struct hf_replica *r)
 {
-    bool keys = r->stage.kind == HF_PLAN_SNAPSHOT && !r->stage.keys_done;
+    bool keys = stage_in_keys(r);
     if (r->store_busy && r->store_op == HF_REPFX_STAGE_SKIP) {
         return; /* it moves a cursor that is not known yet */
     }
@@ -176,6 +176,9 @@ void duty_fetch(struct hf_replica *r)
         fetch_decider(r);
         return;
     }
+    if (repair_needs_no_frame(r)) {
+        return;
+    }
     if (!r->stage.active && r->head <= r->applied.seq) {
         r->hole_since = -1;
         r->repairing = false;
@@ -188,6 +191,9 @@ void duty_fetch(struct hf_replica *r)
         return;
     }
     if (!r->stage.active && plan_due(r) && !applying) {
+        if (repair_goes_first(r)) {
+            return; /* a DELTA over a damaged base would be refused */
+        }
         if (!request_open(r, HF_REPRQ_PLAN)) {
             request_send(r, &(struct request){.kind = HF_REPRQ_PLAN});
         }
@@ -226,7 +232,7 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
         r->log_floor = 0; /* the core knows better than the beacon that said so */
         return;
     }
-    if (!r->stage.active && r->begin == HF_PLAN_NONE) {
+    if (!r->stage.active && r->begin == HF_PLAN_NONE && !repair_goes_first(r)) {
         r->begin = ev->plan;
         r->begin_head = ev->seq;
         r->transfer_total = ev->total;
@@ -297,6 +303,9 @@ static void on_granted(struct hf_replica *r, const struct request *q,
     case HF_REPRQ_KEYS:
         on_chunk(r, q, ev->bytes);
         break;
+    case HF_REPRQ_RANGES:
+        repair_replied(r, q, ev->seq);
+        break;
     }
 }
 
@@ -305,6 +314,10 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
 {
     bool chunk = q->kind == HF_REPRQ_DELTA || q->kind == HF_REPRQ_KEYS;
     bool log = q->kind == HF_REPRQ_LOG || q->kind == HF_REPRQ_BODY;
+    if (code == HF_NOT_YET && q->kind == HF_REPRQ_RANGES) {
+        repair_not_yet(r);
+        return true;
+    }
     if (code == HF_MOVED && chunk) {
         r->skip_parts |= r->stage.active ? 1u << q->part : 0;
         return true;
@@ -355,6 +368,9 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     } else {
         back_off(r, ev->code == HF_BUSY ? ev->retry_ms : 0);
     }
+    if (q->kind == HF_REPRQ_RANGES && ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
+        repair_unanswered(r, ev->code);
+    }
 }
 
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
@@ -367,6 +383,7 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     open->id = 0;
     pace_replied(r, &q, ev->bytes);
     heard_from(r, HF_CHANNEL_CONTROL);
+    repair_counts(r, &q, ev->bytes);
     if (ev->code == HF_OK) {
         on_granted(r, &q, ev);
     } else {
@@ -386,4 +403,7 @@ void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev)
     r->timeouts_in_row++;
     r->span = r->span > 1 ? r->span / 2 : 1;
     pace_timed_out(r, &q);
+    if (q.kind == HF_REPRQ_RANGES) {
+        repair_unanswered(r, HF_TIMEOUT);
+    }
 }

@@ -409,6 +409,8 @@ static enum hf_err record_take(struct import *im)
     case HF_WANT_DELTA:
     case HF_WANT_KEYS:
         return chunk_take(im);
+    case HF_WANT_RANGES:
+        return HF_MALFORMED; /* an answer, but no material */
     }
     HF_UNREACHABLE();
 }

@@ -336,6 +336,7 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
     if (heard >= 0) {
         out->last_heard_ms = now - heard;
     }
+    out->repair = r->repair.status;
     status_transfer(r, now, out);
     status_holes(r, out);
 }

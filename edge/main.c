@@ -328,7 +328,8 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
                                .version = HF_VERSION,
                                .core_key = app->core_key,
                                .token = app->has_token ? &app->token : NULL,
-                               .map_bytes = app->opt.map_bytes};
+                               .map_bytes = app->opt.map_bytes,
+                               .scrub_ms = app->opt.scrub_ms};
     hf_replica_defaults(&c.replica);
     c.replica.beacon_ms = app->opt.beacon_ms;
     c.replica.hold_bytes_max = app->opt.hold_bytes;

@@ -34,6 +34,8 @@ static const struct hf_config_row rows[] = {
      NULL, "first size of the LMDB map; it is address space, not disk, and doubles when full"},
     {"store", "hold", HF_CONFIG_BYTES, AT(hold_bytes), "32MiB", 1u << 20, UINT64_C(1) << 32, NULL,
      NULL, "memory for batches that arrived before their predecessors"},
+    {"store", "scrub", HF_CONFIG_TIME, AT(scrub_ms), "7d", 0, (uint64_t)366 * 24 * 3600 * 1000,
+     "scrub", "TIME", "every record is read and its checksum verified once in this time; 0: never"},
     {"edge", "example_config", HF_CONFIG_BOOL, AT(example), "no", 0, 0, "example-config", NULL,
      "print a commented config file with every setting at its default, and exit"},
 };

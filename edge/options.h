@@ -21,6 +21,7 @@ struct edge_options {
     uint64_t hold_bytes;
     uint64_t clients_max;
     hf_ms beacon_ms;
+    hf_ms scrub_ms;
     bool example;
 };
 

@@ -10,7 +10,7 @@
  * It must not: read a clock, allocate after _new, or remember an intent that the state does not
  * show. Every duty looks at the state and does what is missing, so that a lost reply, a spurious
  * tick or a restart at any point changes nothing but time. Read hf/replica.h first, then held.c,
- * apply.c, fetch.c, pace.c and liveness.c.
+ * apply.c, fetch.c, pace.c, repair.c and liveness.c.
  */
 #include "edge/replica_impl.h"
 
@@ -181,6 +181,12 @@ static void dispatch(struct hf_replica *r, const struct hf_replica_event *ev)
         r->report_due = ev->now;
         r->survey_until = ev->now + SURVEY_MS;
         break;
+    case HF_REPEV_REPAIR:
+        on_repair(r, ev);
+        break;
+    case HF_REPEV_COMPARED:
+        on_compared(r, ev);
+        break;
     case HF_REPEV_TICK:
         break;
     }
@@ -197,6 +203,7 @@ void hf_replica_step(struct hf_replica *r, const struct hf_replica_event *ev,
     dispatch(r, ev);
     if (r->started) {
         retry_sealed(r);
+        duty_repair(r);
         duty_store(r);
         duty_links(r);
         duty_control(r);
@@ -232,6 +239,7 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     if (r->store_retry > r->now) {
         at = sooner(at, r->store_retry);
     }
+    at = sooner(at, repair_deadline(r));
     if (r->staged_since >= 0 && !r->store_busy) {
         at = sooner(at, r->staged_since + r->cfg.stage_ms);
     }
@@ -282,6 +290,11 @@ static const struct {
     [HF_NOTE_REFUSED] = {HF_LEVEL_WARN, "core refused a request kind=%a reason=%e"},
     [HF_NOTE_STALLED] = {HF_LEVEL_WARN, "nothing moves, asking again head=%a applied=%b"},
     [HF_NOTE_ENROLLED] = {HF_LEVEL_INFO, "enrolled at the core"},
+    [HF_NOTE_REPAIR] = {HF_LEVEL_INFO, "comparing own records with the core seq=%a"},
+    [HF_NOTE_REPAIR_FOUND] = {HF_LEVEL_WARN, "own records differ, fetching ranges=%a compared=%b"},
+    [HF_NOTE_REPAIR_SOUND] = {HF_LEVEL_INFO, "own records are sound compared=%a"},
+    [HF_NOTE_REPAIR_DONE] = {HF_LEVEL_INFO, "repaired, the digest is right ranges=%a records=%b"},
+    [HF_NOTE_REPAIR_GIVEN_UP] = {HF_LEVEL_WARN, "cannot be repaired in place reason=%e"},
 };
 
 enum hf_level hf_replica_note_level(enum hf_replica_note n)

@@ -7,6 +7,7 @@
  * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
  * pace.c        the table of requests: time-outs, backoff, how many and how large
  * apply.c       the one store operation under way: apply, hold, staging, trouble
+ * repair.c      compares with the core, narrows down, and has what differs fetched
  * liveness.c    links, beacons, staleness, and the state that readers are told
  *
  * PURE, all of it: see hf/replica.h. Each duty may be called at any time and does what is missing.
@@ -73,6 +74,33 @@ struct throttle {
     hf_ms credit_at;
 };
 
+enum repair_phase {
+    REPAIR_IDLE = 0,
+    REPAIR_ASKING,   /* RANGES is due or under way */
+    REPAIR_REPLIED,  /* the state that the reply was read from is not reached yet */
+    REPAIR_COMPARES, /* COMPARE is under way */
+    REPAIR_CHECKS,   /* nothing differs: CHECK is under way */
+    REPAIR_STAGES,   /* the stage of the ranges is due, or active */
+};
+
+struct repair {
+    enum repair_phase phase;
+    bool wanted;
+    bool known;         /* damage was seen: it goes before transfers, and ends in a healed state */
+    bool blocked;       /* ... and keeps frames from being applied */
+    bool comparing;     /* a COMPARE has not ended, perhaps one that was given up */
+    uint32_t level;     /* 0 = all keys, 1 = what differed */
+    uint64_t step;      /* numbers what is asked, so that an answer to something older is known */
+    uint32_t failures;  /* in a row */
+    hf_ms ask_at;       /* not before this */
+    hf_ms frozen_until; /* nothing is applied while it asks, for so long */
+    hf_seq asof;        /* of the last reply */
+    hf_ms replied_at;
+    bool healed; /* a repair ended well at healed_at */
+    hf_seq healed_at;
+    struct hf_repair_status status;
+};
+
 struct candidate { /* an answered request: head was `head` at t0 */
     hf_ms t0;
     hf_seq head;
@@ -126,6 +154,8 @@ struct hf_replica {
     bool extend_target, drop_stage;
     hf_ms staged_since;    /* the oldest that is staged and not committed; -1 = all is */
     uint64_t staged_saved; /* stage.bytes at the last commit */
+
+    struct repair repair;
 
     /* ---- requests ---- */
     struct request request[HF_REPLICA_REQUESTS_MAX];
@@ -236,6 +266,31 @@ bool collect_due(const struct hf_replica *r);
 /* In the tail of a transfer: the position that staged data has reached. */
 hf_seq stage_at(const struct hf_replica *r);
 bool stage_in_tail(const struct hf_replica *r);
+bool stage_in_keys(const struct hf_replica *r);
+
+/* ---- repair.c ---- */
+void duty_repair(struct hf_replica *r);
+/* Damage was seen; blocked = frames cannot be applied for it. */
+void repair_want(struct hf_replica *r, bool blocked);
+void on_repair(struct hf_replica *r, const struct hf_replica_event *ev);
+void on_compared(struct hf_replica *r, const struct hf_replica_event *ev);
+void repair_replied(struct hf_replica *r, const struct request *q, hf_seq asof);
+void repair_unanswered(struct hf_replica *r, enum hf_err why);
+void repair_not_yet(struct hf_replica *r);
+void repair_counts(struct hf_replica *r, const struct request *q, uint32_t bytes);
+/* False: the CHECKED is not for the repair. */
+bool repair_checked(struct hf_replica *r, enum hf_err code);
+/* The staged ranges were stored, are visible, or were refused. */
+void repair_staged(struct hf_replica *r, const struct hf_stage *now);
+void repair_switched(struct hf_replica *r);
+void repair_refused(struct hf_replica *r, enum hf_err code);
+/* Frames up to here may be applied: a comparison needs both sides at one seq. */
+hf_seq repair_limit(const struct hf_replica *r);
+/* What is staged is of the applied seq, whose signed header is here: nothing else decides. */
+bool repair_needs_no_frame(const struct hf_replica *r);
+/* Known damage is looked for: no transfer may begin over it. */
+bool repair_goes_first(const struct hf_replica *r);
+hf_ms repair_deadline(const struct hf_replica *r);
 
 /* ---- liveness.c ---- */
 void on_link(struct hf_replica *r, const struct hf_replica_event *ev);

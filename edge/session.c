@@ -77,6 +77,10 @@ static void fill_fetch(struct hf_edge *edge, const struct hf_replica_effect *fx,
 {
     *q = (struct hf_fetch_request){
         .epoch_id = edge->position.epoch_id, .first = fx->first, .last = fx->last};
+    if (fx->kind == HF_REPRQ_RANGES) {
+        compare_fill(edge, q);
+        return;
+    }
     if (fx->kind == HF_REPRQ_LOG) {
         q->want = HF_WANT_LOG;
     } else if (fx->kind == HF_REPRQ_BODY) {
@@ -133,6 +137,7 @@ static void fill(struct hf_edge *edge, const struct pending *p, struct hf_view *
     case HF_REPRQ_BODY:
     case HF_REPRQ_DELTA:
     case HF_REPRQ_KEYS:
+    case HF_REPRQ_RANGES:
         q->type = HF_MSG_FETCH;
         fill_fetch(edge, fx, &q->fetch);
         break;
@@ -424,10 +429,11 @@ static void evidence_take(struct hf_edge *edge, struct hf_slice evidence)
 
 static enum hf_want wanted(enum hf_replica_request kind)
 {
-    return kind == HF_REPRQ_LOG     ? HF_WANT_LOG
-           : kind == HF_REPRQ_BODY  ? HF_WANT_BODY
-           : kind == HF_REPRQ_DELTA ? HF_WANT_DELTA
-                                    : HF_WANT_KEYS;
+    return kind == HF_REPRQ_LOG      ? HF_WANT_LOG
+           : kind == HF_REPRQ_BODY   ? HF_WANT_BODY
+           : kind == HF_REPRQ_DELTA  ? HF_WANT_DELTA
+           : kind == HF_REPRQ_RANGES ? HF_WANT_RANGES
+                                     : HF_WANT_KEYS;
 }
 
 static void on_fetched(struct hf_edge *edge, const struct pending *p,
@@ -447,6 +453,10 @@ static void on_fetched(struct hf_edge *edge, const struct pending *p,
             ev.offset = have;
             ev.total = total;
         }
+        deliver(edge, p, &ev);
+    } else if (f->want == HF_WANT_RANGES) {
+        ev.code = compare_take(edge, plain);
+        ev.seq = f->seq;
         deliver(edge, p, &ev);
     } else {
         on_chunk(edge, p, plain);
@@ -491,6 +501,7 @@ static enum hf_message_type expected(enum hf_replica_request kind)
     case HF_REPRQ_BODY:
     case HF_REPRQ_DELTA:
     case HF_REPRQ_KEYS:
+    case HF_REPRQ_RANGES:
         return HF_MSG_FETCH;
     case HF_REPRQ_NONE:
         break;

@@ -190,6 +190,20 @@ static enum hf_err op_collect(struct store_job *j)
     return err;
 }
 
+static enum hf_err op_switch(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    enum hf_err err;
+    if (j->slot_count > 0) {
+        j->seq = j->slot[0]->frame.h.seq;
+        err = hf_state_stage_switch(s, &j->slot[0]->frame);
+    } else {
+        j->seq = j->position.seq;
+        err = hf_state_repair_switch(s);
+    }
+    return err == HF_OK ? hf_state_inbox_del(s, 0, j->seq) : err;
+}
+
 static enum hf_err op_stage(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
@@ -198,7 +212,9 @@ static enum hf_err op_stage(struct store_job *j)
     struct hf_body body;
     switch (fx->type) {
     case HF_REPFX_STAGE_BEGIN:
-        err = hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at);
+        err = fx->plan == HF_PLAN_REPAIR
+                  ? hf_state_repair_begin(s, &j->position, j->ranges)
+                  : hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at);
         break;
     case HF_REPFX_STAGE_SKIP:
         err = hf_state_stage_skip(s, fx->part);
@@ -214,11 +230,7 @@ static enum hf_err op_stage(struct store_job *j)
         err = HF_OK;
         break;
     case HF_REPFX_STAGE_SWITCH:
-        j->seq = j->slot[0]->frame.h.seq;
-        err = hf_state_stage_switch(s, &j->slot[0]->frame);
-        if (err == HF_OK) {
-            err = hf_state_inbox_del(s, 0, j->seq);
-        }
+        err = op_switch(j);
         break;
     case HF_REPFX_VERIFY:
     case HF_REPFX_DROP:
@@ -229,6 +241,8 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_CHECK:
     case HF_REPFX_EVIDENCE:
     case HF_REPFX_NOTE:
+    case HF_REPFX_NARROW:
+    case HF_REPFX_COMPARE:
     case HF_REPFX_APPLY:
     case HF_REPFX_TAKE:
     case HF_REPFX_HOLD:
@@ -276,6 +290,8 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_CHECK:
     case HF_REPFX_EVIDENCE:
     case HF_REPFX_NOTE:
+    case HF_REPFX_NARROW:
+    case HF_REPFX_COMPARE:
         break;
     }
     HF_UNREACHABLE();
@@ -419,13 +435,15 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
     } else if (fx->type == HF_REPFX_TAKE) {
         use_slot(j, &edge->slots[fx->slot]);
         slot_prepare(edge, j->slot[0]);
-    } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
+    } else if (fx->type == HF_REPFX_STAGE_FRAME ||
+               (fx->type == HF_REPFX_STAGE_SWITCH && fx->slot != UINT32_MAX)) {
         use_slot(j, &edge->slots[fx->slot]);
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
         memcpy(j->chunk, edge->chunk, sizeof(j->chunk));
         memset(edge->chunk, 0, sizeof(edge->chunk));
     } else if (fx->type == HF_REPFX_STAGE_BEGIN) {
         splits_copy(&j->splits, &edge->splits);
+        j->ranges = compare_found(edge); /* stays as it is while the engine stages */
     }
     if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
         for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
@@ -598,8 +616,7 @@ static void check_done(struct hf_job *job)
     struct hf_edge *edge = c->edge;
     struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = c->code};
     if (c->code != HF_OK) {
-        edge_note(edge, HF_LEVEL_ERROR,
-                  "store: own state is damaged, fetching a snapshot reason=%s", c->why.text);
+        edge_note(edge, HF_LEVEL_ERROR, "store: own state is damaged reason=%s", c->why.text);
     }
     free(c);
     edge_job_ended(edge);

@@ -7,7 +7,11 @@
  */
 #include "sim/sim.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum fault {
     FAULT_CUT = 0,
@@ -18,6 +22,7 @@ enum fault {
     FAULT_SLOW_DISK,
     FAULT_RECONNECT,
     FAULT_FORGE,
+    FAULT_DAMAGE,
     FAULT_KINDS,
     /* properties of links and options; they do not strike */
     FAULT_LOSS = 16,
@@ -47,7 +52,8 @@ const char *mark_name(enum mark m)
         "snapshot-planned", "stage-switched",      "stage-resumed",
         "redialled",        "request-id-repeated", "message-corrupted",
         "edge-revoked",     "content-key-missing", "inbox-restored",
-        "core-fenced",      "torn-tail",
+        "core-fenced",      "torn-tail",           "damaged",
+        "repaired",
     };
     return names[m];
 }
@@ -86,6 +92,7 @@ static const struct {
     [FAULT_SLOW_DISK] = {30 * SIM_S, 5 * SIM_S},
     [FAULT_RECONNECT] = {10 * SIM_S, 0},
     [FAULT_FORGE] = {5 * SIM_S, 0},
+    [FAULT_DAMAGE] = {20 * SIM_S, 0},
 };
 
 static void link_faults(struct sim *sim)
@@ -168,6 +175,9 @@ static void begin(struct sim *sim, uint32_t f, struct node *edge)
     case FAULT_FORGE:
         fault_forge(sim, edge);
         return;
+    case FAULT_DAMAGE:
+        fault_damage(sim, edge, rng_between(&sim->rng_fault, 1, 20));
+        return;
     case FAULT_KINDS:
     case FAULT_LOSS:
     case FAULT_DUPLICATE:
@@ -231,6 +241,57 @@ void fault_forge(struct sim *sim, struct node *edge)
     hf_frame_encode(&stream, hf_writer_bytes(&h), &sig, f.body, &w);
     if (!w.failed) {
         hf_edge_on_message(edge->edge, hf_writer_bytes(&w));
+    }
+}
+
+/* ---- a disk that changes what it was given ---- */
+
+/* The bytes in front of a stored value: seq, ordinal, flags, checksum (proto/store/state.c). */
+#define RECORD_HEAD 24u
+
+/* Flips a bit of the checksum wherever the head stands: older copies of it are of no use. */
+static void damage_head(const char *path, const uint8_t head[RECORD_HEAD])
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat st;
+    HF_ASSERT(fd >= 0 && fstat(fd, &st) == 0);
+    size_t size = (size_t)st.st_size;
+    uint8_t *file = malloc(size);
+    HF_ASSERT(file != NULL && pread(fd, file, size, 0) == st.st_size);
+    uint8_t *at = file;
+    while ((at = memmem(at, size - (size_t)(at - file), head, RECORD_HEAD)) != NULL) {
+        uint8_t flipped = at[RECORD_HEAD - 1] ^ 0x10;
+        HF_ASSERT(pwrite(fd, &flipped, 1, at - file + RECORD_HEAD - 1) == 1);
+        at += RECORD_HEAD;
+    }
+    free(file);
+    close(fd);
+}
+
+/* Some records that readers see, under the running process, which does not notice by itself. */
+void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
+{
+    struct hf_view *v;
+    struct hf_stored s;
+    char path[300];
+    char key[16];
+    if (!edge->alive || hf_view_open(hf_edge_state(edge->edge), &v) != HF_OK) {
+        return;
+    }
+    snprintf(path, sizeof(path), "%s/main/state/data.mdb", edge->dir);
+    for (uint64_t i = 0; i < count; i++) {
+        load_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.keys), key);
+        if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
+            uint8_t head[RECORD_HEAD];
+            memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);
+            damage_head(path, head);
+            edge->damaged = true;
+        }
+    }
+    hf_view_close(v);
+    if (edge->damaged) {
+        sim_trace(sim, edge, "disk: damages records");
+        mark_hit(sim, MARK_DAMAGED);
     }
 }
 

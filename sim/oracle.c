@@ -3,9 +3,9 @@
  *
  * The oracle knows what clients were told and what went over the wire; it never asks an engine
  * whether it did well. Positions are checked after every event (G1 by chain and digest, G2, G6,
- * G11), contents by clients that read at random (G1, G4, C1), the staleness bound at every read
- * (G8), the core at every restart (G3, G13), and everything once more, with all checksums, at the
- * end.
+ * G11), contents by clients that read at random (G1, G4, C1, G15), the staleness bound at every
+ * read (G8), the core at every restart (G3, G13), and everything once more, with all checksums, at
+ * the end.
  */
 #include "sim/sim.h"
 
@@ -127,6 +127,10 @@ static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_s
         return;
     }
     enum hf_err err = hf_view_get(v, hf_slice_str(key), false, &s);
+    if (err == HF_CORRUPT && n->damaged) {
+        hf_edge_repair(n->edge, true); /* refused, and what the daemon does then */
+        return;
+    }
     if (err == HF_NOTFOUND ? expected != 0 : err != HF_OK) {
         violate(sim, "G1: %s reads %s at %" PRIu64 ": %s, expected value %" PRIu64, n->name, key,
                 at, hf_err_name(err), expected);
@@ -177,7 +181,45 @@ void oracle_read(struct sim *sim, struct node *n)
     check_staleness(sim, n, info.position.seq);
 }
 
+void oracle_read_all(struct sim *sim, struct node *n)
+{
+    struct hf_view *v;
+    struct hf_applied a;
+    if (n->alive && hf_view_open(hf_edge_state(n->edge), &v) == HF_OK) {
+        if (hf_view_applied(v, &a) == HF_OK) {
+            for (uint32_t k = 0; k < sim->opt.keys; k++) {
+                check_value(sim, n, v, a.at.seq, k);
+            }
+        }
+        hf_view_close(v);
+    }
+}
+
 /* ---- the end ---- */
+
+/* G15: what was damaged is whole again, or a scrub, which the world has none of, begins a repair.
+ */
+static bool is_whole(struct node *n)
+{
+    struct hf_view *v;
+    struct hf_replica_status s;
+    struct hf_error e = {.code = HF_OK};
+    if (!n->damaged) {
+        return true;
+    }
+    hf_edge_status(n->edge, n->world.now(n), &s);
+    bool under_way = s.repair.result >= HF_REPAIR_WAITING && s.repair.result <= HF_REPAIR_FETCHING;
+    if (under_way || hf_edge_pending(n->edge) != NULL ||
+        hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
+        return false;
+    }
+    n->damaged = hf_view_verify(v, &e) != HF_OK;
+    hf_view_close(v);
+    if (n->damaged) {
+        hf_edge_repair(n->edge, true);
+    }
+    return !n->damaged;
+}
 
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
 {
@@ -204,6 +246,10 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
                      core.head, pending == NULL ? "does not know the head" : pending);
             return false;
         }
+        if (!is_whole(n)) {
+            snprintf(why, cap, "%s is damaged", n->name);
+            return false;
+        }
     }
     return true;
 }
@@ -215,7 +261,8 @@ void oracle_final(struct sim *sim)
         struct hf_view *v;
         struct hf_applied a;
         struct hf_error e = {.code = HF_OK};
-        if (!n->alive || hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
+        if (!n->alive || (n->damaged && n->revoked) ||
+            hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
             continue;
         }
         if (hf_view_applied(v, &a) == HF_OK && a.at.seq > 0) {

@@ -207,6 +207,19 @@ static void do_lose(struct sim *sim, struct node *n, const struct line *l)
     sim_trace(sim, n, "net: loses the next %" PRIu64, count);
 }
 
+static void do_damage(struct sim *sim, struct node *n, const struct line *l)
+{
+    uint64_t count = 1;
+    (void)(l->words > 4 && size_of(l->word[4], &count));
+    fault_damage(sim, n, count);
+}
+
+static void do_read(struct sim *sim, struct node *n, const struct line *l)
+{
+    (void)l;
+    oracle_read_all(sim, n);
+}
+
 static void do_revoke(struct sim *sim, struct node *n, const struct line *l)
 {
     (void)l;
@@ -256,7 +269,8 @@ static const struct {
     {"cut", do_cut, false},        {"heal", do_heal, false},     {"crash", do_crash, false},
     {"start", do_start, false},    {"lose", do_lose, false},     {"revoke", do_revoke, false},
     {"forge", do_forge, false},    {"replay", do_replay, false}, {"backup", do_backup, true},
-    {"restore", do_restore, true}, {"slow", do_slow, false},
+    {"restore", do_restore, true}, {"slow", do_slow, false},     {"damage", do_damage, false},
+    {"read", do_read, false},
 };
 
 static action *action_of(const struct line *l)

@@ -106,6 +106,7 @@ struct node {
     struct link link;  /* edges */
     bool crash_at_job; /* dies when its next write is due, which may or may not be done */
     bool invited, revoked;
+    bool damaged;        /* its disk was changed, and it is not known to be whole again */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
     /* oracle */
@@ -203,6 +204,8 @@ enum mark {
     MARK_INBOX,
     MARK_FENCED,
     MARK_TORN_TAIL,
+    MARK_DAMAGED,
+    MARK_REPAIRED,
     MARK_COUNT,
 };
 const char *mark_name(enum mark m);
@@ -261,8 +264,9 @@ bool load_value_ok(struct hf_slice bytes, uint64_t value);
 __attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);
 struct past *oracle_past(struct sim *sim, hf_seq seq);
 void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header);
-void oracle_node(struct sim *sim, struct node *n);    /* after each event that touched n */
-void oracle_read(struct sim *sim, struct node *edge); /* a client reads some keys */
+void oracle_node(struct sim *sim, struct node *n);        /* after each event that touched n */
+void oracle_read(struct sim *sim, struct node *edge);     /* a client reads some keys */
+void oracle_read_all(struct sim *sim, struct node *edge); /* ... and all of them */
 void oracle_core_opened(struct sim *sim);
 bool oracle_converged(struct sim *sim, char *why, size_t cap);
 void oracle_final(struct sim *sim);
@@ -273,6 +277,7 @@ void fault_strike(struct sim *sim, struct event *ev);
 void faults_heal_all(struct sim *sim);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
+void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
 bool scenario_load(struct sim *sim, const char *path);
 void scenario_strike(struct sim *sim, uint64_t line);
 void scenario_expect(struct sim *sim); /* checks the expectations at the end */

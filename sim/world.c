@@ -161,6 +161,7 @@ static void note_marks(struct sim *sim, const char *text)
         {"first repaired batch", MARK_HOLE_FILLED},
         {"content key missing", MARK_KEY_MISSING},
         {"edge is revoked", MARK_REVOKED},
+        {"repaired, the digest is right", MARK_REPAIRED},
         {"took up held batches", MARK_INBOX},
         {"goes on with a transfer", MARK_STAGE_RESUMED},
         {"writes are refused", MARK_FENCED},

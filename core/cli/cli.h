@@ -91,6 +91,7 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_carry(struct hf_cli *cli, const char *edge, const char *since, const char *path);
 int hf_cli_edge(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_status(struct hf_cli *cli, int argc, char **argv);
+int hf_cli_repair(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_keygen(struct hf_cli *cli, int argc, char **argv);
 
 #endif

@@ -67,6 +67,11 @@ static const struct hf_cli_command commands[] = {
     {"status", hf_cli_status, "[--json|--tsv] [--watch] [--max-lag N]",
      "show the core and how far each edge is\n"
      "Asked of an edge, it shows that edge. Unknown numbers are -, null or empty, never 0."},
+    {"repair", hf_cli_repair, "",
+     "let an edge compare its data with the core and heal what differs\n"
+     "Ask the edge: --data DIR or --socket PATH of its own. Only ranges of keys that differ are\n"
+     "fetched. An edge begins by itself when it finds damage. Exit status 1 when it could not be\n"
+     "done, or when all keys are fetched anew instead."},
     {"keygen", hf_cli_keygen, "FILE", "make a key file and print its public key"},
     {"version", run_version, "", "print the version"},
 };

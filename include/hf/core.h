@@ -45,6 +45,7 @@ struct hf_core_config {
     size_t waiting_bytes_max; /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
     uint64_t delta_batches;   /* deletes are remembered for so many batches at most, which is how
                                  far back DELTA reaches; 0 = no bound */
+    hf_ms scrub_ms;           /* all records are read through once in so long; 0 = never */
 };
 
 /* Opens or creates the stream and replays the changelog. HF_MISMATCH for a directory of another

@@ -25,6 +25,11 @@ struct hf_hash hf_hash_of(const char *domain, const struct hf_slice *parts, size
 /* Hash of one live element: key, the seq of its last change, value. */
 struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice value);
 
+/* sum += element, as little-endian numbers modulo 2^256: the fingerprint of a range (PROTOCOL.md
+ * section 8.5). An attacker can make two ranges agree in it: nothing but where to look may follow
+ * from it. */
+void hf_fingerprint_add(struct hf_hash *sum, const struct hf_hash *element);
+
 void hf_lthash_clear(struct hf_lthash *h);
 void hf_lthash_add(struct hf_lthash *h, const struct hf_hash *element);
 void hf_lthash_sub(struct hf_lthash *h, const struct hf_hash *element);

@@ -13,6 +13,7 @@
 
 #include "hf/err.h"
 #include "hf/replica.h"
+#include "hf/scrub.h"
 #include "hf/seal.h"
 #include "hf/state.h"
 #include "hf/types.h"
@@ -26,6 +27,7 @@ struct hf_edge_config {
     struct hf_key core_key;       /* the pinned root key */
     const struct hf_token *token; /* to enrol with; NULL = already enrolled by key */
     uint64_t map_bytes;           /* 0 = default */
+    hf_ms scrub_ms;               /* all records are read through once in so long; 0 = never */
     struct hf_replica_config replica;
     void *ctx;
     /* Readers may see up to seq now. May be NULL. */
@@ -46,6 +48,10 @@ void hf_edge_on_reply(struct hf_edge *edge, uint64_t request, struct hf_slice me
 /* Returns when it wants the next tick. */
 hf_ms hf_edge_on_tick(struct hf_edge *edge, hf_ms now);
 
+/* Compares all keys with the core and heals what differs; `damaged` = damage was seen, else the
+ * state is thought to be sound. hf_edge_status tells how far it is and what came of it. */
+void hf_edge_repair(struct hf_edge *edge, bool damaged);
+
 struct hf_state *hf_edge_state(struct hf_edge *edge);
 void hf_edge_status(const struct hf_edge *edge, hf_ms now, struct hf_replica_status *out);
 /* False while a reader would take what is not here yet for absent (hf/replica.h). */
@@ -57,6 +63,7 @@ struct hf_edge_info {
     char name[HF_NAME_MAX + 1]; /* as the core knows this edge; empty until HELLO */
     uint64_t received_bytes, applied_changes;
     uint64_t dropped; /* messages that were not for us or not well-formed */
+    struct hf_scrub_status scrub;
 };
 void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out);
 const char *hf_edge_pending(const struct hf_edge *edge);

@@ -37,6 +37,8 @@ bool hf_kv_is_read(struct hf_slice name);
 /* The view of this moment, renewed if need be; NULL and an error reply when the store fails. */
 struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c);
 void hf_kv_drained(struct hf_kv *kv);
+/* How many reads were refused because what they were to show is damaged. */
+uint64_t hf_kv_damaged(const struct hf_kv *kv);
 
 /* Case-insensitive comparison of a command or option with an upper-case word. */
 bool hf_kv_is(struct hf_slice arg, const char *word);

@@ -32,10 +32,11 @@ enum hf_message_type {
 #define HF_REPLY_DATA_MAX (HF_MESSAGE_MAX - 1536u)
 
 enum hf_want {
-    HF_WANT_LOG = 1,   /* frames first..last */
-    HF_WANT_BODY = 2,  /* sealed body of seq from offset */
-    HF_WANT_DELTA = 3, /* keys by last change in (lo, hi] */
-    HF_WANT_KEYS = 4,  /* live keys in key order, (lo, end) */
+    HF_WANT_LOG = 1,    /* frames first..last */
+    HF_WANT_BODY = 2,   /* sealed body of seq from offset */
+    HF_WANT_DELTA = 3,  /* keys by last change in (lo, hi] */
+    HF_WANT_KEYS = 4,   /* live keys in key order, (lo, end) */
+    HF_WANT_RANGES = 5, /* fingerprints of ranges of live keys, (lo, end): for a repair */
 };
 
 /* A bound of a DELTA (seq, ordinal, offset) or KEYS (key, offset) range. "Everything up to and
@@ -78,22 +79,30 @@ struct hf_plan_request {
  */
 #define HF_FETCH_DATA_MIN 1024u
 #define HF_FETCH_DATA_MAX (HF_MESSAGE_MAX - 2048u)
+/* RANGES: how many live records a sub-range may have, how many sub-ranges a reply, and how many
+ * records the core reads for one request. */
+#define HF_GRAIN_MIN 8u
+#define HF_GRAIN_MAX 65536u
+#define HF_SUBRANGES_MAX 64u
+#define HF_RANGES_READ_MAX 131072u
 
 struct hf_fetch_request {
     struct hf_id epoch_id;
     enum hf_want want;
     hf_seq first, last;    /* LOG: inclusive; BODY: first = seq; DELTA: last = hi */
     uint32_t offset;       /* BODY */
-    struct hf_bound from;  /* DELTA, KEYS: exclusive lower bound */
-    struct hf_slice until; /* KEYS: the last key of the range, not below from.key; empty = the end
-                              of the key space */
+    uint32_t grain;        /* RANGES; travels in the place of offset */
+    struct hf_bound from;  /* DELTA, KEYS, RANGES: exclusive lower bound */
+    struct hf_slice until; /* KEYS, RANGES: the last key of the range, not below from.key; empty =
+                              the end of the key space */
     uint32_t data_max;     /* bytes of frames, body or raw records that are wanted at most: 0 = as
                               many as fit; one frame, record or piece of one always comes, and may
                               be larger */
-    hf_seq asof_min;       /* DELTA, KEYS: the chunk must have been read from the state at this seq
-                              or a later one; 0 = from the newest. One that was made for another
-                              edge is given out when it is new enough, so say what the stage needs:
-                              the head that KEYS began at, or the DELTA's target */
+    hf_seq
+        asof_min; /* DELTA, KEYS, RANGES: the chunk must have been read from the state at this seq
+                     or a later one; 0 = from the newest. One that was made for another
+                     edge is given out when it is new enough, so say what the stage needs:
+                     the head that KEYS began at, or the DELTA's target */
 };
 
 enum hf_store_state {
@@ -174,6 +183,7 @@ enum hf_plan_kind {
     HF_PLAN_LOG = 1,
     HF_PLAN_DELTA = 2,
     HF_PLAN_SNAPSHOT = 3,
+    HF_PLAN_REPAIR = 4, /* an edge's own: never on the wire */
 };
 
 #define HF_PLAN_SPLITS_MAX 31u
@@ -213,11 +223,22 @@ struct hf_chunk {               /* DELTA and KEYS */
     struct hf_slice sealed;
 };
 
+/* What a core's live records of a range add up to: the keys behind the sub-range before it (the
+ * first: behind `from`), up to and including `last`. */
+struct hf_subrange {
+    struct hf_slice last;       /* empty only in the last one, at the end of the key space */
+    uint32_t count;             /* live records */
+    struct hf_hash fingerprint; /* PROTOCOL.md section 8.5; only ever used to narrow down */
+};
+
 struct hf_fetch_reply {
     enum hf_want want;        /* may be 0 in a refusal */
     uint32_t frame_count;     /* LOG: whole frame messages, in order, contiguous; >= 1 */
     struct hf_slice frames;   /* LOG: the bins, walk with hf_fetch_next_frame */
-    hf_seq seq;               /* LOG: of the last frame; BODY: seq */
+    uint32_t range_count;     /* RANGES: sub-ranges, side by side; >= 1 */
+    struct hf_slice ranges;   /* RANGES: walk with hf_fetch_next_range */
+    bool end;                 /* RANGES: the last one reaches to the end of the range asked for */
+    hf_seq seq;               /* LOG: of the last frame; BODY: seq; RANGES: the state's */
     uint32_t offset, total;   /* BODY */
     struct hf_slice body;     /* BODY */
     struct hf_chunk chunk;    /* DELTA, KEYS */
@@ -247,6 +268,10 @@ enum hf_err hf_reply_decode(struct hf_slice plain, struct hf_reply *p);
  * false at the end, and on damage, when *frames stays non-empty; decode has checked the walk. */
 void hf_fetch_put_frame(struct hf_writer *frames, struct hf_slice message);
 bool hf_fetch_next_frame(struct hf_slice *frames, struct hf_slice *message);
+
+/* The same for the sub-ranges of a RANGES reply. */
+void hf_fetch_put_range(struct hf_writer *ranges, const struct hf_subrange *s);
+bool hf_fetch_next_range(struct hf_slice *ranges, struct hf_subrange *s);
 
 /* Encodes the descriptor of a chunk (want, from, to, end, asof, key id, raw bytes, compression). A
  * reply carries c->descriptor, these bytes: they were sealed with, and decode reads the fields

@@ -73,6 +73,9 @@ enum hf_replica_event_type {
                           * VERIFIED. STAGE_CHUNK, STAGE_FRAME: ok = committed */
     HF_REPEV_CHECKED,    /* code of a full check of the own store */
     HF_REPEV_SURVEY,     /* the core asks for a REPORT now */
+    HF_REPEV_REPAIR,     /* compare with the core and heal what differs; ok = damage was seen */
+    HF_REPEV_COMPARED,   /* code; ok = all ranges asked about are through; offset = own records read
+                          * for this reply, total = ranges that differ so far */
     HF_REPEV_TICK,
 };
 
@@ -86,6 +89,7 @@ enum hf_replica_request {
     HF_REPRQ_DELTA, /* part: from its cursor to its end */
     HF_REPRQ_KEYS,  /* part */
     HF_REPRQ_REPORT,
+    HF_REPRQ_RANGES, /* where the driver's comparison has got to */
 };
 
 enum hf_replica_effect_type {
@@ -98,6 +102,9 @@ enum hf_replica_effect_type {
     HF_REPFX_CHECK,    /* verify the whole store on the pool -> CHECKED */
     HF_REPFX_EVIDENCE, /* slot (or UINT32_MAX): keep this signed frame as proof of a fork */
     HF_REPFX_NOTE,     /* note, a, b */
+    HF_REPFX_NARROW,   /* first = 0: all keys are to be compared with the core; 1: once more, what
+                          differed, in smaller ranges */
+    HF_REPFX_COMPARE,  /* the ranges that a reply brought with the own records -> COMPARED */
     /* Store operations: each ends with one STORE_DONE. */
     HF_REPFX_APPLY, /* frames first..last in one transaction */
     HF_REPFX_TAKE,  /* slot: verify it and, if it is good, apply it, in one: the next frame of an
@@ -110,7 +117,8 @@ enum hf_replica_effect_type {
     HF_REPFX_STAGE_TARGET, /* last */
     HF_REPFX_STAGE_FRAME,  /* slot; commit */
     HF_REPFX_STAGE_SAVE,   /* commit what was staged */
-    HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides */
+    HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides; UINT32_MAX = the applied one, of
+                              which the store has the header */
     HF_REPFX_STAGE_DROP,
     HF_REPFX_REOPEN,  /* after an I/O error */
     HF_REPFX_COLLECT, /* a step: forget tombstones up to `last`; STORE_DONE: ok = that was all */
@@ -140,6 +148,11 @@ enum hf_replica_note {
     HF_NOTE_REFUSED, /* a = request kind, b = error */
     HF_NOTE_STALLED, /* a = head, b = applied: asking again from the start */
     HF_NOTE_ENROLLED,
+    HF_NOTE_REPAIR,          /* a = applied; comparing with the core */
+    HF_NOTE_REPAIR_FOUND,    /* a = ranges that differ, b = records compared */
+    HF_NOTE_REPAIR_SOUND,    /* a = records compared */
+    HF_NOTE_REPAIR_DONE,     /* a = ranges replaced, b = records fetched */
+    HF_NOTE_REPAIR_GIVEN_UP, /* b = error */
     HF_NOTE_COUNT,
 };
 /* The line for the log, "replica: sentence key=value"; used by daemon and simulator alike. */
@@ -217,6 +230,26 @@ enum hf_replica_state {
 };
 const char *hf_replica_state_name(enum hf_replica_state s);
 
+enum hf_repair_result {
+    HF_REPAIR_NONE = 0, /* never asked for */
+    HF_REPAIR_WAITING,  /* for the link, the store or a transfer */
+    HF_REPAIR_COMPARING,
+    HF_REPAIR_FETCHING,
+    HF_REPAIR_SOUND,    /* ended: nothing differed */
+    HF_REPAIR_DONE,     /* ended: the digest is the signed one again */
+    HF_REPAIR_SNAPSHOT, /* ended: could not be healed in place, all is fetched anew */
+    HF_REPAIR_FAILED,   /* ended: the core did not answer, or nothing could be compared */
+};
+const char *hf_repair_result_name(enum hf_repair_result r);
+
+struct hf_repair_status { /* of the newest one; bytes as they travel */
+    enum hf_repair_result result;
+    uint64_t compared; /* own records */
+    uint64_t ranges, records, bytes;
+    uint64_t ended;                  /* how many came to an end */
+    uint64_t repairs, ranges_healed; /* ever */
+};
+
 struct hf_replica_status {
     enum hf_replica_state state;
     hf_seq head; /* the highest that is proven, 0 = none */
@@ -235,6 +268,7 @@ struct hf_replica_status {
     bool link_up[HF_CHANNELS];
     hf_ms last_heard_ms; /* ago; -1 = never */
     uint64_t duplicates, bad_frames, redials, timeouts, requests, held_now, held_bytes;
+    struct hf_repair_status repair;
 };
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out);
 /* False while an edge that began with nothing has less than the core had when it first answered. */

@@ -202,18 +202,20 @@ struct hf_stage_part {
 
 struct hf_stage {
     bool active;
-    enum hf_plan_kind kind; /* DELTA or SNAPSHOT */
+    enum hf_plan_kind kind; /* DELTA, SNAPSHOT or REPAIR */
     struct hf_id epoch_id;
-    hf_seq base;         /* DELTA: applied when it began */
-    hf_seq keys_head;    /* SNAPSHOT: S, the head at which KEYS began */
-    bool keys_done;      /* SNAPSHOT: all of KEYS is staged */
-    uint32_t part_count; /* of the range in progress, in order; 0 when none is */
+    hf_seq base;          /* DELTA, REPAIR: applied when it began */
+    hf_seq keys_head;     /* SNAPSHOT: S, the head at which KEYS began; REPAIR: base */
+    bool keys_done;       /* SNAPSHOT, REPAIR: all of KEYS is staged */
+    uint32_t ranges_done; /* REPAIR: ranges that are staged or in parts */
+    uint32_t part_count;  /* of the range in progress, in order; 0 when none is */
     struct hf_stage_part part[HF_STAGE_PARTS_MAX];
-    hf_seq covered; /* DELTA ranges are complete up to this seq */
-    hf_seq target;  /* hi of the DELTA range in progress */
-    hf_seq asof;    /* the largest asof used: the switch is legal at N >= asof only */
-    hf_seq tail;    /* LOG frames applied to the stage, up to this seq; >= covered */
-    uint64_t bytes; /* record bytes staged so far */
+    hf_seq covered;   /* DELTA ranges are complete up to this seq */
+    hf_seq target;    /* hi of the DELTA range in progress */
+    hf_seq asof;      /* the largest asof used: the switch is legal at N >= asof only */
+    hf_seq tail;      /* LOG frames applied to the stage, up to this seq; >= covered */
+    uint64_t bytes;   /* record bytes staged so far */
+    uint64_t records; /* of chunks, since it began or this start */
 };
 
 /* All below run inside the write transaction, so staged data and cursors move together, and go back

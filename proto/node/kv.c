@@ -30,6 +30,7 @@ struct cursor {
 
 struct hf_kv {
     struct hf_kv_config cfg;
+    uint64_t damaged;
     struct hf_view *view;
     bool live;
     uint64_t cursor_next;
@@ -283,6 +284,11 @@ struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c)
     return kv->view;
 }
 
+uint64_t hf_kv_damaged(const struct hf_kv *kv)
+{
+    return kv->damaged;
+}
+
 void hf_kv_drained(struct hf_kv *kv)
 {
     if (kv->live) {
@@ -291,9 +297,11 @@ void hf_kv_drained(struct hf_kv *kv)
     }
 }
 
-static void store_error(struct hf_resp_client *c, enum hf_err err)
+static void store_error(const struct call *k, enum hf_err err)
 {
+    struct hf_resp_client *c = k->c;
     if (err == HF_CORRUPT) {
+        k->kv->damaged++;
         hf_resp_error(c, "CORRUPT this record is damaged and is not served");
     } else {
         hf_resp_error(c, "ERR store: %s", hf_err_text(err));
@@ -316,7 +324,7 @@ static void reply_value(const struct call *k, struct hf_view *v, struct hf_slice
     } else if (err == HF_NOTFOUND) {
         hf_resp_nil(k->c);
     } else {
-        store_error(k->c, err);
+        store_error(k, err);
     }
 }
 
@@ -348,7 +356,7 @@ static void run_exists(const struct call *k)
         struct hf_stored s;
         enum hf_err err = get_live(v, k->argv[i], &s);
         if (err != HF_OK && err != HF_NOTFOUND) {
-            store_error(k->c, err);
+            store_error(k, err);
             return;
         }
         found += err == HF_OK;
@@ -368,7 +376,7 @@ static bool lookup(const struct call *k, struct hf_stored *s, bool *found)
     enum hf_err err = get_live(v, k->argv[1], s);
     *found = err == HF_OK;
     if (err != HF_OK && err != HF_NOTFOUND) {
-        store_error(k->c, err);
+        store_error(k, err);
         return false;
     }
     return true;
@@ -412,7 +420,7 @@ static void run_dbsize(const struct call *k)
     if (err == HF_OK) {
         hf_resp_integer(k->c, (int64_t)a.live_count);
     } else {
-        store_error(k->c, err);
+        store_error(k, err);
     }
 }
 
@@ -533,7 +541,7 @@ static void run_scan(const struct call *k)
     s.keys = calloc((size_t)s.count, sizeof(*s.keys));
     enum hf_err err = s.keys == NULL ? HF_NOMEM : scan_walk(v, &s);
     if (err != HF_OK && err != HF_NOTFOUND) {
-        store_error(k->c, err);
+        store_error(k, err);
         free(s.keys);
         return;
     }

@@ -456,6 +456,7 @@ void hf_state_close(struct hf_state *s)
         free(s->fragment[i]);
     }
     free(s->scratch);
+    free(s->range);
     free(s->dir);
     free(s);
 }

@@ -81,6 +81,21 @@ void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits)
     part_add(st, keys ? 0 : g->target, hf_slice_of(no_key, 0));
 }
 
+void hf_parts_take(struct hf_state *s)
+{
+    struct hf_staging *st = &s->staging;
+    struct hf_stage *g = &st->stage;
+    g->part_count = 0;
+    while (g->ranges_done < s->range_count && g->part_count < HF_STAGE_PARTS_MAX) {
+        const struct hf_repair_range *r = &s->range[g->ranges_done++];
+        uint32_t i = g->part_count++;
+        g->part[i] = (struct hf_stage_part){.cursor = bound_after(0, r->after_len),
+                                            .until = bound_after(0, r->until_len)};
+        memcpy(st->cursor[i], r->after, r->after_len);
+        memcpy(st->until[i], r->until, r->until_len);
+    }
+}
+
 /* The records behind `target` that are staged already do no harm: the switch waits for their asof.
  */
 void hf_parts_shorten(struct hf_state *s, hf_seq target)

@@ -8,8 +8,8 @@
  *
  * A SNAPSHOT is a whole generation with its own sum and index; the switch names it the visible one.
  * A DELTA is an overlay of records; the switch writes each of them over the visible one, in the
- * same transaction. Either way a wrong record shows as HF_DIGEST before anything became visible
- * (G11, G15).
+ * same transaction. So is a REPAIR, whose key ranges replace all that is visible there (repair.c).
+ * In each case a wrong record shows as HF_DIGEST before anything became visible (G11, G15).
  *
  * It must not decide when to ask, stop or switch: that is the replica engine. parts.c keeps how far
  * each part of a range got, staging.c writes that down.
@@ -20,32 +20,32 @@
 
 /* ---- beginning and ranges ---- */
 
-static void range_done(struct hf_stage *g)
+static void range_done(struct hf_state *s)
 {
+    struct hf_stage *g = &s->staging.stage;
     memset(g->part, 0, sizeof(g->part));
-    if (hf_stage_in_keys(g)) {
+    g->part_count = 0;
+    if (g->kind == HF_PLAN_REPAIR && !g->keys_done) {
+        hf_parts_take(s);
+        g->keys_done = g->part_count == 0;
+    } else if (hf_stage_in_keys(g)) {
         g->keys_done = true;
     } else {
         g->covered = g->target;
     }
-    g->part_count = 0;
     if (g->tail < g->covered) {
         g->tail = g->covered;
     }
 }
 
-enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
-                                 const struct hf_position *base, hf_seq head,
-                                 const struct hf_stage_splits *splits)
+enum hf_err hf_stage_open(struct hf_state *s, enum hf_plan_kind kind,
+                          const struct hf_position *base, hf_seq head)
 {
     struct hf_stage *g = &s->staging.stage;
-    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) {
-        return HF_ARG;
-    }
     if (!hf_id_eq(&base->epoch_id, &s->head.at.epoch_id)) {
         return HF_UNKNOWN_EPOCH;
     }
-    if (kind == HF_PLAN_DELTA && (base->seq != s->head.at.seq || head < base->seq)) {
+    if (kind != HF_PLAN_SNAPSHOT && (base->seq != s->head.at.seq || head < base->seq)) {
         return HF_ARG;
     }
     enum hf_err e = hf_state_writable(s);
@@ -66,13 +66,26 @@ enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
     g->kind = kind;
     g->epoch_id = base->epoch_id;
     g->base = base->seq;
-    g->keys_head = kind == HF_PLAN_SNAPSHOT ? head : 0;
+    g->keys_head = kind == HF_PLAN_DELTA ? 0 : head;
     g->covered = kind == HF_PLAN_SNAPSHOT ? head : base->seq;
     g->tail = g->covered;
     g->target = head;
-    hf_parts_cut(&s->staging, splits);
-    hf_tree_staged(s)->overlay = kind == HF_PLAN_DELTA;
+    hf_tree_staged(s)->overlay = hf_stage_is_overlay(g);
     return HF_OK;
+}
+
+enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
+                                 const struct hf_position *base, hf_seq head,
+                                 const struct hf_stage_splits *splits)
+{
+    if (kind != HF_PLAN_DELTA && kind != HF_PLAN_SNAPSHOT) {
+        return HF_ARG;
+    }
+    enum hf_err e = hf_stage_open(s, kind, base, head);
+    if (e == HF_OK) {
+        hf_parts_cut(&s->staging, splits);
+    }
+    return e;
 }
 
 enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
@@ -95,7 +108,7 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
     }
     hf_parts_shorten(s, target);
     if (hf_parts_done(g)) {
-        range_done(g);
+        range_done(s);
     }
     return HF_OK;
 }
@@ -144,6 +157,7 @@ static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct
         uint32_t taken = r.offset + (uint32_t)r.value.len;
         at = (struct hf_bound){r.seq, r.ordinal, taken < r.total ? taken : HF_OFFSET_END, r.key};
         e = stage_record(s, part, &r);
+        s->staging.stage.records++;
     }
     return e == HF_OK && reader.failed ? HF_MALFORMED : e;
 }
@@ -265,7 +279,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
     s->staging_dirty = true;
     hf_part_advance(s, part, c);
     if (hf_parts_done(g)) {
-        range_done(g);
+        range_done(s);
     }
     return HF_OK;
 }
@@ -283,7 +297,7 @@ enum hf_err hf_state_stage_skip(struct hf_state *s, uint32_t part)
     s->staging_dirty = true;
     hf_part_skip(s, part);
     if (hf_parts_done(g)) {
-        range_done(g);
+        range_done(s);
     }
     return HF_OK;
 }
@@ -366,7 +380,7 @@ static enum hf_err merge(struct hf_state *s)
 static enum hf_err may_switch(const struct hf_state *s, const struct hf_frame *f)
 {
     const struct hf_stage *g = &s->staging.stage;
-    bool whole = g->active && (g->kind == HF_PLAN_DELTA || g->keys_done);
+    bool whole = g->active && !hf_stage_in_keys(g);
     if (!whole || s->half || f->header.len > HF_HEADER_MAX || f->h.seq != g->tail) {
         return HF_ARG;
     }
@@ -381,7 +395,8 @@ static enum hf_err may_switch(const struct hf_state *s, const struct hf_frame *f
 
 enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f)
 {
-    bool snapshot = s->staging.stage.kind == HF_PLAN_SNAPSHOT;
+    enum hf_plan_kind kind = s->staging.stage.kind;
+    bool snapshot = kind == HF_PLAN_SNAPSHOT;
     enum hf_err e = may_switch(s, f);
     if (e == HF_OK) {
         e = hf_state_writable(s);
@@ -389,8 +404,10 @@ enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f)
     if (e != HF_OK) {
         return e;
     }
-    if (!snapshot) {
+    if (kind == HF_PLAN_DELTA) {
         e = merge(s);
+    } else if (kind == HF_PLAN_REPAIR) {
+        e = hf_repair_merge(s);
     }
     for (int i = 0; i < 2 && e == HF_OK; i++) {
         e = hf_tree_flush(s, &s->tree[i]);
@@ -405,6 +422,8 @@ enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f)
     }
     if (snapshot) {
         s->head.generation++;
+    }
+    if (kind != HF_PLAN_DELTA) {
         s->head.delta_floor = f->h.seq; /* of what was deleted before, nothing is known here */
         s->head.swept = (struct hf_point){0, 0};
     }

@@ -112,7 +112,7 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     if (e != HF_OK || !useful(s)) {
         hf_staging_clear(s);
     } else {
-        t->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
+        t->overlay = hf_stage_is_overlay(&s->staging.stage);
     }
 }
 
@@ -125,7 +125,7 @@ void hf_staging_restore(struct hf_state *s)
     if (s->staging_dirty || lost != 0) {
         s->staging = s->staging_committed;
     }
-    hf_tree_staged(s)->overlay = s->staging.stage.kind == HF_PLAN_DELTA;
+    hf_tree_staged(s)->overlay = hf_stage_is_overlay(&s->staging.stage);
     s->staging_dirty = false;
     s->fragments_dirty = 0;
     if (lost == 0 || !s->staging.stage.active || s->env == NULL) {
@@ -218,7 +218,9 @@ enum hf_err hf_staging_save(struct hf_state *s)
     if (e != HF_OK || !s->staging_dirty) {
         return e;
     }
-    if (!s->staging.stage.active) {
+    /* A repair is short, and what is known of the damage is not kept: it does not outlive its
+     * process. */
+    if (!s->staging.stage.active || s->staging.stage.kind == HF_PLAN_REPAIR) {
         return meta_del(s, hf_slice_str("stage"));
     }
     MDB_val k = hf_val(hf_slice_str("stage"));

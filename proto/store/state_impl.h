@@ -5,8 +5,9 @@
  * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
  * file first; record.c knows the bytes; moves.c holds back the by-seq index; tree.c writes changes
  * into one generation; state.c is the transaction; tables.c has the small tables; view.c reads;
- * sample.c estimates; verify.c reads everything; stage.c stages a transfer, parts.c cuts it into
- * parts and moves them, staging.c keeps how far they got.
+ * walk.c reads on past damage; sample.c estimates; verify.c reads everything; stage.c stages a
+ * transfer, parts.c cuts it into parts and moves them, staging.c keeps how far they got; repair.c
+ * puts ranges of a transfer in the place of damaged ones.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing
@@ -104,7 +105,7 @@ struct hf_tree {
     MDB_dbi state;
     MDB_dbi byseq;
     MDB_cursor *cursor; /* on `state` in the open transaction, or NULL */
-    bool overlay;       /* a DELTA: no index, the switch merges it */
+    bool overlay;       /* DELTA, REPAIR: no index, the switch merges it */
     struct hf_sum sum;
     struct hf_moves moves;
 };
@@ -146,8 +147,18 @@ struct hf_staging {
 
 static inline bool hf_stage_in_keys(const struct hf_stage *g)
 {
-    return g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+    return g->kind != HF_PLAN_DELTA && !g->keys_done;
 }
+
+/* Its records lie over the visible ones until the switch. */
+static inline bool hf_stage_is_overlay(const struct hf_stage *g)
+{
+    return g->kind == HF_PLAN_DELTA || g->kind == HF_PLAN_REPAIR;
+}
+
+/* Empties the staged tables and makes a stage of that kind active, without parts. */
+enum hf_err hf_stage_open(struct hf_state *s, enum hf_plan_kind kind,
+                          const struct hf_position *base, hf_seq head);
 
 /* Reads the stage of meta at open; a damaged or useless one becomes inactive. */
 void hf_staging_load(struct hf_state *s, MDB_txn *txn);
@@ -161,6 +172,8 @@ void hf_staging_clear(struct hf_state *s);
 
 /* Cuts the range in progress: KEYS, or (covered, target]. No parts when that is empty. */
 void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits);
+/* REPAIR: as many of its ranges as are left and there are parts for, one in each. */
+void hf_parts_take(struct hf_state *s);
 /* Ends the range at `target`, which lies inside of it. */
 void hf_parts_shorten(struct hf_state *s, hf_seq target);
 bool hf_parts_done(const struct hf_stage *g);
@@ -179,6 +192,19 @@ void hf_part_skip(struct hf_state *s, uint32_t part);
 enum hf_err hf_part_join(struct hf_state *s, uint32_t part, const struct hf_record *r,
                          struct hf_stored *whole);
 void hf_part_forget(struct hf_state *s, uint32_t part); /* the fragment of it */
+
+/* ---- repair.c ---- */
+
+struct hf_repair_range { /* behind `after`, up to and including `until`; of no length: all */
+    uint16_t after_len;
+    uint16_t until_len;
+    uint8_t after[HF_STORE_KEY_MAX];
+    uint8_t until[HF_STORE_KEY_MAX];
+};
+
+/* Puts the staged records in the place of all that is visible in the ranges of the repair, and over
+ * what is older elsewhere; then computes sum and index anew from all records. */
+enum hf_err hf_repair_merge(struct hf_state *s);
 
 /* ---- the store ---- */
 
@@ -217,6 +243,8 @@ struct hf_state {
     /* Owned; HF_STORE_VALUE_MAX bytes each once its part had a fragment. */
     uint8_t *fragment[HF_STAGE_PARTS_MAX];
     uint8_t *scratch; /* owned; a value on its way from the stage to the visible tree */
+    struct hf_repair_range *range; /* owned; of the newest repair */
+    uint32_t range_count;
 };
 
 static inline struct hf_tree *hf_tree_visible(struct hf_state *s)

@@ -5,6 +5,7 @@
  *                                || u32le value bytes || value)
  *     lanes        = ChaCha20 stream (key = element hash, nonce = 8 zero bytes, from block 0),
  *                    2,048 bytes taken as 1,024 u16 little-endian
+ *     fingerprint  = sum of element hashes as little-endian numbers, modulo 2^256
  *     state digest = BLAKE2b-256("holdfast/v1/state" || 2,048 bytes of the summed lanes, u16le)
  *
  * Invariant: adding and then subtracting an element leaves every lane as it was, and the order of
@@ -82,6 +83,17 @@ struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice 
     crypto_generichash_update(&state, value.data, value.len);
     crypto_generichash_final(&state, out.b, HF_HASH_BYTES);
     return out;
+}
+
+void hf_fingerprint_add(struct hf_hash *sum, const struct hf_hash *element)
+{
+    unsigned carry = 0;
+
+    for (size_t i = 0; i < HF_HASH_BYTES; i++) {
+        carry += (unsigned)sum->b[i] + element->b[i];
+        sum->b[i] = (uint8_t)carry;
+        carry >>= 8;
+    }
 }
 
 void hf_lthash_clear(struct hf_lthash *h)

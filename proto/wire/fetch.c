@@ -4,12 +4,14 @@
  *     request     [..., epoch id, want, first, last, offset, bound or nil, until, data max,
  *                 asof min]
  *                 LOG: first..last; BODY: first = seq, offset; DELTA: last = hi, bound, asof min;
- *                 KEYS: bound, until, asof min; whatever a want has no use for is zero, empty or
- *                 nil
+ *                 KEYS: bound, until, asof min; RANGES: the same, and the grain in the place of
+ *                 offset; whatever a want has no use for is zero, empty or nil
  *     bound       [seq, ordinal, offset, key]
  *     reply       [..., want, frame count, seq, offset, total, retry ms, evidence, data]
  *                 want may be 0 in a refusal, which a core may send before it looked that far
- *     data        nil unless the code is OK; LOG: bin of frames; BODY: bin; DELTA and KEYS: chunk
+ *     data        nil unless the code is OK; LOG: bin of frames; BODY: bin; DELTA and KEYS: chunk;
+ *                 RANGES: [end, bin of sub-ranges], frame count is theirs, seq the state's
+ *     sub-range   [last key, count, fingerprint], one after the other
  *     frames      one bin after the other, each a whole frame message
  *     chunk       [descriptor, sealed]
  *     descriptor  [want, from bound, to bound, end, asof, key id, raw bytes, compression], all of
@@ -34,15 +36,22 @@ enum {
     CHUNK_FIELDS = 2,
     DESCRIPTOR_FIELDS = 8,
     RECORD_FIELDS = 7,
+    RANGES_FIELDS = 2,
+    SUBRANGE_FIELDS = 3,
     /* A minute is longer than any queue of a core that still answers. */
     RETRY_MS_MAX = 60 * 1000,
 };
 
 /* ---- wants and bounds ---- */
 
+static bool has_keys(enum hf_want want)
+{
+    return want == HF_WANT_KEYS || want == HF_WANT_RANGES;
+}
+
 static enum hf_want get_want(struct hf_reader *r)
 {
-    uint32_t want = hf_read_u32(r, HF_WANT_KEYS);
+    uint32_t want = hf_read_u32(r, HF_WANT_RANGES);
 
     hf_fields_check(r, want >= HF_WANT_LOG);
     return (enum hf_want)want;
@@ -64,7 +73,7 @@ static void get_bound(struct hf_reader *r, enum hf_want want, struct hf_bound *b
     b->seq = hf_read_seq(r);
     b->ordinal = hf_read_u32(r, UINT32_MAX);
     b->offset = hf_read_u32(r, UINT32_MAX);
-    b->key = hf_read_bin(r, want == HF_WANT_KEYS ? HF_STORE_KEY_MAX : 0);
+    b->key = hf_read_bin(r, has_keys(want) ? HF_STORE_KEY_MAX : 0);
     hf_fields_close(r, count, BOUND_FIELDS);
     hf_fields_check(r, b->offset <= HF_STORE_VALUE_MAX || b->offset == HF_OFFSET_END);
 }
@@ -96,13 +105,15 @@ void hf_fetch_request_put(const struct hf_fetch_request *q, struct hf_writer *w)
     hf_write_uint(w, q->want);
     hf_write_uint(w, frames ? q->first : 0);
     hf_write_uint(w, q->want == HF_WANT_LOG || q->want == HF_WANT_DELTA ? q->last : 0);
-    hf_write_uint(w, q->want == HF_WANT_BODY ? q->offset : 0);
+    hf_write_uint(w, q->want == HF_WANT_BODY     ? q->offset
+                     : q->want == HF_WANT_RANGES ? q->grain
+                                                 : 0);
     if (frames) {
         hf_write_nil(w);
     } else {
         put_bound(&q->from, w);
     }
-    hf_write_bin(w, q->want == HF_WANT_KEYS ? q->until : hf_slice_of(NULL, 0));
+    hf_write_bin(w, has_keys(q->want) ? q->until : hf_slice_of(NULL, 0));
     hf_write_uint(w, q->data_max);
     hf_write_uint(w, frames ? 0 : q->asof_min);
 }
@@ -123,6 +134,9 @@ static bool request_sound(const struct hf_fetch_request *q)
         return q->first == 0 && q->offset == 0 && q->from.seq <= q->last;
     case HF_WANT_KEYS:
         return q->first == 0 && q->last == 0 && q->offset == 0 && until_sound(q);
+    case HF_WANT_RANGES:
+        return q->first == 0 && q->last == 0 && q->grain >= HF_GRAIN_MIN &&
+               q->grain <= HF_GRAIN_MAX && q->from.offset == HF_OFFSET_END && until_sound(q);
     }
     return false;
 }
@@ -134,12 +148,16 @@ void hf_fetch_request_get(struct hf_reader *r, struct hf_fetch_request *q)
     q->first = hf_read_seq(r);
     q->last = hf_read_seq(r);
     q->offset = hf_read_u32(r, HF_BODY_SEALED_MAX);
+    if (q->want == HF_WANT_RANGES) {
+        q->grain = q->offset;
+        q->offset = 0;
+    }
     if (q->want == HF_WANT_LOG || q->want == HF_WANT_BODY) {
         hf_fields_check(r, hf_read_nil(r));
     } else {
         get_bound(r, q->want, &q->from);
     }
-    q->until = hf_read_bin(r, q->want == HF_WANT_KEYS ? HF_STORE_KEY_MAX : 0);
+    q->until = hf_read_bin(r, has_keys(q->want) ? HF_STORE_KEY_MAX : 0);
     q->data_max = hf_read_u32(r, HF_FETCH_DATA_MAX);
     q->asof_min = hf_read_seq(r);
     hf_fields_check(r, q->data_max == 0 || q->data_max >= HF_FETCH_DATA_MIN);
@@ -181,6 +199,58 @@ static bool frames_sound(struct hf_slice frames, uint32_t count)
     return frames.len == 0 && seen == count;
 }
 
+/* ---- sub-ranges of a RANGES reply ---- */
+
+void hf_fetch_put_range(struct hf_writer *ranges, const struct hf_subrange *s)
+{
+    hf_write_array(ranges, SUBRANGE_FIELDS);
+    hf_write_bin(ranges, s->last);
+    hf_write_uint(ranges, s->count);
+    hf_write_fixed(ranges, s->fingerprint.b, HF_HASH_BYTES);
+}
+
+bool hf_fetch_next_range(struct hf_slice *ranges, struct hf_subrange *s)
+{
+    struct hf_reader r;
+    uint32_t count;
+
+    if (ranges->len == 0) {
+        return false;
+    }
+    hf_reader_init(&r, *ranges);
+    count = hf_fields_open(&r, SUBRANGE_FIELDS);
+    s->last = hf_read_bin(&r, HF_STORE_KEY_MAX);
+    s->count = hf_read_u32(&r, HF_RANGES_READ_MAX);
+    hf_read_fixed(&r, s->fingerprint.b, HF_HASH_BYTES);
+    hf_fields_close(&r, count, SUBRANGE_FIELDS);
+    if (r.failed) {
+        return false;
+    }
+    *ranges = hf_slice_of(r.at, hf_reader_left(&r));
+    return true;
+}
+
+/* True when they are whole, rise, and only the last one of all reaches to the end of the key space.
+ */
+static bool ranges_sound(const struct hf_fetch_reply *p)
+{
+    struct hf_slice rest = p->ranges;
+    struct hf_subrange s;
+    struct hf_slice before = hf_slice_of(NULL, 0);
+    uint32_t seen = 0;
+
+    while (hf_fetch_next_range(&rest, &s)) {
+        bool open = s.last.len == 0;
+
+        if (open ? rest.len != 0 || !p->end : seen > 0 && hf_slice_cmp(before, s.last) >= 0) {
+            return false;
+        }
+        before = s.last;
+        seen++;
+    }
+    return rest.len == 0 && seen == p->range_count && seen >= 1 && seen <= HF_SUBRANGES_MAX;
+}
+
 /* ---- chunks ---- */
 
 void hf_chunk_describe(const struct hf_chunk *c, struct hf_writer *w)
@@ -200,6 +270,9 @@ static bool descriptor_sound(const struct hf_chunk *c)
 {
     int moved = bound_cmp(c->want, &c->from, &c->to);
 
+    if (c->want == HF_WANT_RANGES) {
+        return false; /* fingerprints are no records */
+    }
     if (c->want == HF_WANT_DELTA && c->to.seq > c->asof) {
         return false;
     }
@@ -253,6 +326,11 @@ static void put_data(const struct hf_fetch_reply *p, struct hf_writer *w)
         hf_write_bin(w, p->chunk.descriptor);
         hf_write_bin(w, p->chunk.sealed);
         return;
+    case HF_WANT_RANGES:
+        hf_write_array(w, RANGES_FIELDS);
+        hf_write_uint(w, p->end);
+        hf_write_bin(w, p->ranges);
+        return;
     }
     HF_UNREACHABLE();
 }
@@ -261,10 +339,11 @@ void hf_fetch_reply_put(const struct hf_fetch_reply *p, enum hf_err code, struct
 {
     bool log = code == HF_OK && p->want == HF_WANT_LOG;
     bool body = code == HF_OK && p->want == HF_WANT_BODY;
+    bool ranges = code == HF_OK && p->want == HF_WANT_RANGES;
 
     hf_write_uint(w, p->want);
-    hf_write_uint(w, log ? p->frame_count : 0);
-    hf_write_uint(w, log || body ? p->seq : 0);
+    hf_write_uint(w, log ? p->frame_count : ranges ? p->range_count : 0);
+    hf_write_uint(w, log || body || ranges ? p->seq : 0);
     hf_write_uint(w, body ? p->offset : 0);
     hf_write_uint(w, body ? p->total : 0);
     hf_write_uint(w, code == HF_OK ? 0 : p->retry_ms);
@@ -293,6 +372,18 @@ static bool body_sound(const struct hf_fetch_reply *p)
            p->body.len <= p->total - p->offset;
 }
 
+static void get_ranges(struct hf_reader *r, struct hf_fetch_reply *p)
+{
+    uint32_t count = hf_fields_open(r, RANGES_FIELDS);
+
+    p->range_count = p->frame_count;
+    p->frame_count = 0;
+    p->end = hf_read_bool(r);
+    p->ranges = hf_read_bin(r, HF_MESSAGE_MAX);
+    hf_fields_close(r, count, RANGES_FIELDS);
+    hf_fields_check(r, !r->failed && p->offset == 0 && p->total == 0 && ranges_sound(p));
+}
+
 static void get_data(struct hf_reader *r, struct hf_fetch_reply *p)
 {
     hf_fields_check(r, p->retry_ms == 0 && p->evidence.len == 0);
@@ -310,13 +401,16 @@ static void get_data(struct hf_reader *r, struct hf_fetch_reply *p)
         get_chunk(r, p->want, &p->chunk);
         hf_fields_check(r, no_position(p));
         return;
+    case HF_WANT_RANGES:
+        get_ranges(r, p);
+        return;
     }
     r->failed = true; /* data must say what it is; only a refusal need not */
 }
 
 void hf_fetch_reply_get(struct hf_reader *r, enum hf_err code, struct hf_fetch_reply *p)
 {
-    p->want = (enum hf_want)hf_read_u32(r, HF_WANT_KEYS);
+    p->want = (enum hf_want)hf_read_u32(r, HF_WANT_RANGES);
     p->frame_count = hf_read_u32(r, HF_REPLY_FRAMES_MAX);
     p->seq = hf_read_seq(r);
     p->offset = hf_read_u32(r, HF_BODY_SEALED_MAX);

@@ -400,7 +400,8 @@ static void sound_edge_is_examined_and_kept(void **state)
     e2e_passed();
 }
 
-/* One kill is nothing and two are looked into, whatever the store is like. */
+/* One kill is nothing and two are looked into, whatever the store is like. Without its core the
+ * edge cannot heal in between. */
 static void edge_that_ended_twice_on_a_damaged_store_begins_anew(void **state)
 {
     struct pair p = open_pair();
@@ -410,6 +411,8 @@ static void edge_that_ended_twice_on_a_damaged_store_begins_anew(void **state)
     e2e_begin(state);
     e2e_disconnect(p.edge);
     e2e_stop(p.edge_node, SIGTERM);
+    e2e_disconnect(p.core);
+    e2e_stop(p.core_node, SIGTERM);
     damage_value(p.edge_node, value_of(17, 0));
     for (int i = 0; i < 2; i++) {
         e2e_start(p.edge_node);
@@ -421,6 +424,8 @@ static void edge_that_ended_twice_on_a_damaged_store_begins_anew(void **state)
         e2e_disconnect(p.edge);
     }
     assert_false(e2e_logged(p.edge_node, "examining"));
+    e2e_start(p.core_node);
+    p.core = e2e_connect(p.core_node);
     e2e_start(p.edge_node);
     assert_true(e2e_logged(p.edge_node, "does not match its checksum"));
     assert_int_equal(set_aside_count(p.edge_node), 1);

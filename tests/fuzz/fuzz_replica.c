@@ -66,7 +66,10 @@ struct sim {
     struct hf_position position;
     struct staged staged, committed; /* an abort makes the first the second again */
     bool inbox[HEAD_MAX + 2];
-    bool busy, checking, rotten;
+    bool busy, rotten;
+    bool rotten_through; /* beyond repair in place */
+    bool comparing;
+    uint32_t checks; /* under way */
     struct hf_replica_effect op;
     hf_seq keys_to; /* content keys are known up to here */
 };
@@ -122,7 +125,7 @@ static void on_send(struct sim *s, const struct hf_replica_effect *fx)
 /* What a store operation may be about. */
 static void check_order(struct sim *s, const struct hf_replica_effect *fx)
 {
-    HF_ASSERT(!s->busy && !s->checking);
+    HF_ASSERT(!s->busy);
     s->busy = true;
     s->op = *fx;
     if (fx->type == HF_REPFX_APPLY) {
@@ -136,6 +139,10 @@ static void check_order(struct sim *s, const struct hf_replica_effect *fx)
         const struct slot *x = &s->slot[fx->slot];
         HF_ASSERT(x->used && x->whole && !x->verifying && !s->staged.stage.active);
         HF_ASSERT(x->seq == s->position.seq + 1 && fx->first == x->seq && fx->last == x->seq);
+    } else if (fx->type == HF_REPFX_STAGE_SWITCH && fx->slot == UINT32_MAX) {
+        const struct hf_stage *g = &s->staged.stage;
+        HF_ASSERT(g->active && g->kind == HF_PLAN_REPAIR && g->part_count == 0);
+        HF_ASSERT(g->tail == s->position.seq && g->asof <= g->tail);
     } else if (fx->type == HF_REPFX_STAGE_FRAME || fx->type == HF_REPFX_STAGE_SWITCH) {
         const struct slot *x = &s->slot[fx->slot];
         bool closing = fx->type == HF_REPFX_STAGE_SWITCH;
@@ -175,7 +182,12 @@ static void carry_out(struct sim *s, const struct hf_replica_effect *fx)
     } else if (fx->type == HF_REPFX_PUBLISH) {
         HF_ASSERT(fx->last == s->position.seq);
     } else if (fx->type == HF_REPFX_CHECK) {
-        s->checking = true;
+        s->checks++;
+    } else if (fx->type == HF_REPFX_NARROW) {
+        HF_ASSERT(!s->comparing && fx->first <= 1);
+    } else if (fx->type == HF_REPFX_COMPARE) {
+        HF_ASSERT(!s->comparing);
+        s->comparing = true;
     } else if (fx->type == HF_REPFX_NOTE) {
         HF_ASSERT(fx->note != HF_NOTE_FORK && fx->note != HF_NOTE_ROLLBACK &&
                   fx->note != HF_NOTE_DIVERGED);
@@ -359,6 +371,8 @@ static void answer(struct sim *s, struct sent *open, uint8_t how)
         answer_log(s, &q.fx, &ev, how);
     } else if (q.fx.kind == HF_REPRQ_BODY) {
         answer_body(s, &q.fx, &ev);
+    } else if (q.fx.kind == HF_REPRQ_RANGES) {
+        ev.code = (how & 0xe0) == 0xc0 ? HF_MALFORMED : HF_OK;
     } else if ((how & 0xe0) == 0xc0) {
         ev.code = HF_MOVED;
     } else {
@@ -387,11 +401,16 @@ static void time_out(struct sim *s, struct sent *q)
 
 /* ---- the store ---- */
 
+static bool in_keys(const struct hf_stage *g)
+{
+    return g->kind != HF_PLAN_DELTA && !g->keys_done;
+}
+
 /* The range up to the target is in progress from the start of each part, unless it is empty. */
 static void range_begin(struct sim *s)
 {
     struct hf_stage *g = &s->staged.stage;
-    bool keys = g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+    bool keys = in_keys(g);
     memset(s->staged.chunks, 0, sizeof(s->staged.chunks));
     g->part_count = keys || g->target > g->covered ? PARTS : 0;
     for (uint32_t i = 0; i < PARTS; i++) {
@@ -417,7 +436,7 @@ static enum hf_err store_chunk(struct sim *s, uint32_t part)
 {
     struct hf_stage *g = &s->staged.stage;
     const struct chunk *c = &s->taken[part];
-    bool keys = g->kind == HF_PLAN_SNAPSHOT && !g->keys_done;
+    bool keys = in_keys(g);
     if (!g->active || part >= g->part_count || g->part[part].done || c->keys != keys ||
         c->index != s->staged.chunks[part]) {
         return HF_OK; /* late: left out */
@@ -443,14 +462,15 @@ static enum hf_err store_chunks(struct sim *s)
 
 static enum hf_err store_switch(struct sim *s)
 {
-    hf_seq seq = s->slot[s->op.slot].seq;
-    if (s->rotten && s->staged.stage.kind == HF_PLAN_DELTA) {
+    enum hf_plan_kind kind = s->staged.stage.kind;
+    hf_seq seq = s->op.slot == UINT32_MAX ? s->position.seq : s->slot[s->op.slot].seq;
+    if ((s->rotten && kind == HF_PLAN_DELTA) || (s->rotten_through && kind == HF_PLAN_REPAIR)) {
         return HF_DIGEST;
     }
     if (seq < s->position.seq) {
         return HF_ARG;
     }
-    s->rotten = false;
+    s->rotten = s->rotten_through = false;
     s->position = position_of(seq);
     s->staged.stage = (struct hf_stage){0};
     return HF_OK;
@@ -470,7 +490,7 @@ static enum hf_err store_begin(struct sim *s)
                                         .kind = s->op.plan,
                                         .epoch_id = epoch,
                                         .base = s->position.seq,
-                                        .keys_head = snapshot ? s->op.last : 0,
+                                        .keys_head = s->op.plan == HF_PLAN_DELTA ? 0 : covered,
                                         .covered = covered,
                                         .tail = covered,
                                         .target = s->op.last};
@@ -559,10 +579,24 @@ static void store_done(struct sim *s, enum hf_err fails)
     step(s, ev);
 }
 
+static void compared(struct sim *s, uint8_t how)
+{
+    static const enum hf_err codes[] = {HF_TOO_BIG, HF_CORRUPT, HF_MALFORMED, HF_NOMEM};
+    if (!s->comparing) {
+        return;
+    }
+    s->comparing = false;
+    step(s, (struct hf_replica_event){.type = HF_REPEV_COMPARED,
+                                      .code = (how & 0x1cu) == 0x1cu ? codes[how & 3u] : HF_OK,
+                                      .ok = (how & 1u) != 0,
+                                      .offset = 10,
+                                      .total = s->rotten || (how & 2u) != 0});
+}
+
 static void checked(struct sim *s)
 {
-    if (s->checking) {
-        s->checking = false;
+    if (s->checks > 0) {
+        s->checks--;
         step(s, (struct hf_replica_event){.type = HF_REPEV_CHECKED,
                                           .code = s->rotten ? HF_CORRUPT : HF_NOMEM});
     }
@@ -573,12 +607,16 @@ static void checked(struct sim *s)
 static void start(struct sim *s)
 {
     struct hf_position at = s->position;
+    if (s->committed.stage.kind == HF_PLAN_REPAIR) { /* does not outlive its process */
+        memset(&s->committed, 0, sizeof(s->committed));
+    }
     s->staged = s->committed;
     struct hf_stage stage = s->staged.stage;
     memset(s->slot, 0, sizeof(s->slot));
     memset(s->sent, 0, sizeof(s->sent));
     memset(s->chunk, 0, sizeof(s->chunk));
-    s->busy = s->checking = false;
+    s->busy = s->comparing = false;
+    s->checks = 0;
     hf_replica_free(s->r);
     s->r = hf_replica_new(&s->cfg);
     HF_ASSERT(s->r != NULL);
@@ -625,7 +663,14 @@ static void fault(struct sim *s, uint8_t how)
         break;
     case 2:
         s->rotten |= (how & 7u) == 0;
-        checked(s);
+        s->rotten_through |= (how & 31u) == 0;
+        if ((how & 7u) == 1) {
+            step(s, (struct hf_replica_event){.type = HF_REPEV_REPAIR, .ok = how & 8u});
+        } else if ((how & 7u) >= 4) {
+            compared(s, how);
+        } else {
+            checked(s);
+        }
         break;
     case 3:
         s->floor = s->floor + how % 64u < s->head ? s->floor + how % 64u : s->floor;
@@ -704,6 +749,7 @@ static void heal(struct sim *s)
         }
         store_done(s, HF_OK);
         checked(s);
+        compared(s, 1);
         if ((q = sent_at(s, 0)) != NULL) {
             answer(s, q, 15);
         }

@@ -119,7 +119,8 @@ static void try_reply(struct hf_slice bytes)
     if (hf_reply_decode(bytes, &p) != HF_OK) {
         return;
     }
-    if (p.type == HF_MSG_FETCH && p.code == HF_OK && p.fetch.want >= HF_WANT_DELTA) {
+    if (p.type == HF_MSG_FETCH && p.code == HF_OK &&
+        (p.fetch.want == HF_WANT_DELTA || p.fetch.want == HF_WANT_KEYS)) {
         check_descriptor(&p.fetch.chunk);
     }
     hf_writer_init(&w, again, sizeof(again));

@@ -294,6 +294,7 @@ static inline void box_done(struct box *b)
             b->stage.keys_head = b->stage.covered = b->op.last;
         }
         b->stage.tail = b->stage.covered;
+        b->stage.keys_done = b->op.plan == HF_PLAN_REPAIR && b->parts == 0;
         box_parts(b, b->parts);
         break;
     case HF_REPFX_STAGE_TARGET:
@@ -321,7 +322,7 @@ static inline void box_chunk_done(struct box *b, hf_seq asof, bool end)
     b->stage.bytes += 1000;
     b->stage.asof = asof > b->stage.asof ? asof : b->stage.asof;
     b->stage.part_count = end ? 0 : b->stage.part_count;
-    if (end && b->stage.kind == HF_PLAN_SNAPSHOT && !b->stage.keys_done) {
+    if (end && b->stage.kind != HF_PLAN_DELTA && !b->stage.keys_done) {
         b->stage.keys_done = true;
     } else if (end) {
         b->stage.covered = b->stage.target;

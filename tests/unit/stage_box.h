@@ -73,7 +73,7 @@ static MAYBE_UNUSED struct hf_stage stage_of(struct box *b)
 
 static MAYBE_UNUSED bool in_keys(const struct hf_stage *st)
 {
-    return st->kind == HF_PLAN_SNAPSHOT && !st->keys_done;
+    return st->kind != HF_PLAN_DELTA && !st->keys_done;
 }
 
 static MAYBE_UNUSED struct hf_bound cursor_of(struct box *b, uint32_t part)

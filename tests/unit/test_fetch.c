@@ -36,6 +36,39 @@ static void sample_keys(struct world *w)
     w->q.fetch.asof_min = 950;
 }
 
+static void sample_ranges(struct world *w)
+{
+    sample_keys(w);
+    w->q.fetch.want = HF_WANT_RANGES;
+    w->q.fetch.from.offset = HF_OFFSET_END;
+    w->q.fetch.grain = 2048;
+}
+
+/* Sub-ranges up to each of the keys, the last of which may be empty. */
+static void ranges_reply(struct world *w, const char *const *last, uint32_t count)
+{
+    struct hf_writer ranges;
+
+    hf_writer_init(&ranges, w->part, sizeof(w->part));
+    for (uint32_t i = 0; i < count; i++) {
+        struct hf_subrange s = {.last = hf_slice_str(last[i]), .count = 100 + i};
+
+        memset(s.fingerprint.b, (int)i + 1, HF_HASH_BYTES);
+        hf_fetch_put_range(&ranges, &s);
+    }
+    begin_reply(w, HF_MSG_FETCH, HF_OK);
+    w->p.fetch = (struct hf_fetch_reply){.want = HF_WANT_RANGES,
+                                         .range_count = count,
+                                         .ranges = hf_writer_bytes(&ranges),
+                                         .end = true,
+                                         .seq = 77};
+}
+
+static void sample_ranges_reply(struct world *w)
+{
+    ranges_reply(w, (const char *const[]){"b", "c", ""}, 3);
+}
+
 static void sample_log_reply(struct world *w)
 {
     struct hf_writer frames;
@@ -129,7 +162,7 @@ static void impossible_fetch_is_refused(void **state)
     struct hf_fetch_request *q = &w->q.fetch;
 
     REFUSED_REQUEST(sample_log, q->want = (enum hf_want)0);
-    REFUSED_REQUEST(sample_log, q->want = (enum hf_want)5);
+    REFUSED_REQUEST(sample_log, q->want = (enum hf_want)6);
     REFUSED_REQUEST(sample_log, q->first = 0);
     REFUSED_REQUEST(sample_log, q->first = 901);
     REFUSED_REQUEST(sample_log, q->last = HF_SEQ_MAX + 1);
@@ -197,7 +230,68 @@ static void field_that_a_want_has_no_use_for_is_zero(void **state)
                      HF_MALFORMED);
 }
 
+static void ranges_have_a_grain_and_begin_behind_a_key(void **state)
+{
+    struct world *w = *state;
+    struct hf_fetch_request *q = &w->q.fetch;
+
+    sample_ranges(w);
+    assert_request_same_bytes(w);
+    assert_int_equal(w->q2.fetch.grain, 2048);
+    assert_int_equal(w->q2.fetch.offset, 0);
+    assert_true(hf_slice_eq(w->q2.fetch.from.key, hf_slice_str("k")));
+    assert_true(hf_slice_eq(w->q2.fetch.until, hf_slice_str("kz")));
+    assert_int_equal(w->q2.fetch.asof_min, 950);
+    REFUSED_REQUEST(sample_ranges, q->grain = HF_GRAIN_MIN - 1);
+    REFUSED_REQUEST(sample_ranges, q->grain = HF_GRAIN_MAX + 1);
+    REFUSED_REQUEST(sample_ranges, q->from.offset = 5);
+    REFUSED_REQUEST(sample_ranges, q->until = hf_slice_str("jz"));
+}
+
 /* ---- replies ---- */
+
+static void ranges_reply_gives_its_sub_ranges_in_order(void **state)
+{
+    struct world *w = *state;
+    struct hf_subrange s;
+    struct hf_slice rest;
+
+    sample_ranges_reply(w);
+    assert_reply_same_bytes(w);
+    assert_true(w->p2.fetch.end && w->p2.fetch.seq == 77 && w->p2.fetch.range_count == 3);
+    rest = w->p2.fetch.ranges;
+    assert_true(hf_fetch_next_range(&rest, &s));
+    assert_true(hf_slice_eq(s.last, hf_slice_str("b")) && s.count == 100);
+    assert_true(hf_fetch_next_range(&rest, &s) && s.fingerprint.b[31] == 2);
+    assert_true(hf_fetch_next_range(&rest, &s) && s.last.len == 0);
+    assert_false(hf_fetch_next_range(&rest, &s));
+}
+
+static void ranges_reply_that_leads_nowhere_is_refused(void **state)
+{
+    static const char *many[HF_SUBRANGES_MAX + 1];
+    static char names[HF_SUBRANGES_MAX + 1][8];
+    struct world *w = *state;
+    struct hf_fetch_reply *p = &w->p.fetch;
+
+    REFUSED_REPLY(sample_ranges_reply, p->end = false); /* who goes on behind the end? */
+    REFUSED_REPLY(sample_ranges_reply, p->range_count = 2);
+    REFUSED_REPLY(sample_ranges_reply, p->range_count = 0; p->ranges.len = 0);
+    REFUSED_REPLY(sample_ranges_reply, p->ranges.len--);
+    ranges_reply(w, (const char *const[]){"b", "b"}, 2);
+    assert_reply_refused(w);
+    ranges_reply(w, (const char *const[]){"", "b"}, 2);
+    assert_reply_refused(w);
+    for (uint32_t i = 0; i <= HF_SUBRANGES_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "n%03u", (unsigned)i);
+        many[i] = names[i];
+    }
+    ranges_reply(w, many, HF_SUBRANGES_MAX);
+    p->end = false;
+    assert_reply_same_bytes(w);
+    ranges_reply(w, many, HF_SUBRANGES_MAX + 1);
+    assert_reply_refused(w);
+}
 
 static void log_reply_gives_its_frames_in_order(void **state)
 {
@@ -565,6 +659,9 @@ int main(void)
         TEST(data_max_is_none_or_in_its_range),
         TEST(keys_range_ends_at_or_behind_its_beginning),
         TEST(field_that_a_want_has_no_use_for_is_zero),
+        TEST(ranges_have_a_grain_and_begin_behind_a_key),
+        TEST(ranges_reply_gives_its_sub_ranges_in_order),
+        TEST(ranges_reply_that_leads_nowhere_is_refused),
         TEST(log_reply_gives_its_frames_in_order),
         TEST(log_reply_that_miscounts_is_refused),
         TEST(more_frames_than_the_bound_are_refused),

@@ -90,6 +90,17 @@ static const struct vector vectors[] = {
     {"sealed chunk",
      "d0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e75d1a7dd330459e2c52632278eb1dae21"
      "0f8f775dd7ea66ea9f4ec6fbd0f16886d08d5e4f67c7aac1"},
+    {"fingerprint of a and b", "153a9ce817ac97897686266bee24e9d9ceda40f2d17b99bc4ff821f074888286"},
+    {"sub-ranges",
+     "93c4016101c420f622a8b5a9e7902c3df9979c773b6a13f5ee5d61a39ca09d91155565f230942993"
+     "c40001c4201f17f4326ec4065d398d8ece76e97ec6d9ebe2902edff81ebee2cc8a8257ee5c"},
+    {"plain text of RANGES",
+     "9b0804c410b0b1b2b3b4b5b6b7b8b9babbbcbdbebf050000cd0800940000ceffffffffc400c40000"
+     "02"},
+    {"plain text of the RANGES reply",
+     "9a0400050202000000c4009201c44d93c4016101c420f622a8b5a9e7902c3df9979c773b6a13f5ee"
+     "5d61a39ca09d91155565f230942993c40001c4201f17f4326ec4065d398d8ece76e97ec6d9ebe290"
+     "2edff81ebee2cc8a8257ee5c"},
     {"token verifier", "713386c2f96bdef31d135cf10f385d3fada8674c5958686d1b3fe4e41b2d2aff"},
     {"token proof", "f8b7595c3610ef7510703888ff264340851e3959d9b4eac82b5a7a1d8cab9800"},
     {"hash of frame 1", "e08211f5e4b42f005e3a2307aa6f96b527689bd076359f5802ecdc904fb61c69"},
@@ -555,6 +566,44 @@ static void token_and_its_proof_are_as_written(void **state)
                 hf_token_proof(&verifier, &y->edge.public_key, &y->core.public_key, nonce));
 }
 
+/* State 2 of the history has a and b; they are asked for with a bound at the beginning. */
+static void ranges_add_up_elements_and_lie_side_by_side(void **state)
+{
+    const struct history *y = *state;
+    struct hf_request q = {.counter = 8, .type = HF_MSG_FETCH};
+    struct hf_reply p = {.type = HF_MSG_FETCH};
+    struct hf_subrange s[2] = {{.last = changes[0].key, .count = 1}, {.count = 1}};
+    struct hf_hash both = {{0}};
+    uint8_t ranges[ROOM], bytes[ROOM];
+    struct hf_writer r, w;
+
+    s[0].fingerprint = hf_element_hash(changes[0].key, 1, changes[0].value);
+    s[1].fingerprint = hf_element_hash(changes[1].key, 2, changes[1].value);
+    hf_fingerprint_add(&both, &s[0].fingerprint);
+    hf_fingerprint_add(&both, &s[1].fingerprint);
+    assert_hash("fingerprint of a and b", both);
+    hf_writer_init(&r, ranges, sizeof(ranges));
+    hf_fetch_put_range(&r, &s[0]);
+    hf_fetch_put_range(&r, &s[1]);
+    assert_slice("sub-ranges", hf_writer_bytes(&r));
+    q.fetch = (struct hf_fetch_request){.epoch_id = y->epoch_id,
+                                        .want = HF_WANT_RANGES,
+                                        .grain = 2048,
+                                        .from = {.offset = HF_OFFSET_END},
+                                        .asof_min = 2};
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_request_encode(&q, &w);
+    assert_slice("plain text of RANGES", hf_writer_bytes(&w));
+    p.fetch = (struct hf_fetch_reply){.want = HF_WANT_RANGES,
+                                      .range_count = 2,
+                                      .ranges = hf_writer_bytes(&r),
+                                      .end = true,
+                                      .seq = 2};
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_reply_encode(&p, &w);
+    assert_slice("plain text of the RANGES reply", hf_writer_bytes(&w));
+}
+
 /* ---- the document ---- */
 
 /* The document without white space: hex may be cut into lines anywhere. */
@@ -598,6 +647,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(public_keys_come_from_their_seeds),
+        cmocka_unit_test(ranges_add_up_elements_and_lie_side_by_side),
         cmocka_unit_test(digest_follows_each_batch_and_forgets_the_deleted_key),
         cmocka_unit_test(genesis_is_signed_and_hashed_as_written),
         cmocka_unit_test(first_batch_has_these_bytes_from_raw_body_to_frame),

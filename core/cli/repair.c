@@ -1,0 +1,103 @@
+/*
+ * repair.c - `holdfast repair`: an edge compares all it has with the core and heals what differs.
+ *
+ * It is for a damage that somebody suspects; an edge begins by itself on one that it sees. Asked of
+ * a sound edge it moves some bytes for each thousand keys and no records. Exit status 0: sound, or
+ * healed; 1: it could not be done now, or is being fetched anew; the message says which.
+ *
+ * It must not heal anything itself: the edge does, and goes on when this tool is stopped. Next:
+ * edge/repair.c.
+ */
+#include "core/cli/cli.h"
+
+#include <hiredis/hiredis.h>
+
+#include <time.h>
+#include <unistd.h>
+
+#define POLL_MS 200
+
+/* How the newest repair of an edge stands, as HF.REPAIR says it. */
+struct standing {
+    char result[16];
+    long long ended, compared, ranges, records, bytes;
+};
+
+static bool ask(struct hf_cli *cli, bool begin, struct standing *s)
+{
+    const struct hf_slice command[2] = {hf_slice_str("HF.REPAIR"), hf_slice_str("STATUS")};
+    struct redisReply *r = hf_cli_call(cli, command, begin ? 1 : 2);
+    long long *number[] = {&s->ended, &s->compared, &s->ranges, &s->records, &s->bytes};
+    bool good;
+
+    if (r == NULL) {
+        return false;
+    }
+    good = r->type == REDIS_REPLY_ARRAY && r->elements >= 6 &&
+           r->element[0]->type == REDIS_REPLY_STRING;
+    if (good) {
+        snprintf(s->result, sizeof s->result, "%s", r->element[0]->str);
+    }
+    for (size_t i = 0; good && i < sizeof number / sizeof number[0]; i++) {
+        good = r->element[i + 1]->type == REDIS_REPLY_INTEGER;
+        *number[i] = r->element[i + 1]->integer;
+    }
+    freeReplyObject(r);
+    if (!good) {
+        hf_cli_fail("%s gave an answer that this tool does not know", cli->target);
+    }
+    return good;
+}
+
+static void show_progress(const struct standing *s, bool terminal)
+{
+    if (terminal) {
+        fprintf(stderr, "\r%s: compared %lld keys, %lld ranges differ, %lld records fetched   ",
+                s->result, s->compared, s->ranges, s->records);
+    }
+}
+
+static int show_end(const struct standing *s)
+{
+    if (strcmp(s->result, "sound") == 0 || strcmp(s->result, "repaired") == 0) {
+        printf("compared %lld keys, %lld ranges differed, %lld records fetched, %lld bytes, "
+               "digest ok\n",
+               s->compared, s->ranges, s->records, s->bytes);
+        return HF_CLI_OK;
+    }
+    if (strcmp(s->result, "snapshot") == 0) {
+        return hf_cli_fail("compared %lld keys; it cannot be healed in place, so the edge fetches "
+                           "all keys anew; `holdfast status` shows how far it is",
+                           s->compared);
+    }
+    return hf_cli_fail("the comparison with the core failed; the edge's log says why, and "
+                       "`holdfast status` whether the core can be reached");
+}
+
+int hf_cli_repair(struct hf_cli *cli, int argc, char **argv)
+{
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    struct standing before, s;
+
+    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
+        return cli->status;
+    }
+    if (argc != cli->first) {
+        return hf_cli_usage(cli, "repair takes no operands");
+    }
+    if (!hf_cli_connect(cli) || !ask(cli, false, &before) || !ask(cli, true, &s)) {
+        return HF_CLI_NO;
+    }
+    while (s.ended == before.ended) {
+        show_progress(&s, terminal);
+        nanosleep(&pause, NULL);
+        if (!ask(cli, false, &s)) {
+            return HF_CLI_NO;
+        }
+    }
+    if (terminal) {
+        fputc('\n', stderr);
+    }
+    return show_end(&s);
+}
