@@ -128,9 +128,9 @@ static hf_ms rest_of(const struct hf_scrub *s)
     if (s->code != HF_OK) {
         return RETRY_MS;
     }
-    return rest < (double)REST_MS_MIN   ? REST_MS_MIN
-           : rest > (double)REST_MS_MAX ? REST_MS_MAX
-                                        : (hf_ms)rest;
+    hf_ms ms = rest < 1e15 ? (hf_ms)rest : REST_MS_MAX;
+    ms = ms > REST_MS_MIN ? ms : REST_MS_MIN;
+    return ms < REST_MS_MAX ? ms : REST_MS_MAX;
 }
 
 static void done(struct hf_job *job)

@@ -185,7 +185,8 @@ static void busy_stream_keeps_its_share_of_the_link(void **state)
     uint64_t shared = rate_over(b, 240000, true);
     print_message("alone %lu B/s, beside a busy stream %lu B/s\n", (unsigned long)alone,
                   (unsigned long)shared);
-    /* 70 percent of what was measured, which is less than the link can while few requests are out. */
+    /* 70 percent of what was measured, which is less than the link can while few requests are out.
+     */
     assert_in_range(shared * 100 / alone, 45, 80);
     box_free(b);
 }
