@@ -174,7 +174,11 @@ static void hole_turn(struct e2e_hole *h)
             hole_accept(h, i);
         }
     }
-    for (size_t i = 0; i < PAIRS_MAX; i++) {
+    /* Each turn another one is the first, or a slow link would only ever serve the first of many.
+     */
+    for (size_t k = 0; k < PAIRS_MAX; k++) {
+        size_t i = (k + atomic_load(&h->turns)) % PAIRS_MAX;
+
         if (h->pair[i] != NULL && !(way_move(h, h->pair[i], 0) && way_move(h, h->pair[i], 1))) {
             pair_close(h, i);
         }

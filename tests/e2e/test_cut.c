@@ -195,19 +195,21 @@ static void an_edge_killed_while_it_catches_up_goes_on_from_there(void **state)
     e2e_stop(l.edge_node, SIGTERM);
     pump(l.core, "big", 3000, 2000);
     target = e2e_core_status(l.core).head;
-    e2e_hole_rate(l.hole, 4u << 20);
+    e2e_hole_rate(l.hole, 2u << 20);
     sent = e2e_hole_bytes(l.hole);
     for (int i = 0; i < 3; i++) {
         e2e_start(l.edge_node);
         l.edge = e2e_connect(l.edge_node);
         applied = e2e_edge_status(l.edge).applied;
-        E2E_WAIT(SOON_MS, e2e_edge_status(l.edge).applied > applied + target / 8);
+        /* Spans are fetched side by side, so it moves in leaps, and the last may reach the head. */
+        E2E_WAIT(SOON_MS, e2e_edge_status(l.edge).applied > applied + target / 8 ||
+                              e2e_edge_status(l.edge).applied == target);
         applied = e2e_edge_status(l.edge).applied;
         e2e_stop(l.edge_node, SIGKILL);
         e2e_start(l.edge_node);
         l.edge = e2e_connect(l.edge_node);
         assert_true(e2e_edge_status(l.edge).applied >= applied);
-        assert_true(e2e_edge_status(l.edge).staleness_ms == E2E_UNKNOWN ||
+        assert_true(applied == target || e2e_edge_status(l.edge).staleness_ms == E2E_UNKNOWN ||
                     e2e_edge_status(l.edge).applied > applied);
         e2e_stop(l.edge_node, SIGKILL);
     }
