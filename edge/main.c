@@ -332,6 +332,10 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
     hf_replica_defaults(&c.replica);
     c.replica.beacon_ms = app->opt.beacon_ms;
     c.replica.hold_bytes_max = app->opt.hold_bytes;
+    /* A request that waits for its turn on a connection would time out there. */
+    uint32_t places =
+        app->opt.catchup_connections == 0 ? 1 : 2 * (uint32_t)app->opt.catchup_connections;
+    c.replica.fetch_max = places < c.replica.fetch_max ? places : c.replica.fetch_max;
     return hf_edge_open(&c, &world, &app->id, &app->edge, e);
 }
 

@@ -229,7 +229,7 @@ static void link_lost(struct hf_dialer *d, uint32_t i)
 {
     /* Otherwise it is dialled again, and closed later if it was one too many: to take a try back
      * costs the core more. */
-    if (i >= FIRST_DATA && (d->links[CONTROL].told == 0 || hf_requests_data(d->requests) == 0)) {
+    if (i >= FIRST_DATA && (d->links[CONTROL].told == 0 || pool_need(d) == 0)) {
         pool_drop(d, i);
     }
     for (uint32_t p = FIRST_DATA; i == CONTROL && p < link_count(d); p++) {
