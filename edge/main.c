@@ -332,6 +332,8 @@ static enum hf_err open_edge(struct app *app, struct hf_error *e)
                                .scrub_ms = app->opt.scrub_ms};
     hf_replica_defaults(&c.replica);
     c.replica.beacon_ms = app->opt.beacon_ms;
+    c.replica.catchup_share = (uint32_t)app->opt.catchup_share;
+    c.replica.catchup_rate_max = app->opt.catchup_rate_max;
     c.replica.hold_bytes_max = app->opt.hold_bytes;
     /* A request that waits for its turn on a connection would time out there. */
     uint32_t places =

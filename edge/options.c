@@ -28,6 +28,10 @@ static const struct hf_config_row rows[] = {
      "catchup-connections", "N",
      "connections opened at most to catch up: on a lossy link each makes a part of the rate; 0: "
      "only the one that is always there"},
+    {"link", "catchup_share", HF_CONFIG_UINT, AT(catchup_share), "70", 1, 100, NULL, NULL,
+     "percent of the link's measured rate for catching up while new batches are coming, too"},
+    {"link", "catchup_rate_max", HF_CONFIG_BYTES, AT(catchup_rate_max), "0", 0, UINT64_C(1) << 40,
+     NULL, NULL, "bytes a second for catching up at most; 0: no limit"},
     {"link", "beacon", HF_CONFIG_TIME, AT(beacon_ms), "1s", 100, 60000, NULL, NULL,
      "the core's beacon interval: three missed mean that the link is dead"},
     {"store", "map", HF_CONFIG_BYTES, AT(map_bytes), "16GiB", 1u << 20, UINT64_C(1) << 46, NULL,

@@ -17,6 +17,8 @@ struct edge_options {
     char resp[64];
     char log[16];
     uint64_t catchup_connections;
+    uint64_t catchup_share;
+    uint64_t catchup_rate_max;
     uint64_t map_bytes;
     uint64_t hold_bytes;
     uint64_t clients_max;
