@@ -197,6 +197,24 @@ static enum hf_err run_set(struct request *r)
     return rc;
 }
 
+static enum hf_err run_hub(struct request *r)
+{
+    struct hf_wan_shaper *hub = hf_wan_hub(r->wan);
+    struct hf_wan_profile p = hub->profile;
+    enum hf_err rc = r->next == r->count ? refuse(r, "set what? NAME=VALUE", NULL) : HF_OK;
+    if (rc == HF_OK) {
+        rc = apply_words(r, &p);
+    }
+    if (rc == HF_OK &&
+        (p.delay_ns > 0 || p.jitter_ns > 0 || p.loss > 0 || p.reorder > 0 || p.duplicate > 0)) {
+        rc = refuse(r, "the hub has only rate and queue", NULL);
+    }
+    if (rc == HF_OK) {
+        hub->profile = p;
+    }
+    return rc;
+}
+
 static enum hf_err run_stats(struct request *r)
 {
     enum hf_err rc = HF_OK;
@@ -240,8 +258,9 @@ static enum hf_err run_line(struct request *r, char *line)
     static const struct {
         const char *name;
         enum hf_err (*run)(struct request *r);
-    } commands[] = {{"set", run_set},     {"cut", run_cut},     {"heal", run_heal},
-                    {"stats", run_stats}, {"nodes", run_nodes}, {"netns", run_netns}};
+    } commands[] = {{"set", run_set},    {"cut", run_cut},     {"heal", run_heal},
+                    {"hub", run_hub},    {"stats", run_stats}, {"nodes", run_nodes},
+                    {"netns", run_netns}};
     char *rest = NULL;
     for (char *w = strtok_r(line, " \t\r\n", &rest); w != NULL;
          w = strtok_r(NULL, " \t\r\n", &rest)) {

@@ -60,11 +60,13 @@ static const char usage_text[] =
 
 static const char usage_end[] =
     "  --nodes N           edges, 1 to 250 (1)\n"
+    "  --hub-rate X        Mbit/s that the core sends at most, to all edges together\n"
     "  --congestion NAME   TCP congestion control in the nodes: cubic, bbr, reno (the system's)\n"
     "  --seed N            of losses and jitter (random)\n"
     "  --quiet             no counters at the end\n\n"
     "link-do:  set WHICH [up|down] NAME=VALUE...   cut WHICH [up|down]   heal WHICH [up|down]\n"
-    "          stats [WHICH]   nodes               WHICH is an edge's number or all\n";
+    "          hub NAME=VALUE...   stats [WHICH]   nodes\n"
+    "          WHICH is an edge's number or all; the hub has rate and queue\n";
 
 /* ---- options ---- */
 
@@ -100,15 +102,13 @@ static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
     return true;
 }
 
-enum { NODES = 256, CONGESTION, SEED, QUIET, HELP, SETTING };
+enum { NODES = 256, HUB, CONGESTION, SEED, QUIET, HELP, SETTING };
 
 static void options_make(struct option *longs)
 {
-    static const struct option fixed[] = {{"nodes", 1, NULL, NODES},
-                                          {"congestion", 1, NULL, CONGESTION},
-                                          {"seed", 1, NULL, SEED},
-                                          {"quiet", 0, NULL, QUIET},
-                                          {"help", 0, NULL, HELP}};
+    static const struct option fixed[] = {
+        {"nodes", 1, NULL, NODES}, {"hub-rate", 1, NULL, HUB}, {"congestion", 1, NULL, CONGESTION},
+        {"seed", 1, NULL, SEED},   {"quiet", 0, NULL, QUIET},  {"help", 0, NULL, HELP}};
     const char *help;
     const char *name;
     size_t n = 0;
@@ -123,6 +123,7 @@ static void options_make(struct option *longs)
 static int parse(int argc, char **argv, struct link_run *l)
 {
     struct option longs[SETTINGS_MAX + 8] = {0};
+    struct hf_wan_profile hub = {0};
     struct hf_error e;
     uint64_t n;
     int c;
@@ -146,6 +147,12 @@ static int parse(int argc, char **argv, struct link_run *l)
             if (hf_wan_profile_set(&l->config.profile, longs[index].name, optarg, &e) != HF_OK) {
                 return wrong(longs[index].name, e.text);
             }
+            break;
+        case HUB:
+            if (hf_wan_profile_set(&hub, "rate", optarg, &e) != HF_OK) {
+                return wrong("hub-rate", e.text);
+            }
+            l->config.hub_bps = hub.rate_bps;
             break;
         case CONGESTION:
             l->config.congestion = optarg;

@@ -43,6 +43,7 @@ struct hf_wan {
     struct hf_wan_flight *flight; /* owned */
     struct watch watch[WATCHES_MAX];
     struct hf_wan_node node[HF_WAN_EDGES_MAX + 1];
+    struct hf_wan_shaper hub;
     struct hf_wan_shaper link[HF_WAN_EDGES_MAX + 1][HF_WAN_WAYS]; /* [0] is not used */
 };
 
@@ -64,6 +65,9 @@ static bool poll_add(struct hf_wan *w, int fd, uint64_t id)
 
 static void links_init(struct hf_wan *w, const struct hf_wan_config *config)
 {
+    hf_wan_shaper_init(&w->hub, config->seed, 0);
+    w->hub.profile.rate_bps = config->hub_bps;
+    w->hub.profile.queue_ns = HF_WAN_HUB_QUEUE_NS;
     for (unsigned i = 1; i <= w->edges; i++) {
         for (unsigned way = 0; way < HF_WAN_WAYS; way++) {
             hf_wan_shaper_init(&w->link[i][way], config->seed, i * HF_WAN_WAYS + way);
@@ -132,6 +136,11 @@ struct hf_wan_shaper *hf_wan_link(struct hf_wan *w, unsigned edge, enum hf_wan_w
 {
     HF_ASSERT(edge >= 1 && edge <= w->edges && way < HF_WAN_WAYS);
     return &w->link[edge][way];
+}
+
+struct hf_wan_shaper *hf_wan_hub(struct hf_wan *w)
+{
+    return &w->hub;
 }
 
 int hf_wan_netns(const struct hf_wan *w, unsigned node)
@@ -216,6 +225,22 @@ static void copy_later(struct hf_wan *w, const struct hf_wan_packet *p, uint64_t
     hf_wan_flight_add(w->flight, copy, at_ns);
 }
 
+/* How many times a packet arrives and when. The hub neither loses nor delays, so what leaves it is
+ * in order, and its link can take it as if it came then. */
+static unsigned fate(struct hf_wan *w, const struct hf_wan_packet *p, uint64_t at_ns[2])
+{
+    struct hf_wan_shaper *link = &w->link[p->edge][p->way];
+    uint64_t now = now_ns();
+    if (p->way == HF_WAN_DOWN) {
+        if (hf_wan_shaper_offer(&w->hub, now, p->len, at_ns) == 0) {
+            link->count.overflowed++;
+            return 0;
+        }
+        now = at_ns[0];
+    }
+    return hf_wan_shaper_offer(link, now, p->len, at_ns);
+}
+
 /* Returns whether there was a packet to read. */
 static bool take_packet(struct hf_wan *w, unsigned from)
 {
@@ -232,7 +257,7 @@ static bool take_packet(struct hf_wan *w, unsigned from)
         hf_wan_flight_return(w->flight, p);
         return n > 0;
     }
-    unsigned copies = hf_wan_shaper_offer(&w->link[p->edge][p->way], now_ns(), p->len, at_ns);
+    unsigned copies = fate(w, p, at_ns);
     if (copies == 2) {
         copy_later(w, p, at_ns[1]);
     }

@@ -5,6 +5,7 @@
  * Node 0 is the core, nodes 1 to N are edges; each has a namespace of its own with one TUN device,
  * whose other end is held here, and reaches nobody but the core (edges: the core; core: all edges).
  * Each edge has a link of two directions, each shaped by itself (shaper.h), changed at any time.
+ * Before the links to the edges there may be one that they share: the hub, what the core can send.
  * The devices have an MTU of 1,500 and no offloads, so that what is lost is a packet as a real link
  * loses it, and checksums are computed by the kernel at both ends.
  *
@@ -24,6 +25,7 @@
 #define HF_WAN_EDGES_MAX 250u
 #define HF_WAN_MTU 1500u
 #define HF_WAN_ADDRESS_BYTES 16u
+#define HF_WAN_HUB_QUEUE_NS (100 * HF_WAN_MS) /* at first; as that of links */
 
 enum hf_wan_way {
     HF_WAN_DOWN, /* core to edge */
@@ -37,6 +39,7 @@ struct hf_wan_config {
     unsigned edges; /* 1 to HF_WAN_EDGES_MAX */
     uint64_t seed;  /* of all random draws; timing stays real, so runs still differ */
     struct hf_wan_profile profile; /* of every link, both ways */
+    uint64_t hub_bps;              /* of the core to all edges together; 0 = no limit */
     const char *congestion;        /* TCP congestion control in all nodes; NULL = the system's */
 };
 
@@ -53,6 +56,10 @@ unsigned hf_wan_edges(const struct hf_wan *w);
 /* One direction of the link of an edge (1 to N): profile, cut and counters may be changed and read
  * between steps. Borrowed for the life of w. */
 struct hf_wan_shaper *hf_wan_link(struct hf_wan *w, unsigned edge, enum hf_wan_way way);
+/* What all packets of the core pass before the link of their edge. Only its rate and its queue may
+ * be changed: links draw losses and delays. What it drops counts as overflowed at the edge's link,
+ * and what a link then loses or swallows has had its share of the hub. Borrowed like a link. */
+struct hf_wan_shaper *hf_wan_hub(struct hf_wan *w);
 /* The network namespace of a node (0 to N), for setns. Borrowed. */
 int hf_wan_netns(const struct hf_wan *w, unsigned node);
 /* "198.18.0.1": the address of a node; out has HF_WAN_ADDRESS_BYTES. */

@@ -98,6 +98,7 @@ static int calm(void **state)
     (void)state;
     ask("heal all");
     ask("set all rtt=0 jitter=0 rate=0 loss=0 burst=1 queue=100ms reorder=0 duplicate=0");
+    ask("hub rate=0 queue=100ms");
     sleep_us(20000);
     return 0;
 }
@@ -389,6 +390,31 @@ static void rates_are_what_was_asked_in_both_directions(void **state)
     pair_close(p);
 }
 
+static void core_has_one_rate_for_all_edges_together(void **state)
+{
+    struct pair p = pair_to(1);
+    struct pair q = pair_to(2);
+    struct probe probe;
+    (void)state;
+    ask("hub rate=8 queue=50ms"); /* 1,000 bytes take 1 ms */
+    for (uint32_t i = 0; i < 20; i++) {
+        send_probe(p.core, i, 1000 - HEADERS);
+        send_probe(q.core, i, 1000 - HEADERS);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_true(receive_probe(p.edge, 200, &probe));
+        assert_true(receive_probe(q.edge, 200, &probe));
+    }
+    int64_t us = now_us() - probe.sent_us;
+    print_message("40 packets of 1 ms to two edges: the last after %.1f ms\n", (double)us / 1000);
+    assert_true(us >= 38000 && us <= 60000);
+    double mbit = flood(p.core, p.edge, 1500000);
+    print_message("hub of 8 Mbit/s: %.2f to one edge\n", mbit);
+    assert_true(mbit > 8 * 0.97 && mbit < 8 * 1.03);
+    pair_close(p);
+    pair_close(q);
+}
+
 static void full_queue_drops_and_bounds_the_wait(void **state)
 {
     struct pair p = pair_open();
@@ -589,6 +615,8 @@ static void what_is_refused_changes_nothing(void **state)
                                         "cut",
                                         "cut 1 sideways",
                                         "netns 3",
+                                        "hub",
+                                        "hub rate=1 loss=1",
                                         "",
                                         "set 1 rtt=30 rate=nan"};
     (void)state;
@@ -710,6 +738,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(jitter_keeps_the_order, calm),
         cmocka_unit_test_setup(detours_let_others_overtake_and_copies_arrive_twice, calm),
         cmocka_unit_test_setup(rates_are_what_was_asked_in_both_directions, calm),
+        cmocka_unit_test_setup(core_has_one_rate_for_all_edges_together, calm),
         cmocka_unit_test_setup(full_queue_drops_and_bounds_the_wait, calm),
         cmocka_unit_test_setup(losses_are_what_was_asked, calm),
         cmocka_unit_test_setup(bursts_have_the_length_that_was_asked, calm),
