@@ -114,8 +114,11 @@ $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 
 $B/tests/bench/client: $B/tests/bench/client.o
 	$(call link,-lhiredis -lpthread)
-$B/tests/bench/catchup: $B/tests/bench/catchup.o $B/sim/wan/ask.o $B/proto/wire/err.o
-	$(call link,-lhiredis -lpthread)
+WANBENCH_O := $(patsubst %,$B/tests/bench/%.o,keys sent) $B/sim/wan/ask.o $B/proto/wire/err.o
+$B/tests/bench/catchup: $B/tests/bench/catchup.o $(WANBENCH_O)
+	$(call link,-lhiredis -lzstd -lpthread)
+$B/tests/bench/storm: $B/tests/bench/storm.o $(WANBENCH_O)
+	$(call link,-lhiredis -lzstd -lpthread)
 $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
 $B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
@@ -159,9 +162,9 @@ bench: all $(addprefix $B/tests/bench/,client stages load)  ## the figures: rati
 	@deploy/install-deps.sh --bench
 	@tests/bench/bench.sh $B
 
-bench-wan: all $B/tests/bench/catchup  ## catching up after a cut over an emulated WAN, beside redis-server; needs root
+bench-wan: all $(addprefix $B/tests/bench/,catchup storm load)  ## heals, joins and a storm over an emulated WAN, with their targets; needs root
 	@deploy/install-deps.sh --bench
-	@tests/bench/catchup.sh --build $B
+	@tests/bench/wan.sh --build $B $(ARGS)
 
 bless: $B/holdfast-sim  ## rewrite the golden timelines; review the diff as behaviour
 	@tests/scenario/bless.sh $B/holdfast-sim

@@ -6,23 +6,25 @@
  *   catchup cut CORE EDGE [options]     cuts the link, writes, heals it, waits until equal
  *   catchup join CORE EDGE [options]    waits until an edge that started --since has all
  *
- * CORE and EDGE are unix sockets (paths begin with /) or ADDR:PORT of any server that speaks RESP,
- * holdfast or redis-server alike; the link is edge 1 of $HF_WAN_CONTROL. Keys have 24 bytes, values
- * 100 random letters that follow from key and version, so that every process knows what must be
- * there. Equal means: the last write can be read at the edge, and after that a read of every key
- * returns what was written last. The time is that of the start of the reading that found all of it,
- * taken by one clock; the servers' own word is not asked.
+ * CORE and EDGE are servers as keys.h has them, holdfast or redis-server alike; the link is edge 1
+ * of $HF_WAN_CONTROL. Equal means: the last write can be read at the edge, and after that a read of
+ * every key returns what was written last. The time is that of the start of the reading that found
+ * all of it, taken by one clock; the servers' own word is not asked. --distinct takes a list: a cut
+ * for each, one after the other, all over the same two servers.
  *
  * A reader polls random keys at the edge during all of `cut`: an error, a missing key, a closed
- * connection or more than a second is a failed read, more than 100 ms a slow one.
+ * connection or more than a second is a failed read, more than 100 ms a slow one. Its times before
+ * the cut are "idle", those between the heal and equality "busy".
  *
- * Prints "name value" lines for catchup.sh. It must not know which server it measures. Next:
- * catchup.sh, README.md beside it.
+ * Prints "name value" lines for catchup.sh; a line "step DISTINCT" begins those of a cut. It must
+ * not know which server it measures. Next: catchup.sh, README.md beside it.
  */
+#include "tests/bench/keys.h"
+#include "tests/bench/sent.h"
+
 #include "sim/wan/control.h"
 
 #include <getopt.h>
-#include <hiredis/hiredis.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,31 +33,40 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW 100u
-#define SWEEP 500u /* keys of one MGET */
-#define KEY_BYTES 24u
-#define VALUE_BYTES 100u
 #define POLL_US 5000u
-#define READ_EVERY_US 5000u /* 200 a second: enough to see a stall of 10 ms, and hardly a load */
+#define IDLE_US 3000000u /* connections find their pace on the link as it now is, reads are timed  \
+                          */
+#define READ_EVERY_US 1000u /* 1,000 a second: of one second, ten are above the 99th percentile */
 #define READ_SLOW_US 100000u
 #define READ_PATIENCE_S 1
 #define STRIDE UINT64_C(2147483647) /* a prime above any number of keys: a step that meets all */
 #define FLOWS_BYTES 100000u         /* more than handshakes and beacons */
+#define STEPS_MAX 8u
 
 struct run {
     const char *core, *edge, *control;
     const char *profile; /* words for the control socket's "set", empty = leave as it is */
     uint64_t keys, distinct, writes;
+    uint64_t step[STEPS_MAX]; /* a value of distinct for each cut */
+    unsigned step_count;
     uint64_t cut_us, flap_cut_us, flap_every_us, limit_us;
     double since;      /* wall clock, for join */
     uint32_t *version; /* of each key; 0 = what fill wrote */
     uint64_t last_key;
+    struct hf_sent *sent; /* owned; NULL = the kernel does not tell */
+};
+
+struct sample {
+    uint64_t at_us;
+    uint32_t took_us;
 };
 
 struct reader {
     const struct run *run;
     atomic_bool stop;
-    uint64_t reads, failed, slow, worst_us;
+    uint64_t failed;
+    struct sample *sample; /* owned */
+    size_t count, room;
 };
 
 struct wire {
@@ -77,128 +88,13 @@ static void sleep_us(uint64_t us)
     nanosleep(&t, NULL);
 }
 
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "catchup: %s: %s\n", what, why);
-    exit(1);
-}
-
-/* ---- keys and values ---- */
-
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
-static void make_key(uint64_t n, char key[KEY_BYTES + 1])
-{
-    snprintf(key, KEY_BYTES + 1, "bench:key:%014" PRIu64, n % UINT64_C(100000000000000));
-}
-
-static void make_value(uint64_t n, uint32_t version, char value[VALUE_BYTES])
-{
-    for (unsigned i = 0; i < VALUE_BYTES; i += 10) {
-        uint64_t x = mix((n + 1) * UINT64_C(0x9e3779b97f4a7c15) + ((uint64_t)version << 8) + i);
-        for (unsigned j = 0; j < 10; j++, x /= 26) {
-            value[i + j] = (char)('a' + x % 26);
-        }
-    }
-}
-
-static bool is_value(const redisReply *r, uint64_t n, uint32_t version)
-{
-    char value[VALUE_BYTES];
-    if (r == NULL || r->type != REDIS_REPLY_STRING || r->len != VALUE_BYTES) {
-        return false;
-    }
-    make_value(n, version, value);
-    return memcmp(r->str, value, VALUE_BYTES) == 0;
-}
-
-/* ---- connections ---- */
-
-/* NULL when nobody answers. */
-static redisContext *try_dial(const char *at, int patience_s)
-{
-    char host[64];
-    const char *colon = strrchr(at, ':');
-    struct timeval patience = {patience_s, 0};
-    redisContext *c = NULL;
-    if (*at == '/') {
-        c = redisConnectUnixWithTimeout(at, patience);
-    } else if (colon != NULL && (size_t)(colon - at) < sizeof(host)) {
-        memcpy(host, at, (size_t)(colon - at));
-        host[colon - at] = '\0';
-        c = redisConnectWithTimeout(host, atoi(colon + 1), patience);
-    }
-    if (c != NULL && c->err == 0 && redisSetTimeout(c, patience) == REDIS_OK) {
-        return c;
-    }
-    if (c != NULL) {
-        redisFree(c);
-    }
-    return NULL;
-}
-
-/* A command on a connection that is made again when it has failed; NULL when there is no answer. */
-static redisReply *ask_edge(redisContext **c, const char *at, const char *key)
-{
-    if (*c == NULL) {
-        *c = try_dial(at, READ_PATIENCE_S);
-    }
-    redisReply *r = *c == NULL ? NULL : redisCommand(*c, "GET %b", key, (size_t)KEY_BYTES);
-    if (r == NULL && *c != NULL) {
-        redisFree(*c);
-        *c = NULL;
-    }
-    return r;
-}
-
-static void write_window(redisContext *c, const uint64_t *key, const uint32_t *version, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        char name[KEY_BYTES + 1];
-        char value[VALUE_BYTES];
-        make_key(key[i], name);
-        make_value(key[i], version[i], value);
-        redisAppendCommand(c, "SET %b %b", name, (size_t)KEY_BYTES, value, (size_t)VALUE_BYTES);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        redisReply *r = NULL;
-        if (redisGetReply(c, (void **)&r) != REDIS_OK || r->type == REDIS_REPLY_ERROR) {
-            die("write", r == NULL ? c->errstr : r->str);
-        }
-        freeReplyObject(r);
-    }
-}
-
-static void fill(const char *core, uint64_t keys)
-{
-    redisContext *c = try_dial(core, 60);
-    uint64_t key[WINDOW];
-    static const uint32_t version[WINDOW];
-    if (c == NULL) {
-        die(core, "no server");
-    }
-    for (uint64_t i = 0; i < keys; i += WINDOW) {
-        unsigned n = keys - i < WINDOW ? (unsigned)(keys - i) : WINDOW;
-        for (unsigned j = 0; j < n; j++) {
-            key[j] = i + j;
-        }
-        write_window(c, key, version, n);
-    }
-    redisFree(c);
-}
-
 /* ---- the link ---- */
 
 static void link_do(const struct run *r, const char *line)
 {
     struct hf_error e;
     if (hf_wan_ask(r->control, line, NULL, NULL, &e) != HF_OK) {
-        die(line, e.text);
+        hf_keys_die(line, e.text);
     }
 }
 
@@ -211,14 +107,14 @@ static struct wire wire_read(const struct run *r)
     size_t len = 0;
     FILE *f = open_memstream(&text, &len);
     if (f == NULL || hf_wan_ask(r->control, "stats 1", f, NULL, &e) != HF_OK || fclose(f) != 0) {
-        die("stats", "no answer");
+        hf_keys_die("stats", "no answer");
     }
     const char *down = strstr(text, "\n1\tdown\t");
     const char *up = strstr(text, "\n1\tup\t");
     if (down == NULL || up == NULL ||
         sscanf(down, " 1 down %*u %" SCNu64 " %*u %" SCNu64, &w.down, &w.arrived) != 2 ||
         sscanf(up, " 1 up %*u %" SCNu64, &w.up) != 1) {
-        die("stats", text);
+        hf_keys_die("stats", text);
     }
     for (const char *at = text; (at = strstr(at, "\noverrun\t")) != NULL; at++) {
         uint64_t n = 0;
@@ -236,53 +132,40 @@ static double setting(const struct run *r, const char *name)
     return at == NULL ? 0 : strtod(at + strlen(name), NULL);
 }
 
+/* How long that many bytes take at the link's rate, and half a round trip. */
+static double floor_s(const struct run *r, double bytes)
+{
+    double rate = setting(r, "rate=");
+    return (rate > 0 ? bytes * 8 / (rate * 1e6) : 0) + setting(r, "rtt=") / 2000;
+}
+
+/* Keys 0 to keys-1 differ: what they are, and what is left of them when they are compressed. */
 static void print_floor(const struct run *r, uint64_t keys)
 {
-    double bytes = (double)keys * (KEY_BYTES + VALUE_BYTES);
-    double rate = setting(r, "rate=");
-    printf("changed_keys %" PRIu64 "\nfloor_bytes %.0f\n", keys, bytes);
-    printf("floor_s %.2f\n", (rate > 0 ? bytes * 8 / (rate * 1e6) : 0) + setting(r, "rtt=") / 2000);
+    double bytes = (double)keys * (HF_KEY_BYTES + HF_VALUE_BYTES);
+    double packed = (double)hf_keys_packed_bytes(r->version, keys);
+    printf("changed_keys %" PRIu64 "\nfloor_bytes %.0f\nfloor_s %.2f\n", keys, bytes,
+           floor_s(r, bytes));
+    printf("packed_bytes %.0f\npacked_s %.3f\n", packed, floor_s(r, packed));
+}
+
+static void sent_open(struct run *r)
+{
+    struct hf_error e;
+    int fd = -1;
+    if (hf_wan_ask(r->control, "netns 0", NULL, &fd, &e) != HF_OK || fd < 0) {
+        hf_keys_die("netns 0", e.text);
+    }
+    r->sent = hf_sent_new(fd);
+    close(fd);
 }
 
 /* ---- equality ---- */
 
-/* Whether each key at the edge has the version that it must have. */
-static bool sweep(const struct run *r, redisContext **c)
-{
-    const char *word[SWEEP + 1] = {"MGET"};
-    size_t len[SWEEP + 1] = {4};
-    static char key[SWEEP][KEY_BYTES + 1];
-    for (uint64_t i = 0; i < r->keys; i += SWEEP) {
-        unsigned n = r->keys - i < SWEEP ? (unsigned)(r->keys - i) : SWEEP;
-        for (unsigned j = 0; j < n; j++) {
-            make_key(i + j, key[j]);
-            word[j + 1] = key[j];
-            len[j + 1] = KEY_BYTES;
-        }
-        redisReply *reply = redisCommandArgv(*c, (int)n + 1, word, len);
-        bool same = reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == n;
-        for (unsigned j = 0; same && j < n; j++) {
-            same = is_value(reply->element[j], i + j, r->version[i + j]);
-        }
-        if (reply == NULL) {
-            redisFree(*c);
-            *c = NULL;
-            return false;
-        }
-        freeReplyObject(reply);
-        if (!same) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool last_is_there(const struct run *r, redisContext **c)
 {
-    char key[KEY_BYTES + 1];
-    make_key(r->last_key, key);
-    redisReply *reply = ask_edge(c, r->edge, key);
-    bool there = is_value(reply, r->last_key, r->version[r->last_key]);
+    redisReply *reply = hf_keys_ask(c, r->edge, r->last_key, READ_PATIENCE_S);
+    bool there = hf_keys_is(reply, r->last_key, r->version[r->last_key]);
     if (reply != NULL) {
         freeReplyObject(reply);
     }
@@ -292,6 +175,7 @@ static bool last_is_there(const struct run *r, redisContext **c)
 /* Between two polls: what has come through the link, and the cuts of a flapping one. */
 struct progress {
     struct wire before;
+    struct hf_sent_bytes sent_before;
     uint64_t first_us, flows_us; /* since the heal; 0 = not yet */
     bool cut;
 };
@@ -322,7 +206,7 @@ static uint64_t wait_equal(const struct run *r, uint64_t from_us, struct progres
             progress_look(r, p, now_us() - from_us);
         }
         uint64_t start = now_us();
-        if (last_is_there(r, &c) && sweep(r, &c)) {
+        if (last_is_there(r, &c) && hf_keys_all(&c, r->version, r->keys)) {
             equal_us = start;
         } else {
             sleep_us(POLL_US);
@@ -336,22 +220,32 @@ static uint64_t wait_equal(const struct run *r, uint64_t from_us, struct progres
 
 /* ---- the reader ---- */
 
+static void reader_note(struct reader *d, uint64_t at_us, uint64_t took_us)
+{
+    if (d->count == d->room) {
+        d->room = d->room == 0 ? 65536 : 2 * d->room;
+        d->sample = realloc(d->sample, d->room * sizeof(*d->sample));
+        if (d->sample == NULL) {
+            hf_keys_die("reader", "no memory");
+        }
+    }
+    uint32_t took = took_us > UINT32_MAX ? UINT32_MAX : (uint32_t)took_us;
+    d->sample[d->count++] = (struct sample){at_us, took};
+}
+
 static void *reader_main(void *arg)
 {
     struct reader *d = arg;
     redisContext *c = NULL;
     uint64_t x = 1;
     while (!d->stop) {
-        char key[KEY_BYTES + 1];
-        make_key(mix(x++) % d->run->keys, key);
         uint64_t start = now_us();
-        redisReply *r = ask_edge(&c, d->run->edge, key);
+        redisReply *r =
+            hf_keys_ask(&c, d->run->edge, hf_keys_mix(x++) % d->run->keys, READ_PATIENCE_S);
         uint64_t took = now_us() - start;
-        d->reads++;
         d->failed +=
             r == NULL || r->type != REDIS_REPLY_STRING || took > READ_PATIENCE_S * 1000000u;
-        d->slow += took > READ_SLOW_US;
-        d->worst_us = took > d->worst_us ? took : d->worst_us;
+        reader_note(d, start, took);
         if (r != NULL) {
             freeReplyObject(r);
         }
@@ -365,21 +259,65 @@ static void *reader_main(void *arg)
     return NULL;
 }
 
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = ((const struct sample *)a)->took_us;
+    uint32_t y = ((const struct sample *)b)->took_us;
+    return (x > y) - (x < y);
+}
+
+/* Reads that began in [from, to). The samples stay in order of time only if this comes last for
+ * each of them, so a part is sorted where it lies. */
+static void print_part(struct reader *d, const char *name, uint64_t from_us, uint64_t to_us)
+{
+    size_t first = 0;
+    while (first < d->count && d->sample[first].at_us < from_us) {
+        first++;
+    }
+    size_t end = first;
+    while (end < d->count && d->sample[end].at_us < to_us) {
+        end++;
+    }
+    size_t n = end - first;
+    if (n == 0) {
+        return;
+    }
+    qsort(d->sample + first, n, sizeof(*d->sample), compare);
+    printf("%s_reads %zu\n%s_p50_us %u\n%s_p99_us %u\n%s_worst_us %u\n", name, n, name,
+           d->sample[first + n / 2].took_us, name, d->sample[first + n * 99 / 100].took_us, name,
+           d->sample[end - 1].took_us);
+}
+
+static void print_reads(struct reader *d, uint64_t cut_us, uint64_t heal_us, uint64_t equal_us)
+{
+    uint32_t worst = 0;
+    uint64_t slow = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        uint32_t took = d->sample[i].took_us;
+        slow += took > READ_SLOW_US;
+        worst = took > worst ? took : worst;
+    }
+    printf("reads %zu\nreads_failed %" PRIu64 "\nreads_slow %" PRIu64 "\nread_worst_ms %.1f\n",
+           d->count, d->failed, slow, (double)worst / 1000);
+    print_part(d, "idle", 0, cut_us);
+    print_part(d, "busy", heal_us, equal_us);
+}
+
 /* ---- runs ---- */
 
 /* The writes, evenly over the time of the cut, to keys drawn from the distinct ones. */
 static void write_all(struct run *r)
 {
-    redisContext *c = try_dial(r->core, 60);
-    uint64_t key[WINDOW];
-    uint32_t version[WINDOW];
+    redisContext *c = hf_keys_dial(r->core, 60);
+    uint64_t key[HF_KEYS_WINDOW];
+    uint32_t version[HF_KEYS_WINDOW];
     uint64_t start = now_us();
     uint64_t draw = start;
     if (c == NULL) {
-        die(r->core, "no server");
+        hf_keys_die(r->core, "no server");
     }
-    for (uint64_t i = 0; i < r->writes; i += WINDOW) {
-        unsigned n = r->writes - i < WINDOW ? (unsigned)(r->writes - i) : WINDOW;
+    for (uint64_t i = 0; i < r->writes; i += HF_KEYS_WINDOW) {
+        unsigned n = r->writes - i < HF_KEYS_WINDOW ? (unsigned)(r->writes - i) : HF_KEYS_WINDOW;
         uint64_t due = start + (uint64_t)((double)i / (double)r->writes * (double)r->cut_us);
         uint64_t now = now_us();
         if (now < due) {
@@ -387,12 +325,12 @@ static void write_all(struct run *r)
         }
         for (unsigned j = 0; j < n; j++) {
             /* The first pass meets each once, so that just as many change as were asked for. */
-            uint64_t any = i + j < r->distinct ? (i + j) * STRIDE : mix(draw++);
+            uint64_t any = i + j < r->distinct ? (i + j) * STRIDE : hf_keys_mix(draw++);
             key[j] = any % r->distinct;
             version[j] = ++r->version[key[j]];
             r->last_key = key[j];
         }
-        write_window(c, key, version, n);
+        hf_keys_write(c, key, version, n);
     }
     redisFree(c);
     uint64_t took = now_us() - start;
@@ -402,21 +340,29 @@ static void write_all(struct run *r)
     }
 }
 
-static void apply_profile(const struct run *r)
+/* What TCP of the core's node was given since then, where the kernel tells. */
+static void print_sent(const struct run *r, const struct hf_sent_bytes *was)
 {
-    char line[400];
-    if (*r->profile != '\0') {
-        snprintf(line, sizeof(line), "set 1 %s", r->profile);
-        link_do(r, line);
+    struct hf_sent_bytes is;
+    if (r->sent == NULL || !hf_sent_read(r->sent, &is)) {
+        return;
     }
+    printf("handed_bytes %" PRIu64 "\nsent_once_bytes %" PRIu64 "\nsent_again_bytes %" PRIu64
+           "\nended_sockets %" PRIu64 "\n",
+           is.once + is.waiting - was->once - was->waiting, is.once - was->once,
+           is.again - was->again, is.ended - was->ended);
 }
 
 static int report(const struct run *r, uint64_t from_us, uint64_t equal_us,
                   const struct progress *p)
 {
     struct wire after = wire_read(r);
-    printf("down_bytes %" PRIu64 "\nup_bytes %" PRIu64 "\noverrun %" PRIu64 "\n",
-           after.down - p->before.down, after.up - p->before.up, after.overrun);
+    uint64_t down = after.down - p->before.down;
+    uint64_t up = after.up - p->before.up;
+    printf("down_bytes %" PRIu64 "\nup_bytes %" PRIu64 "\nboth_bytes %" PRIu64 "\noverrun %" PRIu64
+           "\n",
+           down, up, down + up, after.overrun);
+    print_sent(r, &p->sent_before);
     printf("first_s %.2f\nflows_s %.2f\n", (double)p->first_us / 1e6, (double)p->flows_us / 1e6);
     if (equal_us == UINT64_MAX) {
         printf("equal_s never\n");
@@ -426,34 +372,56 @@ static int report(const struct run *r, uint64_t from_us, uint64_t equal_us,
     return 0;
 }
 
-static int run_cut(struct run *r)
+static int run_step(struct run *r)
 {
     struct reader d = {.run = r};
     pthread_t thread;
-    apply_profile(r);
+    printf("step %" PRIu64 "\n", r->distinct);
     if (pthread_create(&thread, NULL, reader_main, &d) != 0) {
-        die("pthread_create", "failed");
+        hf_keys_die("pthread_create", "failed");
     }
-    sleep_us(2000000); /* connections find their pace on the link as it now is */
+    sleep_us(IDLE_US);
     uint64_t cut_at = now_us();
     link_do(r, "cut 1");
     write_all(r);
     struct progress p = {.before = wire_read(r)};
+    if (r->sent != NULL && !hf_sent_read(r->sent, &p.sent_before)) {
+        hf_sent_free(r->sent);
+        r->sent = NULL;
+    }
     uint64_t healed = now_us();
     link_do(r, "heal 1");
     printf("cut_s %.1f\n", (double)(healed - cut_at) / 1e6);
     uint64_t equal = wait_equal(r, healed, &p);
+    int status = report(r, healed, equal, &p);
     d.stop = true;
     (void)pthread_join(thread, NULL);
-    printf("reads %" PRIu64 "\nreads_failed %" PRIu64 "\nreads_slow %" PRIu64
-           "\nread_worst_ms %.1f\n",
-           d.reads, d.failed, d.slow, (double)d.worst_us / 1000);
-    uint64_t changed = 0;
-    for (uint64_t i = 0; i < r->keys; i++) {
-        changed += r->version[i] > 0;
+    print_reads(&d, cut_at, healed, equal);
+    free(d.sample);
+    print_floor(r, r->distinct);
+    if (p.cut) {
+        link_do(r, "heal 1");
     }
-    print_floor(r, changed);
-    return report(r, healed, equal, &p);
+    return status;
+}
+
+static int run_cut(struct run *r)
+{
+    uint64_t writes = r->writes;
+    char line[400];
+    if (*r->profile != '\0') {
+        snprintf(line, sizeof(line), "set 1 %s", r->profile);
+        link_do(r, line);
+    }
+    sent_open(r);
+    for (unsigned i = 0; i < r->step_count; i++) {
+        r->distinct = r->step[i];
+        r->writes = writes > r->distinct ? writes : r->distinct;
+        if (run_step(r) != 0) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* The link has the profile already, and the counters begin at 0: the edge was started just now. */
@@ -461,12 +429,27 @@ static int run_join(struct run *r)
 {
     struct timespec t;
     struct progress p = {0};
+    sent_open(r);
     clock_gettime(CLOCK_REALTIME, &t);
     double ago = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - r->since;
     uint64_t from = now_us() - (uint64_t)(ago * 1e6);
     uint64_t equal = wait_equal(r, from, &p);
     print_floor(r, r->keys);
     return report(r, from, equal, &p);
+}
+
+/* ---- options ---- */
+
+static void parse_steps(struct run *r, const char *text)
+{
+    char *end;
+    for (r->step_count = 0; *text != '\0'; text = *end == ',' ? end + 1 : end) {
+        uint64_t n = strtoull(text, &end, 10);
+        if (r->step_count == STEPS_MAX || n == 0 || end == text || (*end != ',' && *end != '\0')) {
+            hf_keys_die("distinct", "up to 8 numbers with commas between them");
+        }
+        r->step[r->step_count++] = n;
+    }
 }
 
 static uint64_t seconds(const char *text)
@@ -489,7 +472,7 @@ static void parse(int argc, char **argv, struct run *r)
             r->keys = strtoull(optarg, NULL, 10);
             break;
         case DISTINCT:
-            r->distinct = strtoull(optarg, NULL, 10);
+            parse_steps(r, optarg);
             break;
         case WRITES:
             r->writes = strtoull(optarg, NULL, 10);
@@ -515,8 +498,10 @@ static void parse(int argc, char **argv, struct run *r)
             exit(2); /* getopt has said why */
         }
     }
-    if (r->keys == 0 || r->distinct == 0 || r->distinct > r->keys || r->writes < r->distinct) {
-        die("options", "1 <= distinct <= keys, and writes >= distinct");
+    for (unsigned i = 0; i < r->step_count; i++) {
+        if (r->step[i] > r->keys) {
+            hf_keys_die("options", "distinct is at most keys");
+        }
     }
 }
 
@@ -525,17 +510,18 @@ int main(int argc, char **argv)
     struct run r = {.control = getenv("HF_WAN_CONTROL"),
                     .profile = "",
                     .keys = 20000,
-                    .distinct = 20000,
+                    .step = {20000},
+                    .step_count = 1,
                     .writes = 200000,
                     .cut_us = 20000000,
                     .limit_us = 300000000};
     const char *mode = argc >= 4 ? argv[1] : "";
     if (strcmp(mode, "fill") == 0) {
-        fill(argv[2], strtoull(argv[3], NULL, 10));
+        hf_keys_fill(argv[2], strtoull(argv[3], NULL, 10));
         return 0;
     }
     if (strcmp(mode, "equal") == 0 && argc == 5) {
-        r.keys = r.distinct = strtoull(argv[4], NULL, 10);
+        r.keys = strtoull(argv[4], NULL, 10);
     } else if (strcmp(mode, "cut") == 0 || strcmp(mode, "join") == 0) {
         parse(argc - 3, argv + 3, &r);
     } else {
@@ -547,10 +533,12 @@ int main(int argc, char **argv)
     r.version = calloc(r.keys, sizeof(*r.version));
     r.last_key = r.keys - 1;
     if (r.version == NULL || (*mode != 'e' && r.control == NULL)) {
-        die("catchup", "no memory, or not under holdfast-sim link");
+        hf_keys_die("catchup", "no memory, or not under holdfast-sim link");
     }
-    if (*mode == 'e') {
-        return wait_equal(&r, now_us(), NULL) == UINT64_MAX;
-    }
-    return *mode == 'c' ? run_cut(&r) : run_join(&r);
+    int status = *mode == 'e'   ? wait_equal(&r, now_us(), NULL) == UINT64_MAX
+                 : *mode == 'c' ? run_cut(&r)
+                                : run_join(&r);
+    hf_sent_free(r.sent);
+    free(r.version);
+    return status;
 }

@@ -1,23 +1,25 @@
 #!/bin/sh
 # catchup.sh - a replica is cut off, the source is written to, the link heals: how long until they are equal?
 #
-# usage: catchup.sh [--build DIR] [--case A|B|C|D|E] [options]     (make bench-wan: case A)
+# usage: catchup.sh [--build DIR] [--case A|C|D|E|G|gap|store] [options]     (make bench-wan: wan.sh)
 #
 #   --system LIST      of holdfast redis redis-resync redis-backlog ("holdfast redis redis-resync")
 #   --repeat N         runs of each, in turns (3)
 #   --keys N           keys of the store, all there before the cut (20000)
-#   --distinct N       that many of them change while the link is cut (20000)
-#   --writes N         by so many writes, evenly over the cut (200000)
+#   --distinct N,...   that many of them change while the link is cut; a cut for each number (20000)
+#   --writes N         by so many writes, evenly over the cut (200000; at least one for each key)
 #   --cut S            how long it lasts (20)
 #   --flap CUT/EVERY   and after the heal so many seconds of every so many again (none)
 #   --link WORDS       settings of sim/README.md ("rtt=100 rate=20 loss=0.5")
 #   --congestion NAME  TCP congestion control at both ends (cubic, Debian's default)
 #   --join             no cut: the edge starts with nothing, over the link
 #   --limit S          a run that takes longer is "never" (400)
+#   --keep DIR         leaves the lines of each run there, in SYSTEM.RUN
 #
-# Case A is the default of each option. B: 200,000 changed keys of 1,000,000, so that each write counts.
-# C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: A on a link without any setting. E: rtt=300
-# rate=2 loss=10, cut for 5 s of every 20. What comes after --case changes that case.
+# Case A is the default of each option. C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: C on a
+# link without any setting. E: 40,000 keys, 5 MB, all changed; rtt=300 rate=2 loss=10, cut for 5 s of every
+# 20. G: 1,000,000 changed keys of 1,000,000, rtt=20 rate=100. gap: 1,000 to 1,000,000 changed keys of
+# 1,000,000, cut after cut. store: A with 100,000 keys. What comes after --case changes that case.
 #
 # The link is the emulator's (holdfast-sim link), one for each run, with fresh servers on a real disk. Each
 # run fills the store and waits for equality while the link is still unshaped. redis-server syncs each write
@@ -32,6 +34,7 @@ set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 self=$here/$(basename "$0")
+. "$here/common.sh"
 
 fail() {
     printf 'catchup: %s\n' "$1" >&2
@@ -128,15 +131,17 @@ fi
 
 # ---- options ----
 
-bin=build case=A systems='holdfast redis redis-resync' repeat=3 congestion=cubic limit=400
+keep='' bin=build case=A systems='holdfast redis redis-resync' repeat=3 congestion=cubic limit=400
 set_case() {
     keys=20000 distinct=20000 writes=200000 cut=20 flap='' join=no link='rtt=100 rate=20 loss=0.5'
     case $1 in
     A) ;;
-    B) keys=1000000 distinct=200000 ;;
     C) keys=1000000 join=yes link='rtt=20 rate=100' ;;
-    D) link='' ;;
-    E) link='rtt=300 rate=2 loss=10' flap=5/20 limit=1200 ;;
+    D) keys=1000000 join=yes link='' ;;
+    E) keys=40000 distinct=40000 link='rtt=300 rate=2 loss=10' flap=5/20 limit=1200 ;;
+    G) keys=1000000 distinct=1000000 writes=1000000 link='rtt=20 rate=100' ;;
+    gap) keys=1000000 distinct=1000,10000,20000,100000,1000000 ;;
+    store) keys=100000 ;;
     *) fail "no case is called $1" ;;
     esac
     case=$1
@@ -169,6 +174,7 @@ while [ $# -gt 0 ]; do
     --link) link=$2 ;;
     --congestion) congestion=$2 ;;
     --limit) limit=$2 ;;
+    --keep) keep=$2 ;;
     *) fail "unknown option $option" ;;
     esac
     shift 2
@@ -183,44 +189,26 @@ done
 
 # ---- all runs ----
 
-allowed=/proc/sys/net/ipv4/tcp_allowed_congestion_control
-permitted=''
 work=$(mktemp -d "${TMPDIR:-/tmp}/hf-catchup.XXXXXX") || fail 'no temporary directory'
 child=''
 clean_up() {
     trap '' INT TERM
     [ -z "$child" ] || { kill "$child" && wait "$child"; } 2>/dev/null
-    [ -z "$permitted" ] || echo "$permitted" >"$allowed"
+    forbid_congestion
     rm -rf "$work"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# A congestion control that is not permitted to all cannot be the default of a namespace.
-if [ "$(id -u)" -eq 0 ] && ! grep -qw "$congestion" "$allowed"; then
-    permitted=$(cat "$allowed")
-    echo "$permitted $congestion" >"$allowed" || fail "the kernel has no $congestion"
-fi
+permit_congestion "$congestion" || fail "the kernel has no $congestion"
 
-spread() { # median [least-largest] of the numbers on stdin, "never" being more than any; $1 = format
-    sort -g | awk -v f="$1" '{ v[NR] = $1 } END {
-        if (NR == 0) { printf "-"; exit }
-        m = v[int((NR + 1) / 2)]
-        printf m == "never" ? "never" : f, m
-        if (NR > 1) { printf " [" f "-", v[1]; printf v[NR] == "never" ? "never]" : f "]", v[NR] } }'
+runs() { # SYSTEM: the files of its runs
+    seq -f "$work/$1.%g" "$repeat"
 }
-
-figure() { # SYSTEM NAME FORMAT [DIVISOR]
-    for i in $(seq "$repeat"); do sed -n "s/^$2 //p" "$work/$1.$i"; done |
-        awk -v d="${4:-1}" '{ print ($1 == "never" ? $1 : $1 / d) }' | sed 's/never/1e99/' | spread "$3" |
-        sed 's/1e+*99\|[0-9]\{60,\}[.0-9]*/never/g'
-}
-
-median() { figure "$@" | sed 's/ .*//'; }
 
 reads() { # SYSTEM: failed/slow of all
-    [ "$join" = yes ] || printf '%s/%s of %s' "$(median "$1" reads_failed %.0f)" \
-        "$(median "$1" reads_slow %.0f)" "$(median "$1" reads %.0f)"
+    [ "$join" = yes ] || printf '%s/%s of %s' "$(median reads_failed %.0f 1 $(runs "$1"))" \
+        "$(median reads_slow %.0f 1 $(runs "$1"))" "$(median reads %.0f 1 $(runs "$1"))"
 }
 
 measure() { # SYSTEM RUN
@@ -235,9 +223,11 @@ measure() { # SYSTEM RUN
     child=''
     rm -rf "$dir"
     grep -q '^equal_s' "$work/$1.$2" || fail "$1 could not be measured (status $status)"
-    overrun=$(sed -n 's/^overrun //p' "$work/$1.$2")
+    overrun=$(sed -n 's/^overrun //p' "$work/$1.$2" | sort -n | tail -n 1)
     [ "$overrun" -eq 0 ] || printf '  too busy a machine: %s packets were dropped\n' "$overrun" >&2
-    printf '  run %s  %-14s equal after %s s\n' "$2" "$1" "$(sed -n 's/^equal_s //p' "$work/$1.$2")" >&2
+    printf '  run %s  %-14s equal after %s s\n' "$2" "$1" \
+        "$(sed -n 's/^equal_s //p' "$work/$1.$2" | tr '\n' ' ' | sed 's/ $//')" >&2
+    [ -z "$keep" ] || { mkdir -p "$keep" && cp "$work/$1.$2" "$keep"; } || fail "cannot write to $keep"
 }
 
 describe() {
@@ -253,15 +243,16 @@ describe
 for i in $(seq "$repeat"); do
     for system in $systems; do measure "$system" "$i"; done
 done
+case $distinct in *,*) exit 0 ;; esac # a series has no median: its lines are in --keep
 row='%-14s %-24s %-10s %-10s %-22s %-22s %-18s %s\n'
 printf "\n$row" system 'equal after, s' 'first, s' 'flows, s' 'MB down' 'MB up' 'reads failed/slow' \
     'worst read, ms'
 for system in $systems; do
-    printf "$row" "$system" "$(figure "$system" equal_s %.2f)" "$(median "$system" first_s %.2f)" \
-        "$(median "$system" flows_s %.2f)" "$(figure "$system" down_bytes %.2f 1000000)" \
-        "$(figure "$system" up_bytes %.2f 1000000)" "$(reads "$system")" \
-        "$(figure "$system" read_worst_ms %.1f)"
+    set -- $(runs "$system")
+    printf "$row" "$system" "$(figure equal_s %.2f 1 "$@")" "$(median first_s %.2f 1 "$@")" \
+        "$(median flows_s %.2f 1 "$@")" "$(figure down_bytes %.2f 1000000 "$@")" \
+        "$(figure up_bytes %.2f 1000000 "$@")" "$(reads "$system")" "$(figure read_worst_ms %.1f 1 "$@")"
 done
-set -- $systems
-printf "$row" 'physical limit' "$(median "$1" floor_s %.2f)" '' '' "$(median "$1" floor_bytes %.2f 1000000)" \
-    "$(median "$1" changed_keys %.0f) keys, once"
+printf "$row" 'as it is' "$(median floor_s %.2f 1 "$1")" '' '' "$(median floor_bytes %.2f 1000000 "$1")" \
+    "$(median changed_keys %.0f 1 "$1") keys, once"
+printf "$row" 'compressed' "$(median packed_s %.2f 1 "$1")" '' '' "$(median packed_bytes %.2f 1000000 "$1")"

@@ -1,0 +1,44 @@
+# common.sh - what the scripts of bench-wan share; they source it.
+#
+# A run is a file of "name value" lines. "never" is a value that is more than any number, so that a run
+# that did not end counts in a median instead of falling out of it. permit_congestion changes a setting of
+# the system, which its caller must undo by forbid_congestion however it ends. It must not print units or
+# judge. Next: catchup.sh, storm.sh, wan.sh.
+
+spread() { # FORMAT: "median [least-largest]" of the numbers on stdin
+    sort -g | awk -v f="$1" '
+        function text(v) { return v >= 1e99 ? "never" : sprintf(f, v) }
+        { v[NR] = $1 }
+        END {
+            if (NR == 0) { printf "-"; exit }
+            printf "%s", text(v[int((NR + 1) / 2)])
+            if (NR > 1) printf " [%s-%s]", text(v[1]), text(v[NR])
+        }'
+}
+
+figure() { # NAME FORMAT DIVISOR FILE...
+    name=$1 format=$2 divisor=$3
+    shift 3
+    sed -n "s/^$name //p" "$@" | awk -v d="$divisor" '{ print ($1 == "never" ? 1e99 : $1 / d) }' |
+        spread "$format"
+}
+
+median() { # as figure, without the spread
+    figure "$@" | sed 's/ .*//'
+}
+
+# A congestion control that is not permitted to all cannot be the default of a namespace, so root adds it
+# to the system's list for as long as it takes.
+allowed=/proc/sys/net/ipv4/tcp_allowed_congestion_control
+permitted=''
+
+permit_congestion() { # NAME: false when there is no such thing
+    [ "$(id -u)" -eq 0 ] && ! grep -qw "$1" $allowed || return 0
+    permitted=$(cat $allowed)
+    echo "$permitted $1" >$allowed
+}
+
+forbid_congestion() {
+    [ -z "$permitted" ] || echo "$permitted" >$allowed
+    permitted=''
+}
