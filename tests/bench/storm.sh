@@ -8,9 +8,11 @@
 # written within the cut (15 s): what differs counts, not how long it took. Then all links heal at one
 # moment, and the core's line to all of them together carries HUB Mbit/s (50), with RTT ms (50) to each.
 #
-# Prints storm.c's lines. The edges' directories are in /dev/shm if there is one: 200 machines have 200
-# disks. Nothing is left behind: the emulator ends all processes, the directories are removed here.
-# It is no test: the exit status is 1 only when it could not be measured. Next: storm.c, wan.sh.
+# Prints storm.c's lines, and how often the core said that it is ready: more than once when it replaced
+# itself by a new process image. Its warnings go to stderr. The edges' directories are in /dev/shm if there
+# is one: 200 machines have 200 disks. Nothing is left behind: the emulator ends all processes, the
+# directories are removed here. It is no test: the exit status is 1 only when it could not be measured.
+# Next: storm.c, wan.sh.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -55,8 +57,11 @@ inner() { # CORE_DIR EDGES_DIR BIN EDGES KEYS CHANGED CUT HUB
     done
     wait_for 30 'the last edge' test -S "$far/$4/holdfast.sock"
     "$bin/tests/bench/storm" "$core/core/holdfast.sock" "$pid" "$4" "$5" "$6" "$7" "hub rate=$8" \
-        "$far/%/holdfast.sock"
-    exit
+        "$far/%/holdfast.sock" || exit
+    grep -h ' warn \| error ' core.log | cut -d' ' -f2- | sed 's/[0-9][0-9]*/N/g' | sort | uniq -c |
+        sort -rn | head -n 5 >&2
+    printf 'core_starts %s\n' "$(grep -c '^ready' core.out)"
+    exit 0
 }
 
 if [ "${1:-}" = --inner ]; then

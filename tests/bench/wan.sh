@@ -193,6 +193,8 @@ part_F() {
         "$(product "$(value packed_bytes)" 0.00000016 %.2f) s compressed" '' ''
     row F '  scans, cache hits, coalesced, busy' "$(since transfer_scans), $(since transfer_cache_hits), $(
         since transfer_coalesced), $(since busy)" "processors $(product "$(value processors_busy)" 100 %.0f) % busy" '' ''
+    [ "$(value core_starts)" -eq 1 ] || row F '  the core replaced itself: counters are of the last' \
+        "$(value core_starts) starts" '' '' ''
     [ "$(value overrun)" -eq 0 ] || row F '  void: packets dropped by a busy machine' "$(value overrun)" '' '' ''
 }
 
