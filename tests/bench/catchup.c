@@ -34,8 +34,7 @@
 #include <unistd.h>
 
 #define POLL_US 5000u
-#define IDLE_US 3000000u /* connections find their pace on the link as it now is, reads are timed  \
-                          */
+#define IDLE_US 3000000u    /* connections find their pace on the link, reads are timed alone */
 #define READ_EVERY_US 1000u /* 1,000 a second: of one second, ten are above the 99th percentile */
 #define READ_SLOW_US 100000u
 #define READ_PATIENCE_S 1
@@ -142,7 +141,7 @@ static double floor_s(const struct run *r, double bytes)
 /* Keys 0 to keys-1 differ: what they are, and what is left of them when they are compressed. */
 static void print_floor(const struct run *r, uint64_t keys)
 {
-    double bytes = (double)keys * (HF_KEY_BYTES + HF_VALUE_BYTES);
+    double bytes = (double)keys * (HF_BENCH_KEY_BYTES + HF_BENCH_VALUE_BYTES);
     double packed = (double)hf_keys_packed_bytes(r->version, keys);
     printf("changed_keys %" PRIu64 "\nfloor_bytes %.0f\nfloor_s %.2f\n", keys, bytes,
            floor_s(r, bytes));
@@ -266,8 +265,8 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Reads that began in [from, to). The samples stay in order of time only if this comes last for
- * each of them, so a part is sorted where it lies. */
+/* Reads that began in [from, to). They are sorted where they lie, which leaves the order of time
+ * of all others: parts must not overlap. */
 static void print_part(struct reader *d, const char *name, uint64_t from_us, uint64_t to_us)
 {
     size_t first = 0;

@@ -16,7 +16,7 @@
 #define PATIENCE_S 60
 #define BLOCK_BYTES (64u << 10) /* what a chunk of the protocol holds before it is compressed */
 
-_Noreturn void hf_keys_die(const char *what, const char *why)
+void hf_keys_die(const char *what, const char *why)
 {
     fprintf(stderr, "catchup: %s: %s\n", what, why);
     exit(1);
@@ -29,14 +29,14 @@ uint64_t hf_keys_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-void hf_keys_name(uint64_t n, char key[HF_KEY_BYTES + 1])
+void hf_keys_name(uint64_t n, char key[HF_BENCH_KEY_BYTES + 1])
 {
-    snprintf(key, HF_KEY_BYTES + 1, "bench:key:%014" PRIu64, n % UINT64_C(100000000000000));
+    snprintf(key, HF_BENCH_KEY_BYTES + 1, "bench:key:%014" PRIu64, n % UINT64_C(100000000000000));
 }
 
-static void make_value(uint64_t n, uint32_t version, char value[HF_VALUE_BYTES])
+static void make_value(uint64_t n, uint32_t version, char value[HF_BENCH_VALUE_BYTES])
 {
-    for (unsigned i = 0; i < HF_VALUE_BYTES; i += 10) {
+    for (unsigned i = 0; i < HF_BENCH_VALUE_BYTES; i += 10) {
         uint64_t x =
             hf_keys_mix((n + 1) * UINT64_C(0x9e3779b97f4a7c15) + ((uint64_t)version << 8) + i);
         for (unsigned j = 0; j < 10; j++, x /= 26) {
@@ -47,12 +47,12 @@ static void make_value(uint64_t n, uint32_t version, char value[HF_VALUE_BYTES])
 
 bool hf_keys_is(const redisReply *r, uint64_t n, uint32_t version)
 {
-    char value[HF_VALUE_BYTES];
-    if (r == NULL || r->type != REDIS_REPLY_STRING || r->len != HF_VALUE_BYTES) {
+    char value[HF_BENCH_VALUE_BYTES];
+    if (r == NULL || r->type != REDIS_REPLY_STRING || r->len != HF_BENCH_VALUE_BYTES) {
         return false;
     }
     make_value(n, version, value);
-    return memcmp(r->str, value, HF_VALUE_BYTES) == 0;
+    return memcmp(r->str, value, HF_BENCH_VALUE_BYTES) == 0;
 }
 
 /* ---- connections ---- */
@@ -81,12 +81,12 @@ redisContext *hf_keys_dial(const char *at, int patience_s)
 
 redisReply *hf_keys_ask(redisContext **c, const char *at, uint64_t n, int patience_s)
 {
-    char key[HF_KEY_BYTES + 1];
+    char key[HF_BENCH_KEY_BYTES + 1];
     hf_keys_name(n, key);
     if (*c == NULL) {
         *c = hf_keys_dial(at, patience_s);
     }
-    redisReply *r = *c == NULL ? NULL : redisCommand(*c, "GET %b", key, (size_t)HF_KEY_BYTES);
+    redisReply *r = *c == NULL ? NULL : redisCommand(*c, "GET %b", key, (size_t)HF_BENCH_KEY_BYTES);
     if (r == NULL && *c != NULL) {
         redisFree(*c);
         *c = NULL;
@@ -98,14 +98,14 @@ bool hf_keys_all(redisContext **c, const uint32_t *version, uint64_t keys)
 {
     const char *word[SWEEP + 1] = {"MGET"};
     size_t len[SWEEP + 1] = {4};
-    static char key[SWEEP][HF_KEY_BYTES + 1];
+    static char key[SWEEP][HF_BENCH_KEY_BYTES + 1];
     bool same = true;
     for (uint64_t i = 0; same && i < keys; i += SWEEP) {
         unsigned n = keys - i < SWEEP ? (unsigned)(keys - i) : SWEEP;
         for (unsigned j = 0; j < n; j++) {
             hf_keys_name(i + j, key[j]);
             word[j + 1] = key[j];
-            len[j + 1] = HF_KEY_BYTES;
+            len[j + 1] = HF_BENCH_KEY_BYTES;
         }
         redisReply *reply = redisCommandArgv(*c, (int)n + 1, word, len);
         if (reply == NULL) {
@@ -127,12 +127,12 @@ bool hf_keys_all(redisContext **c, const uint32_t *version, uint64_t keys)
 void hf_keys_write(redisContext *c, const uint64_t *key, const uint32_t *version, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        char name[HF_KEY_BYTES + 1];
-        char value[HF_VALUE_BYTES];
+        char name[HF_BENCH_KEY_BYTES + 1];
+        char value[HF_BENCH_VALUE_BYTES];
         hf_keys_name(key[i], name);
         make_value(key[i], version[i], value);
-        redisAppendCommand(c, "SET %b %b", name, (size_t)HF_KEY_BYTES, value,
-                           (size_t)HF_VALUE_BYTES);
+        redisAppendCommand(c, "SET %b %b", name, (size_t)HF_BENCH_KEY_BYTES, value,
+                           (size_t)HF_BENCH_VALUE_BYTES);
     }
     for (unsigned i = 0; i < n; i++) {
         redisReply *r = NULL;
@@ -179,15 +179,15 @@ uint64_t hf_keys_packed_bytes(const uint32_t *version, uint64_t keys)
     uint64_t bytes = 0;
     size_t len = 0;
     for (uint64_t i = 0; i < keys; i++) {
-        char name[HF_KEY_BYTES + 1];
-        if (len + HF_KEY_BYTES + HF_VALUE_BYTES > sizeof(block)) {
+        char name[HF_BENCH_KEY_BYTES + 1];
+        if (len + HF_BENCH_KEY_BYTES + HF_BENCH_VALUE_BYTES > sizeof(block)) {
             bytes += packed(block, len);
             len = 0;
         }
         hf_keys_name(i, name);
-        memcpy(block + len, name, HF_KEY_BYTES);
-        make_value(i, version[i], block + len + HF_KEY_BYTES);
-        len += HF_KEY_BYTES + HF_VALUE_BYTES;
+        memcpy(block + len, name, HF_BENCH_KEY_BYTES);
+        make_value(i, version[i], block + len + HF_BENCH_KEY_BYTES);
+        len += HF_BENCH_KEY_BYTES + HF_BENCH_VALUE_BYTES;
     }
     return bytes + (len > 0 ? packed(block, len) : 0);
 }

@@ -16,16 +16,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HF_KEY_BYTES 24u
-#define HF_VALUE_BYTES 100u
+#define HF_BENCH_KEY_BYTES 24u
+#define HF_BENCH_VALUE_BYTES 100u
 #define HF_KEYS_WINDOW 100u /* writes that wait for their answers together */
 
 /* Ends the process with status 1. */
-_Noreturn void hf_keys_die(const char *what, const char *why);
+__attribute__((noreturn)) void hf_keys_die(const char *what, const char *why);
 
 /* A number that follows from x and looks random. */
 uint64_t hf_keys_mix(uint64_t x);
-void hf_keys_name(uint64_t n, char key[HF_KEY_BYTES + 1]);
+void hf_keys_name(uint64_t n, char key[HF_BENCH_KEY_BYTES + 1]);
 /* Whether r is the value of key n in this version. r may be NULL. */
 bool hf_keys_is(const redisReply *r, uint64_t n, uint32_t version);
 

@@ -293,6 +293,7 @@ static int run(struct storm *s)
     (void)pthread_join(thread, NULL);
     print_counters(s->core, "after");
     qsort(s->done_us, s->edges, sizeof(s->done_us[0]), compare);
+    uint64_t median_us = s->done_us[s->edges / 2];
     printf("rss_most_bytes %" PRIu64 "\nown_most_bytes %" PRIu64 "\n", m.rss, m.own);
     printf("down_bytes %" PRIu64 "\nup_bytes %" PRIu64 "\noverflowed %" PRIu64 "\noverrun %" PRIu64
            "\n",
@@ -305,7 +306,7 @@ static int run(struct storm *s)
         return 1;
     }
     printf("first_s %.3f\nmedian_s %.3f\nlast_s %.3f\n", (double)s->done_us[0] / 1e6,
-           (double)s->done_us[s->edges / 2] / 1e6, (double)s->done_us[s->edges - 1] / 1e6);
+           (double)median_us / 1e6, (double)s->done_us[s->edges - 1] / 1e6);
     check_all(s);
     return 0;
 }
