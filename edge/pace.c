@@ -17,7 +17,8 @@
 #define WINDOW_FIRST 16u
 #define DATA_MAX_FIRST (32u << 10)
 #define DATA_MAX_LEAST (4u << 10)
-#define DATA_MAX_MOST 63488u
+#define DATA_MAX_MOST 63488u           /* that fits into a message ... */
+#define DATA_MAX_STEP_MOST (64u << 10) /* ... is what this stands for */
 /* A reply should take this long beyond a round trip. */
 #define TRANSFER_MS_LEAST 150
 #define TRANSFER_MS_MOST 500
@@ -232,6 +233,11 @@ hf_ms pace_deadline(const struct hf_replica *r)
 
 /* ---- how many, how large ---- */
 
+static uint32_t data_most(uint32_t step)
+{
+    return step < DATA_MAX_MOST ? step : DATA_MAX_MOST;
+}
+
 bool data_room(const struct hf_replica *r)
 {
     uint32_t n = 0;
@@ -263,7 +269,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     q->sent = r->now;
     q->delivered = r->throttle.delivered;
     if (is_data(q->kind)) {
-        q->data_max = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
+        q->data_max = data_most(r->data_max == 0 ? DATA_MAX_FIRST : r->data_max);
         r->throttle.credit = credit_now(r) - q->data_max;
         r->throttle.credit_at = r->now;
     }
@@ -280,7 +286,8 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     return e;
 }
 
-/* Only a reply that was filled says something about what the next one should ask for. */
+/* Sizes are powers of two, so that edges which fetch the same ask for the same pieces. Only a reply
+ * that was filled says something about what the next one should ask for. */
 static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     hf_ms transfer = took - r->pace[0].rtt;
@@ -289,11 +296,11 @@ static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t b
         return;
     }
     if (transfer > TRANSFER_MS_MOST && q->data_max <= now) {
-        now = q->data_max / 2;
-    } else if (transfer < TRANSFER_MS_LEAST && q->data_max >= now) {
-        now = q->data_max * 2;
+        now /= 2;
+    } else if (transfer < TRANSFER_MS_LEAST && q->data_max >= data_most(now)) {
+        now *= 2;
     }
-    now = now < DATA_MAX_MOST ? now : DATA_MAX_MOST;
+    now = now < DATA_MAX_STEP_MOST ? now : DATA_MAX_STEP_MOST;
     r->data_max = now > DATA_MAX_LEAST ? now : DATA_MAX_LEAST;
 }
 

@@ -52,6 +52,7 @@
 #define REPLY_CROWDED_MS 50
 #define LEAK_CHECK_MS 5000u
 #define LEAK_MAX 256u
+#define LEAK_LOOKS 8u /* 2 s apart in all: when a link is cut thousands end in one moment */
 /* A free pair of ports is found at the first or second try, unless somebody uses very many. */
 #define PAIR_TRIES 64u
 #define TAKE_MAX 64u
@@ -94,7 +95,8 @@ struct hf_listener {
     uv_timer_t tick;
     uint32_t sending; /* contexts in that state; under the inbox's lock */
     uint64_t leak_check_ms;
-    bool leaking; /* at the last check */
+    uint32_t dead_most;  /* descriptors of dead connections, since they were too many */
+    uint32_t dead_looks; /* how often since then they were not fewer than before */
     bool wedged;
     bool closed;
     struct hf_listener_counts counts; /* under the inbox's lock */
@@ -367,6 +369,16 @@ static void side_guard(struct hf_listener *l, struct side *s, uint64_t now)
     }
 }
 
+/* Too many, and none fewer for some looks, is a leak; falling, it is nng at work. */
+static bool leak_looked(struct hf_listener *l, uint32_t dead)
+{
+    bool fewer = dead < l->dead_most;
+
+    l->dead_most = dead;
+    l->dead_looks = dead <= LEAK_MAX || fewer ? 0 : l->dead_looks + 1u;
+    return dead > LEAK_MAX;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct hf_listener *l = timer->data;
@@ -376,13 +388,11 @@ static void on_tick(uv_timer_t *timer)
         side_guard(l, &l->sides[i], now);
     }
     if (!l->closed && now >= l->leak_check_ms) {
-        bool many = hf_descriptors_dead() > LEAK_MAX;
+        bool many = leak_looked(l, hf_descriptors_dead());
 
-        if (many && l->leaking) {
+        if (l->dead_looks > LEAK_LOOKS) {
             wedged(l, "descriptors of dead connections are not closed: nng leaks them");
         }
-        /* When a link is cut the kernel ends thousands in one moment, and nng is closing them. */
-        l->leaking = many;
         l->leak_check_ms = now + (many ? HF_GUARD_MS : LEAK_CHECK_MS);
     }
 }
