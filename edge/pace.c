@@ -40,6 +40,16 @@ struct request *request_find(struct hf_replica *r, uint64_t id)
     return NULL;
 }
 
+bool hf_replica_awaits(const struct hf_replica *r, uint64_t request)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (request != 0 && r->request[i].id == request) {
+            return r->request[i].state == REQUEST_SENT;
+        }
+    }
+    return false;
+}
+
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
 {
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
