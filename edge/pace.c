@@ -207,13 +207,20 @@ static int64_t credit_now(const struct hf_replica *r)
     return rate == 0 || credit > most ? most : credit;
 }
 
+/* A reply that was filled says something about the link, another one only that there was no more.
+ */
+static bool is_filled(const struct request *q, uint32_t bytes)
+{
+    return bytes >= q->data_max / 2;
+}
+
 /* The rate of delivery while a request was under way; the best of a phase is what the link can. */
 static void measure(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     struct throttle *t = &r->throttle;
     t->delivered += bytes;
     uint64_t rate = (t->delivered - q->delivered) * 1000 / (uint64_t)took;
-    if (!t->limited && q->sent >= t->phase_at) {
+    if (!t->limited && q->sent >= t->phase_at && is_filled(q, bytes)) {
         t->best_rate = rate > t->best_rate ? rate : t->best_rate;
     }
     /* Replies come in bunches: one that was asked for well within the phase tells its end. */
@@ -290,12 +297,11 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     return e;
 }
 
-/* Only a reply that was filled says something about what the next one should ask for. */
 static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     hf_ms transfer = took - r->pace[0].rtt;
     uint32_t now = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
-    if (bytes < q->data_max / 2) {
+    if (!is_filled(q, bytes)) {
         return;
     }
     if (transfer > TRANSFER_MS_MOST && q->data_max <= now) {
