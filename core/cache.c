@@ -9,10 +9,14 @@
  */
 #include "core/cache.h"
 
+#include "hf/digest.h"
+
 #include <stdlib.h>
 
-/* Full of the smallest parts, 1,024 bytes each, a chain has eight entries. */
+/* Full of chunks of the least data max, 1,024 bytes each, a chain has eight entries; full of empty
+ * ones it has thirty. */
 #define BUCKETS 4096u
+#define NAME_DOMAIN "holdfast/v1/range-name"
 
 struct entry {
     struct hf_cached chunk; /* first */
@@ -38,7 +42,8 @@ struct hf_cache {
 
 /* ---- names ---- */
 
-void hf_range_name(const struct hf_request *q, struct hf_range_name *out)
+void hf_range_name(const struct hf_request *q, const struct hf_id *hash_key,
+                   struct hf_range_name *out)
 {
     struct hf_request plain = *q;
     struct hf_writer w;
@@ -50,10 +55,9 @@ void hf_range_name(const struct hf_request *q, struct hf_range_name *out)
     hf_request_encode(&plain, &w);
     HF_ASSERT(!w.failed);
     out->len = (uint32_t)w.len;
-    out->hash = 0xcbf29ce484222325u; /* FNV-1a: equal hashes cost a comparison, no more */
-    for (uint32_t i = 0; i < out->len; i++) {
-        out->hash = (out->hash ^ out->bytes[i]) * 0x100000001b3u;
-    }
+    struct hf_slice part[2] = {hf_slice_of(hash_key->b, HF_ID_BYTES), hf_writer_bytes(&w)};
+    struct hf_hash hash = hf_hash_of(NAME_DOMAIN, part, 2);
+    memcpy(&out->hash, hash.b, sizeof(out->hash));
 }
 
 bool hf_range_name_eq(const struct hf_range_name *a, const struct hf_range_name *b)

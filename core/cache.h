@@ -23,8 +23,10 @@ struct hf_range_name {
     uint8_t bytes[HF_RANGE_NAME_MAX];
 };
 
-/* Names a request by what its answer depends on. */
-void hf_range_name(const struct hf_request *q, struct hf_range_name *out);
+/* Names a request by what its answer depends on. Edges choose the bounds: the hash is keyed, or one
+ * of them could fill a bucket of the table. */
+void hf_range_name(const struct hf_request *q, const struct hf_id *hash_key,
+                   struct hf_range_name *out);
 bool hf_range_name_eq(const struct hf_range_name *a, const struct hf_range_name *b);
 
 struct hf_cache;

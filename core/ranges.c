@@ -7,8 +7,10 @@
  * has behind the core's last key is seen, too.
  *
  * It costs a hash of each record, 0.1 s for HF_RANGES_READ_MAX of them, which is why a request
- * stops there and an edge has one of these under way at a time (transfer.c). A record of the core's
- * own that cannot be read is HF_CORRUPT: nobody is repaired after it. Read PROTOCOL.md section 8.5.
+ * stops there and an edge has one of these under way at a time (transfer.c). Values may be long, so
+ * it stops after HF_RANGES_READ_BYTES_MAX as well: a view that is held for minutes would make the
+ * file grow. A record of the core's own that cannot be read is HF_CORRUPT: nobody is repaired after
+ * it. Read PROTOCOL.md section 8.5.
  */
 #include "core/transfer_impl.h"
 
@@ -17,18 +19,21 @@
 enum hf_err hf_transfer_ranges(struct hf_transfer *t, struct hf_fetch_reply *p)
 {
     const struct hf_fetch_request *q = &t->q.fetch;
-    struct hf_applied a;
+    struct hf_applied a = {.delta_floor = 0};
     struct hf_writer out;
     struct hf_walk w = {.after = q->from.key, .until = q->until, .hashed = true};
     uint64_t left = HF_RANGES_READ_MAX;
-    enum hf_err err = hf_view_applied(t->view, &a);
+    uint64_t bytes_left = HF_RANGES_READ_BYTES_MAX;
+    enum hf_err err = hf_transfer_shown(t, &a);
     if (err == HF_OK && t->asof_min > a.at.seq) {
         err = HF_NOT_YET;
     }
     hf_writer_init(&out, t->data, HF_MESSAGE_MAX);
     w.live_max = q->grain;
-    while (err == HF_OK && !w.end && left > 0 && p->range_count < HF_SUBRANGES_MAX) {
+    while (err == HF_OK && !w.end && left > 0 && bytes_left > 0 &&
+           p->range_count < HF_SUBRANGES_MAX) {
         w.record_max = left;
+        w.byte_max = bytes_left;
         err = hf_view_walk(t->view, &w);
         if (err == HF_OK && w.unreadable > 0) {
             err = HF_CORRUPT;
@@ -41,6 +46,7 @@ enum hf_err hf_transfer_ranges(struct hf_transfer *t, struct hf_fetch_reply *p)
             p->range_count++;
             w.after = w.last;
             left -= w.records;
+            bytes_left -= w.bytes < bytes_left ? w.bytes : bytes_left;
         }
     }
     HF_ASSERT(!out.failed);

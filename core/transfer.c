@@ -24,6 +24,8 @@
 
 #include "core/queue.h"
 
+#include "hf/digest.h"
+
 #include <stdlib.h>
 
 struct hf_transfers {
@@ -33,7 +35,8 @@ struct hf_transfers {
     struct hf_planner *planner;        /* owned, as are the next two */
     struct hf_cache *cache;
     struct hf_queue *queue;
-    bool starting; /* a world that runs jobs at once comes back here from inside */
+    struct hf_id name_key; /* known to nobody else */
+    bool starting;         /* a world that runs jobs at once comes back here from inside */
     struct hf_transfers_counts n;
     struct hf_transfer slot[HF_TRANSFERS_MAX];
 };
@@ -354,7 +357,7 @@ enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_
     w->cookie = order->cookie;
     w->asof_min = asof_of(s, order->request);
     w->comparison = is_comparison(order->request);
-    hf_range_name(order->request, &w->name);
+    hf_range_name(order->request, &s->name_key, &w->name);
     slots_fill(s);
     s->n.waited += hf_queue_count(s->queue) > before;
     return HF_OK;
@@ -389,6 +392,9 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
         return NULL;
     }
     s->cfg = *c;
+    struct hf_slice secret = hf_slice_of(c->id->secret, HF_SECRET_BYTES);
+    struct hf_hash name_key = hf_hash_of("holdfast/v1/range-name-key", &secret, 1);
+    memcpy(s->name_key.b, name_key.b, HF_ID_BYTES);
     s->secret = hf_secret_new(HF_TRANSFERS_MAX * sizeof(*s->secret));
     s->planner = hf_planner_new();
     s->cache = hf_cache_new(c->cache_bytes != 0 ? c->cache_bytes : HF_TRANSFERS_CACHE_BYTES);

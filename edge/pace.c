@@ -41,6 +41,16 @@ struct request *request_find(struct hf_replica *r, uint64_t id)
     return NULL;
 }
 
+bool hf_replica_awaits(const struct hf_replica *r, uint64_t request)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        if (request != 0 && r->request[i].id == request) {
+            return r->request[i].state == REQUEST_SENT;
+        }
+    }
+    return false;
+}
+
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
 {
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
@@ -198,13 +208,20 @@ static int64_t credit_now(const struct hf_replica *r)
     return rate == 0 || credit > most ? most : credit;
 }
 
+/* A reply that was filled says something about the link, another one only that there was no more.
+ * What was asked for is counted before compression, what came after it: text packs to a fifth. */
+static bool is_filled(const struct request *q, uint32_t bytes)
+{
+    return bytes >= q->data_max / 8;
+}
+
 /* The rate of delivery while a request was under way; the best of a phase is what the link can. */
 static void measure(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     struct throttle *t = &r->throttle;
     t->delivered += bytes;
     uint64_t rate = (t->delivered - q->delivered) * 1000 / (uint64_t)took;
-    if (!t->limited && q->sent >= t->phase_at) {
+    if (!t->limited && q->sent >= t->phase_at && is_filled(q, bytes)) {
         t->best_rate = rate > t->best_rate ? rate : t->best_rate;
     }
     /* Replies come in bunches: one that was asked for well within the phase tells its end. */
@@ -286,13 +303,12 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     return e;
 }
 
-/* Sizes are powers of two, so that edges which fetch the same ask for the same pieces. Only a reply
- * that was filled says something about what the next one should ask for. */
+/* Sizes are powers of two, so that edges which fetch the same ask for the same pieces. */
 static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     hf_ms transfer = took - r->pace[0].rtt;
     uint32_t now = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
-    if (bytes < q->data_max / 2) {
+    if (!is_filled(q, bytes)) {
         return;
     }
     if (transfer > TRANSFER_MS_MOST && q->data_max <= now) {

@@ -567,6 +567,17 @@ static void timed_out(struct hf_edge *edge, struct pending *p)
     edge_event(edge, &ev);
 }
 
+/* Whether a reply still has a use. A request for a part of a range, or of a comparison, means what
+ * was under way when it was asked: once the engine gave it up, its answer could take the place of
+ * the one that is waited for, and there may be no such part any more to ask for again. */
+static bool is_of_use(const struct hf_edge *edge, const struct pending *p,
+                      enum hf_message_type type)
+{
+    enum hf_replica_request kind = p->effect.kind;
+    bool placed = kind == HF_REPRQ_DELTA || kind == HF_REPRQ_KEYS || kind == HF_REPRQ_RANGES;
+    return (!placed && type != HF_MSG_COOKIE) || hf_replica_awaits(edge->replica, p->id);
+}
+
 void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message)
 {
     uint8_t plain_bytes[HF_MESSAGE_MAX];
@@ -594,6 +605,12 @@ void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice messa
     edge->cookie = env.cookie;
     if (reply.type == HF_MSG_COOKIE) {
         edge->counter = reply.counter > edge->counter ? reply.counter : edge->counter;
+    }
+    if (!is_of_use(edge, open, reply.type)) {
+        open->id = 0;
+        return;
+    }
+    if (reply.type == HF_MSG_COOKIE) {
         if (open->tries++ < COOKIE_TRIES) {
             transmit(edge, open);
         } else {

@@ -79,12 +79,13 @@ struct hf_plan_request {
  */
 #define HF_FETCH_DATA_MIN 1024u
 #define HF_FETCH_DATA_MAX (HF_MESSAGE_MAX - 2048u)
-/* RANGES: how many live records a sub-range may have, how many sub-ranges a reply, and how many
- * records the core reads for one request. */
+/* RANGES: how many live records a sub-range may have, how many sub-ranges a reply, and how much the
+ * core reads for one request: records, and bytes of them but for the last one. */
 #define HF_GRAIN_MIN 8u
 #define HF_GRAIN_MAX 65536u
 #define HF_SUBRANGES_MAX 64u
 #define HF_RANGES_READ_MAX 131072u
+#define HF_RANGES_READ_BYTES_MAX (32u << 20)
 
 struct hf_fetch_request {
     struct hf_id epoch_id;

@@ -271,6 +271,8 @@ struct hf_replica_status {
     struct hf_repair_status repair;
 };
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out);
+/* False once it was given up, though its reply may still come. */
+bool hf_replica_awaits(const struct hf_replica *r, uint64_t request);
 /* False while an edge that began with nothing has less than the core had when it first answered. */
 bool hf_replica_loaded(const struct hf_replica *r);
 /* For a liveness report: why it has not converged; a static sentence, NULL when it has. */

@@ -488,6 +488,51 @@ static void a_snapshot_goes_on_where_a_crash_left_it(void **state)
     assert_int_equal(rig->asked_count[HF_MSG_PLAN], plans);
 }
 
+/* Answers everything up to the first request for KEYS, which is not answered. */
+static struct asked *keys_asked(struct rig *rig)
+{
+    for (int i = 0; i < 50; i++) {
+        rig_tick(rig, 10);
+        struct asked *a = rig_take(rig);
+        if (a == NULL) {
+            continue;
+        }
+        rig_open(rig, a);
+        if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
+            return a;
+        }
+        rig_answer(rig, a);
+        asked_free(a);
+        rig_jobs(rig);
+    }
+    return NULL;
+}
+
+static void a_late_cookie_does_not_ask_again_for_a_part_of_a_transfer_that_ended(void **state)
+{
+    const struct hf_reply cookie = {.type = HF_MSG_COOKIE, .counter = 1000};
+    struct rig *rig = *state;
+    rig->plan = HF_PLAN_SNAPSHOT;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_puts(rig, 0, 100);
+    rig->log_floor = 90;
+    rig_beacon(rig);
+    struct asked *late = keys_asked(rig);
+    assert_non_null(late);
+    /* Only one of its connections broke: the answer is still on its way over another. */
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
+    rig_pass(rig, 8000);
+    assert_caught_up(rig);
+    uint32_t asked = rig->wants[HF_WANT_KEYS];
+    rig_forget_requests(rig);
+    rig_reply(rig, late, &cookie);
+    assert_int_equal(rig->request_count, 0);
+    assert_int_equal(rig->wants[HF_WANT_KEYS], asked);
+    asked_free(late);
+}
+
 static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void **state)
 {
     struct rig *rig = *state;
@@ -497,22 +542,7 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
     rig_puts(rig, 0, 100);
     rig->log_floor = 90;
     rig_beacon(rig);
-    struct asked *late = NULL;
-    for (int i = 0; i < 50 && late == NULL; i++) {
-        rig_tick(rig, 10);
-        struct asked *a = rig_take(rig);
-        if (a == NULL) {
-            continue;
-        }
-        rig_open(rig, a);
-        if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
-            late = a;
-            break;
-        }
-        rig_answer(rig, a);
-        asked_free(a);
-        rig_jobs(rig);
-    }
+    struct asked *late = keys_asked(rig);
     assert_non_null(late);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
@@ -736,6 +766,7 @@ int main(void)
         T(a_delta_is_staged_chunk_by_chunk_and_becomes_visible_at_once),
         T(parts_of_a_range_are_fetched_side_by_side),
         T(a_snapshot_goes_on_where_a_crash_left_it),
+        T(a_late_cookie_does_not_ask_again_for_a_part_of_a_transfer_that_ended),
         T(a_chunk_that_comes_after_its_request_was_given_up_harms_nothing),
         T(the_header_by_which_a_core_forked_is_kept),
         T(a_core_that_forks_again_and_again_does_not_fill_the_disk),

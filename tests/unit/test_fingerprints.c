@@ -130,6 +130,27 @@ static void deleted_keys_are_no_elements(void **state)
     assert_int_equal(s.count, KEYS - 50);
 }
 
+static void long_values_end_a_reply_before_its_records_do(void **state)
+{
+    static char value[1000001];
+    struct fixture *f = *state;
+    struct hf_request q;
+    char last[16] = "";
+    memset(value, 'v', sizeof(value) - 1);
+    for (int i = 0; i < 40; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%04d", i);
+        box_put(f->b, key, value);
+    }
+    box_commit(f->b);
+    q = ranges_of(f, "", "", 30);
+    assert_int_equal(ask_and_compare(f, &q, last), 2);
+    assert_string_equal(last, "k0033"); /* the first that reaches 32 MiB */
+    q = ranges_of(f, last, "", 30);
+    assert_int_equal(ask_and_compare(f, &q, last), 1);
+    assert_string_equal(last, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +158,7 @@ int main(void)
         T(a_reply_has_64_sub_ranges_and_the_next_begins_behind_it),
         T(ranges_of_a_state_that_is_not_there_yet_are_not_given),
         T(deleted_keys_are_no_elements),
+        T(long_values_end_a_reply_before_its_records_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

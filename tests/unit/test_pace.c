@@ -191,6 +191,30 @@ static void busy_stream_keeps_its_share_of_the_link(void **state)
     box_free(b);
 }
 
+/* Holes of a few bytes say how little was missing, not how little the link can. */
+static void small_replies_do_not_make_a_link_look_thin(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    for (hf_ms began = b->now; b->now - began < 4000;) {
+        struct hf_replica_effect out[64];
+        uint32_t count = box_sends(b, HF_REPRQ_DELTA);
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = *box_sent(b, HF_REPRQ_DELTA, i);
+        }
+        box_clear(b);
+        box_pass(b, 50);
+        for (uint32_t i = 0; i < count; i++) {
+            box_answer(b, &out[i], (struct hf_replica_event){.bytes = 20});
+            drain(b);
+        }
+        box_pass(b, 1);
+        drain(b);
+    }
+    assert_true(rate_over(b, 10000, true) > 300000);
+    box_free(b);
+}
+
 static void catching_up_stays_below_the_configured_rate(void **state)
 {
     (void)state;
@@ -208,6 +232,7 @@ int main(void)
         cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
         cmocka_unit_test(silence_of_all_closes_the_window_and_backs_off),
         cmocka_unit_test(busy_stream_keeps_its_share_of_the_link),
+        cmocka_unit_test(small_replies_do_not_make_a_link_look_thin),
         cmocka_unit_test(catching_up_stays_below_the_configured_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

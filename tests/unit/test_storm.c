@@ -424,12 +424,13 @@ static void crash_in_the_middle_of_a_storm_leaves_nothing(void **state)
 
 static void name_of(struct hf_range_name *n, hf_seq last)
 {
+    const struct hf_id hash_key = {{1}};
     struct hf_request q = {.type = HF_MSG_FETCH, .counter = last * 77};
     q.fetch.want = HF_WANT_DELTA;
     q.fetch.from = after(0);
     q.fetch.last = last;
     q.fetch.asof_min = last * 3; /* counter and asof min are no part of the name */
-    hf_range_name(&q, n);
+    hf_range_name(&q, &hash_key, n);
 }
 
 static void cache_keeps_what_was_asked_for_last_within_its_bytes(void **state)
@@ -467,6 +468,30 @@ static void cache_keeps_what_was_asked_for_last_within_its_bytes(void **state)
     assert_memory_equal(held->sealed.data, bytes, sizeof(bytes));
     hf_cache_release(c, held);
     hf_cache_free(c);
+}
+
+/* Whoever knows no key cannot tell which names share a bucket: under another key they do not. */
+static void names_that_share_a_bucket_do_so_under_one_key_only(void **state)
+{
+    const struct hf_id key[2] = {{{1}}, {{2}}};
+    uint32_t alike = 0;
+    uint32_t still = 0;
+    (void)state;
+    for (hf_seq i = 1; i <= 400000; i++) {
+        struct hf_range_name n[2];
+        struct hf_request q = {.type = HF_MSG_FETCH};
+        q.fetch.want = HF_WANT_DELTA;
+        q.fetch.from = after(0);
+        q.fetch.last = i;
+        hf_range_name(&q, &key[0], &n[0]);
+        if (n[0].hash % 4096 == 7) {
+            hf_range_name(&q, &key[1], &n[1]);
+            alike++;
+            still += n[1].hash % 4096 == 7;
+        }
+    }
+    assert_in_range(alike, 50, 150);
+    assert_in_range(still, 0, 3);
 }
 
 /* ---- the line by itself ---- */
@@ -545,6 +570,7 @@ int main(void)
         F(chunk_under_way_that_is_too_old_makes_its_waiters_read_anew),
         F(revoked_edge_gets_nothing_of_what_it_waits_for),
         F(crash_in_the_middle_of_a_storm_leaves_nothing),
+        cmocka_unit_test(names_that_share_a_bucket_do_so_under_one_key_only),
         cmocka_unit_test(cache_keeps_what_was_asked_for_last_within_its_bytes),
         cmocka_unit_test(lines_take_turns_and_are_in_order_inside),
         cmocka_unit_test(who_is_not_ready_is_passed_by_and_keeps_his_place),
