@@ -129,6 +129,10 @@ int hf_cli_edge(struct hf_cli *cli, int argc, char **argv)
         return hf_cli_usage(cli, "edge needs a verb");
     }
     verb = argv[cli->first];
+    if (cli->first + 1 < argc && strcmp(argv[cli->first + 1], "--help") == 0) {
+        (void)hf_cli_options(cli, NULL, 0, argc - cli->first, argv + cli->first);
+        return cli->status;
+    }
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, verb) != 0) {
             continue;

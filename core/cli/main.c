@@ -92,6 +92,12 @@ int hf_cli_fail(const char *format, ...)
     return HF_CLI_NO;
 }
 
+static void print_usage(FILE *out, const struct hf_cli_command *c)
+{
+    fprintf(out, "usage: holdfast %s%s%s\n", c->name, c->operands[0] == '\0' ? "" : " ",
+            c->operands);
+}
+
 int hf_cli_usage(const struct hf_cli *cli, const char *format, ...)
 {
     va_list args;
@@ -101,7 +107,8 @@ int hf_cli_usage(const struct hf_cli *cli, const char *format, ...)
     vfprintf(stderr, format, args);
     va_end(args);
     if (cli->command != NULL) {
-        fprintf(stderr, "\nusage: holdfast %s %s\n", cli->command->name, cli->command->operands);
+        fputc('\n', stderr);
+        print_usage(stderr, cli->command);
     } else {
         fputs("\nholdfast --help lists the subcommands\n", stderr);
     }
@@ -137,8 +144,8 @@ static void print_help(const struct hf_cli *cli, const struct hf_cli_option *own
     if (cli->command == NULL) {
         print_commands();
     } else {
-        printf("usage: holdfast %s %s\n%s\n", cli->command->name, cli->command->operands,
-               cli->command->help);
+        print_usage(stdout, cli->command);
+        puts(cli->command->help);
     }
     if (own_count > 0) {
         puts("\nOptions:");

@@ -30,7 +30,7 @@
  *                length of its key), until (u64 seq, u32 length of its key), u32 flags (1 = done,
  *                2 = a fragment follows), key of the cursor, key of until, fragment (u64 seq, u32
  *                ordinal, u32 total, u32 have, u32 length of its key, key)
- *   "fragment.N" u64 check, what is there of the fragment of part N, 00 to 15; as inbox
+ *   "fragment.N" u64 check, what is there of the fragment of part N, 00 to 31; as inbox
  *
  * It must not read a clock or log. Read tree.c for what a change does, stage.c for transfers.
  */
