@@ -225,6 +225,9 @@ static bool keys_kept(const struct hf_transfer *t, const struct hf_applied *a)
 {
     const struct key_cuts *c = &t->planner->keys;
     double grown = t->sample->bytes - c->bytes;
+    if (t->answer != NULL) {
+        return false; /* a file, which nobody shares, and which is to end at the newest state */
+    }
     return c->there && t->now - c->made <= KEPT_MS && c->head > t->q.plan.applied &&
            grown <= c->bytes / 4 && grown >= -c->bytes / 4 &&
            (c->head + 1 >= hf_transfer_log_first(t) || c->head >= a->delta_floor);

@@ -222,6 +222,7 @@ static void remember(const struct app *app)
 static enum hf_err follow_token(struct app *app, struct hf_error *e)
 {
     if (hf_token_parse(app->opt.join, &app->token, e) != HF_OK) {
+        e->code = HF_ARG; /* it was typed: starting again does not help */
         return e->code;
     }
     if (app->opt.name[0] != '\0' && strcmp(app->opt.name, app->token.name) != 0) {

@@ -183,6 +183,34 @@ static void batches_are_carried_to_an_edge_that_never_had_a_link(void **state)
     e2e_passed();
 }
 
+static void an_export_of_everything_has_what_was_written_after_the_last_one(void **state)
+{
+    struct e2e_node *core_node = small_log_core("core");
+    redisContext *core;
+    const char *path = path_of("twice");
+    char out[512];
+
+    e2e_begin(state);
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    (void)dark_edge(core_node, "ship");
+    put_many(core, "k", 400, 20000);
+    put_random(core, "large", 900000);
+    E2E_WAIT(SOON_MS, e2e_core_status(core).log_first > 1);
+    for (int i = 0; i < 2; i++) {
+        long long head = e2e_core_status(core).head;
+        const char *said;
+
+        usleep(1500000); /* the state is committed within a second */
+        assert_int_equal(E2E_TOOL(core_node, out, "export", "--for", "ship", path), 0);
+        said = strstr(out, "all of batch ");
+        assert_non_null(said);
+        assert_true(atoll(said + strlen("all of batch ")) >= head);
+        put_many(core, "later", 10, 100);
+    }
+    e2e_passed();
+}
+
 static void a_snapshot_is_carried_while_the_core_goes_on_writing(void **state)
 {
     struct e2e_node *core_node = small_log_core("core");
@@ -400,6 +428,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(batches_are_carried_to_an_edge_that_never_had_a_link),
+        T(an_export_of_everything_has_what_was_written_after_the_last_one),
         T(a_snapshot_is_carried_while_the_core_goes_on_writing),
         T(what_changed_is_carried_to_an_edge_that_is_anywhere_above_its_beginning),
         T(every_wrong_file_is_refused_and_changes_nothing),
