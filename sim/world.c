@@ -178,7 +178,11 @@ static void world_note(void *ctx, enum hf_level level, const char *text)
     struct node *n = ctx;
     (void)level;
     note_marks(n->sim, text);
-    sim_trace(n->sim, n, "%s", text);
+    /* The directory's name differs from run to run, and a trace must not. */
+    const char *root = strstr(text, n->sim->root);
+    int before = root == NULL ? 0 : (int)(root - text);
+    const char *rest = root == NULL ? text : root + strlen(n->sim->root);
+    sim_trace(n->sim, n, "%.*s%s", before, text, rest);
 }
 
 static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice message,

@@ -386,7 +386,7 @@ static void child_dead_descriptors_are_reported(void)
     for (int i = 0; i < 10; i++) {
         (void)shutdown(tcp_connect(port), SHUT_RDWR);
     }
-    CHECK(run_until(&c.wedged, 1, 5500));
+    CHECK(run_until(&c.wedged, 1, 9500)); /* a look each 5 s, then 9 of them in 2 s */
     CHECK(strstr(c.why, "descriptors") != NULL);
     close(listening);
 }
