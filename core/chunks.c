@@ -17,11 +17,12 @@
  */
 #include "core/transfer_impl.h"
 
+#include "hf/compress.h"
+
 /* A value is cut only where at least this much of it fits: fewer, larger pieces. */
 #define FRAGMENT_MIN 1024u
 /* Records that one request looks at, of which a run of tombstones gives none: 10 ms of reading. */
 #define KEYS_LOOKED_AT_MAX 10000u
-#define COMPRESS_MIN 512u
 /* Descriptor, nonce and tag, envelope, framing: what comes on top of the records. */
 #define REPLY_OVERHEAD 256u
 
@@ -181,24 +182,19 @@ static enum hf_err keys_walk(struct walk *k)
 /* ---- chunks ---- */
 
 static struct hf_slice records_pack(struct hf_transfer *t, struct hf_slice raw,
-                                    uint32_t *compression)
+                                    enum hf_compression *compression)
 {
-    *compression = HF_COMPRESSION_NONE;
-    if (raw.len < COMPRESS_MIN) {
-        return raw;
-    }
-    size_t n = ZSTD_compressCCtx(t->cctx, t->packed, t->packed_cap, raw.data, raw.len, 1);
-    if (ZSTD_isError(n) || n > raw.len - raw.len / 20) {
-        return raw;
-    }
-    *compression = HF_COMPRESSION_ZSTD;
-    return hf_slice_of(t->packed, n);
+    struct hf_writer packed;
+    hf_writer_init(&packed, t->packed, t->packed_cap);
+    return hf_compress(raw, t->cctx, &packed, compression);
 }
 
 static void chunk_seal(struct hf_transfer *t, const struct walk *k, struct hf_chunk *c)
 {
     struct hf_slice raw = hf_writer_bytes(&k->records);
-    struct hf_slice packed = records_pack(t, raw, &c->compression);
+    enum hf_compression compression;
+    struct hf_slice packed = records_pack(t, raw, &compression);
+    c->compression = compression;
     c->want = k->q->want;
     c->from = k->q->from;
     c->to = k->to;
@@ -254,7 +250,7 @@ enum hf_err hf_transfer_probe(struct hf_transfer *t, const struct hf_fetch_reque
                               struct hf_bound *to, struct hf_probe_result *out)
 {
     struct walk k;
-    uint32_t compression;
+    enum hf_compression compression;
     walk_init(&k, t, range);
     enum hf_err err = walk(&k);
     if (err == HF_OK) {

@@ -78,8 +78,6 @@ struct store_job {
     struct hf_replica_effect effect;
     struct slot **slot; /* APPLY, HOLD: the frames, in order; STAGE_FRAME, STAGE_SWITCH: one */
     uint32_t slot_count;
-    struct chunk chunk[HF_STAGE_PARTS_MAX];
-    struct splits splits;               /* STAGE_BEGIN */
     const struct hf_key_ranges *ranges; /* STAGE_BEGIN of a REPAIR */
     enum hf_err code;
     bool verified;  /* TAKE */
@@ -87,7 +85,10 @@ struct store_job {
     bool collected; /* COLLECT: all of it */
     hf_seq seq;
     struct hf_position position;
-    struct staged staged;
+    /* Large, and not cleared for each operation: only those named read them. */
+    struct chunk chunk[HF_STAGE_PARTS_MAX]; /* STAGE_CHUNK */
+    struct splits splits;                   /* STAGE_BEGIN */
+    struct staged staged;                   /* all: the stage as it is afterwards */
 };
 
 struct comparison;
@@ -154,6 +155,8 @@ void slots_deinit(struct hf_edge *edge);
 #define FROM_STREAM 0u
 #define FROM_INBOX UINT64_MAX
 bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request, hf_seq *seq);
+/* Frees what the slot has. */
+void slot_clear(struct slot *s);
 void slots_drop(struct hf_edge *edge, uint32_t slot);
 void slots_release(struct hf_edge *edge, hf_seq last);
 void slots_verify(struct hf_edge *edge, uint32_t slot);
@@ -164,10 +167,19 @@ enum hf_err slot_verify(struct slot *s);
 struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq);
 void slot_use(struct slot *s);
 void slot_unuse(struct hf_edge *edge, struct slot *s);
+/* Adds the next bytes of a body that is fetched in parts; frame.body is set with the last. A part
+ * that is not the next is HF_MALFORMED. */
+enum hf_err slot_body_add(struct slot *s, const struct hf_fetch_reply *part);
 /* Adds fetched bytes of a body; false when they do not belong there. */
 bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have,
                 size_t *total);
 const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id);
+
+/* A decompressor has 160 KiB, which costs more to get from the kernel than a small body to open.
+ * One is kept; lanes that want more at the same moment make their own. Any lane; keep takes NULL.
+ */
+ZSTD_DCtx *decompressor_take(struct hf_edge *edge);
+void decompressor_keep(struct hf_edge *edge, ZSTD_DCtx *zctx);
 
 /* ---- session.c ---- */
 enum hf_err session_init(struct hf_edge *edge, struct hf_error *e);
@@ -195,10 +207,15 @@ void compare_run(struct hf_edge *edge);
 const struct hf_key_ranges *compare_found(const struct hf_edge *edge);
 void compare_deinit(struct hf_edge *edge);
 
+/* Remembers a content key, unless it is known; when there are too many the oldest goes. */
+void content_add(struct hf_edge *edge, const struct hf_content_key *k);
+
 /* ---- storing.c ---- */
-/* Opens a chunk's records into memory that the caller frees. */
-enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
-                       size_t *len);
+/* Opens a chunk's records into raw, whose memory the caller frees on HF_OK. Any lane. */
+enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const struct hf_key *key,
+                       struct hf_writer *raw);
+/* Drops the stage and what a switch left behind, in committed steps. */
+enum hf_err stage_drop(struct hf_state *s);
 /* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
 enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg);
 /* Loads genesis, content keys and name from the store. */

@@ -68,14 +68,6 @@ static void world_subscribe(void *ctx, const struct hf_id *stream)
 
 /* ---- frames ---- */
 
-static void slot_let_go(struct slot *s)
-{
-    free(s->message);
-    free(s->body);
-    free(s->raw);
-    memset(s, 0, sizeof(*s));
-}
-
 /* Stages the frame, if it is above the stage, and switches with the last of the file. */
 static enum hf_err frame_stage(struct import *im)
 {
@@ -143,7 +135,7 @@ static bool frame_known(const struct import *im, hf_seq seq)
 static enum hf_err frame_take(struct import *im, struct hf_slice message)
 {
     struct hf_id stream;
-    slot_let_go(&im->slot);
+    slot_clear(&im->slot);
     im->slot.message = malloc(message.len);
     if (im->slot.message == NULL) {
         return HF_NOMEM;
@@ -192,24 +184,13 @@ static enum hf_err body_take(struct import *im)
 {
     const struct hf_fetch_reply *p = &im->reply.fetch;
     struct slot *s = &im->slot;
-    size_t size = s->frame.h.body_bytes;
     if (!im->body_comes) {
         return HF_OK; /* of a frame that was known */
     }
-    if (p->seq != s->frame.h.seq || p->total != size || p->offset != s->body_have ||
-        p->body.len == 0 || p->body.len > size - s->body_have) {
-        return HF_MALFORMED;
+    enum hf_err err = p->seq == s->frame.h.seq ? slot_body_add(s, p) : HF_MALFORMED;
+    if (err != HF_OK || s->frame.body.data == NULL) {
+        return err;
     }
-    s->body = s->body != NULL ? s->body : malloc(size);
-    if (s->body == NULL) {
-        return HF_NOMEM;
-    }
-    memcpy(s->body + s->body_have, p->body.data, p->body.len);
-    s->body_have += p->body.len;
-    if (s->body_have < size) {
-        return HF_OK;
-    }
-    s->frame.body = hf_slice_of(s->body, size);
     im->body_comes = false;
     return with_room(im->edge->state, body_once, im);
 }
@@ -219,15 +200,7 @@ static enum hf_err body_take(struct import *im)
 static enum hf_err drop_once(void *arg)
 {
     struct import *im = arg;
-    bool again = true;
-    while (again) {
-        enum hf_err err = hf_state_stage_drop(im->edge->state, &again);
-        err = err == HF_OK ? hf_state_commit(im->edge->state) : err;
-        if (err != HF_OK) {
-            return err;
-        }
-    }
-    return HF_OK;
+    return stage_drop(im->edge->state);
 }
 
 static enum hf_err plan_once(void *arg)
@@ -303,17 +276,17 @@ static enum hf_err chunk_take(struct import *im)
 {
     const struct hf_chunk *c = &im->reply.fetch.chunk;
     const struct hf_key *key = content_key(im->edge, c->key_id);
-    uint8_t *raw = NULL;
-    size_t len = 0;
+    struct hf_writer raw;
     if (!im->staging) {
         return HF_OK; /* of a range that has nothing for this edge */
     }
-    enum hf_err err = key == NULL ? HF_SEALED : chunk_open(c, key, &raw, &len);
-    if (err == HF_OK) {
-        im->records = hf_slice_of(raw, len);
-        err = with_room(im->edge->state, chunk_once, im);
+    enum hf_err err = key == NULL ? HF_SEALED : chunk_open(im->edge, c, key, &raw);
+    if (err != HF_OK) {
+        return err;
     }
-    free(raw);
+    im->records = hf_writer_bytes(&raw);
+    err = with_room(im->edge->state, chunk_once, im);
+    free(raw.data);
     return err;
 }
 
@@ -554,7 +527,7 @@ enum hf_err edge_import_run(const struct edge_import *c, const struct hf_identit
     err = err == HF_OK ? edge_open_store(im->edge, e) : err;
     err = err == HF_OK ? position_check(im, e) : err;
     err = err == HF_OK ? apply(im, e) : err;
-    slot_let_go(&im->slot);
+    slot_clear(&im->slot);
     carried_close(&im->file);
     hf_edge_close(im->edge);
     free(im);

@@ -248,7 +248,7 @@ static bool key_known(const struct hf_edge *edge, const struct hf_content_key *k
     return have != NULL && hf_key_eq(have, &k->key);
 }
 
-static void content_add(struct hf_edge *edge, const struct hf_content_key *k)
+void content_add(struct hf_edge *edge, const struct hf_content_key *k)
 {
     if (content_key(edge, k->id) != NULL) {
         return;

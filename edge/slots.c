@@ -25,7 +25,7 @@ enum hf_err slots_init(struct hf_edge *edge)
     return HF_OK;
 }
 
-static void slot_clear(struct slot *s)
+void slot_clear(struct slot *s)
 {
     free(s->message);
     free(s->body);
@@ -134,6 +134,25 @@ bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request,
     return true;
 }
 
+enum hf_err slot_body_add(struct slot *s, const struct hf_fetch_reply *part)
+{
+    size_t size = s->frame.h.body_bytes;
+    if (s->frame.body.data != NULL || part->total != size || part->offset != s->body_have ||
+        part->body.len == 0 || part->body.len > size - s->body_have) {
+        return HF_MALFORMED;
+    }
+    s->body = s->body != NULL ? s->body : malloc(size);
+    if (s->body == NULL) {
+        return HF_NOMEM;
+    }
+    memcpy(s->body + s->body_have, part->body.data, part->body.len);
+    s->body_have += part->body.len;
+    if (s->body_have == size) {
+        s->frame.body = hf_slice_of(s->body, size);
+    }
+    return HF_OK;
+}
+
 bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t *have,
                 size_t *total)
 {
@@ -146,23 +165,9 @@ bool slots_body(struct hf_edge *edge, const struct hf_fetch_reply *part, size_t 
     if (s->body != NULL && s->body_have == size) {
         return part->total == size && part->offset + part->body.len == size;
     }
-    if (s->frame.body.data != NULL || part->total != size || part->offset != s->body_have ||
-        part->body.len == 0 || part->body.len > size - s->body_have) {
-        return false;
-    }
-    if (s->body == NULL) {
-        s->body = malloc(size);
-        if (s->body == NULL) {
-            return false;
-        }
-    }
-    memcpy(s->body + s->body_have, part->body.data, part->body.len);
-    s->body_have += part->body.len;
-    if (s->body_have == size) {
-        s->frame.body = hf_slice_of(s->body, size);
-    }
+    enum hf_err err = slot_body_add(s, part);
     *have = s->body_have;
-    return true;
+    return err == HF_OK;
 }
 
 const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id)
@@ -177,15 +182,13 @@ const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id)
 
 /* ---- verification ---- */
 
-/* A decompressor has 160 KiB, which costs more to get from the kernel than a small body to open.
- * One is kept; lanes that want more at the same moment make their own. */
-static ZSTD_DCtx *decompressor_take(struct hf_edge *edge)
+ZSTD_DCtx *decompressor_take(struct hf_edge *edge)
 {
     ZSTD_DCtx *spare = atomic_exchange(&edge->decompressor, NULL);
     return spare != NULL ? spare : ZSTD_createDCtx();
 }
 
-static void decompressor_keep(struct hf_edge *edge, ZSTD_DCtx *zctx)
+void decompressor_keep(struct hf_edge *edge, ZSTD_DCtx *zctx)
 {
     if (zctx != NULL) {
         ZSTD_freeDCtx(atomic_exchange(&edge->decompressor, zctx));

@@ -3,16 +3,19 @@
  * open.
  *
  * Each operation is one LMDB transaction (G4) that is committed and synced before its STORE_DONE
- * (G2). A run of frames whose digest fails is aborted and applied up to the last good one. A full
- * map grows and the operation runs again; a full disk is reported and nothing is kept of it.
+ * (G2); what is staged may stay in the open one for a while, and goes back with it. A run of frames
+ * whose digest fails is aborted and applied up to the last good one. A full map grows and the
+ * operation runs again; a full disk is reported and nothing is kept of it.
  *
  * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64
  * seq>".
  */
 #include "edge/driver_impl.h"
 
+#include "hf/compress.h"
+
+#include <stddef.h>
 #include <stdlib.h>
-#include <zstd.h>
 
 #define GROW_TRIES 8u
 #define EVIDENCE_MAX 16u
@@ -92,55 +95,46 @@ static enum hf_err op_hold(struct store_job *j)
     return hf_state_commit(j->edge->state);
 }
 
-enum hf_err chunk_open(const struct hf_chunk *c, const struct hf_key *key, uint8_t **out,
-                       size_t *len)
+enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const struct hf_key *key,
+                       struct hf_writer *raw)
 {
     if (c->raw_bytes > EDGE_CHUNK_RAW_MAX) {
         return HF_TOO_BIG;
     }
-    uint8_t *raw = malloc(c->raw_bytes + 1u);
-    uint8_t *packed = malloc(c->sealed.len + 1u);
-    enum hf_err err = HF_NOMEM;
-    if (raw == NULL || packed == NULL) {
-        goto out;
+    bool zstd = c->compression == HF_COMPRESSION_ZSTD;
+    uint8_t *out = malloc(c->raw_bytes + 1u);
+    uint8_t *aside = malloc(c->sealed.len + 1u);
+    ZSTD_DCtx *zctx = zstd ? decompressor_take(edge) : NULL;
+    enum hf_err err = out == NULL || aside == NULL || (zstd && zctx == NULL) ? HF_NOMEM : HF_OK;
+    struct hf_writer packed;
+    hf_writer_init(raw, out, c->raw_bytes);
+    hf_writer_init(&packed, aside, c->sealed.len);
+    if (err == HF_OK) {
+        err = hf_chunk_unseal(key, c->descriptor, c->sealed, &packed);
     }
-    struct hf_writer w;
-    hf_writer_init(&w, packed, c->sealed.len);
-    err = hf_chunk_unseal(key, c->descriptor, c->sealed, &w);
+    if (err == HF_OK && zstd) {
+        err = hf_decompress(hf_writer_bytes(&packed), c->raw_bytes, zctx, raw);
+    } else if (err == HF_OK) {
+        err = packed.len == c->raw_bytes ? HF_OK : HF_MALFORMED;
+        hf_write_raw(raw, packed.data, err == HF_OK ? packed.len : 0);
+    }
+    decompressor_keep(edge, zctx);
+    free(aside);
     if (err != HF_OK) {
-        goto out;
+        free(out);
     }
-    if (c->compression == HF_COMPRESSION_NONE) {
-        err = w.len == c->raw_bytes ? HF_OK : HF_MALFORMED;
-        memcpy(raw, packed, err == HF_OK ? w.len : 0);
-    } else {
-        /* One frame that says its size, as in a batch. */
-        bool one = ZSTD_getFrameContentSize(packed, w.len) == c->raw_bytes &&
-                   ZSTD_findFrameCompressedSize(packed, w.len) == w.len;
-        size_t n = one ? ZSTD_decompress(raw, c->raw_bytes, packed, w.len) : 0;
-        err = one && !ZSTD_isError(n) && n == c->raw_bytes ? HF_OK : HF_MALFORMED;
-    }
-out:
-    free(packed);
-    if (err != HF_OK) {
-        free(raw);
-        return err;
-    }
-    *out = raw;
-    *len = c->raw_bytes;
-    return HF_OK;
+    return err;
 }
 
-static enum hf_err stage_one(struct hf_state *s, uint32_t part, const struct chunk *c)
+static enum hf_err stage_one(struct hf_edge *edge, uint32_t part, const struct chunk *c)
 {
-    uint8_t *raw = NULL;
-    size_t len = 0;
-    enum hf_err err = chunk_open(&c->reply.chunk, &c->key, &raw, &len);
+    struct hf_writer raw;
+    enum hf_err err = chunk_open(edge, &c->reply.chunk, &c->key, &raw);
     if (err != HF_OK) {
         return err;
     }
-    err = hf_state_stage_chunk(s, part, &c->reply.chunk, hf_slice_of(raw, len));
-    free(raw);
+    err = hf_state_stage_chunk(edge->state, part, &c->reply.chunk, hf_writer_bytes(&raw));
+    free(raw.data);
     /* It does not begin where the part is: that went back with an abort, or the chunk is late. What
      * is missing is asked for again. */
     return err == HF_ARG ? HF_OK : err;
@@ -158,7 +152,7 @@ static enum hf_err op_chunks(struct store_job *j)
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         enum hf_err err = HF_OK;
         if (j->chunk[i].plain != NULL) {
-            err = stage_one(j->edge->state, i, &j->chunk[i]);
+            err = stage_one(j->edge, i, &j->chunk[i]);
         }
         if (err != HF_OK) {
             return err;
@@ -167,12 +161,12 @@ static enum hf_err op_chunks(struct store_job *j)
     return commit_if(j);
 }
 
-static enum hf_err op_drop(struct store_job *j)
+enum hf_err stage_drop(struct hf_state *s)
 {
     bool again = true;
     while (again) {
-        enum hf_err err = hf_state_stage_drop(j->edge->state, &again);
-        err = err == HF_OK ? hf_state_commit(j->edge->state) : err;
+        enum hf_err err = hf_state_stage_drop(s, &again);
+        err = err == HF_OK ? hf_state_commit(s) : err;
         if (err != HF_OK) {
             return err;
         }
@@ -269,7 +263,7 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_STAGE_CHUNK:
         return op_chunks(j);
     case HF_REPFX_STAGE_DROP:
-        return op_drop(j);
+        return stage_drop(j->edge->state);
     case HF_REPFX_REOPEN:
         return hf_state_reopen(j->edge->state, &e);
     case HF_REPFX_COLLECT:
@@ -383,7 +377,7 @@ static void store_done(struct hf_job *job)
         }
         slot_unuse(edge, j->slot[i]);
     }
-    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX && j->effect.type == HF_REPFX_STAGE_CHUNK; i++) {
         chunk_clear(&j->chunk[i]);
     }
     edge_job_ended(edge);
@@ -423,7 +417,7 @@ static void use_run(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
 {
     struct store_job *j = &edge->store;
-    memset(j, 0, sizeof(*j));
+    memset(j, 0, offsetof(struct store_job, chunk)); /* what follows has 80 KB */
     j->job.work = store_work;
     j->job.done = store_done;
     j->edge = edge;
@@ -534,12 +528,7 @@ static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_
         }
         key.id = (uint32_t)name.data[5] << 24 | (uint32_t)name.data[6] << 16 |
                  (uint32_t)name.data[7] << 8 | name.data[8];
-        if (edge->content_count == HF_CONTENT_KEYS_MAX) {
-            memmove(edge->content, edge->content + 1,
-                    (HF_CONTENT_KEYS_MAX - 1) * sizeof(edge->content[0]));
-            edge->content_count--;
-        }
-        edge->content[edge->content_count++] = key;
+        content_add(edge, &key);
         memcpy(last, name.data, name.len);
         err = hf_view_next_object(v, prefix, hf_slice_of(last, 9), &name, &bytes);
     }

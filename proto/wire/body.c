@@ -21,10 +21,10 @@
  */
 #include "hf/batch.h"
 
+#include "hf/compress.h"
 #include "hf/digest.h"
 
 #include <sodium.h>
-#include <zstd.h>
 
 enum {
     BODY_FIELDS = 2,
@@ -33,11 +33,6 @@ enum {
     ARRAY_HEAD = 1,  /* of an array of fewer than 16 */
     BIN_HEAD_MAX = 5,
     UINT32_FORM_MAX = 5,
-    /* Below this zstd gains little: measured ratio 1.6 at 512 bytes, 2.4 to 3.4 at 4 KiB. */
-    COMPRESS_BYTES_MIN = 512,
-    /* Level 3 gains 0 to 13 % over level 1 for half the speed, and the link is shared anyway. */
-    COMPRESS_LEVEL = 1,
-    COMPRESS_PERCENT_MAX = 95,
     SEAL_OVERHEAD = HF_NONCE_BYTES + HF_TAG_BYTES,
 };
 
@@ -215,26 +210,6 @@ static void associated_data(const struct hf_header *h, uint8_t out[AD_BYTES])
     }
 }
 
-/* The bytes to seal, and how they are compressed: raw itself unless zstd gains enough. A failing
- * compressor is no error, for there is always raw. */
-static struct hf_slice compress(struct hf_slice raw, void *zctx, struct hf_writer *scratch,
-                                enum hf_compression *compression)
-{
-    size_t len;
-
-    *compression = HF_COMPRESSION_NONE;
-    if (zctx == NULL || scratch == NULL || raw.len < COMPRESS_BYTES_MIN) {
-        return raw;
-    }
-    len = ZSTD_compressCCtx(zctx, scratch->data, scratch->cap, raw.data, raw.len, COMPRESS_LEVEL);
-    if (ZSTD_isError(len) || len > raw.len * COMPRESS_PERCENT_MAX / 100) {
-        return raw;
-    }
-    scratch->len = len;
-    *compression = HF_COMPRESSION_ZSTD;
-    return hf_slice_of(scratch->data, len);
-}
-
 enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_id,
                          const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES], void *zctx,
                          struct hf_writer *scratch, struct hf_writer *out)
@@ -247,7 +222,7 @@ enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_
     if (raw.len > HF_BATCH_RAW_MAX) {
         return HF_TOO_BIG;
     }
-    plain = compress(raw, zctx, scratch, &compression);
+    plain = hf_compress(raw, zctx, scratch, &compression);
     if (out->failed || plain.len + SEAL_OVERHEAD > out->cap - out->len) {
         out->failed = true;
         return HF_TOO_BIG;
@@ -286,40 +261,6 @@ static enum hf_err decrypt(const struct hf_header *h, struct hf_slice sealed,
     return HF_OK;
 }
 
-/* Debian's libzstd also decodes the formats from before 1.0, with code that nobody hardens any
- * more; the signer has no use for it, so it is not reachable. */
-static bool zstd_frame(struct hf_slice plain)
-{
-    static const uint8_t frame_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
-
-    return plain.len >= sizeof(frame_magic) &&
-           memcmp(plain.data, frame_magic, sizeof(frame_magic)) == 0;
-}
-
-/* Exactly one zstd frame that gives exactly want bytes. Both sizes are asked first, so that a bomb
- * costs nothing; the output is bounded by want in any case. */
-static enum hf_err decompress(struct hf_slice plain, size_t want, void *zctx, struct hf_writer *raw)
-{
-    size_t len;
-
-    if (zctx == NULL) {
-        return HF_ARG;
-    }
-    if (raw->failed || want > raw->cap - raw->len) {
-        return HF_TOO_BIG;
-    }
-    if (!zstd_frame(plain) || ZSTD_getFrameContentSize(plain.data, plain.len) != want ||
-        ZSTD_findFrameCompressedSize(plain.data, plain.len) != plain.len) {
-        return HF_MALFORMED;
-    }
-    len = ZSTD_decompressDCtx(zctx, raw->data + raw->len, want, plain.data, plain.len);
-    if (ZSTD_isError(len) || len != want) {
-        return HF_MALFORMED;
-    }
-    raw->len += want;
-    return HF_OK;
-}
-
 enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
                            const struct hf_key *key, void *zctx, struct hf_writer *scratch,
                            struct hf_writer *raw)
@@ -342,7 +283,7 @@ enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
         if (err != HF_OK) {
             return err;
         }
-        return decompress(hf_writer_bytes(scratch), h->raw_bytes, zctx, raw);
+        return hf_decompress(hf_writer_bytes(scratch), h->raw_bytes, zctx, raw);
     }
     return HF_MALFORMED;
 }
