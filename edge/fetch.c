@@ -270,10 +270,9 @@ static void on_chunk(struct hf_replica *r, const struct request *q, uint32_t byt
 {
     if (r->stage.active) {
         r->transfer_done += bytes;
-        struct request *again = request_find(r, 0);
-        HF_ASSERT(again != NULL); /* q's own entry was freed a moment ago */
-        *again = *q;
-        again->state = REQUEST_WAITS;
+        struct request *kept = request_free(r);
+        *kept = *q;
+        kept->state = REQUEST_WAITS;
     }
 }
 
@@ -375,8 +374,8 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
 
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    struct request *open = request_find(r, ev->request);
-    if (open == NULL || open->state != REQUEST_SENT) {
+    struct request *open = request_sent(r, ev->request);
+    if (open == NULL) {
         return; /* abandoned */
     }
     struct request q = *open;
@@ -393,8 +392,8 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
 
 void on_timeout(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    struct request *open = request_find(r, ev->request);
-    if (open == NULL || open->state != REQUEST_SENT) {
+    struct request *open = request_sent(r, ev->request);
+    if (open == NULL) {
         return;
     }
     struct request q = *open;

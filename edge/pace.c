@@ -22,16 +22,24 @@
 /* A reply should take this long beyond a round trip. */
 #define TRANSFER_MS_LEAST 150
 #define TRANSFER_MS_MOST 500
+/* After so long without a word there is likely much to fetch. */
+#define LONG_CUT_MS 10000
 /* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
  * to for so long. */
 #define LIVE_MS 1000
-#define LONG_CUT_MS 10000
 #define MEASURE_MS 1500
 #define LIMITED_MS 30000
 
+void pace_begin(struct hf_replica *r)
+{
+    r->window = WINDOW_FIRST;
+    r->data_max = DATA_MAX_FIRST;
+    r->throttle.live_at = -1;
+}
+
 /* ---- the table ---- */
 
-struct request *request_find(struct hf_replica *r, uint64_t id)
+static const struct request *find(const struct hf_replica *r, uint64_t id)
 {
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         if (r->request[i].id == id) {
@@ -41,14 +49,22 @@ struct request *request_find(struct hf_replica *r, uint64_t id)
     return NULL;
 }
 
+struct request *request_sent(struct hf_replica *r, uint64_t id)
+{
+    return hf_replica_awaits(r, id) ? &r->request[find(r, id) - r->request] : NULL;
+}
+
+struct request *request_free(struct hf_replica *r)
+{
+    const struct request *q = find(r, 0);
+    HF_ASSERT(q != NULL); /* the window and one of each other kind are fewer */
+    return &r->request[q - r->request];
+}
+
 bool hf_replica_awaits(const struct hf_replica *r, uint64_t request)
 {
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        if (request != 0 && r->request[i].id == request) {
-            return r->request[i].state == REQUEST_SENT;
-        }
-    }
-    return false;
+    const struct request *q = request != 0 ? find(r, request) : NULL;
+    return q != NULL && q->state == REQUEST_SENT;
 }
 
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind)
@@ -262,8 +278,7 @@ bool data_room(const struct hf_replica *r)
         const struct request *q = &r->request[i];
         n += q->id != 0 && q->state == REQUEST_SENT && is_data(q->kind);
     }
-    uint32_t window = r->window == 0 ? WINDOW_FIRST : r->window;
-    window = window < r->cfg.fetch_max ? window : r->cfg.fetch_max;
+    uint32_t window = r->window < r->cfg.fetch_max ? r->window : r->cfg.fetch_max;
     return n < window && credit_now(r) > 0;
 }
 
@@ -277,8 +292,7 @@ static bool expects_data(const struct hf_replica *r, enum hf_replica_request kin
 
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what)
 {
-    struct request *q = request_find(r, 0);
-    HF_ASSERT(q != NULL);
+    struct request *q = request_free(r);
     *q = *what;
     q->id = r->next_id++;
     q->state = REQUEST_SENT;
@@ -286,7 +300,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     q->sent = r->now;
     q->delivered = r->throttle.delivered;
     if (is_data(q->kind)) {
-        q->data_max = data_most(r->data_max == 0 ? DATA_MAX_FIRST : r->data_max);
+        q->data_max = data_most(r->data_max);
         r->throttle.credit = credit_now(r) - q->data_max;
         r->throttle.credit_at = r->now;
     }
@@ -307,7 +321,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
 static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
     hf_ms transfer = took - r->pace[0].rtt;
-    uint32_t now = r->data_max == 0 ? DATA_MAX_FIRST : r->data_max;
+    uint32_t now = r->data_max;
     if (!is_filled(q, bytes)) {
         return;
     }
@@ -337,16 +351,20 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
         r->throttle.credit += (int64_t)q->data_max - bytes;
         measure(r, q, bytes, took);
         size_adapt(r, q, bytes, took);
-        r->window = r->window == 0 ? WINDOW_FIRST : r->window;
         r->window += r->window < r->cfg.fetch_max;
     }
+}
+
+static void window_close(struct hf_replica *r)
+{
+    r->window = r->window > 4 ? r->window / 2 : 2;
 }
 
 /* The core has more to do than it has room for. */
 void pace_refused(struct hf_replica *r, const struct request *q)
 {
     if (is_data(q->kind)) {
-        r->window = r->window > 4 ? r->window / 2 : 2;
+        window_close(r);
     }
 }
 
@@ -358,7 +376,7 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
         if (pace->replied_at > q->sent) {
             return; /* one connection hangs, the others carry: the same is asked over another */
         }
-        r->window = r->window > 4 ? r->window / 2 : 2;
+        window_close(r);
         r->data_max = r->data_max > 2 * DATA_MAX_LEAST ? r->data_max / 2 : DATA_MAX_LEAST;
     }
     pace->timeouts_in_row++;

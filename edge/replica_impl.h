@@ -224,7 +224,10 @@ void retry_sealed(struct hf_replica *r);
 bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_range *gap);
 
 /* ---- pace.c ---- */
-struct request *request_find(struct hf_replica *r, uint64_t id);
+void pace_begin(struct hf_replica *r);
+/* The one that was sent and is not answered, given up or timed out; NULL when there is none. */
+struct request *request_sent(struct hf_replica *r, uint64_t id);
+struct request *request_free(struct hf_replica *r);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 /* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
 bool request_of_part(const struct hf_replica *r, uint32_t part);

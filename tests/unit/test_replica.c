@@ -178,6 +178,20 @@ static void a_short_reply_does_not_lead_to_asking_for_what_others_will_bring(voi
     box_free(b);
 }
 
+static void a_reply_to_no_request_is_no_sign_of_life(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    struct hf_replica_event reply = {.type = HF_REPEV_REPLY, .code = HF_OK};
+    struct hf_replica_event timeout = {.type = HF_REPEV_TIMEOUT};
+    b->now += 700;
+    box_step(b, &reply);
+    box_step(b, &timeout);
+    assert_true(box_status(b).last_heard_ms >= 700);
+    assert_int_equal(box_status(b).timeouts, 0);
+    box_free(b);
+}
+
 static void duplicates_and_replayed_beacons_change_nothing(void **state)
 {
     (void)state;
@@ -688,6 +702,7 @@ int main(void)
         cmocka_unit_test(lost_tail_is_asked_for_when_a_beacon_names_a_higher_head),
         cmocka_unit_test(what_a_reply_left_out_is_asked_for_next),
         cmocka_unit_test(a_short_reply_does_not_lead_to_asking_for_what_others_will_bring),
+        cmocka_unit_test(a_reply_to_no_request_is_no_sign_of_life),
         cmocka_unit_test(duplicates_and_replayed_beacons_change_nothing),
         cmocka_unit_test(reordered_frames_within_the_gap_time_cause_no_request),
         cmocka_unit_test(a_full_table_keeps_the_lowest_frames),
