@@ -390,8 +390,7 @@ static void fetch(struct step *s, const struct hf_enrolled *edge)
                                       .request = &q,
                                       .asked = &asked,
                                       .cookie = hf_carry_cookie(c->index),
-                                      .answer = on_fetched,
-                                      .ctx = s};
+                                      .asker = {.answer = on_fetched, .ctx = s}};
     enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order);
     if (err != HF_OK) {
         step_fail(s, err);
@@ -447,7 +446,7 @@ static void plan(struct step *s, const struct hf_enrolled *edge)
     q.plan.epoch_id = s->core->writer.genesis.epoch_id;
     q.plan.applied = s->c.since;
     struct hf_transfer_order order = {
-        .edge = edge, .request = &q, .asked = &asked, .answer = on_planned, .ctx = s};
+        .edge = edge, .request = &q, .asked = &asked, .asker = {.answer = on_planned, .ctx = s}};
     enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order);
     if (err != HF_OK) {
         step_fail(s, err);

@@ -225,7 +225,7 @@ static bool keys_kept(const struct hf_transfer *t, const struct hf_applied *a)
 {
     const struct key_cuts *c = &t->planner->keys;
     double grown = t->sample->bytes - c->bytes;
-    if (t->answer != NULL) {
+    if (t->asker.answer != NULL) {
         return false; /* a file, which nobody shares, and which is to end at the newest state */
     }
     return c->there && t->now - c->made <= KEPT_MS && c->head > t->q.plan.applied &&

@@ -12,6 +12,8 @@
 #define CORE_QUEUE_H
 
 #include "core/cache.h"
+#include "core/transfer.h"
+
 #include "hf/seal.h"
 
 /* At the 1 to 2 ms of CPU that a chunk takes, the last of so many waits less than a second, which
@@ -19,18 +21,16 @@
 #define HF_WAITING_MAX 512u
 
 struct hf_waiting {
-    uint64_t handle;
+    struct hf_asker asker;
     uint32_t row;
     struct hf_key edge_key;
-    uint8_t nonce[HF_NONCE_BYTES];                                             /* of the request */
-    struct hf_id cookie;                                                       /* for the reply */
-    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message); /* or NULL */
-    void *ctx;
-    hf_seq asof_min;           /* of a chunk: what was asked, with 0 made good */
-    bool coalesced;            /* it was held back because the same is being read */
-    bool comparison;           /* RANGES */
-    struct hf_range_name name; /* the request itself, encoded */
-    struct hf_waiting *next;   /* the queue's own */
+    uint8_t nonce[HF_NONCE_BYTES]; /* of the request */
+    struct hf_id cookie;           /* for the reply */
+    hf_seq asof_min;               /* of a chunk: what was asked, with 0 made good */
+    bool coalesced;                /* it was held back because the same is being read */
+    bool comparison;               /* RANGES */
+    struct hf_range_name name;     /* the request itself, encoded */
+    struct hf_waiting *next;       /* the queue's own */
 };
 
 struct hf_queue;

@@ -649,7 +649,7 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
 {
     *(x->q.type == HF_MSG_PLAN ? &s->n.plans : &s->n.fetches) += 1;
     struct hf_transfer_order order = {
-        .handle = x->handle,
+        .asker = {.handle = x->handle},
         .edge = x->edge,
         .request = &x->q,
         .asked = &x->env,

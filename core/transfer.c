@@ -104,6 +104,16 @@ static void work(struct hf_job *job)
     t->plain_len = plain.len;
 }
 
+static void respond(struct hf_transfers *s, const struct hf_asker *to, struct hf_slice plain,
+                    struct hf_slice message)
+{
+    if (to->answer != NULL) {
+        to->answer(to->ctx, plain, message);
+    } else {
+        s->cfg.world->reply(s->cfg.world->ctx, to->handle, message);
+    }
+}
+
 /* ---- slots ---- */
 
 static enum hf_err slot_ready(struct hf_transfer *t)
@@ -220,11 +230,7 @@ static bool may_start(void *ctx, struct hf_waiting *w)
 static void drop(struct hf_transfers *s, const struct hf_waiting *w)
 {
     const struct hf_slice none = {NULL, 0};
-    if (w->answer != NULL) {
-        w->answer(w->ctx, none, none);
-    } else {
-        s->cfg.world->reply(s->cfg.world->ctx, w->handle, none);
-    }
+    respond(s, &w->asker, none, none);
 }
 
 /* The edge's row, if it may still have an answer under the keys that it asked with. */
@@ -239,9 +245,7 @@ static const struct hf_envelope_keys *keys_of(const struct hf_transfers *s,
 static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const struct hf_waiting *w)
 {
     const struct hf_world *world = s->cfg.world;
-    t->handle = w->handle;
-    t->answer = w->answer;
-    t->ctx = w->ctx;
+    t->asker = w->asker;
     t->row = w->row;
     t->now = world->now(world->ctx);
     t->edge_key = w->edge_key;
@@ -316,11 +320,7 @@ static void done(struct hf_job *job)
     /* It may have been revoked, or given another key, since it asked: then there is no answer. */
     bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
     struct hf_slice message = hf_slice_of(t->out, wanted ? t->out_len : 0);
-    if (t->answer != NULL) {
-        t->answer(t->ctx, hf_slice_of(t->plain, wanted ? t->plain_len : 0), message);
-    } else {
-        s->cfg.world->reply(s->cfg.world->ctx, t->handle, message);
-    }
+    respond(s, &t->asker, hf_slice_of(t->plain, wanted ? t->plain_len : 0), message);
     slots_fill(s);
 }
 
@@ -349,9 +349,7 @@ enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_
     if (w == NULL) {
         return HF_BUSY;
     }
-    w->handle = order->handle;
-    w->answer = order->answer;
-    w->ctx = order->ctx;
+    w->asker = order->asker;
     w->edge_key = order->edge->fact.key;
     memcpy(w->nonce, order->asked->nonce, HF_NONCE_BYTES);
     w->cookie = order->cookie;

@@ -42,17 +42,22 @@ struct hf_transfers_config {
     size_t cache_bytes; /* 0 = HF_TRANSFERS_CACHE_BYTES */
 };
 
+/* Where an answer goes: to the world, which knows the request by `handle`; or to `answer`, with the
+ * plain text and the message, both borrowed until it returns, and empty when the request was
+ * dropped. */
+struct hf_asker {
+    uint64_t handle;
+    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message); /* or NULL */
+    void *ctx;
+};
+
 /* A request to answer; all of it is copied. */
 struct hf_transfer_order {
-    uint64_t handle;
+    struct hf_asker asker;
     const struct hf_enrolled *edge;
     const struct hf_request *request; /* PLAN or FETCH, decoded */
     const struct hf_envelope *asked;  /* of the request */
     struct hf_id cookie;              /* for the reply */
-    /* Where the answer goes instead of to the world: the message, and the plain text of it, both
-     * borrowed until it returns, and empty when the request was dropped. NULL = to the world. */
-    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message);
-    void *ctx;
 };
 
 struct hf_transfers_counts {

@@ -31,11 +31,9 @@ struct hf_transfer {
     struct hf_planner *planner;
     bool busy;
     /* Set by the owner's thread. */
-    uint64_t handle;
+    struct hf_asker asker;
     uint32_t row;
     hf_ms now;
-    void (*answer)(void *ctx, struct hf_slice plain, struct hf_slice message); /* or NULL */
-    void *ctx;
     struct hf_key edge_key;
     struct hf_envelope reply_env;
     uint8_t asked_nonce[HF_NONCE_BYTES];

@@ -505,7 +505,7 @@ static bool may_all(void *ctx, struct hf_waiting *w)
 
 static bool may_above(void *ctx, struct hf_waiting *w)
 {
-    return w->handle > *(uint64_t *)ctx;
+    return w->asker.handle > *(uint64_t *)ctx;
 }
 
 static void lines_take_turns_and_are_in_order_inside(void **state)
@@ -515,13 +515,13 @@ static void lines_take_turns_and_are_in_order_inside(void **state)
     const uint64_t expected[] = {0, 3, 5, 1, 4, 2};
     (void)state;
     for (uint64_t i = 0; i < 6; i++) {
-        hf_queue_put(q, rows[i])->handle = i;
+        hf_queue_put(q, rows[i])->asker.handle = i;
     }
     assert_int_equal(hf_queue_count_of(q, 7), 3);
     assert_int_equal(hf_queue_count_of(q, 1), 0);
     for (uint32_t i = 0; i < 6; i++) {
         struct hf_waiting *w = hf_queue_take(q, may_all, NULL);
-        assert_int_equal(w->handle, expected[i]);
+        assert_int_equal(w->asker.handle, expected[i]);
         hf_queue_give_back(q, w);
     }
     assert_null(hf_queue_take(q, may_all, NULL));
@@ -534,20 +534,20 @@ static void who_is_not_ready_is_passed_by_and_keeps_his_place(void **state)
     uint64_t above = 2;
     (void)state;
     for (uint64_t i = 0; i < HF_WAITING_MAX; i++) {
-        hf_queue_put(q, (uint32_t)(i / 4))->handle = i;
+        hf_queue_put(q, (uint32_t)(i / 4))->asker.handle = i;
     }
     assert_null(hf_queue_put(q, 5));
     struct hf_waiting *w = hf_queue_take(q, may_above, &above);
-    assert_int_equal(w->handle, 3);
+    assert_int_equal(w->asker.handle, 3);
     hf_queue_give_back(q, w);
     above = HF_WAITING_MAX;
     assert_null(hf_queue_take(q, may_above, &above));
-    hf_queue_put(q, 0)->handle = 1000; /* behind the rest of its line */
+    hf_queue_put(q, 0)->asker.handle = 1000; /* behind the rest of its line */
     assert_int_equal(hf_queue_count_of(q, 0), 4);
     uint64_t last = 0;
     for (uint32_t i = 0; i < HF_WAITING_MAX; i++) {
         w = hf_queue_take(q, may_all, NULL);
-        last = w->row == 0 ? w->handle : last;
+        last = w->row == 0 ? w->asker.handle : last;
         hf_queue_give_back(q, w);
     }
     assert_int_equal(last, 1000);
