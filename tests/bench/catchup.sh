@@ -46,17 +46,6 @@ fail() {
 
 # ---- one run, inside the emulated network; all that it starts ends with it ----
 
-wait_for() { # SECONDS WHAT COMMAND...
-    tries=$(($1 * 20))
-    what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || fail "waited too long: $what"
-        sleep 0.05
-    done
-}
-
 start() { # NODE NAME PROGRAM ARGUMENTS...
     node=$1
     name=$2

@@ -1,9 +1,20 @@
 # common.sh - what the scripts of bench-wan share; they source it.
 #
 # A run is a file of "name value" lines. "never" is a value that is more than any number, so that a run
-# that did not end counts in a median instead of falling out of it. permit_congestion changes a setting of
+# that did not end counts in a median instead of falling out of it. wait_for calls its script's fail. permit_congestion changes a setting of
 # the system, which its caller must undo by forbid_congestion however it ends. It must not print units or
 # judge. Next: catchup.sh, storm.sh, wan.sh.
+
+wait_for() { # SECONDS WHAT COMMAND...
+    tries=$(($1 * 20))
+    what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || fail "waited too long: $what"
+        sleep 0.05
+    done
+}
 
 spread() { # FORMAT: "median [least-largest]" of the numbers on stdin
     sort -g | awk -v f="$1" '

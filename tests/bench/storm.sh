@@ -26,17 +26,6 @@ fail() {
     exit 1
 }
 
-wait_for() { # SECONDS WHAT COMMAND...
-    tries=$(($1 * 20))
-    what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || fail "waited too long: $what"
-        sleep 0.05
-    done
-}
-
 # The fill comes before the edges: they join, ten at a time, so that none of it is the storm's.
 inner() { # CORE_DIR EDGES_DIR BIN EDGES KEYS CHANGED CUT HUB
     core=$1 far=$2 bin=$3

@@ -23,6 +23,28 @@
 #define CONTROL_SECONDS 25
 #define SOON_MS 8000
 
+/* ---- a core and an edge, and a client of each ---- */
+
+static struct e2e_node *core_node, *edge_node;
+static redisContext *core, *edge;
+
+/* `option` of the edge may be NULL. */
+static inline void pair_begin(void **state, const char *option, const char *value)
+{
+    e2e_begin(state);
+    core_node = e2e_core_new("core");
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    edge_node = e2e_edge_new(core_node, "lagos", core_node->port);
+    if (option != NULL) {
+        e2e_arg_set(edge_node, option, value);
+    }
+    e2e_start(edge_node);
+    edge = e2e_connect(edge_node);
+    e2e_ok(core, "SET before 1");
+    E2E_WAIT(SOON_MS, e2e_equal(core, edge) && e2e_edge_says(edge, "live"));
+}
+
 /* ---- controls ---- */
 
 struct control {
@@ -67,7 +89,7 @@ struct recording {
 
 /* Plays the core for a moment to an edge that is enrolled, and keeps its first request. Sent by
  * anybody, it makes the core answer with a COOKIE, as often as it is sent. */
-static inline void record_request(struct e2e_node *core, struct recording *r)
+static inline void record_request(struct e2e_node *node, struct recording *r)
 {
     int fds[2];
     uint16_t port;
@@ -75,7 +97,7 @@ static inline void record_request(struct e2e_node *core, struct recording *r)
     struct e2e_node *victim;
 
     tcp_listen_pair(fds, &port, 16);
-    victim = e2e_edge_new(core, "recorded", port);
+    victim = e2e_edge_new(node, "recorded", port);
     e2e_start(victim);
     while (r->len == 0 && e2e_now_ms() < until) {
         int fd = accept(fds[1], NULL, NULL);

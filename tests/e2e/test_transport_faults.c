@@ -24,20 +24,9 @@
 /* Descriptors that may come and go by themselves: a reconnecting edge, a probe of the transport. */
 #define FDS_SLACK 8u
 
-static struct e2e_node *core_node, *edge_node;
-static redisContext *core, *edge;
-
 static void begin(void **state)
 {
-    e2e_begin(state);
-    core_node = e2e_core_new("core");
-    e2e_start(core_node);
-    core = e2e_connect(core_node);
-    edge_node = e2e_edge_new(core_node, "lagos", core_node->port);
-    e2e_start(edge_node);
-    edge = e2e_connect(edge_node);
-    e2e_ok(core, "SET before 1");
-    E2E_WAIT(SOON_MS, e2e_equal(core, edge) && e2e_edge_says(edge, "live"));
+    pair_begin(state, NULL, NULL);
 }
 
 /* ---- A: a listener that one connection kills ---- */

@@ -26,22 +26,10 @@
 #define SILENCE_US 500000
 #define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 200) << 10)
 
-static struct e2e_node *core_node, *edge_node;
-static redisContext *core, *edge;
-
 static void begin(void **state)
 {
-    e2e_begin(state);
-    core_node = e2e_core_new("core");
-    e2e_start(core_node);
-    core = e2e_connect(core_node);
-    edge_node = e2e_edge_new(core_node, "lagos", core_node->port);
     /* Its descriptors at the core are to be two, whatever it has to fetch. */
-    e2e_arg_set(edge_node, "--catchup-connections", "0");
-    e2e_start(edge_node);
-    edge = e2e_connect(edge_node);
-    e2e_ok(core, "SET before 1");
-    E2E_WAIT(SOON_MS, e2e_equal(core, edge) && e2e_edge_says(edge, "live"));
+    pair_begin(state, "--catchup-connections", "0");
 }
 
 static void set_random(const char *key, size_t len)

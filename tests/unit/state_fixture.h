@@ -19,6 +19,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,24 @@ static MAYBE_UNUSED void begin_history(struct hf_state *s)
     struct hf_position at = {.epoch_id = test_epoch, .seq = 0, .chain = test_genesis};
     assert_ok(hf_state_genesis(s, &at));
     assert_ok(hf_state_commit(s));
+}
+
+/* What LMDB says of a table of a closed store. */
+static MAYBE_UNUSED MDB_stat table_stat(const char *dir, const char *table)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_stat st;
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
+    assert_int_equal(mdb_env_open(env, dir, MDB_RDONLY, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
+    assert_int_equal(mdb_stat(txn, dbi, &st), 0);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    return st;
 }
 
 /* ---- generator ---- */

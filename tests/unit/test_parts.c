@@ -534,19 +534,7 @@ static void stage_many(struct box *b, uint32_t parts, uint32_t keys)
 
 static size_t leaf_pages(const char *dir, const char *table)
 {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    MDB_stat st;
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
-    assert_int_equal(mdb_env_open(env, dir, MDB_RDONLY, 0600), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
-    assert_int_equal(mdb_stat(txn, dbi, &st), 0);
-    mdb_txn_abort(txn);
-    mdb_env_close(env);
-    return st.ms_leaf_pages;
+    return table_stat(dir, table).ms_leaf_pages;
 }
 
 static void parts_side_by_side_leave_pages_as_full_as_one_part_does(void **state)
