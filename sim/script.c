@@ -136,24 +136,44 @@ static bool edges_statement(struct parser *p)
 
 /* ---- links ---- */
 
+/* The script's own copy of the path, one for all links that replay it. */
+static bool keep_trace(struct parser *p, const char *path, const char **kept)
+{
+    struct script *s = p->s;
+    uint32_t i = 0;
+    while (i < s->trace_count && strcmp(s->trace[i], path) != 0) {
+        i++;
+    }
+    if (i == SCRIPT_TRACES_MAX) {
+        return parse_fail(p, "more than %u traces", SCRIPT_TRACES_MAX);
+    }
+    if (i == s->trace_count) {
+        s->trace[i] = strdup(path);
+        s->trace_count += s->trace[i] != NULL;
+    }
+    *kept = s->trace[i];
+    return *kept != NULL || parse_fail(p, "out of memory");
+}
+
 /* Relative to the scenario's own directory, so that it can be run from anywhere. */
 static bool trace_setting(struct parser *p, struct script_link *link)
 {
+    char path[512];
+    struct script *s = p->s;
     const char *name = parse_peek(p);
-    const char *slash = strrchr(p->s->path, '/');
+    const char *slash = strrchr(s->path, '/');
     if (name == NULL) {
         return parse_unknown(p, NULL, "the name of a file with lines `SECONDS RTT_MS LOSS%`", NULL);
     }
-    int dir = slash == NULL || name[0] == '/' ? 0 : (int)(slash - p->s->path) + 1;
-    int len = snprintf(link->trace, sizeof(link->trace), "%.*s%s", dir, p->s->path, name);
-    if (len >= (int)sizeof(link->trace)) {
+    int dir = slash == NULL || name[0] == '/' ? 0 : (int)(slash - s->path) + 1;
+    if (snprintf(path, sizeof(path), "%.*s%s", dir, s->path, name) >= (int)sizeof(path)) {
         return parse_fail(p, "the name of the trace is too long");
     }
-    if (access(link->trace, R_OK) != 0) {
-        return parse_fail(p, "cannot read the trace %s: %s", link->trace, strerror(errno));
+    if (access(path, R_OK) != 0) {
+        return parse_fail(p, "cannot read the trace %s: %s", path, strerror(errno));
     }
     p->at++;
-    return true;
+    return keep_trace(p, path, &link->trace);
 }
 
 bool parse_link(struct parser *p, struct script_link *link)
@@ -490,6 +510,9 @@ out:
 void script_free(struct script *s)
 {
     if (s != NULL) {
+        for (uint32_t i = 0; i < s->trace_count; i++) {
+            free(s->trace[i]);
+        }
         free(s->action);
         free(s->expectation);
         free(s);

@@ -22,11 +22,13 @@
 #include "hf/types.h"
 
 #define SCRIPT_EDGES_MAX 250u
-#define SCRIPT_CORE 0u /* node 0; edges are 1 to edge_count, in the order in which they are named  \
-                        */
+#define SCRIPT_CORE                                                                                \
+    0u /* node 0; edges are 1 to edge_count, in the order in which they are named                  \
+        */
 #define SCRIPT_EXPECTATIONS_MAX 64u
-#define SCRIPT_ACTIONS_MAX 100000u /* after repetitions are written out */
+#define SCRIPT_ACTIONS_MAX 20000u /* after repetitions are written out */
 
+#define SCRIPT_TRACES_MAX 64u
 #define SCRIPT_CHANGES_MAX 64u /* of one write */
 #define SCRIPT_VALUE_MIN 8u    /* values carry a number, so that a reader knows what it got */
 #define SCRIPT_VALUE_MAX ((1u << 20) - 8)
@@ -53,8 +55,8 @@ struct script_link {
     double duplicate;   /* a message arrives twice */
     double reorder;     /* a message is overtaken by later ones */
     double corrupt;     /* a bit of a message flips */
-    char trace[256];    /* recorded delay and loss to replay, resolved; empty = none. Lines
-                           `SECONDS RTT_MS LOSS%` */
+    const char *trace;  /* path of a recording of delay and loss to replay, lines of `SECONDS RTT_MS
+                           LOSS%`; NULL = none */
 };
 
 /* ---- load ---- */
@@ -177,6 +179,8 @@ struct script {
     uint64_t beacon_us;    /* how often the core says where it is */
     struct script_load load;
     uint32_t edge_count;
+    char *trace[SCRIPT_TRACES_MAX]; /* what the links' point to */
+    uint32_t trace_count;
     struct script_edge edge[SCRIPT_EDGES_MAX + 1]; /* 0 is the core, whose link is unused */
     struct script_action *action;                  /* by time, then as written */
     uint32_t action_count;

@@ -340,7 +340,7 @@ static void what_only_the_whole_file_shows_is_checked_too(void **state)
     assert_refused("edges a\nat 1s flap a every 1us down 0.6us for 1h\n",
                    "x.sim:2: a link that flaps must be down for less than its period");
     assert_refused("edges a\nat 1s flap a every 1ms down 500us for 1h\n",
-                   "x.sim:2: more than 100000 actions in all");
+                   "x.sim:2: more than 20000 actions in all");
 }
 
 static void bytes_that_are_no_text_are_refused(void **state)
