@@ -35,7 +35,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario run
+SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -96,7 +96,7 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+$B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,$(BASE_L))
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)

@@ -301,6 +301,9 @@ void faults_heal_all(struct sim *sim)
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         n->disk = 150;
+        n->disk_errno = 0;
+        node_drift(n, 0);
+        node_resume(sim, n);
         n->link.profile.loss = n->link.profile.corrupt = 0;
         n->link.profile.duplicate = n->link.profile.reorder = 0;
         net_heal(sim, n);

@@ -36,7 +36,7 @@ static const char usage_text[] =
 
 struct arguments {
     uint64_t seed, seeds, from, edges, duration_s, every_ms;
-    bool trace, calm;
+    bool trace, calm, seed_given;
 };
 
 static _Noreturn void usage(const char *problem)
@@ -102,18 +102,36 @@ static int cmd_run(const struct arguments *a)
     return report(&r, replay);
 }
 
+static void print_expectations(const struct sim_result *r)
+{
+    for (uint32_t i = 0; i < r->expectation_count; i++) {
+        const struct sim_expectation *x = &r->expectation[i];
+        printf("%-6s expect %s: %s\n", x->held ? "ok" : "FAILED", x->text,
+               x->measured[0] == '\0' ? "the run ended before" : x->measured);
+    }
+}
+
 static int cmd_scenario(const struct arguments *a, const char *path)
 {
     struct sim_options o;
     struct sim_result r;
+    struct script *s;
+    struct hf_error e = {.code = HF_OK};
     char replay[400];
-    sim_defaults(&o, a->seed);
-    o.scenario = path;
+    if (script_read(path, &s, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim: %s\n", e.text);
+        return 2;
+    }
+    uint64_t seed = s->has_seed && !a->seed_given ? s->seed : a->seed;
+    sim_defaults(&o, seed);
+    o.script = s;
     sim_run(&o, a->trace ? stdout : NULL, &r);
+    print_expectations(&r);
     printf("%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", path, r.ok ? "ok" : "FAILED",
            r.batches, r.trace_hash);
-    snprintf(replay, sizeof(replay), "holdfast-sim scenario --trace --seed %" PRIu64 " %s", a->seed,
+    snprintf(replay, sizeof(replay), "holdfast-sim scenario --trace --seed %" PRIu64 " %s", seed,
              path);
+    script_free(s);
     return report(&r, replay);
 }
 
@@ -182,6 +200,7 @@ static void parse(int argc, char **argv, struct arguments *a)
         switch (c) {
         case SEED:
             a->seed = number(optarg, 0, UINT64_MAX);
+            a->seed_given = true;
             break;
         case SEEDS:
             a->seeds = number(optarg, 1, UINT64_MAX);

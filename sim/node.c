@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+int sim_disk_errno;
+
 void node_init(struct sim *sim, uint32_t index, const char *name)
 {
     struct node *n = &sim->node[index];
@@ -36,6 +38,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
 void node_free(struct node *n)
 {
     hf_identity_free(&n->id);
+    free(n->held);
 }
 
 struct node *node_named(struct sim *sim, const char *name)
@@ -64,6 +67,9 @@ static bool start_core(struct sim *sim, struct node *n)
                                .segment_bytes = 256 << 10,
                                .map_bytes = 64u << 20,
                                .single_thread = true,
+                               .log_age_ms = (hf_ms)(sim->opt.log_age / SIM_MS),
+                               .tombstone_ms = (hf_ms)(sim->opt.tombstone / SIM_MS),
+                               .beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS),
                                .delta_batches = sim->opt.delta_batches,
                                .commit_changes = 500};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
@@ -96,7 +102,11 @@ static bool start_edge(struct sim *sim, struct node *n)
     hf_replica_defaults(&c.replica);
     c.replica.hold_frames_max = 128; /* small, so that it overflows */
     c.replica.collect_ms = 3000;     /* often, so that it meets everything else */
-    n->alive = true;                 /* open subscribes */
+    if (sim->opt.beacon > 0) {
+        c.replica.beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS);
+        c.replica.collect_ms = 3 * c.replica.beacon_ms;
+    }
+    n->alive = true; /* open subscribes */
     if (hf_edge_open(&c, &n->world, &n->id, &n->edge, &e) != HF_OK) {
         n->alive = false;
         violate(sim, "edge %s does not open: %s", n->name, e.text);
@@ -145,6 +155,7 @@ void node_crash(struct sim *sim, struct node *n)
     if (!n->alive) {
         return;
     }
+    node_resume(sim, n); /* what it was doing is cut off like everything else */
     sim_trace(sim, n, "node: crash");
     mark_hit(sim, n->index == SIM_CORE ? MARK_CORE_CRASH : MARK_EDGE_CRASH);
     if (n->index == SIM_CORE) {
@@ -166,6 +177,78 @@ void node_crash(struct sim *sim, struct node *n)
     n->alive = false;
     n->life++;
     net_node_gone(sim, n);
+}
+
+/* ---- a stopped process ---- */
+
+void node_pause(struct sim *sim, struct node *n)
+{
+    if (n->alive && !n->paused) {
+        sim_trace(sim, n, "node: pause");
+        n->paused = true;
+    }
+}
+
+bool node_holds(struct node *n, struct event *ev)
+{
+    if (!n->paused || ev->type == EV_FAULT || ev->type == EV_CHECK) {
+        return false;
+    }
+    if (n->held_count == n->held_cap) {
+        n->held_cap = n->held_cap == 0 ? 64 : 2 * n->held_cap;
+        n->held = realloc(n->held, n->held_cap * sizeof(struct event *));
+        HF_ASSERT(n->held != NULL);
+    }
+    n->held[n->held_count++] = ev;
+    return true;
+}
+
+/* What waited in sockets and queues arrives now, in its order. */
+void node_resume(struct sim *sim, struct node *n)
+{
+    if (!n->paused) {
+        return;
+    }
+    sim_trace(sim, n, "node: resume");
+    n->paused = false;
+    for (size_t i = 0; i < n->held_count; i++) {
+        struct event *old = n->held[i];
+        struct event *ev = sim_at(sim, sim->now, old->type, old->node);
+        sim_us at = ev->at;
+        uint64_t order = ev->order;
+        if (old->type == EV_TICK && old->at == n->tick_at) {
+            n->tick_at = at; /* it is still the one that counts */
+        }
+        *ev = *old;
+        ev->at = at;
+        ev->order = order;
+        old->bytes = NULL;
+        sim_event_free(old);
+    }
+    n->held_count = 0;
+    if (n->index == SIM_CORE) {
+        load_send_waiting(sim);
+    }
+}
+
+/* ---- clocks ---- */
+
+static int64_t gained(const struct node *n)
+{
+    double since = (double)(n->sim->now - n->drift_from);
+    return n->drift_gained + (int64_t)(since * n->drift_ppm / 1e6);
+}
+
+sim_us node_clock(const struct node *n)
+{
+    return (sim_us)((int64_t)n->sim->now + gained(n));
+}
+
+void node_drift(struct node *n, double ppm)
+{
+    n->drift_gained = gained(n);
+    n->drift_from = n->sim->now;
+    n->drift_ppm = ppm;
 }
 
 /* ---- backup and restore: an operator's copy of the whole directory ---- */
@@ -210,20 +293,20 @@ static void copy_tree(const char *from, const char *to)
     HF_ASSERT(nftw(from, copy_one, 16, FTW_PHYS) == 0);
 }
 
-void node_save(struct sim *sim, struct node *n)
+void node_save(struct sim *sim, struct node *n, uint64_t number)
 {
     char to[300];
-    snprintf(to, sizeof(to), "%s.saved", n->dir);
+    snprintf(to, sizeof(to), "%s.saved.%" PRIu64, n->dir, number);
     node_crash(sim, n); /* a copy of a running store would not be one state */
     copy_tree(n->dir, to);
     sim_trace(sim, n, "operator: backup taken");
     node_start(sim, n);
 }
 
-void node_restore(struct sim *sim, struct node *n)
+void node_restore(struct sim *sim, struct node *n, uint64_t number)
 {
     char from[300];
-    snprintf(from, sizeof(from), "%s.saved", n->dir);
+    snprintf(from, sizeof(from), "%s.saved.%" PRIu64, n->dir, number);
     node_crash(sim, n);
     copy_tree(from, n->dir);
     sim_trace(sim, n, "operator: backup restored");

@@ -128,6 +128,7 @@ static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_s
     }
     enum hf_err err = hf_view_get(v, hf_slice_str(key), false, &s);
     if (err == HF_CORRUPT && n->damaged) {
+        n->reads_failed++;
         hf_edge_repair(n->edge, true); /* refused, and what the daemon does then */
         return;
     }
@@ -141,6 +142,13 @@ static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_s
     }
 }
 
+/* What its clock has lost in all: no node can know of that, and its bounds are short by as much. */
+static uint64_t slow_by(const struct node *n)
+{
+    sim_us own = node_clock(n);
+    return own < n->sim->now ? (n->sim->now - own) / SIM_MS + 1 : 0;
+}
+
 static void check_staleness(struct sim *sim, struct node *n, hf_seq at)
 {
     struct hf_replica_status s;
@@ -149,6 +157,7 @@ static void check_staleness(struct sim *sim, struct node *n, hf_seq at)
         return;
     }
     uint64_t age = (sim->now - sim->past[at + 1].durable_at) / SIM_MS;
+    age -= age < slow_by(n) ? age : slow_by(n);
     if (s.staleness_ms + 1 < age) { /* both are cut to whole milliseconds */
         violate(sim, "G8: %s says at most %" PRIu64 " ms, true age is %" PRIu64, n->name,
                 s.staleness_ms, age);
@@ -160,13 +169,17 @@ void oracle_read(struct sim *sim, struct node *n)
     struct hf_view *v;
     struct hf_applied a;
     struct hf_edge_info info;
-    if (!n->alive) {
+    bool served = n->reads > 0;
+    n->reads += served;
+    if (!n->alive || n->paused) {
+        n->reads_failed += served;
         return;
     }
     hf_edge_info(n->edge, &info);
     if (!info.has_genesis) {
         return;
     }
+    n->reads += !served && hf_edge_loaded(n->edge);
     if (hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
         violate(sim, "G9: %s cannot be read", n->name);
         return;
@@ -224,7 +237,7 @@ static bool is_whole(struct node *n)
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
 {
     struct hf_core_status core;
-    if (sim->writes_open > 0) {
+    if (sim->writes_open > 0 || !load_order_done(sim)) {
         snprintf(why, cap, "%u writes are not answered", sim->writes_open);
         return false;
     }

@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_EVERY (50 * SIM_MS)
-
 void sim_defaults(struct sim_options *o, uint64_t seed)
 {
     *o = (struct sim_options){
@@ -26,6 +24,9 @@ void sim_defaults(struct sim_options *o, uint64_t seed)
         .keys = 200,
         .write_every = 1 * SIM_S,
         .value_max = 90000,
+        .changes_max = 4,
+        .deletes = 0.15,
+        .read_every = 50 * SIM_MS,
         .log_bytes = 64u << 20,
         .profile = {.delay = 25 * SIM_MS, .jitter = 5 * SIM_MS},
     };
@@ -94,7 +95,7 @@ static void dispatch(struct sim *sim, struct event *ev)
         net_on_link(sim, ev);
         break;
     case EV_WRITE:
-        load_write(sim);
+        load_event(sim, (enum load_event)ev->a);
         break;
     case EV_FAULT:
         fault_strike(sim, ev);
@@ -103,7 +104,7 @@ static void dispatch(struct sim *sim, struct event *ev)
         for (uint32_t i = 1; i < sim->node_count; i++) {
             oracle_read(sim, &sim->node[i]);
         }
-        sim_at(sim, sim->now + READ_EVERY, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
+        sim_at(sim, sim->now + sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
         break;
     }
 }
@@ -122,13 +123,20 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
         sim->now = ev->at;
         struct node *n = &sim->node[ev->node];
         bool current = ev->life == UINT32_MAX || (n->alive && ev->life == n->life);
+        if (current && node_holds(n, ev)) {
+            continue;
+        }
         if (current) {
             sim->events++;
             uint64_t stamp[2] = {sim->now, (uint64_t)ev->type << 32 | ev->node};
             XXH3_64bits_update(sim->trace, stamp, sizeof(stamp));
             XXH3_64bits_update(sim->trace, ev->bytes, ev->len);
+            expect_before(sim, n);
+            sim_disk_errno = ev->type == EV_FAULT || ev->type == EV_CHECK ? 0 : n->disk_errno;
             dispatch(sim, ev);
+            sim_disk_errno = 0;
             oracle_node(sim, n);
+            expect_after(sim, n);
         }
         sim_event_free(ev);
         if (stop_converged && sim->events % 16 == 0 && oracle_converged(sim, why, sizeof(why))) {
@@ -166,7 +174,6 @@ static void liveness(struct sim *sim)
     sim_trace(sim, NULL, "liveness phase");
     run_until(sim, sim->now + (sim->may_stay_apart ? 20 * SIM_S : sim->opt.liveness),
               !sim->may_stay_apart);
-    scenario_expect(sim);
     if (sim->violation[0] == '\0' && !sim->may_stay_apart &&
         !oracle_converged(sim, why, sizeof(why))) {
         violate(sim, "G10: not converged in %" PRIu64 " s: %s", sim->opt.liveness / SIM_S, why);
@@ -179,8 +186,9 @@ static void tear_down(struct sim *sim)
     struct event *ev;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
+        sim->out = NULL;
+        node_resume(sim, n);
         if (n->alive) {
-            sim->out = NULL;
             node_crash(sim, n);
         }
         node_free(n);
@@ -193,7 +201,7 @@ static void tear_down(struct sim *sim)
     free(sim->heap);
     free(sim->past);
     load_free(sim);
-    scenario_free(sim);
+    expect_free(sim);
     nftw(sim->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -202,6 +210,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     struct sim *sim = calloc(1, sizeof(*sim));
     HF_ASSERT(sim != NULL && o->edges >= 1 && o->edges <= SIM_EDGES_MAX);
     sim->opt = *o;
+    memset(result, 0, sizeof(*result));
     sim->out = trace;
     sim->trace = XXH3_createState();
     XXH3_64bits_reset_withSeed(sim->trace, o->seed);
@@ -210,24 +219,28 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     rng_seed(&sim->rng_fault, o->seed, 3);
     make_root(sim);
     make_forger(sim);
-    if (o->scenario == NULL) {
+    if (o->script == NULL) {
         faults_plan(sim);
         start_all(sim);
         load_init(sim);
-    } else if (!scenario_load(sim, o->scenario)) {
+    } else if (!scenario_load(sim)) {
         goto out;
     }
-    sim_at(sim, READ_EVERY, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
+    sim_at(sim, sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0') {
         liveness(sim);
     }
 out:
-    *result = (struct sim_result){.ok = sim->violation[0] == '\0',
-                                  .trace_hash = XXH3_64bits_digest(sim->trace),
-                                  .events = sim->events,
-                                  .batches = sim->head,
-                                  .virtual_us = sim->now};
+    if (o->script != NULL) {
+        expect_judge(sim, result->expectation);
+        result->expectation_count = o->script->expectation_count;
+    }
+    result->ok = sim->violation[0] == '\0';
+    result->trace_hash = XXH3_64bits_digest(sim->trace);
+    result->events = sim->events;
+    result->batches = sim->head;
+    result->virtual_us = sim->now;
     memcpy(result->violation, sim->violation, sizeof(result->violation));
     memcpy(result->marks, sim->marks, sizeof(result->marks));
     tear_down(sim);

@@ -1,412 +1,66 @@
 /*
- * scenario.c - the line language of scenario files. One statement a line, '#' begins a comment.
+ * scenario.c - plays a parsed scenario (script.h) in the virtual world.
  *
- *   edges NAME...                       duration 60s               keys N
- *   write every 1s                      value max N  log 64KiB         converge no
- *   link NAME|all delay 25ms jitter 5ms loss 2% duplicate 1% reorder 1% corrupt 0.1%
- *   at 10s cut NAME [down|up]           at 30s heal NAME
- *   at 10s crash NAME                   at 12s start NAME
- *   at 10s lose NAME N                  the next N stream messages do not arrive
- *   at 10s write N                      N writes at once
- *   at 10s revoke NAME                  at 10s forge NAME       at 10s replay NAME
- *   at 10s backup core                  at 40s restore core
- *   at 10s slow NAME 200ms              what a write to its disk takes
- *   expect NAME STATE                   at the end: live, diverged, revoked, ...
- *   expect core refusing                expect mark NAME
- *
- * An error names file:line and what was expected. sim/README.md has examples.
+ * Before the run its settings become options, nodes and links; each action of its timeline becomes
+ * an event, and one function of the table below when it strikes. What it expects is measured in
+ * expect.c. Nothing here reads text: what can be wrong with a scenario, the parser has refused.
  */
 #include "sim/sim.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define WORDS_MAX 32
-#define LINES_MAX 512
+#define DISK_WELL 150u /* us; as in node.c */
 
-struct line {
-    char text[256];
-    char *word[WORDS_MAX];
-    int words;
-    int number;
-};
+/* ---- settings ---- */
 
-struct scenario {
-    char path[256];
-    struct line line[LINES_MAX];
-    int count;
-};
-
-static bool bad(struct sim *sim, const struct line *l, const char *expected)
+static struct link_profile profile_of(const struct script_link *l)
 {
-    violate(sim, "%s:%d: expected %s", sim->script->path, l->number, expected);
-    return false;
+    return (struct link_profile){.delay = l->delay_us,
+                                 .jitter = l->jitter_us,
+                                 .loss = l->drop,
+                                 .duplicate = l->duplicate,
+                                 .reorder = l->reorder,
+                                 .corrupt = l->corrupt};
 }
 
-/* ---- words ---- */
-
-static bool is(const struct line *l, int i, const char *word)
-{
-    return i < l->words && strcmp(l->word[i], word) == 0;
-}
-
-static bool time_of(const char *text, sim_us *out)
-{
-    static const struct {
-        const char *unit;
-        sim_us us;
-    } units[] = {{"us", 1},         {"ms", SIM_MS},      {"s", SIM_S},
-                 {"m", 60 * SIM_S}, {"h", 3600 * SIM_S}, {"d", 86400 * SIM_S}};
-    char *end;
-    double n = strtod(text, &end);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (end != text && n >= 0 && strcmp(end, units[i].unit) == 0) {
-            *out = (sim_us)(n * (double)units[i].us);
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool size_of(const char *text, uint64_t *out)
-{
-    char *end;
-    unsigned long long n = strtoull(text, &end, 10);
-    unsigned shift = strcmp(end, "KiB") == 0 ? 10 : strcmp(end, "MiB") == 0 ? 20 : 0;
-    *out = (uint64_t)n << shift;
-    return end != text && (shift > 0 || *end == '\0');
-}
-
-static bool percent_of(const char *text, double *out)
-{
-    char *end;
-    *out = strtod(text, &end) / 100;
-    return end != text && strcmp(end, "%") == 0 && *out >= 0 && *out <= 1;
-}
-
-/* ---- statements that hold from the start ---- */
-
-static bool link_statement(struct sim *sim, const struct line *l)
-{
-    struct link_profile p = sim->opt.profile;
-    for (int i = 2; i + 1 < l->words; i += 2) {
-        const char *v = l->word[i + 1];
-        bool good = is(l, i, "delay")       ? time_of(v, &p.delay)
-                    : is(l, i, "jitter")    ? time_of(v, &p.jitter)
-                    : is(l, i, "loss")      ? percent_of(v, &p.loss)
-                    : is(l, i, "duplicate") ? percent_of(v, &p.duplicate)
-                    : is(l, i, "reorder")   ? percent_of(v, &p.reorder)
-                    : is(l, i, "corrupt")   ? percent_of(v, &p.corrupt)
-                                            : false;
-        if (!good) {
-            return bad(sim, l,
-                       "link NAME|all delay T jitter T loss P% duplicate P% reorder P% "
-                       "corrupt P%");
-        }
-    }
-    if (is(l, 1, "all")) {
-        for (uint32_t i = 1; i < sim->node_count; i++) {
-            sim->node[i].link.profile = p;
-        }
-        return true;
-    }
-    struct node *n = l->words > 1 ? node_named(sim, l->word[1]) : NULL;
-    if (n == NULL || n->index == SIM_CORE) {
-        return bad(sim, l, "the name of an edge, after `edges`");
-    }
-    n->link.profile = p;
-    return true;
-}
-
-static bool edges_statement(struct sim *sim, const struct line *l)
-{
-    if (sim->node_count > 1 || l->words < 2) {
-        return bad(sim, l, "one `edges NAME...`");
-    }
-    for (int i = 1; i < l->words; i++) {
-        if (!hf_name_valid(hf_slice_str(l->word[i])) || node_named(sim, l->word[i]) != NULL) {
-            return bad(sim, l, "names of [a-z0-9._-], each once, not `core`");
-        }
-        node_init(sim, sim->node_count, l->word[i]);
-        sim->node_count++;
-    }
-    return true;
-}
-
-static bool setting(struct sim *sim, const struct line *l)
+static void settings(struct sim *sim, const struct script *s)
 {
     struct sim_options *o = &sim->opt;
-    uint64_t n = 0;
-    if (is(l, 0, "edges")) {
-        return edges_statement(sim, l);
-    }
-    if (is(l, 0, "link")) {
-        return link_statement(sim, l);
-    }
-    if (is(l, 0, "duration") && l->words == 2 && time_of(l->word[1], &o->duration)) {
-        return true;
-    }
-    if (is(l, 0, "keys") && l->words == 2 && size_of(l->word[1], &n) && n > 0 &&
-        n <= SIM_KEYS_MAX) {
-        o->keys = (uint32_t)n;
-        return true;
-    }
-    if (is(l, 0, "write") && is(l, 1, "every") && l->words == 3 &&
-        time_of(l->word[2], &o->write_every)) {
-        return true;
-    }
-    if (is(l, 0, "value") && is(l, 1, "max") && l->words == 3 && size_of(l->word[2], &n) &&
-        n <= HF_STORE_VALUE_MAX - 8) {
-        o->value_max = (uint32_t)n;
-        return true;
-    }
-    if (is(l, 0, "log") && l->words == 2 && size_of(l->word[1], &o->log_bytes)) {
-        return true;
-    }
-    if (is(l, 0, "converge") && is(l, 1, "no")) {
-        sim->may_stay_apart = true;
-        return true;
-    }
-    return is(l, 0, "expect") || is(l, 0, "at") || bad(sim, l, "a statement (see sim/README.md)");
+    const struct script_load *l = &s->load;
+    o->duration = s->duration_us;
+    o->liveness = s->converge_us;
+    sim->may_stay_apart = s->converge_us == 0;
+    o->log_bytes = s->log_bytes > 0 ? s->log_bytes : o->log_bytes;
+    o->log_age = s->log_age_us;
+    o->tombstone = s->tombstone_us;
+    o->beacon = s->beacon_us;
+    o->keys = l->keys;
+    o->zipf = l->zipf;
+    o->write_every = l->write_every_us;
+    o->steady = l->steady;
+    o->burst_writes = l->burst_writes;
+    o->burst_every = l->burst_every_us;
+    o->idle = l->idle_us;
+    o->idle_every = l->idle_every_us;
+    o->changes_max = l->changes_max;
+    o->deletes = l->deletes;
+    o->value_min = l->value_min;
+    o->value_max = l->value_max;
+    o->read_every = l->read_every_us;
 }
 
-/* ---- actions ---- */
-
-typedef void action(struct sim *sim, struct node *n, const struct line *l);
-
-static void do_cut(struct sim *sim, struct node *n, const struct line *l)
+bool scenario_load(struct sim *sim)
 {
-    net_cut(sim, n, !is(l, 4, "up"), !is(l, 4, "down"));
-}
-
-static void do_heal(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    net_heal(sim, n);
-}
-
-static void do_crash(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    node_crash(sim, n);
-}
-
-static void do_start(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    node_start(sim, n);
-}
-
-static void do_lose(struct sim *sim, struct node *n, const struct line *l)
-{
-    uint64_t count = 1;
-    (void)(l->words > 4 && size_of(l->word[4], &count));
-    n->link.lose_next = (uint32_t)count;
-    sim_trace(sim, n, "net: loses the next %" PRIu64, count);
-}
-
-static void do_damage(struct sim *sim, struct node *n, const struct line *l)
-{
-    uint64_t count = 1;
-    (void)(l->words > 4 && size_of(l->word[4], &count));
-    fault_damage(sim, n, count);
-}
-
-static void do_read(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    oracle_read_all(sim, n);
-}
-
-static void do_revoke(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    node_revoke(sim, n);
-}
-
-static void do_forge(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    sim_trace(sim, n, "net: a forged frame arrives");
-    fault_forge(sim, n);
-}
-
-static void do_replay(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    sim_trace(sim, n, "net: the newest frame arrives again");
-    if (n->alive && sim->last_frame != NULL) {
-        hf_edge_on_message(n->edge, hf_slice_of(sim->last_frame, sim->last_frame_len));
-    }
-}
-
-static void do_backup(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    node_save(sim, n);
-}
-
-static void do_restore(struct sim *sim, struct node *n, const struct line *l)
-{
-    (void)l;
-    node_restore(sim, n);
-}
-
-static void do_slow(struct sim *sim, struct node *n, const struct line *l)
-{
-    if (l->words > 4 && time_of(l->word[4], &n->disk)) {
-        sim_trace(sim, n, "disk: a write takes %s", l->word[4]);
-    }
-}
-
-static const struct {
-    const char *word;
-    action *run;
-    bool core_only;
-} actions[] = {
-    {"cut", do_cut, false},        {"heal", do_heal, false},     {"crash", do_crash, false},
-    {"start", do_start, false},    {"lose", do_lose, false},     {"revoke", do_revoke, false},
-    {"forge", do_forge, false},    {"replay", do_replay, false}, {"backup", do_backup, true},
-    {"restore", do_restore, true}, {"slow", do_slow, false},     {"damage", do_damage, false},
-    {"read", do_read, false},
-};
-
-static action *action_of(const struct line *l)
-{
-    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
-        if (is(l, 2, actions[i].word)) {
-            return actions[i].run;
-        }
-    }
-    return NULL;
-}
-
-static bool schedule_line(struct sim *sim, int index)
-{
-    const struct line *l = &sim->script->line[index];
-    sim_us at;
-    uint64_t n;
-    if (l->words < 4 || !time_of(l->word[1], &at)) {
-        return bad(sim, l, "at TIME ACTION NAME");
-    }
-    bool write = is(l, 2, "write") && size_of(l->word[3], &n);
-    if (!write && (action_of(l) == NULL || node_named(sim, l->word[3]) == NULL)) {
-        return bad(sim, l, "an action and the name of a node");
-    }
-    struct event *ev = sim_at(sim, at, EV_FAULT, SIM_CORE);
-    ev->life = UINT32_MAX;
-    ev->a = scenario_event();
-    ev->b = (uint64_t)index;
-    return true;
-}
-
-void scenario_strike(struct sim *sim, uint64_t index)
-{
-    const struct line *l = &sim->script->line[index];
-    uint64_t count = 0;
-    if (is(l, 2, "write") && size_of(l->word[3], &count)) {
-        sim_trace(sim, NULL, "client: writes %" PRIu64, count);
-        load_burst(sim, count);
-        return;
-    }
-    action_of(l)(sim, node_named(sim, l->word[3]), l);
-}
-
-/* ---- expectations ---- */
-
-static bool mark_was_hit(const struct sim *sim, const char *name)
-{
-    for (int m = 0; m < MARK_COUNT; m++) {
-        if (strcmp(mark_name((enum mark)m), name) == 0) {
-            return sim->marks[m] > 0;
-        }
-    }
-    return false;
-}
-
-static bool expectation(struct sim *sim, const struct line *l)
-{
-    struct node *n = l->words > 2 ? node_named(sim, l->word[1]) : NULL;
-    if (is(l, 1, "mark") && l->words == 3) {
-        return mark_was_hit(sim, l->word[2]);
-    }
-    if (n == NULL || !n->alive) {
-        return false;
-    }
-    if (n->index == SIM_CORE) {
-        struct hf_core_status s;
-        hf_core_status(n->core, &s);
-        return is(l, 2, "refusing") && s.refusing != NULL;
-    }
-    struct hf_replica_status s;
-    hf_edge_status(n->edge, n->world.now(n), &s);
-    return strcmp(hf_replica_state_name(s.state), l->word[2]) == 0;
-}
-
-void scenario_expect(struct sim *sim)
-{
-    for (int i = 0; sim->script != NULL && i < sim->script->count; i++) {
-        const struct line *l = &sim->script->line[i];
-        if (is(l, 0, "expect") && !expectation(sim, l)) {
-            violate(sim, "%s:%d: expectation not met", sim->script->path, l->number);
-        }
-    }
-}
-
-/* ---- reading ---- */
-
-static void split(struct line *l, const char *text, int number)
-{
-    l->number = number;
-    snprintf(l->text, sizeof(l->text), "%s", text);
-    l->text[strcspn(l->text, "#\n")] = '\0';
-    char *save = NULL;
-    for (char *w = strtok_r(l->text, " \t\r", &save); w != NULL && l->words < WORDS_MAX;
-         w = strtok_r(NULL, " \t\r", &save)) {
-        l->word[l->words++] = w;
-    }
-}
-
-static bool read_file(struct sim *sim, const char *path)
-{
-    char text[256];
-    int number = 0;
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        violate(sim, "%s: %s", path, strerror(errno));
-        return false;
-    }
-    struct scenario *s = sim->script;
-    while (fgets(text, sizeof(text), f) != NULL && s->count < LINES_MAX) {
-        memset(&s->line[s->count], 0, sizeof(s->line[0]));
-        split(&s->line[s->count], text, ++number);
-        s->count += s->line[s->count].words > 0;
-    }
-    fclose(f);
-    return true;
-}
-
-bool scenario_load(struct sim *sim, const char *path)
-{
-    sim->script = calloc(1, sizeof(*sim->script));
-    HF_ASSERT(sim->script != NULL);
-    snprintf(sim->script->path, sizeof(sim->script->path), "%s", path);
-    if (!read_file(sim, path)) {
-        return false;
-    }
+    const struct script *s = sim->opt.script;
+    settings(sim, s);
     node_init(sim, SIM_CORE, "core");
-    sim->node_count = 1;
-    for (int i = 0; i < sim->script->count; i++) {
-        if (!setting(sim, &sim->script->line[i])) {
-            return false;
-        }
+    for (uint32_t i = 1; i <= s->edge_count; i++) {
+        node_init(sim, i, s->edge[i].name);
+        sim->node[i].link.profile = profile_of(&s->edge[i].link);
     }
-    if (sim->node_count < 2) {
-        violate(sim, "%s: no edges; begin with `edges NAME...`", path);
-        return false;
-    }
+    sim->node_count = 1 + s->edge_count;
     if (!node_start(sim, &sim->node[SIM_CORE])) {
         return false;
     }
@@ -414,15 +68,185 @@ bool scenario_load(struct sim *sim, const char *path)
         node_invite(sim, &sim->node[i]);
     }
     load_init(sim);
-    for (int i = 0; i < sim->script->count; i++) {
-        if (is(&sim->script->line[i], 0, "at") && !schedule_line(sim, i)) {
-            return false;
-        }
+    expect_init(sim);
+    for (uint32_t i = 0; i < s->action_count; i++) {
+        struct event *ev = sim_at(sim, s->action[i].at_us, EV_FAULT, SIM_CORE);
+        ev->life = UINT32_MAX;
+        ev->a = scenario_event();
+        ev->b = i;
     }
     return true;
 }
 
-void scenario_free(struct sim *sim)
+/* ---- actions on a node ---- */
+
+typedef void action(struct sim *sim, struct node *n, const struct script_action *a);
+
+static void do_cut(struct sim *sim, struct node *n, const struct script_action *a)
 {
-    free(sim->script);
+    net_cut(sim, n, a->down, a->up);
+}
+
+static void do_heal(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    net_heal(sim, n);
+}
+
+static void do_link(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    n->link.profile = profile_of(&a->link);
+    sim_trace(sim, n, "net: another profile");
+}
+
+static void do_crash(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    node_crash(sim, n);
+}
+
+static void do_start(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    node_start(sim, n);
+}
+
+static void do_pause(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    node_pause(sim, n);
+}
+
+static void do_resume(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    node_resume(sim, n);
+}
+
+static void do_disk(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    n->disk = a->disk == SCRIPT_DISK_SLOW ? a->us : DISK_WELL;
+    n->disk_errno = a->disk == SCRIPT_DISK_FULL ? ENOSPC : a->disk == SCRIPT_DISK_FAILING ? EIO : 0;
+    if (a->disk == SCRIPT_DISK_SLOW) {
+        sim_trace(sim, n, "disk: a write takes %" PRIu64 "ms", a->us / SIM_MS);
+    } else {
+        sim_trace(sim, n, "disk: %s",
+                  n->disk_errno == 0        ? "well"
+                  : n->disk_errno == ENOSPC ? "full"
+                                            : "failing");
+    }
+}
+
+static void do_damage(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    fault_damage(sim, n, a->count);
+}
+
+static void do_clock(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    n->wall_step_ms += a->step_us / (int64_t)SIM_MS;
+    sim_trace(sim, n, "clock: steps by %" PRId64 " ms", a->step_us / (int64_t)SIM_MS);
+}
+
+static void do_drift(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    node_drift(n, a->ppm);
+    sim_trace(sim, n, "clock: drifts by %.0f ppm", a->ppm);
+}
+
+static void do_backup(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    node_save(sim, n, a->us);
+}
+
+static void do_restore(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    node_restore(sim, n, a->us);
+}
+
+static void do_revoke(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    node_revoke(sim, n);
+}
+
+static void do_read(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    oracle_read_all(sim, n);
+}
+
+static void do_drop(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    n->link.lose_next = (uint32_t)a->count;
+    sim_trace(sim, n, "net: loses the next %" PRIu64, a->count);
+}
+
+static void do_forge(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    sim_trace(sim, n, "net: a forged frame arrives");
+    fault_forge(sim, n);
+}
+
+static void do_replay(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    sim_trace(sim, n, "net: the newest frame arrives again");
+    if (n->alive && !n->paused && sim->last_frame != NULL) {
+        hf_edge_on_message(n->edge, hf_slice_of(sim->last_frame, sim->last_frame_len));
+    }
+}
+
+/* ---- actions of clients ---- */
+
+static void do_write(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)n;
+    sim_trace(sim, NULL, "client: writes %" PRIu64, a->count);
+    load_order_writes(sim, a->count);
+}
+
+static void do_release(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)n;
+    sim_trace(sim, NULL, "operator: releases new values of %" PRIu64 " keys", a->count);
+    load_order_release(sim, (uint32_t)a->count);
+}
+
+static void do_rollback(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)n;
+    (void)a;
+    sim_trace(sim, NULL, "operator: takes the release back");
+    load_order_rollback(sim);
+}
+
+static action *const actions[SCRIPT_VERBS] = {
+    [SCRIPT_CUT] = do_cut,         [SCRIPT_HEAL] = do_heal,         [SCRIPT_LINK] = do_link,
+    [SCRIPT_CRASH] = do_crash,     [SCRIPT_START] = do_start,       [SCRIPT_PAUSE] = do_pause,
+    [SCRIPT_RESUME] = do_resume,   [SCRIPT_DISK] = do_disk,         [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_CLOCK] = do_clock,     [SCRIPT_DRIFT] = do_drift,       [SCRIPT_WRITE] = do_write,
+    [SCRIPT_RELEASE] = do_release, [SCRIPT_ROLLBACK] = do_rollback, [SCRIPT_BACKUP] = do_backup,
+    [SCRIPT_RESTORE] = do_restore, [SCRIPT_REVOKE] = do_revoke,     [SCRIPT_READ] = do_read,
+    [SCRIPT_DROP] = do_drop,       [SCRIPT_FORGE] = do_forge,       [SCRIPT_REPLAY] = do_replay,
+};
+
+static bool of_clients(enum script_verb verb)
+{
+    return verb == SCRIPT_WRITE || verb == SCRIPT_RELEASE || verb == SCRIPT_ROLLBACK;
+}
+
+void scenario_strike(struct sim *sim, uint64_t index)
+{
+    const struct script_action *a = &sim->opt.script->action[index];
+    if (of_clients(a->verb)) {
+        actions[a->verb](sim, NULL, a);
+    }
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        if (script_has(&a->nodes, i)) {
+            actions[a->verb](sim, &sim->node[i], a);
+        }
+    }
+    expect_action(sim, a);
 }

@@ -12,7 +12,9 @@
  * load.c     clients: writes with request ids, retried until answered, and the model they imply
  * oracle.c   the promises, checked after every event
  * faults.c   which faults a seed has, and when they strike
- * scenario.c the line language of scenario files
+ * disk.c     full and failing disks, by standing in for the system calls of the store
+ * script.c   the parser of scenario files, which knows nothing of this world
+ * scenario.c plays a script here; expect.c measures what it expects
  * run.c      safety phase, liveness phase, the result
  */
 #ifndef HF_SIM_H
@@ -24,6 +26,7 @@
 #include "hf/core.h"
 #include "hf/edge.h"
 #include "sim/rng.h"
+#include "sim/script.h"
 
 typedef uint64_t sim_us; /* virtual microseconds */
 #define SIM_MS UINT64_C(1000)
@@ -45,7 +48,7 @@ enum event_type {
     EV_REPLY,   /* a reply arrives at an edge, or its time-out */
     EV_LINK,    /* a link comes up or goes down at an edge */
     EV_WRITE,   /* the load writes */
-    EV_FAULT,   /* faults.c or a scenario line: arg is its index */
+    EV_FAULT,   /* faults.c or an action of a scenario: arg is its index */
     EV_CHECK,   /* a client reads somewhere */
 };
 
@@ -98,9 +101,17 @@ struct node {
     char dir[256];
     struct hf_identity id;
     struct hf_world world;
-    sim_us tick_at;     /* of the TICK event that counts; 0 = none */
-    sim_us writer_free; /* the writer lane is busy until then */
-    sim_us disk;        /* what a job on the writer lane takes */
+    sim_us tick_at;      /* of the TICK event that counts; 0 = none */
+    sim_us writer_free;  /* the writer lane is busy until then */
+    sim_us disk;         /* what a job on the writer lane takes */
+    int disk_errno;      /* what its writes end with: 0, ENOSPC or EIO */
+    bool paused;         /* its events wait in `held`, in order */
+    struct event **held; /* owned */
+    size_t held_count, held_cap;
+    int64_t wall_step_ms; /* what its wall clock was stepped by in all */
+    double drift_ppm;     /* by which all its clocks run too fast, since drift_from ... */
+    sim_us drift_from;
+    int64_t drift_gained; /* ... and microseconds that it had gained before */
     struct hf_core *core;
     struct hf_edge *edge;
     struct link link;  /* edges */
@@ -109,6 +120,8 @@ struct node {
     bool damaged;        /* its disk was changed, and it is not known to be whole again */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
+    enum hf_plan_kind plan;       /* of its newest plan */
+    uint64_t reads, reads_failed; /* by clients; a read fails when nobody answers */
     /* oracle */
     hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
     sim_us healed_at;
@@ -139,12 +152,22 @@ struct sim_options {
     uint32_t keys;
     sim_us write_every; /* mean */
     uint32_t value_max;
+    uint32_t value_min;   /* 0: mostly small, see load.c */
+    uint32_t changes_max; /* of one write */
+    double deletes;       /* part of the changes */
+    double zipf;          /* exponent of the keys' popularity, 0 = all alike */
+    bool steady;          /* no bursts and idle times but those that follow */
+    uint64_t burst_writes;
+    sim_us burst_every, idle, idle_every; /* 0 = none */
+    sim_us read_every;                    /* clients read at every edge */
+    sim_us beacon;                        /* 0 = default, as for the next two */
+    sim_us log_age, tombstone;
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
-    uint32_t faults;      /* bits, see faults.c */
-    bool calm;            /* no faults at all */
-    const char *scenario; /* file, or NULL */
+    uint32_t faults;             /* bits, see faults.c */
+    bool calm;                   /* no faults at all */
+    const struct script *script; /* or NULL; outlives the run */
 };
 
 struct sim {
@@ -166,9 +189,12 @@ struct sim {
     hf_seq past_cap, head; /* head: the highest known durable */
     hf_seq acked;          /* the highest acknowledged to a client */
     struct pending_write *writes;
-    uint32_t writes_open;
-    uint64_t writes_sent, writes_acked, next_value;
-    bool load_on, quiet; /* quiet: the liveness phase, faults are over */
+    struct load_order *orders; /* owned list: what the timeline ordered and has not been sent yet */
+    uint32_t writes_open, ordered_open; /* the latter: of orders */
+    uint64_t writes_sent, writes_acked, writes_refused, next_value;
+    struct release *releases; /* owned list, the newest first: what rolling back publishes */
+    double *zipf;             /* owned; cumulative popularity of keys, or NULL */
+    bool load_on, quiet;      /* quiet: the liveness phase, faults are over */
     bool rolled_back; /* a scenario restored an old core: its promises are void, the edges' are not
                        */
     bool may_stay_apart;       /* a scenario that does not end in convergence */
@@ -182,7 +208,7 @@ struct sim {
 
     char violation[512]; /* empty = none */
     uint64_t marks[32];
-    struct scenario *script;
+    struct watch *watches; /* owned; expect.c */
 };
 
 /* Rare states that a campaign must have reached. */
@@ -244,17 +270,30 @@ void node_crash(struct sim *sim, struct node *n);
 void node_invite(struct sim *sim, struct node *edge);
 void node_revoke(struct sim *sim, struct node *edge);
 void node_free(struct node *n);
-/* Copies the directory of a stopped or running node aside, and back. */
-void node_save(struct sim *sim, struct node *n);
-void node_restore(struct sim *sim, struct node *n);
+/* Copies the directory of a stopped or running node aside under a number, and back. */
+void node_save(struct sim *sim, struct node *n, uint64_t number);
+void node_restore(struct sim *sim, struct node *n, uint64_t number);
+/* Between these nothing happens in the node: its events are held, in order. */
+void node_pause(struct sim *sim, struct node *n);
+void node_resume(struct sim *sim, struct node *n);
+bool node_holds(struct node *n, struct event *ev); /* true: it has kept ev */
+void node_drift(struct node *n, double ppm);
+/* Microseconds on the node's own clock since the world began. */
+sim_us node_clock(const struct node *n);
 struct node *node_named(struct sim *sim, const char *name);
 
 /* ---- load.c ---- */
 void load_init(struct sim *sim);
 void load_free(struct sim *sim);
-void load_write(struct sim *sim); /* one write now, and the next is scheduled */
-void load_burst(struct sim *sim, uint64_t count);
-void load_resend(struct sim *sim); /* the core is back: everything unanswered goes again */
+enum load_event { LOAD_NEXT = 0, LOAD_BURST, LOAD_ORDERED }; /* EV_WRITE's a */
+void load_event(struct sim *sim, enum load_event what);
+/* What a timeline orders is done in full, however long the core takes, in the order given. */
+void load_order_writes(struct sim *sim, uint64_t count);
+void load_order_release(struct sim *sim, uint32_t keys);
+void load_order_rollback(struct sim *sim);   /* of the newest release */
+bool load_order_done(const struct sim *sim); /* all is answered */
+void load_resend(struct sim *sim);       /* the core is back: everything unanswered goes again */
+void load_send_waiting(struct sim *sim); /* it was paused: what has not been sent goes now */
 void load_key(uint32_t k, char out[16]);
 /* The value that key k has in the state of seq n. False: not known yet. */
 bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
@@ -278,12 +317,31 @@ void faults_heal_all(struct sim *sim);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
-bool scenario_load(struct sim *sim, const char *path);
-void scenario_strike(struct sim *sim, uint64_t line);
-void scenario_expect(struct sim *sim); /* checks the expectations at the end */
-void scenario_free(struct sim *sim);
+bool scenario_load(struct sim *sim); /* false: the core does not start, a violation was set */
+void scenario_strike(struct sim *sim, uint64_t action);
 uint64_t fault_end_of_crash(void);
-uint64_t scenario_event(void); /* EV_FAULT's a for a scenario line */
+uint64_t scenario_event(void); /* EV_FAULT's a for an action of a scenario */
+
+/* ---- disk.c ----
+ * While this is not 0, the store's system calls that write fail with it. Set around a node's
+ * events. Programs without disk.o, as the unit tests are, have disks that are always well. */
+extern int sim_disk_errno;
+
+/* ---- expect.c ---- */
+#define SIM_EXPECTATIONS_MAX SCRIPT_EXPECTATIONS_MAX
+struct sim_expectation {
+    char text[128]; /* as the scenario has it */
+    bool held;
+    char
+        measured[96]; /* "1.204 s at lagos"; empty when the run ended before it could be measured */
+};
+void expect_init(struct sim *sim);
+void expect_before(struct sim *sim, struct node *n); /* an event is about to reach n */
+void expect_after(struct sim *sim, struct node *n);  /* ... and has */
+void expect_action(struct sim *sim, const struct script_action *a);
+/* At the end. The first expectation that did not hold is the run's violation. */
+void expect_judge(struct sim *sim, struct sim_expectation *out);
+void expect_free(struct sim *sim);
 
 /* ---- run.c ---- */
 struct sim_result {
@@ -292,6 +350,8 @@ struct sim_result {
     uint64_t trace_hash, events, batches;
     sim_us virtual_us;
     uint64_t marks[MARK_COUNT];
+    struct sim_expectation expectation[SIM_EXPECTATIONS_MAX];
+    uint32_t expectation_count;
 };
 void sim_defaults(struct sim_options *o, uint64_t seed);
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result);

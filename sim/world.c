@@ -106,13 +106,13 @@ void sim_trace(struct sim *sim, const struct node *n, const char *format, ...)
 static hf_ms world_now(void *ctx)
 {
     const struct node *n = ctx;
-    return (hf_ms)(n->sim->now / SIM_MS) + 1000; /* clocks do not begin at 0 */
+    return (hf_ms)(node_clock(n) / SIM_MS) + 1000; /* clocks do not begin at 0 */
 }
 
 static uint64_t world_wall(void *ctx)
 {
     const struct node *n = ctx;
-    return n->sim->now / SIM_MS + UINT64_C(1700000000000);
+    return node_clock(n) / SIM_MS + UINT64_C(1700000000000) + (uint64_t)n->wall_step_ms;
 }
 
 static void world_random(void *ctx, void *buffer, size_t len)
@@ -139,8 +139,9 @@ static void world_run(void *ctx, enum hf_lane lane, struct hf_job *job)
 static void world_wake_at(void *ctx, hf_ms when)
 {
     struct node *n = ctx;
-    sim_us at = (sim_us)(when - 1000) * SIM_MS;
-    at = when <= 1000 || at < n->sim->now ? n->sim->now : at;
+    sim_us own = (sim_us)(when - 1000) * SIM_MS;
+    sim_us clock = node_clock(n);
+    sim_us at = when <= 1000 || own < clock ? n->sim->now : n->sim->now + (own - clock);
     if (n->tick_at != 0 && n->tick_at <= at) {
         return;
     }
@@ -173,11 +174,23 @@ static void note_marks(struct sim *sim, const char *text)
     }
 }
 
+static void note_plan(struct node *n, const char *text)
+{
+    const char *kind = strstr(text, "plan for the gap kind=");
+    if (kind != NULL) {
+        kind = strchr(kind, '=') + 1;
+        n->plan = strncmp(kind, "delta", 5) == 0      ? HF_PLAN_DELTA
+                  : strncmp(kind, "snapshot", 8) == 0 ? HF_PLAN_SNAPSHOT
+                                                      : HF_PLAN_LOG;
+    }
+}
+
 static void world_note(void *ctx, enum hf_level level, const char *text)
 {
     struct node *n = ctx;
     (void)level;
     note_marks(n->sim, text);
+    note_plan(n, text);
     /* The directory's name differs from run to run, and a trace must not. */
     const char *root = strstr(text, n->sim->root);
     int before = root == NULL ? 0 : (int)(root - text);
