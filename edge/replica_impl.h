@@ -145,6 +145,7 @@ struct hf_replica {
     hf_seq collected;              /* tombstones up to here are gone */
     hf_ms collect_at;              /* the next step of collecting is not due before this */
     bool reopen, checking;
+    bool reopen_now; /* without waiting for store_retry */
     bool diverged;
     bool rolled_back; /* diverged for no other reason than that the core lost data */
     /* What a reply asked of the store, until the store is free. */
