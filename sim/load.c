@@ -120,7 +120,8 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     struct pending_write *p = (struct pending_write *)w;
     struct sim *sim = p->sim;
     HF_ASSERT(p->open && p->sent);
-    if (r->code == HF_BUSY) {
+    if (r->code == HF_BUSY || r->code == HF_FULL || r->code == HF_IO) {
+        mark_hit(sim, MARK_WRITE_REFUSED);
         p->sent = false; /* load_resend or the next write's turn takes it */
         return;
     }
@@ -225,9 +226,26 @@ void load_resend(struct sim *sim)
     hf_core_flush(sim->node[SIM_CORE].core);
 }
 
+/* What was refused for now; a client that has no other write waiting looks again soon. */
+static void send_refused(struct sim *sim)
+{
+    for (uint32_t i = 0; i < WRITES_MAX && sim->node[SIM_CORE].alive; i++) {
+        if (sim->writes[i].open && !sim->writes[i].sent) {
+            send_write(sim, &sim->writes[i]);
+        }
+    }
+}
+
 void load_write(struct sim *sim)
 {
+    send_refused(sim);
     if (!sim->load_on) {
+        if (sim->node[SIM_CORE].alive) {
+            hf_core_flush(sim->node[SIM_CORE].core);
+        }
+        if (sim->writes_open > 0) {
+            sim_at(sim, sim->now + 200 * SIM_MS, EV_WRITE, SIM_CORE)->life = UINT32_MAX;
+        }
         return;
     }
     uint64_t burst = rng_chance(&sim->rng_load, 0.05) ? 10 : 1;
@@ -242,6 +260,21 @@ void load_write(struct sim *sim)
         wait += rng_between(&sim->rng_load, 2 * SIM_S, 10 * SIM_S); /* the publisher is idle */
     }
     sim_at(sim, sim->now + wait, EV_WRITE, SIM_CORE)->life = UINT32_MAX;
+}
+
+void load_give_up(struct sim *sim)
+{
+    sim->load_on = false;
+    for (uint32_t i = 0; i < WRITES_MAX; i++) {
+        struct pending_write *p = &sim->writes[i];
+        if (p->open) { /* its keys stay unsettled: nobody knows whether it was done */
+            p->open = false;
+            sim->writes_open--;
+            for (uint32_t c = 0; c < p->count; c++) {
+                free(p->value_bytes[c]);
+            }
+        }
+    }
 }
 
 void load_burst(struct sim *sim, uint64_t count)

@@ -11,7 +11,9 @@
  * node.c     starting, crashing and restarting the core and the edges
  * load.c     clients: writes with request ids, retried until answered, and the model they imply
  * oracle.c   the promises, checked after every event
- * faults.c   which faults a seed has, and when they strike
+ * faults.c   which faults a seed has, and when they strike; attacks.c those of people and disks
+ * disk.c     writes that fail, and what a power cut leaves of them
+ * marks.c    which rare states were reached
  * scenario.c the line language of scenario files
  * run.c      safety phase, liveness phase, the result
  */
@@ -23,6 +25,8 @@
 
 #include "hf/core.h"
 #include "hf/edge.h"
+#include "sim/faults.h"
+#include "sim/marks.h"
 #include "sim/rng.h"
 
 typedef uint64_t sim_us; /* virtual microseconds */
@@ -32,8 +36,11 @@ typedef uint64_t sim_us; /* virtual microseconds */
 #define SIM_EDGES_MAX 250u
 #define SIM_CORE 0u /* node index; edges are 1.. */
 
+enum { SIM_RNG_NET = 1, SIM_RNG_LOAD, SIM_RNG_FAULT };
+
 struct sim;
 struct node;
+struct disk;
 
 /* ---- events ---- */
 
@@ -103,8 +110,12 @@ struct node {
     sim_us disk;        /* what a job on the writer lane takes */
     struct hf_core *core;
     struct hf_edge *edge;
-    struct link link;  /* edges */
-    bool crash_at_job; /* dies when its next write is due, which may or may not be done */
+    struct link link;     /* edges */
+    bool crash_at_job;    /* dies when its next write is due, which may or may not be done */
+    bool power_at_job;    /* ... and what was not synced is lost */
+    struct disk *disk_io; /* what becomes of its writes; owned */
+    sim_us paused_until;  /* stopped: its events wait */
+    int64_t wall_skew_ms;
     bool invited, revoked;
     bool damaged;        /* its disk was changed, and it is not known to be whole again */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
@@ -112,6 +123,9 @@ struct node {
     /* oracle */
     hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
     sim_us healed_at;
+    sim_us started_at, deaf_since; /* nothing can have reached it since then; 0 = it can */
+    sim_us unread_since;           /* readers find its store closed since then; 0 = open */
+    bool in_backup;                /* the copy of the core that was taken knows it */
 };
 
 /* ---- history and model ---- */
@@ -142,13 +156,31 @@ struct sim_options {
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
-    uint32_t faults;      /* bits, see faults.c */
+    uint64_t faults; /* bits of enum fault, if faults_given; else the seed draws them */
+    bool faults_given;
     bool calm;            /* no faults at all */
+    bool canary;          /* the oracle remembers one digest wrongly: the run must fail */
+    FILE *timeline;       /* what struck, as lines of the scenario language; or NULL */
     const char *scenario; /* file, or NULL */
+};
+
+/* Bounds of core and edges that a run may set to silly values. */
+struct sim_limits {
+    uint32_t hold_frames_max, fetch_max, apply_frames_max, plan_batches;
+    uint64_t hold_bytes_max, stage_bytes;
+    uint32_t commit_changes;
+    bool take_next;
+};
+
+#define SIM_CAPTURED 8u
+struct captured {   /* a message of the stream, for replaying it later */
+    uint8_t *bytes; /* owned */
+    size_t len;
 };
 
 struct sim {
     struct sim_options opt;
+    struct sim_limits limits;
     char root[128];
     sim_us now;
     uint64_t order;
@@ -158,7 +190,8 @@ struct sim {
     XXH3_state_t *trace;
     FILE *out; /* trace text, or NULL */
 
-    struct rng rng_net, rng_load, rng_fault;
+    struct rng rng_net, rng_load, rng_fault; /* streams SIM_RNG_ of the seed */
+    struct rng rng_kind[FAULT_KINDS];        /* each kind of fault draws for itself (faults.h) */
     struct node node[SIM_EDGES_MAX + 1];
     uint32_t node_count;
 
@@ -175,45 +208,24 @@ struct sim {
     struct hf_identity forger; /* a key that nobody trusts */
     uint8_t *last_frame;       /* owned; the newest published, for forging and replaying */
     size_t last_frame_len;
+    struct captured captured[SIM_CAPTURED];
+    uint64_t published;
+    bool saved, restored; /* a random run took a backup of the core, and went back to it */
+    hf_seq restored_head;
     struct version *versions;
     uint32_t version_count, version_cap;
     uint32_t latest[SIM_KEYS_MAX];
     uint32_t unsettled[SIM_KEYS_MAX]; /* open writes of the key */
 
     char violation[512]; /* empty = none */
-    uint64_t marks[32];
+    uint64_t marks[MARK_COUNT];
     struct scenario *script;
 };
 
-/* Rare states that a campaign must have reached. */
-enum mark {
-    MARK_EDGE_CRASH = 0,
-    MARK_CORE_CRASH,
-    MARK_CUT,
-    MARK_ONE_WAY,
-    MARK_HOLE_FILLED,
-    MARK_DELTA,
-    MARK_SNAPSHOT,
-    MARK_SWITCHED,
-    MARK_STAGE_RESUMED,
-    MARK_REDIAL,
-    MARK_REPEATED_ID,
-    MARK_CORRUPTED,
-    MARK_REVOKED,
-    MARK_KEY_MISSING,
-    MARK_INBOX,
-    MARK_FENCED,
-    MARK_TORN_TAIL,
-    MARK_DAMAGED,
-    MARK_REPAIRED,
-    MARK_COUNT,
-};
-const char *mark_name(enum mark m);
-void mark_hit(struct sim *sim, enum mark m);
-
 /* ---- world.c ---- */
 struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t node);
-bool sim_next(struct sim *sim, struct event **ev); /* removes the earliest */
+bool sim_next(struct sim *sim, struct event **ev);            /* removes the earliest */
+void sim_later(struct sim *sim, struct event *ev, sim_us at); /* puts it back, with its order */
 void sim_event_free(struct event *ev);
 void world_init(struct node *n);
 /* Runs what was ordered from a node that is about to die: `durable` jobs of the writer did their
@@ -241,12 +253,16 @@ void net_heal(struct sim *sim, struct node *edge);
 void node_init(struct sim *sim, uint32_t index, const char *name);
 bool node_start(struct sim *sim, struct node *n); /* false: it does not open, a violation was set */
 void node_crash(struct sim *sim, struct node *n);
+void node_power_cut(struct sim *sim, struct node *n); /* a crash; what was not synced is lost */
 void node_invite(struct sim *sim, struct node *edge);
 void node_revoke(struct sim *sim, struct node *edge);
 void node_free(struct node *n);
 /* Copies the directory of a stopped or running node aside, and back. */
 void node_save(struct sim *sim, struct node *n);
 void node_restore(struct sim *sim, struct node *n);
+/* The core goes back to its copy in a random run, which ends all writing; with_mark: also the mark
+ * that is kept outside its directory. */
+void node_roll_back(struct sim *sim, struct node *core, bool with_mark);
 struct node *node_named(struct sim *sim, const char *name);
 
 /* ---- load.c ---- */
@@ -254,7 +270,8 @@ void load_init(struct sim *sim);
 void load_free(struct sim *sim);
 void load_write(struct sim *sim); /* one write now, and the next is scheduled */
 void load_burst(struct sim *sim, uint64_t count);
-void load_resend(struct sim *sim); /* the core is back: everything unanswered goes again */
+void load_resend(struct sim *sim);  /* the core is back: everything unanswered goes again */
+void load_give_up(struct sim *sim); /* the clients stop; what was not answered stays unknown */
 void load_key(uint32_t k, char out[16]);
 /* The value that key k has in the state of seq n. False: not known yet. */
 bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
@@ -264,20 +281,26 @@ bool load_value_ok(struct hf_slice bytes, uint64_t value);
 __attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);
 struct past *oracle_past(struct sim *sim, hf_seq seq);
 void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header);
-void oracle_node(struct sim *sim, struct node *n);        /* after each event that touched n */
+void oracle_node(struct sim *sim, struct node *n); /* after each event that touched n */
+void oracle_shown(void *ctx, hf_seq seq); /* an edge told its readers that they may see seq */
+void oracle_core(struct sim *sim);        /* what a client sees of the core */
 void oracle_read(struct sim *sim, struct node *edge);     /* a client reads some keys */
 void oracle_read_all(struct sim *sim, struct node *edge); /* ... and all of them */
 void oracle_core_opened(struct sim *sim);
 bool oracle_converged(struct sim *sim, char *why, size_t cap);
 void oracle_final(struct sim *sim);
 
-/* ---- faults.c, scenario.c ---- */
+/* ---- faults.c, attacks.c, scenario.c ---- */
 void faults_plan(struct sim *sim);
 void fault_strike(struct sim *sim, struct event *ev);
 void faults_heal_all(struct sim *sim);
+sim_us faults_invite_at(struct sim *sim, uint32_t edge); /* 0 = at the start */
+void faults_invite(struct sim *sim, uint32_t edge, sim_us at);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
+void fault_capture(struct sim *sim, struct hf_slice message);
+void fault_replay(struct sim *sim, struct node *edge, struct rng *r);
 bool scenario_load(struct sim *sim, const char *path);
 void scenario_strike(struct sim *sim, uint64_t line);
 void scenario_expect(struct sim *sim); /* checks the expectations at the end */
@@ -290,10 +313,13 @@ struct sim_result {
     bool ok;
     char violation[512];
     uint64_t trace_hash, events, batches;
+    uint64_t faults; /* that it had */
     sim_us virtual_us;
     uint64_t marks[MARK_COUNT];
 };
 void sim_defaults(struct sim_options *o, uint64_t seed);
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result);
+/* Removes what a process that died in sim_run left behind. */
+void sim_clean_after(long pid);
 
 #endif
