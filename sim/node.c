@@ -337,6 +337,7 @@ void node_revoke(struct sim *sim, struct node *edge)
 {
     if (sim->node[SIM_CORE].alive && edge->invited && !edge->revoked) {
         sim_trace(sim, edge, "operator: revoke");
+        edge->revoke_asked = true;
         hf_core_edge_revoke(sim->node[SIM_CORE].core, edge->name, on_revoked, edge);
     }
 }

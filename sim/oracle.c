@@ -334,11 +334,11 @@ static bool is_whole(struct node *n)
     return !n->damaged;
 }
 
-static bool says_live(struct node *n)
+static bool says(struct node *n, enum hf_replica_state state)
 {
     struct hf_replica_status s;
     hf_edge_status(n->edge, n->world.now(n), &s);
-    return s.state == HF_REPLICA_LIVE;
+    return s.state == state;
 }
 
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
@@ -352,7 +352,7 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         struct hf_edge_info info;
-        if (n->revoked) {
+        if (n->revoked || (n->revoke_asked && n->alive && says(n, HF_REPLICA_REVOKED))) {
             continue;
         }
         if (!n->alive) {
@@ -370,7 +370,7 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
             snprintf(why, cap, "%s is damaged", n->name);
             return false;
         }
-        if (sim->script == NULL && !says_live(n)) {
+        if (sim->script == NULL && !says(n, HF_REPLICA_LIVE)) {
             snprintf(why, cap, "%s has everything, and does not say that it is live", n->name);
             return false;
         }
@@ -385,7 +385,8 @@ static void check_fenced(struct sim *sim)
     hf_core_status(sim->node[SIM_CORE].core, &s);
     for (uint32_t i = 1; i < sim->node_count; i++) {
         const struct node *n = &sim->node[i];
-        if (n->in_backup && !n->revoked && n->alive && n->reached > s.head && s.refusing == NULL) {
+        if (n->in_backup && !n->revoke_asked && n->alive && n->reached > s.head &&
+            s.refusing == NULL) {
             violate(sim, "G13: %s has %" PRIu64 ", the restored core %" PRIu64 " and takes writes",
                     n->name, n->reached, s.head);
         }

@@ -117,6 +117,7 @@ struct node {
     sim_us paused_until;  /* stopped: its events wait */
     int64_t wall_skew_ms;
     bool invited, revoked;
+    bool revoke_asked;   /* the core may have died between doing it and saying so */
     bool damaged;        /* its disk was changed, and it is not known to be whole again */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
