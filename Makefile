@@ -35,7 +35,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect
+SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
+          scenario run spec trial shrink seeds swarm
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -87,7 +88,7 @@ $B/%.o: %.c
 
 define link
 	$(if $Q,@echo "  LINK  $@")
-	$Q$(CC) $(LDALL) -o $@ $(filter %.o %.a,$^) $1
+	$Q$(CC) $(LDALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $1
 endef
 
 $B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $(PURE_O)
@@ -105,6 +106,7 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
+$B/tests/unit/test_disk $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
