@@ -35,7 +35,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario run
+SIM    := rng world net node load oracle faults scenario record record_events recorder report report_json report_html \
+          run
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -97,7 +98,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(BASE_L))
+	$(call link,-ljansson $(BASE_L))
+$B/sim/report_html.o: sim/report.html sim/report.css sim/report.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 

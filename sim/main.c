@@ -8,6 +8,8 @@
 #include "sim/sim.h"
 
 #include "hf/version.h"
+#include "sim/record.h"
+#include "sim/report.h"
 #include "sim/wan/link.h"
 
 #include <getopt.h>
@@ -31,12 +33,16 @@ static const char usage_text[] =
     "  --duration S    virtual seconds of the safety phase (default 60)\n"
     "  --every MS      mean virtual time between writes (default 1000)\n"
     "  --no-faults     a quiet world, for measuring speed\n"
-    "  --trace         print the timeline\n"
+    "  --trace         print the timeline, and no table\n"
+    "  --all           the table at the end shows all edges, not the worst 20\n"
+    "  --json FILE     write the report of a run or scenario as JSON; - is standard output\n"
+    "  --html FILE     write it as one HTML page, for any browser\n"
     "  --help, --version\n";
 
 struct arguments {
     uint64_t seed, seeds, from, edges, duration_s, every_ms;
-    bool trace, calm;
+    bool trace, calm, all;
+    const char *json, *html; /* NULL = not wanted */
 };
 
 static _Noreturn void usage(const char *problem)
@@ -73,13 +79,42 @@ static void options_of(const struct arguments *a, uint64_t seed, struct sim_opti
     o->calm = a->calm;
 }
 
-static int report(const struct sim_result *r, const char *replay)
+/* Where text goes: what --json - or --html - writes must stand alone. */
+static FILE *text_out(const struct arguments *a)
 {
-    if (r->ok) {
-        return 0;
+    bool taken = (a->json != NULL && strcmp(a->json, "-") == 0) ||
+                 (a->html != NULL && strcmp(a->html, "-") == 0);
+    return taken ? stderr : stdout;
+}
+
+static struct record *new_record(const char *title)
+{
+    struct record *record = record_new();
+    record->title = title;
+    record->world = "virtual";
+    record->version = HF_VERSION;
+    return record;
+}
+
+/* Ends a command: the table, the files, what was violated. */
+static int report(const struct arguments *a, const struct sim_result *r, struct record *record,
+                  const char *replay)
+{
+    struct hf_error e = {.code = HF_OK};
+    FILE *out = text_out(a);
+    int status = r->ok ? 0 : 1;
+    if (!a->trace) {
+        report_text(record, a->all, out);
     }
-    printf("VIOLATION %s\nreplay: %s\n", r->violation, replay);
-    return 1;
+    if (!r->ok) {
+        fprintf(out, "VIOLATION %s\nreplay: %s\n", r->violation, replay);
+    }
+    if (report_write(record, a->json, a->html, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim: report: %s\n", e.text);
+        status = 2;
+    }
+    record_free(record);
+    return status;
 }
 
 static int cmd_run(const struct arguments *a)
@@ -87,19 +122,23 @@ static int cmd_run(const struct arguments *a)
     struct sim_options o;
     struct sim_result r;
     char replay[160];
+    char title[40];
     options_of(a, a->seed, &o);
+    snprintf(title, sizeof(title), "random run, seed %" PRIu64, a->seed);
+    o.record = new_record(title);
     double start = seconds();
-    sim_run(&o, a->trace ? stdout : NULL, &r);
+    sim_run(&o, a->trace ? text_out(a) : NULL, &r);
     double took = seconds() - start;
-    printf("seed %" PRIu64 ": %s, trace hash %016" PRIx64 ", %" PRIu64 " events, %" PRIu64
-           " batches, %.1f virtual s in %.2f s (%.0fx)\n",
-           a->seed, r.ok ? "ok" : "FAILED", r.trace_hash, r.events, r.batches,
-           (double)r.virtual_us / 1e6, took, (double)r.virtual_us / 1e6 / took);
+    fprintf(text_out(a),
+            "seed %" PRIu64 ": %s, trace hash %016" PRIx64 ", %" PRIu64 " events, %" PRIu64
+            " batches, %.1f virtual s in %.2f s (%.0fx)\n",
+            a->seed, r.ok ? "ok" : "FAILED", r.trace_hash, r.events, r.batches,
+            (double)r.virtual_us / 1e6, took, (double)r.virtual_us / 1e6 / took);
     snprintf(replay, sizeof(replay),
              "holdfast-sim run --trace --seed %" PRIu64 " --edges %" PRIu64 " --duration %" PRIu64
              " --every %" PRIu64 "%s",
              a->seed, a->edges, a->duration_s, a->every_ms, a->calm ? " --no-faults" : "");
-    return report(&r, replay);
+    return report(a, &r, o.record, replay);
 }
 
 static int cmd_scenario(const struct arguments *a, const char *path)
@@ -109,12 +148,13 @@ static int cmd_scenario(const struct arguments *a, const char *path)
     char replay[400];
     sim_defaults(&o, a->seed);
     o.scenario = path;
-    sim_run(&o, a->trace ? stdout : NULL, &r);
-    printf("%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", path, r.ok ? "ok" : "FAILED",
-           r.batches, r.trace_hash);
+    o.record = new_record(path);
+    sim_run(&o, a->trace ? text_out(a) : NULL, &r);
+    fprintf(text_out(a), "%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", path,
+            r.ok ? "ok" : "FAILED", r.batches, r.trace_hash);
     snprintf(replay, sizeof(replay), "holdfast-sim scenario --trace --seed %" PRIu64 " %s", a->seed,
              path);
-    return report(&r, replay);
+    return report(a, &r, o.record, replay);
 }
 
 static void progress(uint64_t done, uint64_t all, uint64_t failed, double took)
@@ -165,18 +205,29 @@ static int cmd_swarm(const struct arguments *a)
 
 static void parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SEED = 256, SEEDS, FROM, EDGES, DURATION, EVERY, CALM, TRACE, HELP, VERSION };
-    static const struct option longs[] = {{"seed", 1, NULL, SEED},
-                                          {"seeds", 1, NULL, SEEDS},
-                                          {"from", 1, NULL, FROM},
-                                          {"edges", 1, NULL, EDGES},
-                                          {"duration", 1, NULL, DURATION},
-                                          {"every", 1, NULL, EVERY},
-                                          {"no-faults", 0, NULL, CALM},
-                                          {"trace", 0, NULL, TRACE},
-                                          {"help", 0, NULL, HELP},
-                                          {"version", 0, NULL, VERSION},
-                                          {NULL, 0, NULL, 0}};
+    enum {
+        SEED = 256,
+        SEEDS,
+        FROM,
+        EDGES,
+        DURATION,
+        EVERY,
+        CALM,
+        TRACE,
+        ALL,
+        JSON,
+        HTML,
+        HELP,
+        VERSION
+    };
+    static const struct option longs[] = {
+        {"seed", 1, NULL, SEED},         {"seeds", 1, NULL, SEEDS},
+        {"from", 1, NULL, FROM},         {"edges", 1, NULL, EDGES},
+        {"duration", 1, NULL, DURATION}, {"every", 1, NULL, EVERY},
+        {"no-faults", 0, NULL, CALM},    {"trace", 0, NULL, TRACE},
+        {"all", 0, NULL, ALL},           {"json", 1, NULL, JSON},
+        {"html", 1, NULL, HTML},         {"help", 0, NULL, HELP},
+        {"version", 0, NULL, VERSION},   {NULL, 0, NULL, 0}};
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (c) {
@@ -203,6 +254,15 @@ static void parse(int argc, char **argv, struct arguments *a)
             break;
         case TRACE:
             a->trace = true;
+            break;
+        case ALL:
+            a->all = true;
+            break;
+        case JSON:
+            a->json = optarg;
+            break;
+        case HTML:
+            a->html = optarg;
             break;
         case HELP:
             fputs(usage_text, stdout);

@@ -129,6 +129,7 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
             XXH3_64bits_update(sim->trace, ev->bytes, ev->len);
             dispatch(sim, ev);
             oracle_node(sim, n);
+            recorder_step(sim, n);
         }
         sim_event_free(ev);
         if (stop_converged && sim->events % 16 == 0 && oracle_converged(sim, why, sizeof(why))) {
@@ -217,6 +218,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     } else if (!scenario_load(sim, o->scenario)) {
         goto out;
     }
+    recorder_begin(sim);
     sim_at(sim, READ_EVERY, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0') {
@@ -230,6 +232,7 @@ out:
                                   .virtual_us = sim->now};
     memcpy(result->violation, sim->violation, sizeof(result->violation));
     memcpy(result->marks, sim->marks, sizeof(result->marks));
+    recorder_end(sim);
     tear_down(sim);
     XXH3_freeState(sim->trace);
     free(sim);

@@ -18,6 +18,8 @@
  */
 #include "sim/sim.h"
 
+#include "sim/record.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -345,11 +347,29 @@ static bool expectation(struct sim *sim, const struct line *l)
     return strcmp(hf_replica_state_name(s.state), l->word[2]) == 0;
 }
 
+static void record_words(struct sim *sim, const struct line *l, bool held)
+{
+    char text[sizeof(l->text)] = "";
+    size_t used = 0;
+    for (int i = 0; i < l->words && used < sizeof(text); i++) {
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i == 0 ? "" : " ",
+                                 l->word[i]);
+    }
+    if (sim->opt.record != NULL) {
+        record_expect(sim->opt.record, text, held, "");
+    }
+}
+
 void scenario_expect(struct sim *sim)
 {
     for (int i = 0; sim->script != NULL && i < sim->script->count; i++) {
         const struct line *l = &sim->script->line[i];
-        if (is(l, 0, "expect") && !expectation(sim, l)) {
+        if (!is(l, 0, "expect")) {
+            continue;
+        }
+        bool held = expectation(sim, l);
+        record_words(sim, l, held);
+        if (!held) {
             violate(sim, "%s:%d: expectation not met", sim->script->path, l->number);
         }
     }

@@ -13,6 +13,7 @@
  * oracle.c   the promises, checked after every event
  * faults.c   which faults a seed has, and when they strike
  * scenario.c the line language of scenario files
+ * recorder.c samples for a report (record.h)
  * run.c      safety phase, liveness phase, the result
  */
 #ifndef HF_SIM_H
@@ -142,13 +143,20 @@ struct sim_options {
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
-    uint32_t faults;      /* bits, see faults.c */
-    bool calm;            /* no faults at all */
-    const char *scenario; /* file, or NULL */
+    uint32_t faults;       /* bits, see faults.c */
+    bool calm;             /* no faults at all */
+    const char *scenario;  /* file, or NULL */
+    struct record *record; /* new, to be filled; NULL = none */
+};
+
+struct recorder {
+    sim_us next; /* when all are to be sampled */
+    bool due[SIM_EDGES_MAX + 1], any_due;
 };
 
 struct sim {
     struct sim_options opt;
+    struct recorder recorder;
     char root[128];
     sim_us now;
     uint64_t order;
@@ -284,6 +292,12 @@ void scenario_expect(struct sim *sim); /* checks the expectations at the end */
 void scenario_free(struct sim *sim);
 uint64_t fault_end_of_crash(void);
 uint64_t scenario_event(void); /* EV_FAULT's a for a scenario line */
+
+/* ---- recorder.c: nothing happens without opt.record ---- */
+void recorder_begin(struct sim *sim);                      /* all nodes are known */
+void recorder_step(struct sim *sim, const struct node *n); /* after each event that touched n */
+void recorder_line(struct sim *sim, const struct node *n, const char *text); /* of the trace */
+void recorder_end(struct sim *sim);
 
 /* ---- run.c ---- */
 struct sim_result {
