@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATES (HF_REPLICA_DIVERGED + 1)
-
 const char *record_state_name(uint8_t state)
 {
     return state == RECORD_NOT_RUNNING ? "not-running"
@@ -25,9 +23,9 @@ const char *record_state_name(uint8_t state)
 
 bool record_state_of(const char *name, uint8_t *state)
 {
-    for (uint8_t s = 0; s < STATES; s++) {
-        if (strcmp(name, record_state_name(s)) == 0) {
-            *state = s;
+    for (int s = 0; s <= HF_REPLICA_DIVERGED; s++) {
+        if (strcmp(name, record_state_name((uint8_t)s)) == 0) {
+            *state = (uint8_t)s;
             return true;
         }
     }
@@ -339,32 +337,29 @@ static int compare(uint64_t a, uint64_t b)
     return a < b ? -1 : a > b ? 1 : 0;
 }
 
-static int worse_first(const void *left, const void *right)
+static int worse_first(const void *left, const void *right, void *ctx)
 {
-    const struct record_track *a = *(struct record_track *const *)left;
-    const struct record_track *b = *(struct record_track *const *)right;
+    const struct record *r = ctx;
+    uint32_t first = *(const uint32_t *)left;
+    uint32_t second = *(const uint32_t *)right;
+    const struct record_track *a = &r->track[first];
+    const struct record_track *b = &r->track[second];
     int c = compare(record_is_behind(b), record_is_behind(a));
-    if (c == 0) {
+    if (c == 0) { /* RECORD_NONE is the least, RECORD_UNKNOWN the most */
         c = compare((uint64_t)(b->figures.recovery_most_ms + 1),
                     (uint64_t)(a->figures.recovery_most_ms + 1));
     }
     if (c == 0) {
         c = compare(b->figures.staleness_most_ms, a->figures.staleness_most_ms);
     }
-    return c != 0 ? c : a < b ? -1 : 1; /* tracks lie in one array */
+    return c != 0 ? c : compare(first, second);
 }
 
 void record_worst(const struct record *r, uint32_t *order)
 {
     uint32_t count = r->track_count - 1;
-    const struct record_track **t = calloc(r->track_count, sizeof(*t));
-    HF_ASSERT(t != NULL);
     for (uint32_t i = 0; i < count; i++) {
-        t[i] = &r->track[1 + i];
+        order[i] = 1 + i;
     }
-    qsort(t, count, sizeof(*t), worse_first);
-    for (uint32_t i = 0; i < count; i++) {
-        order[i] = (uint32_t)(t[i] - r->track);
-    }
-    free(t);
+    qsort_r(order, count, sizeof(*order), worse_first, (void *)(uintptr_t)r);
 }

@@ -71,6 +71,7 @@ function numberStep(least) {
 const byteStep = least => 2 ** Math.ceil(Math.log2(Math.max(least, 1)));
 
 const plansOf = e => Object.entries(e.plans).filter(p => p[1] > 0).map(p => p.join(' ')).join(', ') || '–';
+const CORE_GONE = 'core not running';
 const WAYS = { both: 'cut', down: 'cut, core to edge', up: 'cut, edge to core' };
 
 /* The value of a list of steps {from_ms, ...} at a time. */
@@ -89,7 +90,8 @@ const cutAt = (edge, ms) => edge.cut_spans.find(c => c.from_ms <= ms && ms < c.u
 function showHeader() {
   byId('title').textContent = run.title;
   document.title = run.title + ' – holdfast report';
-  byId('about').textContent = `${run.world} world, seed ${run.seed}, holdfast ${run.version}, ` +
+  byId('about').textContent = `${run.world} world, ${run.world === 'virtual' ? `seed ${run.seed}, ` : ''}` +
+    `holdfast ${run.version}, ` +
     `${span(run.duration_ms)}, ${number(run.batches)} batches, ${number(run.edges.length)} edges`;
   byId('verdict').textContent = run.ok ? '✓ all held' : '✗ failed';
   byId('verdict').className = run.ok ? 'passed' : 'failed';
@@ -169,7 +171,7 @@ function showEdges() {
   const legend = (color, text) => byId('heat-legend').append(html('span', {},
     html('i', { style: `background: var(--${color})` }), text));
   ['3 s', '10 s', '1 min', '10 min', '1 h', 'more'].forEach((t, i) => legend('heat-' + i, i < 5 ? '≤ ' + t : t));
-  legend('grid', 'unknown');
+  legend('unknown', 'unknown');
   legend('not-running', 'not running');
   legend('cut', 'link cut');
   run.edges.forEach((e, i) => {
@@ -214,7 +216,7 @@ byId('find').addEventListener('input', event => {
 
 /* ---- the charts: one picture, panels with a common axis of time ---- */
 
-const LEFT = 76, RIGHT = 14, MARKS = 18, BAND = 20, PANEL = 104, GAP = 30, AXIS = 26;
+const LEFT = 76, RIGHT = 30, MARKS = 18, BAND = 20, PANEL = 104, GAP = 30, AXIS = 26;
 let plot = { width: 600 }; /* x of a time in it: see x() */
 const x = ms => LEFT + (ms - view.from) / (view.until - view.from) * plot.width;
 const timeAt = px => view.from + (px - LEFT) / plot.width * (view.until - view.from);
@@ -299,6 +301,10 @@ function drawBands(into, edge, top) {
   edge.states.forEach((s, i) =>
     block(into, 'state', s.state, s.from_ms, edge.states[i + 1]?.from_ms ?? end, top, s.state, s.state));
   into.append(svg('rect', { class: 'band', x: LEFT, y: top + BAND + 3, width: plot.width, height: BAND }));
+  run.core.states.forEach((s, i) => {
+    if (s.state !== 'not-running') return;
+    block(into, 'state', s.state, s.from_ms, run.core.states[i + 1]?.from_ms ?? end, top + BAND + 3, CORE_GONE, CORE_GONE);
+  });
   for (const c of edge.cut_spans) {
     block(into, 'link-cut', 'link-cut', c.from_ms, c.until_ms, top + BAND + 3,
       `${WAYS[c.way]}, ${span(c.until_ms - c.from_ms)}`, WAYS[c.way]);
@@ -369,11 +375,11 @@ function showReadout() {
   const at = Math.min(Math.max(view.cursor ?? view.until, 0), end);
   const i = Math.min(Math.floor(at / run.interval_ms), p.applied_max.length - 1);
   const head = run.core.points.head_max[Math.min(i, run.core.points.head_max.length - 1)];
-  const cut = cutAt(edge, at);
+  const cut = cutAt(edge, at), gone = stepAt(run.core.states, at).state === 'not-running';
   const second = n => bytes(n / run.interval_ms * 1e3) + '/s';
   const item = (name, value) => html('div', {}, html('dt', {}, name), html('dd', {}, value));
   byId('readout').replaceChildren(item('Time', moment(at, (view.until - view.from) / plot.width)),
-    item('State', stepAt(edge.states, at).state), item('Link', cut ? WAYS[cut.way] : 'up'),
+    item('State', stepAt(edge.states, at).state), item('Link', cut ? WAYS[cut.way] : gone ? CORE_GONE : 'up'),
     item('Head', number(head)), item('Applied', number(p.applied_max[i])),
     item('Behind', number(Math.max(head - p.applied_max[i], 0))),
     item('Stale at most', p.staleness_max_ms[i] === null ? 'unknown' : span(p.staleness_max_ms[i])),
