@@ -99,7 +99,7 @@ $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,-ljansson $(BASE_L))
-$B/sim/report_html.o: sim/report.html sim/report.css sim/report.js
+$B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 

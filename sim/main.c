@@ -293,6 +293,9 @@ int main(int argc, char **argv)
         return cmd_run(&a);
     }
     if (strcmp(command, "swarm") == 0 && optind + 1 == argc) {
+        if (a.json != NULL || a.html != NULL || a.all) {
+            usage("a swarm has no report; --json, --html and --all are for run and scenario");
+        }
         return cmd_swarm(&a);
     }
     if (strcmp(command, "scenario") == 0 && optind + 2 == argc) {

@@ -30,7 +30,7 @@ probe() { # NAME PAGE JSON [FRAGMENT]
         }
         /^<\/script>$/ { ends++ }
         ends == 1 && /^<\/script>$/ {
-            print "<script>(() => { \047use strict\047; const probe = \"" name "\"; const expected ="
+            print "<script>(async () => { \047use strict\047; const probe = \"" name "\"; const expected ="
             while ((getline line <ENVIRON["json"]) > 0) print line
             while ((getline line <"tests/e2e/report_probe.js") > 0) print line
             print "})();</script>"
