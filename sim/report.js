@@ -180,7 +180,7 @@ function showEdges() {
     const caught = e.recovering ? 'not yet' : span(e.recovery_max_ms);
     const row = html('tr', { 'data-edge': i }, html('td', { title: e.name }, link), html('td', {}, strip(e)),
       html('td', {}, e.state),
-      html('td', { class: e.applied < e.head ? 'n no' : 'n' }, `${number(e.applied)} / ${number(e.head)}`),
+      html('td', { class: e.applied < e.head && e.state !== 'revoked' ? 'n no' : 'n' }, `${number(e.applied)} / ${number(e.head)}`),
       html('td', { class: 'n' }, e.cuts ? `${number(e.cuts)}, ${span(e.cut_ms)}` : '0'),
       html('td', { class: 'n' }, span(e.staleness_max_ms)),
       html('td', { class: e.recovering ? 'n no' : 'n' }, caught),

@@ -204,7 +204,6 @@ function eventsAreListed() {
 const probes = {
   whole: [asPage, rowsShowTheJson, cutIsShaded, curvesShowTheJson, stripShowsTheCut, eventsAreListed, handWorks,
     edgesCanBeChosen],
-  picture: [asPage, cutIsShaded, curvesShowTheJson],
   /* #t=10,20&edge=lagos */
   address: [asPage, () => {
     const ticks = all('#charts .tick').map(t => value(t.textContent)), view = range();

@@ -53,13 +53,16 @@ holds() { # WHAT NAME PAGE JSON [FRAGMENT]
     printf '%s: %s checks hold\n' "$what" "$(grep -c '^ok' "$work/found")"
 }
 
-# PAGE with the first program text replaced must not pass.
-noticed() { # WHAT NAME FROM TO
-    sed "s|$3|$4|" "$work/run.html" >"$work/broken.html"
-    ! cmp -s "$work/run.html" "$work/broken.html" || wrong "$1: there is no '$3' to break"
-    probe "$2" "$work/broken.html" "$work/run.json"
-    grep -q '^FAILED' "$work/found" || wrong "not noticed: $1"
-    printf 'noticed: %s\n' "$1"
+# Breaks the page of the run, by what sed does to it; every check that is named then must fail.
+noticed() { # SED CHECK...
+    sed "$1" "$work/run.html" >"$work/broken.html"
+    ! cmp -s "$work/run.html" "$work/broken.html" || wrong "there is nothing to break by $1"
+    probe whole "$work/broken.html" "$work/run.json"
+    shift
+    for check in "$@"; do
+        grep -q "^FAILED $check" "$work/found" || wrong "a broken page passes: $check"
+    done
+    printf 'a broken page: %s checks fail\n' "$(grep -c '^FAILED' "$work/found")"
 }
 
 "$sim" scenario tests/scenario/cut-and-heal.sim --json "$work/run.json" --html "$work/run.html" >"$work/run.txt" ||
@@ -73,11 +76,13 @@ holds 'an address with a time' address "$work/run.html" "$work/run.json" '#t=10,
 mkdir -p "$work/x<"
 hostile="$work/x</script><img src=x onerror=harmed=1><b>.sim"
 cp tests/scenario/cut-and-heal.sim "$hostile"
-"$sim" scenario "$hostile" --json "$work/hostile.json" --html "$work/hostile.html" >/dev/null
+echo 'expect mark key-missing' >>"$hostile"
+"$sim" scenario "$hostile" --json "$work/hostile.json" --html "$work/hostile.html" >"$work/hostile.txt"
+[ $? -eq 1 ] && grep -q '^FAILED  expect mark key-missing' "$work/hostile.txt" || wrong 'a failed expectation goes unsaid'
 swap='s|"recife"|"\\u003cimg src=x onerror=harmed=1>\&amp;\x27\\"#t=1"|; s|expect mark cut|\\u003c/script>\\u003cb>|'
 sed -i "$swap" "$work/hostile.json" "$work/hostile.html"
 grep -q 'harmed=1>&amp;' "$work/hostile.html" || wrong 'the hostile name is not in the page'
-holds 'hostile texts' hostile "$work/hostile.html" "$work/hostile.json"
+holds 'hostile texts, and a failed run' hostile "$work/hostile.html" "$work/hostile.json"
 
 # Its last edge 199 times: what the page does with many, without the time that a run of so many takes.
 multiply() {
@@ -102,11 +107,11 @@ echo 'edges' >"$work/bad.sim"
 "$sim" scenario "$work/bad.sim" --json "$work/bad.json" --html "$work/bad.html" >/dev/null
 holds 'a scenario that cannot be read' nothing "$work/bad.html" "$work/bad.json"
 
-noticed 'a shade in the wrong place' picture 'clip(x(c.from_ms))' 'clip(x(c.from_ms + 900))'
-noticed 'another number' whole '"applied":14,' '"applied":15,'
-noticed 'a curve of something else' picture 'curve(p.applied_min, p.applied_max' \
-    'curve(run.core.points.head_min, run.core.points.head_max'
-noticed 'an error in the program' whole "^showTiles();" 'showTiles(); nobody();'
+noticed 's|clip(x(c.from_ms))|clip(x(c.from_ms + 900))|
+    s|"applied":14,|"applied":15,|
+    s|curve(p.applied_min, p.applied_max|curve(run.core.points.head_min, run.core.points.head_max|' \
+    'the shade begins with the cut' 'lagos: applied and head' 'applied at 20010'
+noticed 's|^showTiles();|showTiles(); nobody();|' 'no error'
 
 "$sim" scenario tests/scenario/cut-and-heal.sim --html "$work/no/such.html" >/dev/null 2>"$work/err"
 [ $? -eq 2 ] && grep -q 'no/such.html: No such file' "$work/err" || wrong 'a page that cannot be written goes unsaid'
