@@ -36,7 +36,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
 SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
-          scenario run spec trial shrink seeds swarm
+          scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -98,7 +98,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(BASE_L))
+	$(call link,-ljansson $(BASE_L))
+$B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 

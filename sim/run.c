@@ -148,6 +148,7 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
             (void)disk_use(NULL);
             oracle_node(sim, n);
             expect_after(sim, n);
+            recorder_step(sim, n);
         }
         sim_event_free(ev);
         if (stop_converged && sim->events % 16 == 0 && oracle_converged(sim, why, sizeof(why))) {
@@ -277,6 +278,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     } else if (!scenario_load(sim)) {
         goto out;
     }
+    recorder_begin(sim);
     sim_at(sim, sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0') {
@@ -295,6 +297,7 @@ out:
     result->virtual_us = sim->now;
     memcpy(result->violation, sim->violation, sizeof(result->violation));
     memcpy(result->marks, sim->marks, sizeof(result->marks));
+    recorder_end(sim, result);
     tear_down(sim);
     XXH3_freeState(sim->trace);
     free(sim);

@@ -16,6 +16,7 @@
  * marks.c    which rare states were reached
  * script.c   the parser of scenario files, which knows nothing of this world
  * scenario.c plays a script here; expect.c measures what it expects
+ * recorder.c samples for a report (record.h)
  * run.c      safety phase, liveness phase, the result
  */
 #ifndef HF_SIM_H
@@ -28,6 +29,7 @@
 #include "hf/edge.h"
 #include "sim/faults.h"
 #include "sim/marks.h"
+#include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
 
@@ -183,6 +185,7 @@ struct sim_options {
     bool canary;                 /* the oracle remembers one digest wrongly: the run must fail */
     FILE *timeline;              /* what struck, as lines of the scenario language; or NULL */
     const struct script *script; /* or NULL; outlives the run */
+    struct record *record;       /* new, to be filled; or NULL */
 };
 
 /* Bounds of core and edges that a run may set to silly values. */
@@ -199,9 +202,15 @@ struct captured {   /* a message of the stream, for replaying it later */
     size_t len;
 };
 
+struct recorder {
+    sim_us next; /* when all are to be sampled */
+    bool due[SIM_EDGES_MAX + 1], any_due;
+};
+
 struct sim {
     struct sim_options opt;
     struct sim_limits limits;
+    struct recorder recorder;
     char root[128];
     sim_us now;
     uint64_t order;
@@ -345,12 +354,6 @@ uint64_t scenario_event(void); /* EV_FAULT's a for an action of a scenario */
 
 /* ---- expect.c ---- */
 #define SIM_EXPECTATIONS_MAX SCRIPT_EXPECTATIONS_MAX
-struct sim_expectation {
-    char text[128]; /* as the scenario has it */
-    bool held;
-    char
-        measured[96]; /* "1.204 s at lagos"; empty when the run ended before it could be measured */
-};
 void expect_init(struct sim *sim);
 void expect_before(struct sim *sim, struct node *n); /* an event is about to reach n */
 void expect_after(struct sim *sim, struct node *n);  /* ... and has */
@@ -358,6 +361,13 @@ void expect_action(struct sim *sim, const struct script_action *a);
 /* At the end. The first expectation that did not hold is the run's violation. */
 void expect_judge(struct sim *sim, struct sim_expectation *out);
 void expect_free(struct sim *sim);
+
+/* ---- recorder.c: nothing happens without opt.record ---- */
+void recorder_begin(struct sim *sim);                      /* all nodes are known */
+void recorder_step(struct sim *sim, const struct node *n); /* after each event that touched n */
+void recorder_line(struct sim *sim, const struct node *n, const char *text); /* of the trace */
+struct sim_result;
+void recorder_end(struct sim *sim, const struct sim_result *result);
 
 /* ---- run.c ---- */
 struct sim_result {

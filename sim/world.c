@@ -95,6 +95,7 @@ void sim_trace(struct sim *sim, const struct node *n, const char *format, ...)
     len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
     XXH3_64bits_update(sim->trace, &sim->now, sizeof(sim->now));
     XXH3_64bits_update(sim->trace, text, (size_t)len);
+    recorder_line(sim, n, text);
     if (sim->out != NULL) {
         fprintf(sim->out, "%7" PRIu64 ".%03" PRIu64 " %-10s %s\n", sim->now / SIM_S,
                 sim->now / SIM_MS % 1000, n == NULL ? "-" : n->name, text);
