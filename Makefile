@@ -35,7 +35,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect
+SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect shipped
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -176,13 +176,14 @@ lint:  ## include rules, purity, clang-tidy, cppcheck, formatting
 format:  ## clang-format everything
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 
-install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, runbook
-	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples
+install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, scenarios, runbook
+	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples $(D)/share/doc/holdfast/scenarios
 	install -m 755 $(filter-out %blackhole,$(BIN)) $(D)/bin
 	for u in core edge; do sed 's|/usr/local|$(PREFIX)|g' deploy/holdfast-$$u.service \
 	    >$(D)/lib/systemd/system/holdfast-$$u.service || exit 1; done
 	install -m 644 deploy/sysusers.conf $(D)/lib/sysusers.d/holdfast.conf
 	install -m 644 deploy/core.conf deploy/edge.conf $(D)/share/doc/holdfast/examples
+	install -m 644 sim/scenarios/* $(D)/share/doc/holdfast/scenarios
 	install -m 644 README.md deploy/RUNBOOK.md $(D)/share/doc/holdfast
 
 clean:  ## remove build/

@@ -8,6 +8,7 @@
 #include "sim/sim.h"
 
 #include "hf/version.h"
+#include "sim/shipped.h"
 #include "sim/wan/link.h"
 
 #include <getopt.h>
@@ -20,7 +21,8 @@ static const char usage_text[] =
     "holdfast-sim - the engines, the drivers and the store in a virtual world\n\n"
     "usage: holdfast-sim run --seed N [options]        one seed; --trace prints its timeline\n"
     "       holdfast-sim swarm --seeds N [--from N]    many seeds, each with its own faults\n"
-    "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n"
+    "       holdfast-sim scenario FILE [--seed N]      a scenario file (scenario --help)\n"
+    "       holdfast-sim scenario --list               those that come with it\n"
     "       holdfast-sim link [...] -- COMMAND...      real processes over an emulated WAN "
     "(link --help)\n\n"
     "options:\n"
@@ -111,13 +113,37 @@ static void print_expectations(const struct sim_result *r)
     }
 }
 
-static int cmd_scenario(const struct arguments *a, const char *path)
+static const char scenario_usage[] =
+    "usage: holdfast-sim scenario FILE|NAME [--seed N] [--trace]\n"
+    "       holdfast-sim scenario --list\n\n"
+    "Plays a scenario and measures what it expects. Exit status: 0 all expectations and promises\n"
+    "held, 1 one did not, 2 the file is wrong or missing.\n\n";
+
+/* What needs no file: --help and --list. */
+static int scenario_information(const char *option)
+{
+    struct hf_error e = {.code = HF_OK};
+    if (strcmp(option, "--help") == 0) {
+        fputs(scenario_usage, stdout);
+        fputs(script_help, stdout);
+        return 0;
+    }
+    if (shipped_list(&e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim: %s\n", e.text);
+        return 2;
+    }
+    return 0;
+}
+
+static int cmd_scenario(const struct arguments *a, const char *name)
 {
     struct sim_options o;
     struct sim_result r;
     struct script *s;
     struct hf_error e = {.code = HF_OK};
-    char replay[400];
+    char path[512];
+    char replay[640];
+    shipped_find(name, path, sizeof(path));
     if (script_read(path, &s, &e) != HF_OK) {
         fprintf(stderr, "holdfast-sim: %s\n", e.text);
         return 2;
@@ -241,6 +267,10 @@ int main(int argc, char **argv)
         .seed = 1, .seeds = 100, .from = 1, .edges = 4, .duration_s = 60, .every_ms = 1000};
     if (argc > 1 && hf_wan_is_command(argv[1])) {
         return hf_wan_command(argc - 1, argv + 1);
+    }
+    if (argc == 3 && strcmp(argv[1], "scenario") == 0 &&
+        (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "--list") == 0)) {
+        return scenario_information(argv[2]);
     }
     parse(argc, argv, &a);
     if (hf_crypto_init() != HF_OK) {
