@@ -131,11 +131,14 @@ void expect_after(struct sim *sim, struct node *n)
     }
 }
 
-/* After these an edge is under way to something else. */
-static bool turns(enum script_verb verb)
+/* After `verb` it says nothing any more how long the result of `of` takes. */
+static bool undoes(enum script_verb of, enum script_verb verb)
 {
-    return verb == SCRIPT_CUT || verb == SCRIPT_HEAL || verb == SCRIPT_CRASH ||
-           verb == SCRIPT_START || verb == SCRIPT_PAUSE || verb == SCRIPT_RESUME ||
+    bool ends = (of == SCRIPT_CUT && verb == SCRIPT_HEAL) ||
+                (of == SCRIPT_CRASH && verb == SCRIPT_START) ||
+                (of == SCRIPT_PAUSE && verb == SCRIPT_RESUME) ||
+                (of >= SCRIPT_DISK_SLOW && of <= SCRIPT_DISK_FAILING && verb == SCRIPT_DISK_WELL);
+    return ends || verb == SCRIPT_CUT || verb == SCRIPT_CRASH || verb == SCRIPT_PAUSE ||
            verb == SCRIPT_RESTORE || verb == SCRIPT_REVOKE;
 }
 
@@ -159,6 +162,19 @@ static void begin(struct sim *sim, const struct script_expectation *x, struct wa
     w->goal = sim->acked;
 }
 
+static void action_within(struct sim *sim, const struct script_expectation *x, struct watch *w,
+                          enum script_verb verb)
+{
+    if (verb == x->of) {
+        begin(sim, x, w);
+    } else if (w->pending && undoes(x->of, verb)) {
+        if (sim->now - w->since > x->limit_us) {
+            conclude(sim, x, w);
+        }
+        w->pending = false;
+    }
+}
+
 void expect_action(struct sim *sim, const struct script_action *a)
 {
     const struct script *s = sim->opt.script;
@@ -166,17 +182,12 @@ void expect_action(struct sim *sim, const struct script_action *a)
         const struct script_expectation *x = &s->expectation[i];
         for (uint32_t n = 1; n < sim->node_count; n++) {
             struct watch *w = watch_of(sim, i, n);
-            if (x->kind != SCRIPT_EXPECT_WITHIN || !script_has(&x->nodes, n) ||
-                !concerns(a, &sim->node[n])) {
+            if (!script_has(&x->nodes, n)) {
                 continue;
             }
-            if (a->verb == x->of) {
-                begin(sim, x, w);
-            } else if (w->pending && turns(a->verb)) {
-                if (sim->now - w->since > x->limit_us) {
-                    conclude(sim, x, w);
-                }
-                w->pending = false;
+            w->apart |= is_apart(sim, &sim->node[n]); /* nothing reaches it, no event will tell */
+            if (x->kind == SCRIPT_EXPECT_WITHIN && concerns(a, &sim->node[n])) {
+                action_within(sim, x, w, a->verb);
             }
         }
     }

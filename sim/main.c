@@ -148,6 +148,11 @@ static int cmd_scenario(const struct arguments *a, const char *name)
         fprintf(stderr, "holdfast-sim: %s\n", e.text);
         return 2;
     }
+    if (scenario_check(s, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim: %s\n", e.text);
+        script_free(s);
+        return 2;
+    }
     uint64_t seed = s->has_seed && !a->seed_given ? s->seed : a->seed;
     sim_defaults(&o, seed);
     o.script = s;

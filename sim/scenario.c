@@ -62,6 +62,34 @@ static void schedule(struct sim *sim, sim_us at, uint64_t what)
     ev->b = what;
 }
 
+static bool is_mark(const char *name)
+{
+    for (int m = 0; m < MARK_COUNT; m++) {
+        if (strcmp(mark_name((enum mark)m), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum hf_err scenario_check(const struct script *s, struct hf_error *e)
+{
+    if (s->load.keys > SIM_KEYS_MAX) {
+        return hf_error_set(e, HF_ARG, "%s: the virtual world has %u keys at most, not %" PRIu32,
+                            s->path, SIM_KEYS_MAX, s->load.keys);
+    }
+    for (uint32_t i = 0; i < s->expectation_count; i++) {
+        const struct script_expectation *x = &s->expectation[i];
+        if (x->kind == SCRIPT_EXPECT_MARK && !is_mark(x->word)) {
+            return hf_error_set(e, HF_ARG,
+                                "%s:%" PRIu32 ": there is no mark called '%s'; `holdfast-sim swarm "
+                                "--seeds 1` lists them",
+                                s->path, x->line, x->word);
+        }
+    }
+    return HF_OK;
+}
+
 /* What is scheduled is an action's index, or, above those, an edge to be enrolled. */
 static void enrol_all(struct sim *sim)
 {

@@ -317,6 +317,8 @@ void faults_heal_all(struct sim *sim);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
+/* HF_ARG for a script that this world cannot play, with the reason in e. */
+enum hf_err scenario_check(const struct script *s, struct hf_error *e);
 bool scenario_load(struct sim *sim); /* false: the core does not start, a violation was set */
 void scenario_strike(struct sim *sim, uint64_t action);
 uint64_t fault_end_of_crash(void);

@@ -21,6 +21,11 @@ check 2 "cannot be read: No such file" no-scenario-of-this-name
 printf 'edges lagos\nat 5s cutt lagos\n' >"$work/word.sim"
 check 2 "word.sim:2: 'cutt': expected an action; did you mean 'cut'?" "$work/word.sim"
 
+printf 'edges lagos\nexpect mark core-fence\n' >"$work/mark.sim"
+check 2 "mark.sim:2: there is no mark called 'core-fence'" "$work/mark.sim"
+printf 'edges lagos\nkeys 5000\n' >"$work/keys.sim"
+check 2 "keys.sim: the virtual world has 4096 keys at most, not 5000" "$work/keys.sim"
+
 run() { # LINE...: what these expect of an edge that is cut off for 30 s
     { printf 'edges lagos\nwrite every 1s\nduration 60s\nat 10s cut lagos for 30s\n'; printf '%s\n' "$@"; } \
         >"$work/run.sim"
