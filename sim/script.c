@@ -259,7 +259,9 @@ static bool tombstones_statement(struct parser *p)
 
 static bool beacon_statement(struct parser *p)
 {
-    return parse_span(p, &p->s->beacon_us);
+    uint64_t *us = &p->s->beacon_us;
+    return parse_span(p, us) && ((*us >= 100 * US_MS && *us <= 60 * US_S) ||
+                                 parse_fail(p, "a beacon interval is from 100ms to 60s"));
 }
 
 static bool write_statement(struct parser *p)

@@ -152,10 +152,10 @@ static void what_lasts_becomes_two_actions(void **state)
     struct script *s = parsed("edges a b\nat 10m cut a down for 1h30m\nat 5m pause b for 10s\n"
                               "at 2m disk slow 200ms at core for 1m\nat 1h restart core\n");
     assert_int_equal(s->action_count, 8);
-    assert_action(s, 0, 2 * MINUTE, "disk");
-    assert_true(s->action[0].disk == SCRIPT_DISK_SLOW && s->action[0].us == 200000);
-    assert_action(s, 1, 3 * MINUTE, "disk");
-    assert_true(s->action[1].disk == SCRIPT_DISK_WELL && nodes_of(s, 1) == 1);
+    assert_action(s, 0, 2 * MINUTE, "disk-slow");
+    assert_true(s->action[0].us == 200000);
+    assert_action(s, 1, 3 * MINUTE, "disk-well");
+    assert_true(nodes_of(s, 1) == 1);
     assert_action(s, 2, 5 * MINUTE, "pause");
     assert_action(s, 3, 5 * MINUTE + 10 * SECOND, "resume");
     assert_action(s, 4, 10 * MINUTE, "cut");
