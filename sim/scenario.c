@@ -140,6 +140,16 @@ static void do_heal(struct sim *sim, struct node *n, const struct script_action 
     net_heal(sim, n);
 }
 
+/* As when a router forgets its connections: neither end is told. */
+static void do_half_open(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    for (uint32_t c = 0; c < HF_CHANNELS; c++) {
+        n->link.alive[c] = false;
+    }
+    sim_trace(sim, n, "net: connections are half-open");
+}
+
 static void do_link(struct sim *sim, struct node *n, const struct script_action *a)
 {
     n->link.profile = profile_of(&a->link);
@@ -270,14 +280,31 @@ static void do_rollback(struct sim *sim, struct node *n, const struct script_act
 }
 
 static action *const actions[SCRIPT_VERBS] = {
-    [SCRIPT_CUT] = do_cut,           [SCRIPT_HEAL] = do_heal,         [SCRIPT_LINK] = do_link,
-    [SCRIPT_CRASH] = do_crash,       [SCRIPT_START] = do_start,       [SCRIPT_PAUSE] = do_pause,
-    [SCRIPT_RESUME] = do_resume,     [SCRIPT_DISK_SLOW] = do_disk,    [SCRIPT_DISK_FULL] = do_disk,
-    [SCRIPT_DISK_FAILING] = do_disk, [SCRIPT_DISK_WELL] = do_disk,    [SCRIPT_DAMAGE] = do_damage,
-    [SCRIPT_CLOCK] = do_clock,       [SCRIPT_DRIFT] = do_drift,       [SCRIPT_WRITE] = do_write,
-    [SCRIPT_RELEASE] = do_release,   [SCRIPT_ROLLBACK] = do_rollback, [SCRIPT_BACKUP] = do_backup,
-    [SCRIPT_RESTORE] = do_restore,   [SCRIPT_REVOKE] = do_revoke,     [SCRIPT_READ] = do_read,
-    [SCRIPT_DROP] = do_drop,         [SCRIPT_FORGE] = do_forge,       [SCRIPT_REPLAY] = do_replay,
+    [SCRIPT_CUT] = do_cut,
+    [SCRIPT_HEAL] = do_heal,
+    [SCRIPT_HALF_OPEN] = do_half_open,
+    [SCRIPT_LINK] = do_link,
+    [SCRIPT_CRASH] = do_crash,
+    [SCRIPT_START] = do_start,
+    [SCRIPT_PAUSE] = do_pause,
+    [SCRIPT_RESUME] = do_resume,
+    [SCRIPT_DISK_SLOW] = do_disk,
+    [SCRIPT_DISK_FULL] = do_disk,
+    [SCRIPT_DISK_FAILING] = do_disk,
+    [SCRIPT_DISK_WELL] = do_disk,
+    [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_CLOCK] = do_clock,
+    [SCRIPT_DRIFT] = do_drift,
+    [SCRIPT_WRITE] = do_write,
+    [SCRIPT_RELEASE] = do_release,
+    [SCRIPT_ROLLBACK] = do_rollback,
+    [SCRIPT_BACKUP] = do_backup,
+    [SCRIPT_RESTORE] = do_restore,
+    [SCRIPT_REVOKE] = do_revoke,
+    [SCRIPT_READ] = do_read,
+    [SCRIPT_DROP] = do_drop,
+    [SCRIPT_FORGE] = do_forge,
+    [SCRIPT_REPLAY] = do_replay,
 };
 
 static bool of_clients(enum script_verb verb)

@@ -51,12 +51,14 @@ struct script_link {
     uint64_t queue_us;  /* what waits longer for the transmitter is dropped */
     double loss;        /* of packets: over TCP it costs time, no message */
     double burst;       /* mean packets of a burst of losses (Gilbert-Elliott); 1 = independent */
-    double drop;        /* of messages: they vanish */
-    double duplicate;   /* a message arrives twice */
-    double reorder;     /* a message is overtaken by later ones */
-    double corrupt;     /* a bit of a message flips */
-    const char *trace;  /* path of a recording of delay and loss to replay, lines of `SECONDS RTT_MS
-                           LOSS%`; NULL = none */
+    double packet_reorder;   /* of packets: others overtake them, ... */
+    double packet_duplicate; /* ... or they arrive twice. TCP hides both */
+    double drop;             /* of messages: they vanish */
+    double duplicate;        /* a message arrives twice */
+    double reorder;          /* a message is overtaken by later ones */
+    double corrupt;          /* a bit of a message flips */
+    const char *trace; /* path of a recording of delay and loss to replay, lines of `SECONDS RTT_MS
+                          LOSS_PERCENT [RATE_MBIT]`; NULL = none */
 };
 
 /* ---- load ---- */
@@ -81,6 +83,7 @@ struct script_load {
 enum script_verb {
     SCRIPT_CUT = 0,      /* down, up: which directions; core to edge is down */
     SCRIPT_HEAL,         /* ends every cut of these links */
+    SCRIPT_HALF_OPEN,    /* what connections there are pass nothing any more and tell nobody */
     SCRIPT_LINK,         /* from now on their profile is `link` */
     SCRIPT_CRASH,        /* kill -9 */
     SCRIPT_START,        /* of what has crashed */
@@ -174,6 +177,8 @@ struct script {
     uint64_t log_age_us; /* ... and how old it gets */
     uint64_t tombstone_us; /* deletes are remembered for so long */
     uint64_t beacon_us;    /* how often the core says where it is, 100 ms to 60 s */
+    uint64_t hub_rate_bps; /* the line that the core has to all edges together; 0 = no limit */
+    uint64_t hub_queue_us;
     struct script_load load;
     uint32_t edge_count;
     char *trace[SCRIPT_TRACES_MAX]; /* what the links' point to */

@@ -19,6 +19,7 @@ const char *script_verb_name(enum script_verb verb)
     static const char *const names[SCRIPT_VERBS] = {
         [SCRIPT_CUT] = "cut",
         [SCRIPT_HEAL] = "heal",
+        [SCRIPT_HALF_OPEN] = "half-open",
         [SCRIPT_LINK] = "link",
         [SCRIPT_CRASH] = "crash",
         [SCRIPT_START] = "start",
@@ -111,6 +112,7 @@ static bool at_cut(struct parser *p, struct script_action *a)
     return lasting(p, a, SCRIPT_HEAL);
 }
 
+/* heal, half-open */
 static bool at_heal(struct parser *p, struct script_action *a)
 {
     return linked_nodes(p, &a->nodes) && add(p, a, 0);
@@ -289,6 +291,7 @@ static const struct {
 } verbs[] = {
     {"cut", SCRIPT_CUT, at_cut},
     {"heal", SCRIPT_HEAL, at_heal},
+    {"half-open", SCRIPT_HALF_OPEN, at_heal},
     {"flap", SCRIPT_CUT, at_flap},
     {"link", SCRIPT_LINK, at_link},
     {"crash", SCRIPT_CRASH, at_crash},

@@ -78,7 +78,11 @@ static void link_changes_what_it_names_and_leaves_the_rest(void **state)
 {
     (void)state;
     struct script *s = parsed("edges a b\nlink all delay 100ms rate 20Mbit loss 0.5%\n"
-                              "link b burst 5 queue 250ms drop 1%\n");
+                              "link b burst 5 queue 250ms drop 1% packet-reorder 2%\n"
+                              "hub rate 50Mbit queue 200ms\nat 1s half-open a\n");
+    assert_true(s->hub_rate_bps == 50000000 && s->hub_queue_us == 200000);
+    assert_float_equal(s->edge[2].link.packet_reorder, 0.02, 1e-12);
+    assert_action(s, 0, SECOND, "half-open");
     assert_true(s->edge[1].link.delay_us == 100000 && s->edge[2].link.delay_us == 100000);
     assert_true(s->edge[2].link.rate_bps == 20000000);
     assert_float_equal(s->edge[2].link.loss, 0.005, 1e-12);
