@@ -35,7 +35,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario run
+SIM    := rng world hop tcp conn net memo node load oracle faults scenario run
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -49,6 +49,7 @@ WAN_O   := $(WAN:%=$B/sim/wan/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
+MEMO_L  := -Xlinker --wrap=crypto_sign_detached -Xlinker --wrap=crypto_sign_verify_detached
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
 
@@ -96,8 +97,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,$(MEMO_L) $(BASE_L))
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 

@@ -25,11 +25,13 @@ enum fault {
     FAULT_DAMAGE,
     FAULT_KINDS,
     /* properties of links and options; they do not strike */
-    FAULT_LOSS = 16,
+    FAULT_DROP = 16,
     FAULT_DUPLICATE,
     FAULT_REORDER,
     FAULT_CORRUPT,
     FAULT_SMALL_LOG,
+    FAULT_PACKET_LOSS,
+    FAULT_THIN,
 };
 
 enum { ENDS = 100, SCENARIO = 1000 }; /* event.a: kind, kind + ENDS, or a scenario line in b */
@@ -101,10 +103,18 @@ static void link_faults(struct sim *sim)
     struct rng *r = &sim->rng_fault;
     p->delay = rng_between(r, 1 * SIM_MS, 150 * SIM_MS);
     p->jitter = rng_below(r, p->delay);
-    p->loss = has(sim, FAULT_LOSS) ? (double)rng_between(r, 1, 20) / 100 : 0;
+    p->drop = has(sim, FAULT_DROP) ? (double)rng_between(r, 1, 20) / 100 : 0;
     p->duplicate = has(sim, FAULT_DUPLICATE) ? (double)rng_between(r, 1, 20) / 100 : 0;
     p->reorder = has(sim, FAULT_REORDER) ? (double)rng_between(r, 1, 20) / 100 : 0;
     p->corrupt = has(sim, FAULT_CORRUPT) ? (double)rng_between(r, 1, 50) / 1000 : 0;
+    if (has(sim, FAULT_PACKET_LOSS)) {
+        p->loss = (double)rng_between(r, 1, 50) / 1000;
+        p->burst = (double)rng_between(r, 1, 8);
+    }
+    if (has(sim, FAULT_THIN)) {
+        p->rate_bps = rng_between(r, 200000, 20000000);
+        p->queue = rng_between(r, 20 * SIM_MS, 500 * SIM_MS);
+    }
 }
 
 void faults_plan(struct sim *sim)
@@ -144,7 +154,7 @@ static void begin(struct sim *sim, uint32_t f, struct node *edge)
         break;
     case FAULT_ONE_WAY:
         net_cut(sim, edge, rng_chance(&sim->rng_fault, 0.5), false);
-        if (!edge->link.cut_down) {
+        if (!edge->link.down.cut) {
             net_cut(sim, edge, false, true);
         }
         break;
@@ -179,11 +189,13 @@ static void begin(struct sim *sim, uint32_t f, struct node *edge)
         fault_damage(sim, edge, rng_between(&sim->rng_fault, 1, 20));
         return;
     case FAULT_KINDS:
-    case FAULT_LOSS:
+    case FAULT_DROP:
     case FAULT_DUPLICATE:
     case FAULT_REORDER:
     case FAULT_CORRUPT:
     case FAULT_SMALL_LOG:
+    case FAULT_PACKET_LOSS:
+    case FAULT_THIN:
         HF_UNREACHABLE();
     }
     schedule(sim, end, f + ENDS, edge->index);
@@ -228,7 +240,7 @@ void fault_forge(struct sim *sim, struct node *edge)
     uint8_t message[HF_MESSAGE_MAX + HF_FRAME_OVERHEAD];
     struct hf_writer h;
     struct hf_writer w;
-    if (!edge->alive || !edge->link.up[HF_CHANNEL_STREAM] || sim->last_frame == NULL ||
+    if (!edge->alive || !edge->link.conn[HF_CHANNEL_STREAM].up || sim->last_frame == NULL ||
         hf_frame_decode(hf_slice_of(sim->last_frame, sim->last_frame_len), &stream, &f) != HF_OK) {
         return;
     }
@@ -301,8 +313,9 @@ void faults_heal_all(struct sim *sim)
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         n->disk = 150;
-        n->link.profile.loss = n->link.profile.corrupt = 0;
-        n->link.profile.duplicate = n->link.profile.reorder = 0;
+        n->link.profile.drop = n->link.profile.corrupt = 0;
+        n->link.profile.duplicate = n->link.profile.reorder = n->link.profile.loss = 0;
+        n->link.profile.rate_bps = 0;
         net_heal(sim, n);
         if (!n->alive && (i == SIM_CORE || n->invited)) {
             node_start(sim, n);

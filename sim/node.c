@@ -23,7 +23,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
     n->sim = sim;
     n->index = index;
     n->disk = 150;
-    n->link.profile = sim->opt.profile;
+    net_init(sim, n);
     snprintf(n->name, sizeof(n->name), "%s", name);
     snprintf(n->dir, sizeof(n->dir), "%s/%.63s", sim->root, name);
     rng_seed(&n->rng, sim->opt.seed, 1000 + index);
@@ -35,6 +35,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
 
 void node_free(struct node *n)
 {
+    net_free(n);
     hf_identity_free(&n->id);
 }
 
@@ -94,16 +95,18 @@ static bool start_edge(struct sim *sim, struct node *n)
                                .token = &token,
                                .map_bytes = 64u << 20};
     hf_replica_defaults(&c.replica);
-    c.replica.hold_frames_max = 128; /* small, so that it overflows */
-    c.replica.collect_ms = 3000;     /* often, so that it meets everything else */
-    n->alive = true;                 /* open subscribes */
+    if (sim->script == NULL) {           /* edges of a scenario are as a daemon's */
+        c.replica.hold_frames_max = 128; /* small, so that it overflows */
+    }
+    c.replica.collect_ms = 3000; /* often, so that it meets everything else */
+    n->alive = true;             /* open subscribes */
     if (hf_edge_open(&c, &n->world, &n->id, &n->edge, &e) != HF_OK) {
         n->alive = false;
         violate(sim, "edge %s does not open: %s", n->name, e.text);
         return false;
     }
-    net_dial(sim, n, HF_CHANNEL_STREAM, 2 * n->link.profile.delay + SIM_MS);
-    net_dial(sim, n, HF_CHANNEL_CONTROL, 2 * n->link.profile.delay + SIM_MS);
+    conn_dial(sim, n, HF_CHANNEL_STREAM, 0);
+    conn_dial(sim, n, HF_CHANNEL_CONTROL, 0);
     return true;
 }
 
@@ -233,13 +236,23 @@ void node_restore(struct sim *sim, struct node *n)
 
 /* ---- enrolment: the operator's part, outside the network ---- */
 
+/* A core lets in 20 strangers a second, and those who are refused ask again ever later. */
+#define JOINS_PER_S 16u
+
 static void on_invited(void *ctx, const struct hf_admin_result *r)
 {
     struct node *edge = ctx;
     if (r->code == HF_OK) {
         snprintf(edge->token, sizeof(edge->token), "%s", r->text);
         edge->invited = true;
-        node_start(edge->sim, edge);
+        sim_us wait = (edge->index - 1) / JOINS_PER_S * SIM_S;
+        if (wait == 0) {
+            node_start(edge->sim, edge);
+            return;
+        }
+        struct event *ev = sim_at(edge->sim, edge->sim->now + wait, EV_FAULT, edge->index);
+        ev->life = UINT32_MAX;
+        ev->a = fault_end_of_crash(); /* it starts */
     }
 }
 

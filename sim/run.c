@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define READ_EVERY (50 * SIM_MS)
+#define READERS 8u /* so many edges are read each time, one after the other */
 
 void sim_defaults(struct sim_options *o, uint64_t seed)
 {
@@ -87,8 +88,11 @@ static void dispatch(struct sim *sim, struct event *ev)
     case EV_REQUEST:
         net_on_request(sim, ev);
         break;
-    case EV_REPLY:
-        net_on_reply(sim, ev);
+    case EV_TIMEOUT:
+        net_on_timeout(sim, ev);
+        break;
+    case EV_FLOW:
+        net_on_flow(sim, ev);
         break;
     case EV_LINK:
         net_on_link(sim, ev);
@@ -100,8 +104,9 @@ static void dispatch(struct sim *sim, struct event *ev)
         fault_strike(sim, ev);
         break;
     case EV_CHECK:
-        for (uint32_t i = 1; i < sim->node_count; i++) {
-            oracle_read(sim, &sim->node[i]);
+        for (uint32_t i = 1; i < sim->node_count && i <= READERS; i++) {
+            sim->reader = sim->reader % (sim->node_count - 1) + 1;
+            oracle_read(sim, &sim->node[sim->reader]);
         }
         sim_at(sim, sim->now + READ_EVERY, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
         break;
@@ -208,6 +213,8 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     rng_seed(&sim->rng_net, o->seed, 1);
     rng_seed(&sim->rng_load, o->seed, 2);
     rng_seed(&sim->rng_fault, o->seed, 3);
+    hop_init(&sim->hub_down, o->seed, 4);
+    hop_init(&sim->hub_up, o->seed, 5);
     make_root(sim);
     make_forger(sim);
     if (o->scenario == NULL) {

@@ -3,12 +3,12 @@
  *
  *   edges NAME...                       duration 60s               keys N
  *   write every 1s                      value max N  log 64KiB         converge no
- *   link NAME|all delay 25ms jitter 5ms loss 2% duplicate 1% reorder 1% corrupt 0.1%
- *   at 10s cut NAME [down|up]           at 30s heal NAME
- *   at 10s crash NAME                   at 12s start NAME
- *   at 10s lose NAME N                  the next N stream messages do not arrive
- *   at 10s write N                      N writes at once
- *   at 10s revoke NAME                  at 10s forge NAME       at 10s replay NAME
+ *   link NAME|all delay 25ms jitter 5ms rate 20Mbit queue 100ms loss 0.5% burst 3 trace FILE
+ *                 packet-reorder 1% packet-duplicate 1% drop 2% duplicate 1% reorder 1% corrupt
+ * 0.1% hub rate 50Mbit queue 100ms         the line of the core to all edges at 10s cut NAME
+ * [down|up]           at 30s heal NAME        at 10s half-open NAME at 10s crash NAME at 12s start
+ * NAME at 10s lose NAME N                  the next N stream messages do not arrive at 10s write N
+ * N writes at once at 10s revoke NAME                  at 10s forge NAME       at 10s replay NAME
  *   at 10s backup core                  at 40s restore core
  *   at 10s slow NAME 200ms              what a write to its disk takes
  *   expect NAME STATE                   at the end: live, diverged, revoked, ...
@@ -86,24 +86,81 @@ static bool percent_of(const char *text, double *out)
     return end != text && strcmp(end, "%") == 0 && *out >= 0 && *out <= 1;
 }
 
+static bool rate_of(const char *text, uint64_t *out)
+{
+    char *end;
+    double n = strtod(text, &end);
+    double unit = strcmp(end, "kbit") == 0 ? 1e3 : strcmp(end, "Mbit") == 0 ? 1e6 : 0;
+    bool good = end != text && unit > 0 && n >= 0 && n <= 1e5;
+    *out = good ? (uint64_t)(n * unit) : 0;
+    return good;
+}
+
+static bool count_of(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && *out >= 1 && *out <= 1e5;
+}
+
 /* ---- statements that hold from the start ---- */
+
+static bool trace_statement(struct sim *sim, const struct line *l, const char *path,
+                            struct link_profile *p)
+{
+    struct hf_error e = {.code = HF_OK};
+    struct hop_trace *t = &sim->trace_of[sim->trace_count];
+    if (sim->trace_count == SIM_TRACES_MAX) {
+        return bad(sim, l, "fewer recordings");
+    }
+    if (hop_trace_load(t, path, &e) != HF_OK) {
+        return bad(sim, l, e.text);
+    }
+    sim->trace_count++;
+    p->trace = t;
+    return true;
+}
+
+static bool link_word(struct sim *sim, const struct line *l, int i, struct link_profile *p)
+{
+    const char *v = l->word[i + 1];
+    return is(l, i, "delay")              ? time_of(v, &p->delay)
+           : is(l, i, "jitter")           ? time_of(v, &p->jitter)
+           : is(l, i, "rate")             ? rate_of(v, &p->rate_bps)
+           : is(l, i, "queue")            ? time_of(v, &p->queue)
+           : is(l, i, "loss")             ? percent_of(v, &p->loss)
+           : is(l, i, "burst")            ? count_of(v, &p->burst)
+           : is(l, i, "trace")            ? trace_statement(sim, l, v, p)
+           : is(l, i, "packet-reorder")   ? percent_of(v, &p->packet_reorder)
+           : is(l, i, "packet-duplicate") ? percent_of(v, &p->packet_duplicate)
+           : is(l, i, "drop")             ? percent_of(v, &p->drop)
+           : is(l, i, "duplicate")        ? percent_of(v, &p->duplicate)
+           : is(l, i, "reorder")          ? percent_of(v, &p->reorder)
+           : is(l, i, "corrupt")          ? percent_of(v, &p->corrupt)
+                                          : false;
+}
+
+static bool hub_statement(struct sim *sim, const struct line *l)
+{
+    struct link_profile *p = &sim->opt.hub;
+    for (int i = 1; i + 1 < l->words; i += 2) {
+        const char *v = l->word[i + 1];
+        bool good = is(l, i, "rate")    ? rate_of(v, &p->rate_bps)
+                    : is(l, i, "queue") ? time_of(v, &p->queue)
+                                        : false;
+        if (!good) {
+            return bad(sim, l, "hub rate R queue T");
+        }
+    }
+    return true;
+}
 
 static bool link_statement(struct sim *sim, const struct line *l)
 {
     struct link_profile p = sim->opt.profile;
     for (int i = 2; i + 1 < l->words; i += 2) {
-        const char *v = l->word[i + 1];
-        bool good = is(l, i, "delay")       ? time_of(v, &p.delay)
-                    : is(l, i, "jitter")    ? time_of(v, &p.jitter)
-                    : is(l, i, "loss")      ? percent_of(v, &p.loss)
-                    : is(l, i, "duplicate") ? percent_of(v, &p.duplicate)
-                    : is(l, i, "reorder")   ? percent_of(v, &p.reorder)
-                    : is(l, i, "corrupt")   ? percent_of(v, &p.corrupt)
-                                            : false;
-        if (!good) {
-            return bad(sim, l,
-                       "link NAME|all delay T jitter T loss P% duplicate P% reorder P% "
-                       "corrupt P%");
+        if (!link_word(sim, l, i, &p)) {
+            return bad(sim, l, "link NAME|all and settings of sim/README.md");
         }
     }
     if (is(l, 1, "all")) {
@@ -145,6 +202,9 @@ static bool setting(struct sim *sim, const struct line *l)
     if (is(l, 0, "link")) {
         return link_statement(sim, l);
     }
+    if (is(l, 0, "hub")) {
+        return hub_statement(sim, l);
+    }
     if (is(l, 0, "duration") && l->words == 2 && time_of(l->word[1], &o->duration)) {
         return true;
     }
@@ -185,6 +245,12 @@ static void do_heal(struct sim *sim, struct node *n, const struct line *l)
 {
     (void)l;
     net_heal(sim, n);
+}
+
+static void do_half_open(struct sim *sim, struct node *n, const struct line *l)
+{
+    (void)l;
+    net_half_open(sim, n);
 }
 
 static void do_crash(struct sim *sim, struct node *n, const struct line *l)
@@ -266,11 +332,11 @@ static const struct {
     action *run;
     bool core_only;
 } actions[] = {
-    {"cut", do_cut, false},        {"heal", do_heal, false},     {"crash", do_crash, false},
-    {"start", do_start, false},    {"lose", do_lose, false},     {"revoke", do_revoke, false},
-    {"forge", do_forge, false},    {"replay", do_replay, false}, {"backup", do_backup, true},
-    {"restore", do_restore, true}, {"slow", do_slow, false},     {"damage", do_damage, false},
-    {"read", do_read, false},
+    {"cut", do_cut, false},        {"heal", do_heal, false},           {"crash", do_crash, false},
+    {"start", do_start, false},    {"lose", do_lose, false},           {"revoke", do_revoke, false},
+    {"forge", do_forge, false},    {"replay", do_replay, false},       {"backup", do_backup, true},
+    {"restore", do_restore, true}, {"slow", do_slow, false},           {"damage", do_damage, false},
+    {"read", do_read, false},      {"half-open", do_half_open, false},
 };
 
 static action *action_of(const struct line *l)
@@ -424,5 +490,8 @@ bool scenario_load(struct sim *sim, const char *path)
 
 void scenario_free(struct sim *sim)
 {
+    for (uint32_t i = 0; i < sim->trace_count; i++) {
+        hop_trace_free(&sim->trace_of[i]);
+    }
     free(sim->script);
 }
