@@ -314,8 +314,11 @@ void faults_heal_all(struct sim *sim)
         struct node *n = &sim->node[i];
         n->disk = 150;
         n->link.profile.drop = n->link.profile.corrupt = 0;
-        n->link.profile.duplicate = n->link.profile.reorder = n->link.profile.loss = 0;
-        n->link.profile.rate_bps = 0;
+        n->link.profile.duplicate = n->link.profile.reorder = 0;
+        if (sim->script == NULL) { /* a scenario's links stay what they are */
+            n->link.profile.loss = 0;
+            n->link.profile.rate_bps = 0;
+        }
         net_heal(sim, n);
         if (!n->alive && (i == SIM_CORE || n->invited)) {
             node_start(sim, n);

@@ -132,10 +132,10 @@ void net_on_stream(struct sim *sim, struct event *ev)
 
 /* ---- the table of requests ---- */
 
-static struct ask *ask_of(struct link *l, uint64_t id)
+static struct ask *ask_of(struct link *l, uint64_t number)
 {
     for (uint32_t i = 0; i < LINK_ASKS_MAX; i++) {
-        if (l->ask[i].id == id) {
+        if (l->ask[i].number == number) {
             return &l->ask[i];
         }
     }
@@ -152,7 +152,7 @@ static void ask_free(struct ask *a)
 
 static bool is_flying(const struct ask *a)
 {
-    return a->id != 0 && a->packet == NULL;
+    return a->number != 0 && a->packet == NULL;
 }
 
 static uint32_t flying_on(const struct link *l, uint32_t conn, bool data_only)
@@ -188,7 +188,7 @@ static struct ask *oldest_waiting(struct link *l, bool data)
     struct ask *best = NULL;
     for (uint32_t i = 0; i < LINK_ASKS_MAX; i++) {
         struct ask *a = &l->ask[i];
-        if (a->packet != NULL && a->data == data && (best == NULL || a->order < best->order)) {
+        if (a->packet != NULL && a->data == data && (best == NULL || a->number < best->number)) {
             best = a;
         }
     }
@@ -209,11 +209,11 @@ static void request_fly(struct sim *sim, struct node *edge, struct ask *a, uint3
     }
     if (rng_chance(&sim->rng_net, p->duplicate)) {
         struct event *ev = stray(sim, sim->now + latency(sim, p), EV_REQUEST, SIM_CORE, packet);
-        ev->a = a->id;
+        ev->a = a->number;
         ev->b = edge->index | (uint64_t)conn << 8;
         ev->peer_life = edge->life;
     }
-    (void)conn_write(sim, edge, conn, false, spoil(sim, p, packet), a->id);
+    (void)conn_write(sim, edge, conn, false, spoil(sim, p, packet), a->number);
 }
 
 static void start_waiting(struct sim *sim, struct node *edge)
@@ -262,14 +262,15 @@ static void pool_grow(struct sim *sim, struct node *edge)
 {
     uint32_t need = 0;
     for (uint32_t i = 0; i < LINK_ASKS_MAX; i++) {
-        need += edge->link.ask[i].id != 0 && edge->link.ask[i].data;
+        need += edge->link.ask[i].number != 0 && edge->link.ask[i].data;
     }
     pool_shrink(sim, edge);
     net_expect(sim, edge, need);
 }
 
 /* ---- requests and replies ----
- * A handle is (edge, its life, connection, request id); one of a dead life finds nothing. */
+ * A handle is (edge, its life, connection, number of the request); one of a dead life finds
+ * nothing. */
 
 void net_request(struct sim *sim, struct node *edge, uint64_t id, bool data,
                  struct hf_slice message, hf_ms timeout)
@@ -277,24 +278,24 @@ void net_request(struct sim *sim, struct node *edge, uint64_t id, bool data,
     struct link *l = &edge->link;
     struct ask *a = ask_of(l, 0);
     HF_ASSERT(a != NULL); /* an edge has fewer open */
-    *a = (struct ask){.id = id,
-                      .order = ++l->asked,
+    *a = (struct ask){.number = ++l->asked,
+                      .id = id,
                       .data = data,
                       .packet = packet_new(message.data, message.len)};
     struct event *end = sim_at(sim, sim->now + (sim_us)timeout * SIM_MS, EV_TIMEOUT, edge->index);
-    end->a = id;
+    end->a = l->asked;
     if (data) {
         pool_grow(sim, edge);
     }
     start_waiting(sim, edge);
 }
 
-static void request_arrived(struct sim *sim, uint64_t edge_and_conn, uint32_t life, uint64_t id,
+static void request_arrived(struct sim *sim, uint64_t edge_and_conn, uint32_t life, uint64_t number,
                             struct hf_slice message)
 {
     char peer[24];
     snprintf(peer, sizeof(peer), "10.0.0.%u", (unsigned)(edge_and_conn & 0xff));
-    uint64_t handle = id << 32 | (uint64_t)(life & 0xffff) << 16 | edge_and_conn;
+    uint64_t handle = number << 32 | (uint64_t)(life & 0xffff) << 16 | edge_and_conn;
     hf_core_on_request(sim->node[SIM_CORE].core, handle, message, peer);
     hf_core_requests_end(sim->node[SIM_CORE].core);
 }
@@ -319,12 +320,13 @@ void net_reply(struct sim *sim, uint64_t handle, struct hf_slice message)
 }
 
 static void reply_arrived(struct sim *sim, struct node *edge, uint32_t conn, struct packet *p,
-                          uint64_t id)
+                          uint64_t number)
 {
-    struct ask *a = ask_of(&edge->link, id);
+    struct ask *a = ask_of(&edge->link, number);
     if (a == NULL || !is_flying(a) || a->conn != conn) {
         return; /* it had ended already */
     }
+    uint64_t id = a->id;
     edge->link.conn[conn].used_at = sim->now;
     ask_free(a);
     start_waiting(sim, edge);
@@ -342,12 +344,13 @@ void net_on_timeout(struct sim *sim, struct event *ev)
     bool suspect =
         is_flying(a) && a->conn >= HF_CHANNELS && sim->now - l->conn[a->conn].heard_at >= QUIET;
     uint32_t conn = a->conn;
+    uint64_t id = a->id;
     ask_free(a);
     if (suspect) {
         conn_end(sim, edge, conn);
     }
     start_waiting(sim, edge);
-    hf_edge_on_reply(edge->edge, ev->a, (struct hf_slice){0});
+    hf_edge_on_reply(edge->edge, id, (struct hf_slice){0});
 }
 
 /* ---- what connections tell ---- */
@@ -382,7 +385,7 @@ void net_conn_down(struct sim *sim, struct node *edge, uint32_t conn)
     struct link *l = &edge->link;
     for (uint32_t i = 0; i < LINK_ASKS_MAX; i++) {
         if (is_flying(&l->ask[i]) && l->ask[i].conn == conn) {
-            sim_at(sim, sim->now, EV_TIMEOUT, edge->index)->a = l->ask[i].id;
+            sim_at(sim, sim->now, EV_TIMEOUT, edge->index)->a = l->ask[i].number;
         }
     }
     if (conn < HF_CHANNELS) {

@@ -85,8 +85,8 @@ struct conn {
 
 /* A request that waits for a connection or is under way on one. */
 struct ask {
-    uint64_t id; /* 0 = free */
-    uint64_t order;
+    uint64_t number; /* on this link, from 1 on; 0 = free */
+    uint64_t id;     /* the driver's, who asks again with the same one */
     bool data;
     struct packet *packet; /* owned while it waits */
     uint32_t conn;

@@ -18,9 +18,8 @@
 #define WINDOW_FIRST 10.0
 #define WINDOW_LEAST 2.0
 #define FLIGHT_LEAST 4u
-#define QUICK_ACKS                                                                                 \
-    (16u * HOP_SEGMENT) /* so far each segment is acknowledged, later every other                  \
-                         */
+/* So far each segment is acknowledged, later every other. */
+#define QUICK_ACKS (16u * HOP_SEGMENT)
 #define CUBIC_C 0.4
 #define CUBIC_BETA 0.7
 #define RENO_GROWTH (3 * (1 - CUBIC_BETA) / (1 + CUBIC_BETA)) /* a round trip; RFC 9438, 4.3 */
@@ -35,13 +34,15 @@ struct tcp_flight {
     uint64_t end; /* of its bytes in the stream */
     sim_us sent;
     sim_us first_arrives; /* its packets that were not lost; the path must not be cut then */
-    sim_us arrives;       /* it and all before it */
+    sim_us arrives;       /* all of it; SIM_NEVER while something is missing */
     sim_us acked;
     sim_us waited; /* in queues */
-    uint32_t segments;
+    uint32_t segments, missing;
+    sim_us again_at; /* what is missing is sent again */
+    uint32_t tries;
     bool lost, timed_out; /* at least one of it; nothing but a time-out told so */
     bool full;            /* the window was what held the sender back */
-    bool arrived;
+    bool arrived;         /* with all before it */
 };
 
 /* ---- packets ---- */
@@ -222,15 +223,15 @@ static void acknowledge(struct tcp *c, const struct tcp_flight *f, sim_us now)
 {
     sim_us took = f->acked - f->sent;
     c->in_flight -= f->segments;
-    c->rtt = c->rtt == 0 ? took : (7 * c->rtt + took) / 8;
-    c->rtt_least = took < c->rtt_least ? took : c->rtt_least;
     c->retries = 0;
-    if (f->lost) {
-        if (f->sent >= c->reduced_at) { /* once for all losses of a round trip */
-            reduce(c, now, f->timed_out);
+    if (!f->lost) {
+        c->rtt = c->rtt == 0 ? took : (7 * c->rtt + took) / 8;
+        c->rtt_least = took < c->rtt_least ? took : c->rtt_least;
+        if (f->full) {
+            grow(c, f, now);
         }
-    } else if (f->full) {
-        grow(c, f, now);
+    } else if (f->sent >= c->reduced_at) { /* once for all losses of a round trip */
+        reduce(c, now, f->timed_out);
     }
 }
 
@@ -267,22 +268,20 @@ static struct hop_burst offer(const struct tcp_path *path, const struct link_pro
     return b;
 }
 
-/* How much later than a packet that is not lost the last one arrives, and who tells: packets behind
- * it, a probe, or only a time-out. What is sent again can be lost again. */
-static sim_us repair_time(struct tcp *c, const struct tcp_path *path, const struct link_profile *p,
-                          const struct hop_burst *b, struct tcp_flight *f, bool more)
+/* When the sender learns of the loss: from packets behind it, with a probe, or by a time-out. */
+static void notice_loss(const struct tcp *c, const struct hop_burst *b, struct tcp_flight *f,
+                        bool more, sim_us delay)
 {
     bool told = more || b->behind > 0;
     bool probe = c->in_flight + f->segments > 1;
-    sim_us late = told ? c->rtt : probe ? 2 * c->rtt : timeout_of(c);
-    sim_us timeout = timeout_of(c);
+    f->lost = true;
+    f->missing = b->lost;
+    f->arrives = SIM_NEVER;
+    f->again_at = told    ? f->first_arrives + delay
+                  : probe ? f->sent + 2 * c->rtt
+                          : f->sent + timeout_of(c);
     f->timed_out = !told && !probe;
-    for (uint32_t i = 0; i < 8 && rng_chance(&path->hop->rng, p->loss); i++) {
-        late += timeout;
-        timeout *= 2;
-        f->timed_out = true;
-    }
-    return late;
+    f->acked = b->lost < f->segments ? f->acked : SIM_NEVER;
 }
 
 static void send_flight(struct tcp *c, const struct tcp_path *path, sim_us now)
@@ -304,23 +303,40 @@ static void send_flight(struct tcp *c, const struct tcp_path *path, sim_us now)
                              .sent = now,
                              .first_arrives = b.arrives,
                              .arrives = b.arrives,
+                             .acked = b.arrives + p.delay,
                              .waited = b.waited,
                              .segments = n,
-                             .lost = b.lost > 0,
                              .full = segments > room || 2.0 * (c->in_flight + n) > c->window};
     if (b.lost > 0) {
-        f->arrives += repair_time(c, path, &p, &b, f, segments > n);
-        hop_count(path->hop, (uint64_t)b.lost * (HOP_SEGMENT + HOP_HEADERS));
-        c->again_bytes += (uint64_t)b.lost * HOP_SEGMENT;
-    }
-    f->acked = (f->timed_out ? f->arrives : f->first_arrives) + p.delay;
-    if (c->flight_count > 1) {
-        const struct tcp_flight *before = flight_at(c, c->flight_count - 2);
-        f->arrives = f->arrives > before->arrives ? f->arrives : before->arrives;
+        notice_loss(c, &b, f, segments > n, p.delay);
     }
     c->sent = f->end;
     c->in_flight += n;
     c->last_sent = now;
+}
+
+/* What is missing goes once more, as much as the window allows; it can be lost again, and then only
+ * a time-out tells. */
+static void send_again(struct tcp *c, const struct tcp_path *path, struct tcp_flight *f, sim_us now)
+{
+    const struct link_profile p = hop_profile_at(path->profile, now);
+    if (f->timed_out && f->sent >= c->reduced_at) {
+        reduce(c, now, true);
+    }
+    uint32_t most = c->window > 1 ? (uint32_t)c->window : 1;
+    uint32_t n = f->missing < most ? f->missing : most;
+    struct hop_burst b = offer(path, &p, now, n, (uint64_t)n * (HOP_SEGMENT + HOP_HEADERS));
+    c->again_bytes += (uint64_t)n * HOP_SEGMENT;
+    f->missing -= n - b.lost;
+    f->first_arrives = b.lost < n ? b.arrives : f->first_arrives;
+    if (f->missing == 0) {
+        f->arrives = b.arrives;
+        f->acked = f->acked == SIM_NEVER ? b.arrives + p.delay : f->acked;
+    } else if (b.lost == 0 || (b.lost < n && !f->timed_out)) {
+        f->again_at = b.arrives + p.delay;
+    } else {
+        f->again_at = now + (timeout_of(c) << (f->tries < 8 ? f->tries++ : 8));
+    }
 }
 
 /* ---- what is due ---- */
@@ -343,6 +359,20 @@ static void lose_all(struct tcp *c, uint32_t from, sim_us now)
     c->retry_at = due > now ? due : now;
     if (c->retries++ == 0) {
         reduce(c, now, true);
+    }
+}
+
+static void repair(struct tcp *c, const struct tcp_path *path, sim_us now)
+{
+    for (uint32_t i = 0; i < c->flight_count; i++) {
+        struct tcp_flight *f = flight_at(c, i);
+        if (f->missing > 0 && f->again_at <= now) {
+            if (is_cut(path, path->hop, now)) {
+                lose_all(c, i, now);
+                return;
+            }
+            send_again(c, path, f, now);
+        }
     }
 }
 
@@ -427,6 +457,9 @@ static sim_us next_due(const struct tcp *c, const struct tcp_path *path, sim_us 
             due = f->arrives < due ? f->arrives : due;
             ordered = false;
         }
+        if (f->missing > 0) {
+            due = f->again_at < due ? f->again_at : due;
+        }
         if (blocked && f->segments > 0) {
             sim_us acked = ack_time(c, path, f);
             due = acked < due ? acked : due;
@@ -437,6 +470,7 @@ static sim_us next_due(const struct tcp *c, const struct tcp_path *path, sim_us 
 
 sim_us tcp_step(struct tcp *c, const struct tcp_path *path, sim_us now)
 {
+    repair(c, path, now);
     arrive(c, path, now);
     collect(c, path, now);
     retry(c, path, now);
