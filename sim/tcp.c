@@ -367,7 +367,7 @@ static void repair(struct tcp *c, const struct tcp_path *path, sim_us now)
     for (uint32_t i = 0; i < c->flight_count; i++) {
         struct tcp_flight *f = flight_at(c, i);
         if (f->missing > 0 && f->again_at <= now) {
-            if (is_cut(path, path->hop, now)) {
+            if (is_cut(path, path->hop, now) || is_cut(path, path->hop, f->first_arrives)) {
                 lose_all(c, i, now);
                 return;
             }
@@ -398,7 +398,7 @@ static void arrive(struct tcp *c, const struct tcp_path *path, sim_us now)
 /* One that a cut swallowed comes again with the first time-out after it; or a later one serves. */
 static sim_us ack_time(const struct tcp *c, const struct tcp_path *path, const struct tcp_flight *f)
 {
-    if (is_cut(path, path->hop, f->first_arrives)) {
+    if (!f->arrived && is_cut(path, path->hop, f->first_arrives)) {
         return SIM_NEVER;
     }
     if (is_cut(path, path->back, f->acked)) {
