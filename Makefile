@@ -35,8 +35,9 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
-          shipped scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm
+SIM    := rng world hop tcp conn net memo node load oracle expect faults attacks marks script script_words \
+          script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
+          spec trial shrink seeds swarm
 SIM_COMMANDS := command command_run command_swarm command_scenario
 WAN    := shaper profile flight netns loop control ask nest link
 
@@ -51,6 +52,7 @@ WAN_O   := $(WAN:%=$B/sim/wan/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
+MEMO_L  := -Xlinker --wrap=crypto_sign_detached -Xlinker --wrap=crypto_sign_verify_detached
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
 
@@ -98,8 +100,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,-ljansson $(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,$(MEMO_L) -ljansson $(BASE_L))
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
