@@ -5,7 +5,8 @@
  * replica.c     events in, the order of duties, notes, status
  * held.c        the table of frames between arrival and durability
  * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
- * pace.c        the table of requests: time-outs, backoff, how many and how large
+ * pace.c        the table of requests: time-outs, backoff, how large, and the stream's share
+ * width.c       how many requests for data: those that bring something
  * apply.c       the one store operation under way: apply, hold, staging, trouble
  * repair.c      compares with the core, narrows down, and has what differs fetched
  * liveness.c    links, beacons, staleness, and the state that readers are told
@@ -47,6 +48,8 @@ struct request {
     uint64_t id; /* 0 = free */
     enum hf_replica_request kind;
     enum request_state state;
+    bool
+        late; /* asked over a link that was lost since: it may be answered, and is not counted on */
     hf_seq first, last;
     uint32_t part; /* DELTA, KEYS */
     uint32_t data_max;
@@ -57,8 +60,33 @@ struct request {
 
 struct pace {
     hf_ms rtt;        /* smoothed; 0 = unknown */
+    hf_ms rtt_least;  /* the same, of the quickest */
     hf_ms replied_at; /* the last reply */
     uint32_t timeouts_in_row;
+};
+
+/* How many requests for data are under way at most, and what was learned of it (width.c). */
+struct width {
+    uint32_t now;
+    bool opening; /* up to open_to, by one for each answer */
+    uint32_t open_to;
+    uint32_t kept;      /* what is compared with, 0 = nothing was measured ... */
+    uint64_t kept_rate; /* ... and its goodput, bytes per second */
+    bool narrower;      /* the next one to be tried, or that is tried */
+    uint32_t in_vain;   /* trials in a row that were no better */
+    hf_ms rest_until;   /* none before */
+    hf_ms round_at;     /* answers to what was asked before do not count */
+    hf_ms measured_at;  /* since the first that does; -1 = none yet */
+    uint64_t delivered; /* then */
+    uint32_t answers;   /* since then ... */
+    uint32_t bound;     /* ... and how many of them with no room for another request */
+};
+
+/* What one of them asks for, and how long the answers took beyond a round trip. */
+struct size {
+    uint32_t data_max; /* bytes; a power of two */
+    uint32_t replies;  /* that were filled, since it changed or was looked at last */
+    uint32_t quick, slow;
 };
 
 /* Catching up leaves the stream its share: the link's rate is measured for a second without a
@@ -163,8 +191,8 @@ struct hf_replica {
     hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
     hf_ms failed_at;         /* when the backoff last grew */
     struct pace pace[2];     /* of requests whose replies are small, and of those full of data */
-    uint32_t window;         /* data requests in flight at most, now */
-    uint32_t data_max;       /* bytes that one of them asks for */
+    struct width width;
+    struct size size;
     struct throttle throttle;
     uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
@@ -231,9 +259,16 @@ struct request *request_free(struct hf_replica *r);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 /* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
 bool request_of_part(const struct hf_replica *r, uint32_t part);
+uint32_t stage_parts_left(const struct hf_replica *r); /* of the range in progress */
 bool chunks_wait(const struct hf_replica *r);
 bool is_data(enum hf_replica_request kind);
 void requests_abandon(struct hf_replica *r);
+/* The same, but for those of a transfer's parts, which are late then: their connections may have
+ * outlived the link, and TCP bring what it held. */
+void requests_outlive_link(struct hf_replica *r);
+/* Nothing else is to be asked: gives up the parts that are late, or slow, so that they are asked
+ * again. */
+void requests_give_up_late(struct hf_replica *r);
 /* Nothing of a transfer is under way any more, as far as this engine cares. */
 void requests_abandon_stage(struct hf_replica *r);
 /* Another data request may be sent now. */
@@ -248,6 +283,15 @@ bool reply_is_slow(const struct hf_replica *r, hf_ms since);
 void back_off(struct hf_replica *r, hf_ms least);
 void report_back_off(struct hf_replica *r, enum hf_err code);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
+
+/* ---- width.c ---- */
+/* A transfer of so many bytes begins, 0 = it is not known. */
+void width_begin(struct hf_replica *r, uint64_t bytes);
+/* Answers to what was asked before say nothing about how it is now. */
+void width_restart(struct hf_replica *r);
+void width_close(struct hf_replica *r);
+/* A request for data was answered; `open` of them were under way, this one among them. */
+void width_replied(struct hf_replica *r, hf_ms sent, uint32_t open);
 
 /* ---- fetch.c ---- */
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev);
