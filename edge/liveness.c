@@ -66,6 +66,7 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
      * not the parts of a transfer, while others are left to ask for. */
     requests_outlive_link(r);
     width_restart(r);
+    share_measure(r);
     r->timeouts_in_row = 0;
     r->need_hello = true;
     r->healed_at = r->now;

@@ -8,8 +8,7 @@
  * seconds. Loss says nothing about how much the link can carry, so a time-out closes the width only
  * when nothing else came meanwhile.
  *
- * While the stream is busy, data is asked for at a share of the measured rate of the link, and
- * never faster than the operator allows. Failures back off with jitter (S16: many edges must not
+ * Failures back off with jitter (S16: many edges must not
  * herd).
  */
 #include "edge/replica_impl.h"
@@ -32,15 +31,11 @@
 #define LATE_MS 3000
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
-/* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
- * to for so long. */
-#define LIVE_MS 1000
-#define MEASURE_MS 1500
-#define LIMITED_MS 30000
 
 void pace_begin(struct hf_replica *r)
 {
     width_begin(r, 0);
+    share_measure(r);
     r->size.data_max = DATA_MAX_FIRST;
     r->throttle.live_at = -1;
 }
@@ -241,80 +236,18 @@ void backoff_reset(struct hf_replica *r)
     }
 }
 
-/* ---- the stream's share ---- */
-
-static bool stream_is_busy(const struct hf_replica *r)
-{
-    return r->throttle.live_at >= 0 && r->now - r->throttle.live_at < LIVE_MS;
-}
-
-/* Bytes per second that data may be asked for at; 0 = no limit. */
-static uint64_t rate_limit(const struct hf_replica *r)
-{
-    const struct throttle *t = &r->throttle;
-    uint64_t most = r->cfg.catchup_rate_max;
-    if (!t->limited || t->link_rate == 0 || !stream_is_busy(r)) {
-        return most;
-    }
-    uint64_t share = t->link_rate * r->cfg.catchup_share / 100 + 1;
-    return most == 0 || share < most ? share : most;
-}
-
-/* A quarter of a second, or one reply, may be saved up. */
-static int64_t credit_now(const struct hf_replica *r)
-{
-    uint64_t rate = rate_limit(r);
-    int64_t most = (int64_t)(rate / 4) + DATA_MAX_MOST;
-    uint64_t elapsed = (uint64_t)(r->now - r->throttle.credit_at);
-    int64_t credit = r->throttle.credit + (int64_t)(rate * elapsed / 1000);
-    return rate == 0 || credit > most ? most : credit;
-}
-
-/* A reply that was filled says something about the link, another one only that there was no more.
- * What was asked for is counted before compression, what came after it: text packs to a fifth. */
-static bool is_filled(const struct request *q, uint32_t bytes)
-{
-    return bytes >= q->data_max / 8;
-}
-
-/* The rate of delivery while a request was under way; the best of a phase is what the link can. */
-static void measure(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
-{
-    struct throttle *t = &r->throttle;
-    t->delivered += bytes;
-    uint64_t rate = (t->delivered - q->delivered) * 1000 / (uint64_t)took;
-    if (!t->limited && q->sent >= t->phase_at && is_filled(q, bytes)) {
-        t->best_rate = rate > t->best_rate ? rate : t->best_rate;
-    }
-    /* Replies come in bunches: one that was asked for well within the phase tells its end. */
-    if (q->sent - t->phase_at < (t->limited ? LIMITED_MS : MEASURE_MS)) {
-        return;
-    }
-    if (t->best_rate > 0) {
-        t->link_rate = t->best_rate;
-    }
-    t->limited = t->best_rate > 0; /* a phase that measured nothing goes on */
-    t->best_rate = 0;
-    t->phase_at = r->now;
-}
-
-void pace_stream(struct hf_replica *r)
-{
-    r->throttle.live_at = r->now;
-}
-
-hf_ms pace_deadline(const struct hf_replica *r)
-{
-    uint64_t rate = rate_limit(r);
-    int64_t credit = credit_now(r);
-    return credit > 0 ? r->now + LIMITED_MS : r->now + 1 - credit * 1000 / (int64_t)rate;
-}
-
 /* ---- how many, how large ---- */
 
 static uint32_t data_most(uint32_t step)
 {
     return step < DATA_MAX_MOST ? step : DATA_MAX_MOST;
+}
+
+/* A reply that was filled says something about the link, another one only that there was no more.
+ * What was asked for is counted before compression, what came after it: text packs to a fifth. */
+bool reply_is_filled(const struct request *q, uint32_t bytes)
+{
+    return bytes >= q->data_max / 8;
 }
 
 static uint32_t data_open(const struct hf_replica *r)
@@ -329,7 +262,7 @@ static uint32_t data_open(const struct hf_replica *r)
 
 bool data_room(const struct hf_replica *r)
 {
-    return data_open(r) < r->width.now && credit_now(r) > 0;
+    return data_open(r) < r->width.now && share_room(r);
 }
 
 /* Who was cut off for long has much to fetch, and connections take round trips to make. */
@@ -359,11 +292,9 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     q->state = REQUEST_SENT;
     q->applied = r->applied.seq;
     q->sent = r->now;
-    q->delivered = r->throttle.delivered;
     if (is_data(q->kind)) {
         q->data_max = data_most(is_chunk(q) ? chunk_step(r) : r->size.data_max);
-        r->throttle.credit = credit_now(r) - q->data_max;
-        r->throttle.credit_at = r->now;
+        share_charge(r, q->data_max);
     }
     struct hf_replica_effect *e = fx_add(r, HF_REPFX_SEND);
     e->request = q->id;
@@ -383,7 +314,7 @@ static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t b
 {
     struct size *s = &r->size;
     hf_ms transfer = took - r->pace[0].rtt_least;
-    if (!is_filled(q, bytes) || q->data_max != data_most(s->data_max)) {
+    if (!reply_is_filled(q, bytes) || q->data_max != data_most(s->data_max)) {
         return;
     }
     s->replies++;
@@ -404,8 +335,7 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
     hf_ms took = r->now - q->sent;
     struct pace *pace = pace_of(r, q->kind);
     if (q->late) {
-        r->throttle.credit += (int64_t)q->data_max - bytes;
-        r->throttle.delivered += bytes;
+        share_replied(r, q, bytes);
         return; /* what it took says how long the link was cut */
     }
     took = took > 0 ? took : 1;
@@ -421,8 +351,7 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
         backoff_reset(r);
     }
     if (is_data(q->kind)) {
-        r->throttle.credit += (int64_t)q->data_max - bytes;
-        measure(r, q, bytes, took);
+        share_replied(r, q, bytes);
         size_adapt(r, q, bytes, took);
         width_replied(r, q->sent, data_open(r) + 1);
     }
@@ -440,7 +369,7 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
 {
     struct pace *pace = pace_of(r, q->kind);
     if (is_data(q->kind)) {
-        r->throttle.credit += q->data_max;
+        share_refund(r, q->data_max);
         if (q->late || pace->replied_at > q->sent) {
             return; /* one connection hangs, the others carry: the same is asked over another */
         }

@@ -247,7 +247,7 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
         at = sooner(at, r->staged_since + r->cfg.stage_ms);
     }
     if (r->stage.active || r->head > r->applied.seq) {
-        at = sooner(at, pace_deadline(r));
+        at = sooner(at, share_deadline(r));
     }
     if (collect_due(r) && r->collect_at > r->now) {
         at = sooner(at, r->collect_at);

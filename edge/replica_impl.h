@@ -5,7 +5,8 @@
  * replica.c     events in, the order of duties, notes, status
  * held.c        the table of frames between arrival and durability
  * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
- * pace.c        the table of requests: time-outs, backoff, how large, and the stream's share
+ * pace.c        the table of requests: time-outs, backoff, how large
+ * share.c       what is left to the stream: how fast data is asked for beside it
  * width.c       how many requests for data: those that bring something
  * apply.c       the one store operation under way: apply, hold, staging, trouble
  * repair.c      compares with the core, narrows down, and has what differs fetched
@@ -53,8 +54,7 @@ struct request {
     hf_seq first, last;
     uint32_t part; /* DELTA, KEYS */
     uint32_t data_max;
-    uint64_t delivered; /* bytes of data that had come when it was sent */
-    hf_seq applied;     /* when it was sent: a core whose head is below has lost data (G13) */
+    hf_seq applied; /* when it was sent: a core whose head is below has lost data (G13) */
     hf_ms sent;
 };
 
@@ -95,10 +95,14 @@ struct throttle {
     hf_ms live_at; /* the last frame that came by the stream, -1 = none */
     hf_ms phase_at;
     bool limited;
-    uint64_t delivered; /* bytes of data, ever */
-    uint64_t best_rate; /* of this phase, bytes per second */
-    uint64_t link_rate; /* of the last phase without a limit; 0 = not known */
-    int64_t credit;     /* bytes that may be asked for */
+    hf_ms limited_ms;     /* a phase with a limit lasts so long */
+    uint64_t delivered;   /* bytes of data and of the stream, ever */
+    hf_ms sample_at;      /* a sample began ... */
+    uint64_t sample_from; /* ... when so much was delivered */
+    bool sample_filled;   /* a reply in it was filled */
+    uint64_t best_rate;   /* of this phase, bytes per second */
+    uint64_t link_rate;   /* of the last phase without a limit; 0 = not known */
+    int64_t credit;       /* bytes that may be asked for */
     hf_ms credit_at;
 };
 
@@ -277,12 +281,23 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
 void pace_refused(struct hf_replica *r, const struct request *q);
 void pace_timed_out(struct hf_replica *r, const struct request *q);
-void pace_stream(struct hf_replica *r); /* a frame came by the stream */
-hf_ms pace_deadline(const struct hf_replica *r);
+bool reply_is_filled(const struct request *q, uint32_t bytes);
 bool reply_is_slow(const struct hf_replica *r, hf_ms since);
 void back_off(struct hf_replica *r, hf_ms least);
 void report_back_off(struct hf_replica *r, enum hf_err code);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
+
+/* ---- share.c ---- */
+/* A transfer begins, or the link is another: its rate is measured anew. */
+void share_measure(struct hf_replica *r);
+void share_stream(struct hf_replica *r, uint32_t bytes); /* a frame came by the stream */
+void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
+/* More data may be asked for now; what is asked for is charged, and given back if it never comes.
+ */
+bool share_room(const struct hf_replica *r);
+void share_charge(struct hf_replica *r, uint32_t bytes);
+void share_refund(struct hf_replica *r, uint32_t bytes);
+hf_ms share_deadline(const struct hf_replica *r); /* when there is room again */
 
 /* ---- width.c ---- */
 /* A transfer of so many bytes begins, 0 = it is not known. */
