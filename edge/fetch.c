@@ -334,6 +334,8 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
     }
     if (code == HF_BELOW_FLOOR && chunk) {
         r->drop_stage = r->plan_now = true;
+        /* The ranges are of a newer state, and neither frames nor keys lead there any more. */
+        repair_refused(r, code);
         return true;
     }
     return false;
