@@ -124,13 +124,18 @@ static void fetch_body(struct hf_replica *r)
     request_send(r, &(struct request){.kind = HF_REPRQ_BODY, .first = first, .last = first});
 }
 
+/* In turns: were the lower ones always first, the highest would be left at the end, one request
+ * after another. */
 static void fetch_stage(struct hf_replica *r)
 {
     bool keys = stage_in_keys(r);
     if (r->store_busy && r->store_op == HF_REPFX_STAGE_SKIP) {
         return; /* it moves a cursor that is not known yet */
     }
-    for (uint32_t i = 0; i < r->stage.part_count && !r->drop_stage; i++) {
+    uint32_t count = r->stage.part_count;
+    uint32_t turn = r->part_turn;
+    for (uint32_t n = 0; n < count && !r->drop_stage; n++) {
+        uint32_t i = (turn + n) % count;
         bool idle = !r->stage.part[i].done && (r->skip_parts >> i & 1) == 0;
         if (!idle || request_of_part(r, i)) {
             continue;
@@ -141,6 +146,7 @@ static void fetch_stage(struct hf_replica *r)
         request_send(r, &(struct request){.kind = keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA,
                                           .part = i,
                                           .last = r->stage.part[i].until.seq});
+        r->part_turn = i + 1;
     }
     requests_give_up_late(r);
 }

@@ -182,6 +182,7 @@ struct hf_replica {
     /* What a reply asked of the store, until the store is free. */
     enum hf_plan_kind begin; /* NONE = no transfer is to begin */
     hf_seq begin_head;
+    uint32_t part_turn;  /* the part to be asked for next, if it is idle */
     uint32_t skip_parts; /* bit i: the value at the cursor of part i moved away */
     bool extend_target, drop_stage;
     hf_ms staged_since;    /* the oldest that is staged and not committed; -1 = all is */

@@ -142,6 +142,25 @@ static void silence_of_all_closes_the_width_and_backs_off(void **state)
     box_free(b);
 }
 
+/* All of them end together, so that no connection rests while the last one is carried. */
+static void parts_have_turns_when_there_are_more_than_requests(void **state)
+{
+    (void)state;
+    struct box *b = box_planned(0, 0);
+    uint32_t asked[HF_STAGE_PARTS_MAX] = {0};
+    uint32_t count;
+    for (int n = 0; n < 12; n++) {
+        for (uint32_t i = 0; i < box_sends(b, HF_REPRQ_DELTA); i++) {
+            asked[box_sent(b, HF_REPRQ_DELTA, i)->part]++;
+        }
+        (void)round_trip(b, 400, &count);
+    }
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        assert_in_range(asked[i], 2, 6);
+    }
+    box_free(b);
+}
+
 /* The control link is lost with 16 parts asked for, and is back; `lost` has what was asked. */
 static struct box *box_cut(struct hf_replica_effect *lost)
 {
@@ -347,6 +366,7 @@ int main(void)
         cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),
         cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
         cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
+        cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
         cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
         cmocka_unit_test(what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left),
         cmocka_unit_test(width_narrows_where_fewer_bring_as_much),
