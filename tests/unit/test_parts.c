@@ -163,30 +163,6 @@ static void empty_range_has_no_parts(void **state)
     assert_equal_to_core(b);
 }
 
-static void range_that_no_plan_cut_is_cut_at_round_numbers(void **state)
-{
-    struct box *b = *state;
-    char key[16];
-    core_put(b->core, "a", "1");
-    apply_log(b, 1);
-    begin(b, HF_PLAN_DELTA);
-    for (int i = 0; i < 99; i++) {
-        snprintf(key, sizeof(key), "k%d", i);
-        core_put(b->core, key, "value");
-    }
-    assert_ok(hf_state_stage_target(b->edge.s, 100));
-    struct hf_stage st = stage_of(b);
-    assert_int_equal(st.part_count, 4);
-    for (uint32_t i = 0; i < 4; i++) {
-        assert_int_equal(st.part[i].until.seq, i < 3 ? 32 * (i + 1) : 100);
-    }
-    while (fetch(b, 300)) {
-        ;
-    }
-    switch_to(b, 100);
-    assert_equal_to_core(b);
-}
-
 /* ---- order ---- */
 
 static void in_any_order(struct box *b, enum hf_plan_kind kind)
@@ -786,7 +762,6 @@ int main(void)
         IN_BOX(splits_that_do_not_rise_or_lie_outside_are_left_out),
         IN_BOX(splits_beyond_the_most_parts_are_left_out),
         IN_BOX(empty_range_has_no_parts),
-        IN_BOX(range_that_no_plan_cut_is_cut_at_round_numbers),
         IN_BOX(parts_are_done_in_any_order_and_the_range_when_all_are),
         IN_BOX(chunk_for_a_part_that_is_done_or_not_there_is_refused),
         IN_BOX(record_outside_of_its_part_is_malformed),
