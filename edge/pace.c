@@ -4,12 +4,16 @@
  * A TCP connection over a long link that loses a little carries a fraction of what the link could
  * (at 100 ms and 0.5 % loss 2 to 4 Mbit/s), so several requests are under way, each on a connection
  * of its own; how many is up to width.c. What one of them asks for follows how long the last ones
- * took: a few hundred milliseconds, so that a cut wastes little and a thin link is not blocked for
- * seconds. Loss says nothing about how much the link can carry, so a time-out closes the width only
- * when nothing else came meanwhile.
+ * took, so that a cut wastes little and a thin link is not blocked for long. Loss says nothing
+ * about how much the link can carry, so a time-out closes the width only when nothing else came
+ * meanwhile.
  *
- * Failures back off with jitter (S16: many edges must not
- * herd).
+ * A request for a part of a transfer outlives the link that it was sent over: its connection may
+ * recover, and its reply is wanted as before. It is called late then, does not count, and says
+ * nothing about the link. Other parts are asked for meanwhile; only when none is left is it asked
+ * for again.
+ *
+ * Failures back off with jitter (S16: many edges must not herd).
  */
 #include "edge/replica_impl.h"
 
@@ -22,9 +26,9 @@
 #define TRANSFER_MS_LEAST 250
 #define TRANSFER_MS_MOST 2000
 #define TRANSFER_REPLIES 8u
-/* A part of a transfer can wait, others are asked for meanwhile. A link that loses, or is cut for 5
- * s, holds its answer up until TCP sends again; who asks sooner over another connection has it sent
- * twice. */
+/* A part of a transfer can wait, others are asked for meanwhile. A link that loses, or was cut for
+ * a few seconds, holds its answer up until TCP sends again; who asks sooner over another connection
+ * has it sent twice. */
 #define CHUNK_MS_LEAST 20000
 /* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
  * transfer ends with its last reply. */
@@ -274,9 +278,7 @@ static bool expects_data(const struct hf_replica *r, enum hf_replica_request kin
 }
 
 /* Each part of a transfer is asked for by one request at a time. When much fewer parts are left
- * than requests may be under way, each asks for more, or the end would be a round trip for every
- * few KB.
- */
+ * than requests may be under way, each asks for more: the end has fewer round trips then. */
 static uint32_t chunk_step(const struct hf_replica *r)
 {
     bool few = 2 * stage_parts_left(r) <= r->width.now;

@@ -325,6 +325,18 @@ static void busy_stream_keeps_its_share_of_the_link(void **state)
     }
 }
 
+/* Nothing is known of the link yet, and the first replies come while few requests are out. */
+static void stream_that_is_busy_from_the_beginning_does_not_make_the_link_look_thin(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    struct link l = {.free_at = b->now, .bytes_per_ms = 2500, .rtt = 100};
+    stream_frame(b, 5001);
+    uint64_t rate = rate_over(&l, b, 25000, true);
+    assert_in_range(rate * 100 / 2500000, 63, 80);
+    box_free(b);
+}
+
 /* Holes of a few bytes say how little was missing, not how little the link can. */
 static void small_replies_do_not_make_a_link_look_thin(void **state)
 {
@@ -372,6 +384,7 @@ int main(void)
         cmocka_unit_test(width_narrows_where_fewer_bring_as_much),
         cmocka_unit_test(width_grows_where_each_connection_is_slow),
         cmocka_unit_test(busy_stream_keeps_its_share_of_the_link),
+        cmocka_unit_test(stream_that_is_busy_from_the_beginning_does_not_make_the_link_look_thin),
         cmocka_unit_test(small_replies_do_not_make_a_link_look_thin),
         cmocka_unit_test(catching_up_stays_below_the_configured_rate),
     };
