@@ -103,7 +103,7 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
     s->staging_dirty = true;
     g->target = target;
     if (!under_way) {
-        hf_parts_cut(&s->staging, NULL);
+        hf_parts_cut_evenly(&s->staging);
         return HF_OK;
     }
     hf_parts_shorten(s, target);
