@@ -18,6 +18,7 @@
 #include "core/transfer_impl.h"
 
 #include "hf/compress.h"
+#include "hf/records.h"
 
 /* A value is cut only where at least this much of it fits: fewer, larger pieces. */
 #define FRAGMENT_MIN 1024u
@@ -31,7 +32,8 @@ struct walk {
     struct hf_transfer *t;
     const struct hf_fetch_request *q;
     size_t limit;
-    struct hf_writer records;
+    struct hf_columns columns;
+    uint64_t weight; /* of the records, as samples of the store count it */
     struct hf_bound to;
     bool full;
     bool end;
@@ -41,16 +43,16 @@ static void walk_init(struct walk *k, struct hf_transfer *t, const struct hf_fet
 {
     *k = (struct walk){.t = t, .q = q, .to = q->from};
     k->limit = q->data_max != 0 ? q->data_max : HF_FETCH_DATA_MAX;
-    hf_writer_init(&k->records, t->data, HF_MESSAGE_MAX);
+    hf_columns_init(&k->columns, t->columns, HF_FETCH_DATA_MAX);
 }
 
 /* Puts as much of a record as fits, from `offset` of its value on; moves `to`. */
 static void record_put(struct walk *k, const struct hf_stored *r, uint32_t offset)
 {
-    size_t used = k->records.len + HF_RECORD_OVERHEAD + r->key.len;
+    size_t used = hf_columns_bytes(&k->columns) + HF_RECORD_OVERHEAD + r->key.len;
     size_t room = used < k->limit ? k->limit - used : 0;
     size_t left = r->value.len - offset;
-    if (k->records.len == 0) {
+    if (k->columns.count == 0) {
         room = room > FRAGMENT_MIN ? room : FRAGMENT_MIN; /* the first always gets on */
     } else if (used > k->limit || (left > room && room < FRAGMENT_MIN)) {
         k->full = true;
@@ -64,8 +66,8 @@ static void record_put(struct walk *k, const struct hf_stored *r, uint32_t offse
                             .total = (uint32_t)r->value.len,
                             .offset = offset,
                             .value = hf_slice_of(r->value.data + offset, n)};
-    hf_record_encode(&rec, &k->records);
-    HF_ASSERT(!k->records.failed);
+    hf_columns_add(&k->columns, &rec);
+    k->weight += hf_record_weight(r->key.len, n);
     k->full = n < left;
     k->to = (struct hf_bound){.seq = r->seq,
                               .ordinal = r->ordinal,
@@ -181,33 +183,45 @@ static enum hf_err keys_walk(struct walk *k)
 
 /* ---- chunks ---- */
 
-static struct hf_slice records_pack(struct hf_transfer *t, struct hf_slice raw,
-                                    enum hf_compression *compression)
+struct packed {
+    struct hf_slice plain; /* in the slot's memory */
+    enum hf_compression compression;
+    uint32_t raw_bytes;
+};
+
+static struct packed records_pack(const struct walk *k)
 {
-    struct hf_writer packed;
-    hf_writer_init(&packed, t->packed, t->packed_cap);
-    return hf_compress(raw, t->cctx, &packed, compression);
+    struct hf_transfer *t = k->t;
+    struct packed p;
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    struct hf_writer raw;
+    struct hf_writer out;
+    hf_writer_init(&raw, t->data, HF_MESSAGE_MAX);
+    hf_writer_init(&out, t->packed, t->packed_cap);
+    hf_columns_finish(&k->columns, &raw, block);
+    HF_ASSERT(!raw.failed);
+    p.raw_bytes = (uint32_t)raw.len;
+    p.plain = hf_compress(block, HF_RECORDS_BLOCKS, t->cctx, &out, &p.compression);
+    return p;
 }
 
 static void chunk_seal(struct hf_transfer *t, const struct walk *k, struct hf_chunk *c)
 {
-    struct hf_slice raw = hf_writer_bytes(&k->records);
-    enum hf_compression compression;
-    struct hf_slice packed = records_pack(t, raw, &compression);
-    c->compression = compression;
+    struct packed packed = records_pack(k);
+    c->compression = packed.compression;
     c->want = k->q->want;
     c->from = k->q->from;
     c->to = k->to;
     c->end = k->end;
     c->key_id = t->secret->content.id;
-    c->raw_bytes = (uint32_t)raw.len;
+    c->raw_bytes = packed.raw_bytes;
     struct hf_writer descriptor;
     struct hf_writer sealed;
     hf_writer_init(&descriptor, t->descriptor, sizeof(t->descriptor));
     hf_writer_init(&sealed, t->sealed, HF_MESSAGE_MAX);
     hf_chunk_describe(c, &descriptor);
     c->descriptor = hf_writer_bytes(&descriptor);
-    hf_chunk_seal(&t->secret->content.key, t->chunk_nonce, c->descriptor, packed, &sealed);
+    hf_chunk_seal(&t->secret->content.key, t->chunk_nonce, c->descriptor, packed.plain, &sealed);
     HF_ASSERT(!descriptor.failed && !sealed.failed);
     c->sealed = hf_writer_bytes(&sealed);
 }
@@ -250,15 +264,13 @@ enum hf_err hf_transfer_probe(struct hf_transfer *t, const struct hf_fetch_reque
                               struct hf_bound *to, struct hf_probe_result *out)
 {
     struct walk k;
-    enum hf_compression compression;
     walk_init(&k, t, range);
     enum hf_err err = walk(&k);
     if (err == HF_OK) {
-        struct hf_slice raw = hf_writer_bytes(&k.records);
         *to = k.to;
         out->end = k.end;
-        out->raw_bytes = raw.len;
-        out->sent_bytes = records_pack(t, raw, &compression).len + REPLY_OVERHEAD;
+        out->weight = k.weight;
+        out->sent_bytes = records_pack(&k).plain.len + REPLY_OVERHEAD;
     }
     return err;
 }

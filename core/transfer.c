@@ -25,6 +25,7 @@
 #include "core/queue.h"
 
 #include "hf/digest.h"
+#include "hf/records.h"
 
 #include <stdlib.h>
 
@@ -123,12 +124,13 @@ static enum hf_err slot_ready(struct hf_transfer *t)
     }
     t->packed_cap = ZSTD_compressBound(HF_MESSAGE_MAX);
     t->data = t->data != NULL ? t->data : malloc(HF_MESSAGE_MAX);
+    t->columns = t->columns != NULL ? t->columns : malloc(HF_COLUMNS * HF_FETCH_DATA_MAX);
     t->packed = t->packed != NULL ? t->packed : malloc(t->packed_cap);
     t->sealed = t->sealed != NULL ? t->sealed : malloc(HF_MESSAGE_MAX);
     t->plain = t->plain != NULL ? t->plain : malloc(HF_MESSAGE_MAX);
     t->out = t->out != NULL ? t->out : malloc(HF_MESSAGE_MAX);
     t->cctx = t->cctx != NULL ? t->cctx : ZSTD_createCCtx();
-    if (t->data == NULL || t->packed == NULL || t->sealed == NULL || t->plain == NULL ||
+    if (t->data == NULL || t->columns == NULL || t->packed == NULL || t->sealed == NULL || t->plain == NULL ||
         t->out == NULL || t->cctx == NULL) {
         return HF_NOMEM;
     }
@@ -148,6 +150,7 @@ static void slot_free(struct hf_transfer *t)
     hf_bytes_free(&t->frame);
     free(t->sample);
     free(t->data);
+    free(t->columns);
     free(t->packed);
     free(t->sealed);
     free(t->plain);

@@ -53,6 +53,7 @@ struct hf_transfer {
     struct hf_view *view;
     ZSTD_CCtx *cctx;
     uint8_t *data;   /* HF_MESSAGE_MAX each: frames or records */
+    uint8_t *columns; /* of records, before they are put together in data */
     uint8_t *packed; /* records compressed */
     uint8_t *sealed; /* a chunk */
     uint8_t *plain;  /* the reply */
@@ -92,7 +93,7 @@ void hf_transfer_let_go(struct hf_transfer *t);
 enum hf_err hf_transfer_chunk(struct hf_transfer *t, struct hf_fetch_reply *p);
 
 struct hf_probe_result {
-    uint64_t raw_bytes;
+    uint64_t weight; /* of its records, as in a sample of the store (hf/state.h) */
     uint64_t sent_bytes; /* of the reply that would carry them */
     bool end;
 };

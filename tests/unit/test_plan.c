@@ -42,11 +42,11 @@ static void write_keys(struct fixture *f, uint32_t first, uint32_t count)
 /* Records that end in this chunk: a value in pieces counts once. */
 static uint32_t count_ends(struct hf_slice records)
 {
-    struct hf_reader r;
+    struct hf_records r;
     struct hf_record rec;
     uint32_t n = 0;
-    hf_reader_init(&r, records);
-    while (hf_record_next(&r, &rec)) {
+    hf_records_open(&r, records);
+    while (hf_records_next(&r, &rec)) {
         n += rec.offset + rec.value.len == rec.total;
     }
     assert_false(r.failed);

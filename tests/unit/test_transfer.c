@@ -232,12 +232,12 @@ static void a_delta_has_each_key_once_at_its_newest_and_the_deletes(void **state
     assert_int_equal(r->fetch.chunk.asof, 5);
     struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
     assert_int_equal(count_records(records), 2);
-    struct hf_reader reader;
+    struct hf_records reader;
     struct hf_record rec;
-    hf_reader_init(&reader, records);
-    assert_true(hf_record_next(&reader, &rec));
+    hf_records_open(&reader, records);
+    assert_true(hf_records_next(&reader, &rec));
     assert_true(hf_slice_eq(rec.key, hf_slice_str("a")) && rec.seq == 3 && !rec.tombstone);
-    assert_true(hf_record_next(&reader, &rec));
+    assert_true(hf_records_next(&reader, &rec));
     assert_true(hf_slice_eq(rec.key, hf_slice_str("b")) && rec.seq == 4 && rec.tombstone);
 }
 
@@ -390,7 +390,9 @@ static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(s
         } else {
             assert_int_equal(r->code, HF_OK);
             struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
-            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, records), HF_OK);
+            struct hf_records it;
+            hf_records_open(&it, records);
+            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, &it), HF_OK);
         }
         assert_int_equal(hf_state_commit(s), HF_OK);
         if (between != NULL) {

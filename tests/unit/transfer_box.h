@@ -11,6 +11,8 @@
 
 #include "core/transfer.h"
 
+#include "hf/records.h"
+
 #include <zstd.h>
 
 struct fixture {
@@ -124,11 +126,11 @@ UNUSED static struct hf_slice chunk_open(struct fixture *f, const struct hf_chun
 
 UNUSED static uint32_t count_records(struct hf_slice records)
 {
-    struct hf_reader r;
+    struct hf_records r;
     struct hf_record rec;
     uint32_t n = 0;
-    hf_reader_init(&r, records);
-    while (hf_record_next(&r, &rec)) {
+    hf_records_open(&r, records);
+    while (hf_records_next(&r, &rec)) {
         n++;
     }
     assert_false(r.failed);
