@@ -96,9 +96,9 @@ struct hf_fetch_request {
     struct hf_bound from;  /* DELTA, KEYS, RANGES: exclusive lower bound */
     struct hf_slice until; /* KEYS, RANGES: the last key of the range, not below from.key; empty =
                               the end of the key space */
-    uint32_t data_max;     /* bytes of frames, body or packed records that are wanted at most: 0 = as
-                              many as fit; one frame, record or piece of one always comes, and may
-                              be larger */
+    uint32_t data_max; /* bytes of frames, body or packed records that are wanted at most: 0 = as
+                          many as fit; one frame, record or piece of one always comes, and may
+                          be larger */
     hf_seq
         asof_min; /* DELTA, KEYS, RANGES: the chunk must have been read from the state at this seq
                      or a later one; 0 = from the newest. One that was made for another

@@ -395,8 +395,8 @@ static void a_chunk_is_as_much_as_its_reply_carries(void **state)
     uint32_t chunks = 0;
     uint32_t records = 0;
     uint64_t sealed = 0;
-    for (char name = 'a'; name <= 'i'; name++) {
-        write_group(f, name, name <= 'd' || name >= 'f');
+    for (int name = 'a'; name <= 'i'; name++) {
+        write_group(f, (char)name, name <= 'd' || name >= 'f');
     }
     for (bool end = false; !end; chunks++) {
         const struct hf_reply *r = peer_ask(f->p, &q);
