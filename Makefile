@@ -35,7 +35,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario run
+SIM    := rng world net node load oracle faults scenario run history history_read check
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -51,6 +51,7 @@ PURE_O  := $(WIRE_O) $(STORE_O)
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
+FAULTS  := $B/libholdfast-faults.so
 
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 E2E     := $(patsubst tests/e2e/%.c,%,$(wildcard tests/e2e/test_*.c))
@@ -97,9 +98,14 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(BASE_L))
+	$(call link,-ljansson $(BASE_L))
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
+# Without the hardening of programs: a preloaded library checks nothing for others.
+$B/libholdfast-faults.so: sim/preload/faults.c sim/preload/faults.h
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  LINK  $@")
+	$Qgcc -std=c11 -D_GNU_SOURCE -I. $(WARN) -Wconversion -O2 -g -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
 
 $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
@@ -107,6 +113,7 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
+$B/tests/unit/test_preload: $(FAULTS)
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
@@ -127,8 +134,8 @@ $B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
 # ---- tests ----
 
 # check: these from the sanitized build, those from both (which daemons a test runs, tests/check.sh says).
-TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%)
-TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN)
+TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
+TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN) $(FAULTS)
 .PHONY: tests-a tests-b
 tests-a: $(TESTS_A)
 tests-b: $(TESTS_B)

@@ -8,6 +8,7 @@
 #include "sim/sim.h"
 
 #include "hf/version.h"
+#include "sim/history.h"
 #include "sim/wan/link.h"
 
 #include <getopt.h>
@@ -21,6 +22,7 @@ static const char usage_text[] =
     "usage: holdfast-sim run --seed N [options]        one seed; --trace prints its timeline\n"
     "       holdfast-sim swarm --seeds N [--from N]    many seeds, each with its own faults\n"
     "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n"
+    "       holdfast-sim check HISTORY.jsonl           what clients recorded against C1 to C9\n"
     "       holdfast-sim link [...] -- COMMAND...      real processes over an emulated WAN "
     "(link --help)\n\n"
     "options:\n"
@@ -223,6 +225,9 @@ int main(int argc, char **argv)
     if (argc > 1 && hf_wan_is_command(argv[1])) {
         return hf_wan_command(argc - 1, argv + 1);
     }
+    if (argc > 1 && strcmp(argv[1], "check") == 0) {
+        return history_command(argc - 1, argv + 1);
+    }
     parse(argc, argv, &a);
     if (hf_crypto_init() != HF_OK) {
         fputs("holdfast-sim: libsodium does not start\n", stderr);
@@ -238,5 +243,5 @@ int main(int argc, char **argv)
     if (strcmp(command, "scenario") == 0 && optind + 2 == argc) {
         return cmd_scenario(&a, argv[optind + 1]);
     }
-    usage("expected run, swarm, scenario FILE, or link");
+    usage("expected run, swarm, scenario FILE, check FILE, or link");
 }
