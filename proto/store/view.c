@@ -13,6 +13,10 @@
 #include "view_impl.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+/* To open an environment anew takes one or two; the readers' loop stands still meanwhile. */
+#define PANIC_MS_MAX 50
 
 /* ---- life ---- */
 
@@ -59,15 +63,26 @@ void hf_view_reset(struct hf_view *v)
     hf_gate_leave(&v->s->gate);
 }
 
+static int begin(struct hf_view *v)
+{
+    if (v->txn != NULL) {
+        return mdb_txn_renew(v->txn);
+    }
+    return v->s->env == NULL ? MDB_PANIC : mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+}
+
 enum hf_err hf_view_renew(struct hf_view *v)
 {
+    static const struct timespec a_moment = {0, 1000000};
     hf_view_reset(v);
     hf_gate_enter(&v->s->gate);
-    int rc = MDB_PANIC;
-    if (v->txn != NULL) {
-        rc = mdb_txn_renew(v->txn);
-    } else if (v->s->env != NULL) {
-        rc = mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+    int rc = begin(v);
+    /* A commit has failed right now, and its thread is about to open the environment anew. */
+    for (int i = 0; i < PANIC_MS_MAX && rc == MDB_PANIC && v->s->env != NULL; i++) {
+        hf_gate_leave(&v->s->gate);
+        nanosleep(&a_moment, NULL);
+        hf_gate_enter(&v->s->gate);
+        rc = begin(v);
     }
     if (rc != 0) {
         drop_txn(v);
