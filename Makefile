@@ -119,6 +119,10 @@ $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
 
+RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power)
+$B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
+	$(call link,$(TEST_L))
+
 $B/tests/bench/client: $B/tests/bench/client.o
 	$(call link,-lhiredis -lpthread)
 WANBENCH_O := $(patsubst %,$B/tests/bench/%.o,keys sent) $B/sim/wan/ask.o $B/proto/wire/err.o

@@ -576,8 +576,9 @@ static void take_event(struct check *c, const struct event *e, const struct hist
     if (op->end != HISTORY_OK || op->kind == HISTORY_START) {
         return;
     }
-    check_node(c, op, s, *before);
+    /* What an edge reported may be older than what a client has seen of it since. */
     if (op->kind != HISTORY_ACK) {
+        check_node(c, op, s, *before);
         check_session(c, op);
     }
     if (op->kind == HISTORY_READ) {

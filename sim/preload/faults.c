@@ -463,11 +463,21 @@ EXPORT int mkdir(const char *path, mode_t mode)
 
 /* ---- open ---- */
 
+static bool exists(int dirfd, const char *path)
+{
+    int before = errno;
+    bool found = faccessat(dirfd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+
+    errno = before;
+    return found;
+}
+
 static int open_at(int dirfd, const char *path, int flags, mode_t mode)
 {
     bool counts = path_counts(dirfd, path);
 
-    STRIKE(counts && (flags & O_CREAT) != 0);
+    /* Opening what exists changes nothing, with O_CREAT neither. */
+    STRIKE(counts && ((flags & O_TRUNC) != 0 || ((flags & O_CREAT) != 0 && !exists(dirfd, path))));
     if (counts && faults->nosync != 0) {
         flags &= ~(O_SYNC | O_DSYNC);
     }

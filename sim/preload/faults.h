@@ -17,8 +17,8 @@
  *
  * The variables fill the page where a page is given and still all zero. Processes that a daemon
  * forks or becomes by exec share the count. What counts: write, pwrite, writev, pwritev, fsync,
- * fdatasync, msync, ftruncate, fallocate, rename, unlink, mkdir, rmdir, and open with O_CREAT, with
- * all their variants.
+ * fdatasync, msync, ftruncate, fallocate, rename, unlink, mkdir, rmdir, and an open that makes
+ * or empties a file, with all their variants.
  *
  * It does not see what the C library does inside itself (a FILE that is opened and flushed by
  * stdio), nor direct system calls, nor stores into a shared mapping; the store uses none of these

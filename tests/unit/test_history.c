@@ -138,6 +138,7 @@ static void c2_positions_never_go_back(void **state)
            SHOWN(2, "null", 4));
     EXPECT(NULL, 0, 0, READ(1, "lagos", "'k'"), READ(2, "lagos", "'k'"), SHOWN(1, "null", 5),
            SHOWN(2, "null", 4));
+    EXPECT(NULL, 0, 0, READ(1, "lagos", "'k'"), SHOWN(1, "null", 5), ACK("lagos", 4));
     EXPECT(NULL, 0, 0, READ(1, "lagos", "'k'"), SHOWN(1, "null", 5), READ(1, "lima", "'k'"),
            SHOWN(1, "null", 4));
 }
