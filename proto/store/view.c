@@ -203,6 +203,38 @@ int hf_view_seek_after(MDB_cursor *c, MDB_val *k, MDB_val *data)
 
 /* ---- records ---- */
 
+/* A record on its own is under a checksum; the way to it is not. One flipped bit in a branch page
+ * leads a search to the wrong leaf, where the key is not. So its neighbours are asked: both must be
+ * sound, and the key must lie between them. */
+static enum hf_err prove_absent(struct hf_view *v, struct hf_slice key)
+{
+    MDB_cursor *c;
+    MDB_val k = hf_val(key);
+    MDB_val data;
+    struct hf_stored r;
+    int rc = mdb_cursor_open(v->txn, v->table[VIEW_BY_KEY], &c);
+    if (rc != 0) {
+        return hf_env_error(rc);
+    }
+    bool sound = true;
+    rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
+    bool is_last = rc == MDB_NOTFOUND;
+    if (rc == 0) {
+        sound = hf_slice_cmp(hf_slice_of_val(k), key) > 0 &&
+                hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK;
+    }
+    if (sound && (rc == 0 || is_last)) {
+        rc = mdb_cursor_get(c, &k, &data, is_last ? MDB_LAST : MDB_PREV);
+        sound = rc != 0 || (hf_slice_cmp(hf_slice_of_val(k), key) < 0 &&
+                            hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK);
+    }
+    mdb_cursor_close(c);
+    if (!sound) {
+        return HF_CORRUPT;
+    }
+    return rc == 0 ? HF_NOTFOUND : hf_env_error(rc);
+}
+
 enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out)
 {
@@ -214,7 +246,7 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
     MDB_val data;
     int rc = mdb_get(v->txn, v->table[VIEW_BY_KEY], &k, &data);
     if (rc != 0) {
-        return hf_env_error(rc);
+        return rc == MDB_NOTFOUND ? prove_absent(v, key) : hf_env_error(rc);
     }
     enum hf_err e = hf_record_get(key, data, out);
     return e == HF_OK && out->tombstone && !tombstones ? HF_NOTFOUND : e;

@@ -370,7 +370,11 @@ static bool edge_heals(redisContext *edge, enum outcome *seen)
             return false;
         }
         if (e2e_now_ms() > until) {
-            fail_msg("the edge does not heal");
+            fail_msg("the edge does not heal: %s, digest %s",
+                     now == MISSING   ? "a key is missing"
+                     : now == REFUSED ? "a key is refused"
+                                      : "values right",
+                     edge_is_equal(edge) ? "equal" : "different");
         }
         e2e_sleep_ms(5);
     }
@@ -490,6 +494,8 @@ static void prepare(void)
     e2e_start(core_node);
     core = e2e_connect(core_node);
     edge_node = e2e_edge_new(core_node, "edge", core_node->port);
+    /* What no read runs into is found by the scrub, in a week unless it is told to hurry. */
+    e2e_arg_set(edge_node, "--scrub", "2s");
     e2e_start(edge_node);
     edge = e2e_connect(edge_node);
     write_keys();
