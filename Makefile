@@ -119,7 +119,7 @@ $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
 
-RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips)
+RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips report)
 $B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 
@@ -140,13 +140,14 @@ $B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
 # check: these from the sanitized build, those from both (which daemons a test runs, tests/check.sh says).
 TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
 TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN) $(FAULTS)
-.PHONY: tests-a tests-b
+.PHONY: tests-a tests-b tests-c reliability
 tests-a: $(TESTS_A)
 tests-b: $(TESTS_B)
+tests-c: $(RELIABLE) $(BIN) $(FAULTS)
 
 check:  ## install what is missing, build, run all tests; ends with "N passed, N failed"
 	@deploy/install-deps.sh --test
-	@$(MAKE) --no-print-directory -j$$(nproc) tests-b
+	@$(MAKE) --no-print-directory -j$$(nproc) tests-b tests-c
 	@$(MAKE) --no-print-directory -j$$(nproc) SAN=address OPT='-O1 -g' tests-a tests-b
 	@tests/check.sh build build/address
 
@@ -168,6 +169,9 @@ tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitize
 
 soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
 	$B/holdfast-sim swarm --seeds 2000
+
+reliability: tests-c  ## kill, cut power, damage and fill disks at length; writes tests/RELIABILITY.md (ARGS=--list: the rows)
+	@tests/reliability/run.sh $(ARGS)
 
 bench: all $(addprefix $B/tests/bench/,client stages load)  ## the figures: ratios against redis-server, measured in one run
 	@deploy/install-deps.sh --bench
