@@ -175,7 +175,7 @@ static void *room(size_t count, size_t size)
 /* Groups the attempts of each id. */
 static bool make_requests(struct check *c)
 {
-    const struct history_op **op = room(c->h->count, sizeof(*op));
+    const struct history_op **op = room(c->h->count, sizeof(const struct history_op *));
     size_t count = 0;
 
     c->request = room(c->h->count, sizeof(*c->request));
@@ -188,7 +188,7 @@ static bool make_requests(struct check *c)
             op[count++] = &c->h->op[i];
         }
     }
-    qsort(op, count, sizeof(*op), order_ops);
+    qsort(op, count, sizeof(const struct history_op *), order_ops);
     for (size_t i = 0; i < count; i++) {
         if (i == 0 || strcmp(op[i]->id, op[i - 1]->id) != 0) {
             c->request[c->request_count++] = (struct request){.first = op[i], .failed = true};
@@ -595,7 +595,7 @@ static bool sweep(struct check *c)
 {
     size_t n = c->h->count, count = 0;
     struct event *e = room(2 * n, sizeof(*e));
-    const struct history_op **before = room(n, sizeof(*before));
+    const struct history_op **before = room(n, sizeof(const struct history_op *));
     bool good = e != NULL && before != NULL;
 
     for (size_t i = 0; good && i < n; i++) {
@@ -635,7 +635,7 @@ static int order_status(const void *a, const void *b)
 
 static bool check_digests(struct check *c)
 {
-    const struct history_op **s = room(c->h->count, sizeof(*s));
+    const struct history_op **s = room(c->h->count, sizeof(const struct history_op *));
     size_t count = 0;
 
     if (s == NULL) {
@@ -648,7 +648,7 @@ static bool check_digests(struct check *c)
             s[count++] = op;
         }
     }
-    qsort(s, count, sizeof(*s), order_status);
+    qsort(s, count, sizeof(const struct history_op *), order_status);
     for (size_t i = 1; i < count; i++) {
         const struct history_op *a = s[i - 1], *b = s[i];
 

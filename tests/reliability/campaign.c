@@ -161,9 +161,15 @@ void campaign_progress(struct campaign *c, uint64_t done)
     }
     c->shown_s = now;
     double took = now - c->started_s;
+    const char *begin = isatty(2) ? "\r" : "";
+    const char *end = isatty(2) ? "  " : "\n";
+    if (c->count == 0) { /* until there is nothing more to do */
+        fprintf(stderr, "%s%s: %" PRIu64 ", %.0f s%s", begin, c->name, done, took, end);
+        return;
+    }
     double left = c->count > done ? took / (double)done * (double)(c->count - done) : 0;
-    fprintf(stderr, "%s%s: %" PRIu64 " of %" PRIu64 ", %.0f s, %.0f s left%s",
-            isatty(2) ? "\r" : "", c->name, done, c->count, took, left, isatty(2) ? "  " : "\n");
+    fprintf(stderr, "%s%s: %" PRIu64 " of %" PRIu64 ", %.0f s, %.0f s left%s", begin, c->name, done,
+            c->count, took, left, end);
 }
 
 static void print_result(struct campaign *c)

@@ -72,7 +72,7 @@ static void request_of(const struct client *w, uint64_t n, struct request *r)
 /* False when it was not answered and nobody waits for it any more. */
 static bool write_until_answered(struct client *w, uint64_t n, uint64_t *seq)
 {
-    struct request r;
+    struct request r = {.id = ""};
 
     request_of(w, n, &r);
     while (!atomic_load(&w->all->at_once)) {
@@ -262,7 +262,7 @@ uint64_t clients_lost(struct clients *c, uint64_t newest, uint64_t *asked)
         uint64_t kept = newest < KEPT ? newest : KEPT;
 
         for (uint64_t n = last > kept ? last - kept + 1 : 1; n <= last; n++) {
-            struct request r;
+            struct request r = {.id = ""};
             uint64_t seq = 0;
 
             request_of(w, n, &r);

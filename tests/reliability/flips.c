@@ -520,6 +520,7 @@ static void flip_and_look(void **state)
         flip_files(strcmp(what, "log") == 0);
     }
     assert_int_equal(tally[WRONG], 0);
+    assert_int_equal(tally[MISSING], 0);
     e2e_passed();
 }
 
