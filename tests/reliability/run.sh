@@ -62,16 +62,16 @@ one() { # ROW COUNT: runs it, keeps its result
 $(row "$1")
 EOR
     [ -n "$name" ] || exit 2
-    count=${2:-$long}
+    times=${2:-$long}
     printf '== %s: %s\n' "$name" "$what" >&2
     mkdir -p "$kept"
     if [ "$name" = swarm ]; then
-        shown="build/holdfast-sim swarm --seeds $count"
-        swarm "$count" >"$kept/$name.out"
+        shown="build/holdfast-sim swarm --seeds $times"
+        swarm "$times" >"$kept/$name.out"
     else
-        shown="build/tests/reliability/$command --count $count"
+        shown="build/tests/reliability/$command --count $times"
         # shellcheck disable=SC2086
-        "$B/tests/reliability/"$command --count "$count" >"$kept/$name.out"
+        "$B/tests/reliability/"$command --count "$times" >"$kept/$name.out"
     fi
     status=$?
     line=$(grep '^{' "$kept/$name.out" | tail -n 1)
