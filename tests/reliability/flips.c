@@ -123,7 +123,8 @@ static size_t used_bytes(const struct victim *v)
     return n;
 }
 
-static void flip(const struct victim *v)
+/* Returns where. */
+static size_t flip(const struct victim *v)
 {
     size_t at = (size_t)campaign_random_below(&campaign, used_bytes(v));
     uint8_t byte = (uint8_t)(v->bytes[at] ^ (1u << campaign_random_below(&campaign, 8)));
@@ -131,6 +132,7 @@ static void flip(const struct victim *v)
 
     assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
     close(fd);
+    return at;
 }
 
 static void put_back(const struct victim *v)
@@ -286,6 +288,20 @@ static void newest_file(const char *dir, char path[256])
     snprintf(path, 256, "%.120s/%.100s", dir, newest);
 }
 
+/* What was answered wrongly is kept for whoever is to mend it, once. */
+static void save_damaged(const char *path, size_t at, enum outcome o)
+{
+    static bool saved;
+
+    fprintf(stderr, "flips: %s after a flip in byte %zu of %s\n",
+            o == WRONG ? "a wrong answer" : "an absent key", at, path);
+    if (!saved) {
+        copy_tree(path, "/tmp/holdfast-flips.damaged");
+        fprintf(stderr, "flips: the file is kept as /tmp/holdfast-flips.damaged\n");
+        saved = true;
+    }
+}
+
 static void flip_files(bool is_log)
 {
     struct victim v = {.size = 0};
@@ -302,8 +318,13 @@ static void flip_files(bool is_log)
     victim_read(&v, path);
     assert_int_equal(in_child(is_log, dir), RIGHT);
     for (; flips < campaign.count; flips++) {
-        flip(&v);
-        tally[in_child(is_log, dir)]++;
+        size_t at = flip(&v);
+        enum outcome o = in_child(is_log, dir);
+
+        tally[o]++;
+        if (o == MISSING || o == WRONG) {
+            save_damaged(path, at, o);
+        }
         put_back(&v);
         campaign_progress(&campaign, flips + 1);
     }
