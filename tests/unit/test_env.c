@@ -91,18 +91,23 @@ static void key_behind_a_damaged_branch_page_is_never_called_absent(void **state
     assert_true(places > 2);
     for (size_t n = 0; n < (size_t)places; n++) {
         struct hf_view *v;
-        (void)damage_branches(b->dir, n);
+        struct hf_state_config c = {.dir = b->dir};
+        struct hf_error e = {HF_OK, ""};
         b->s = open_store(b->dir);
+        (void)damage_branches(b->dir, n);
         assert_ok(hf_view_open(b->s, &v));
         for (uint32_t i = 0; i < BRANCH_KEYS; i++) {
             char name[32];
             struct hf_stored r;
-            enum hf_err e = hf_view_get(v, key_of(name, i), false, &r);
-            assert_true(e == HF_OK || e == HF_CORRUPT);
-            refused += e == HF_CORRUPT;
+            enum hf_err got = hf_view_get(v, key_of(name, i), false, &r);
+            assert_true(got == HF_OK || got == HF_CORRUPT);
+            refused += got == HF_CORRUPT;
         }
         hf_view_close(v);
         hf_state_close(b->s);
+        /* Met at a start, it is no state at all. */
+        assert_int_equal(hf_state_open(&c, &b->s, &e), HF_CORRUPT);
+        assert_non_null(strstr(e.text, "page "));
         (void)damage_branches(b->dir, n); /* the same bit again: as it was */
     }
     assert_true(refused > 0);
