@@ -59,8 +59,12 @@ daemons() {
     done
     # It is short and goes everywhere.
     run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
+    # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
+    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control flips-state flips-log \
+        flips-edge flips-core; do
+        run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
+    done
     for t in tests/e2e/*.sh; do
-        [ -e "$t" ] || continue
         run "e2e $(basename "$t")" 150 "$t" "$B"
     done
 }
