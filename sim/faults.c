@@ -406,6 +406,10 @@ static void begin(struct sim *sim, enum fault f)
         if (edge->alive) {
             net_redial(sim, edge, HF_CHANNEL_CONTROL);
             struck(sim, "#%s dials its control link again", edge->name);
+            if (rng_chance(r, 0.1)) { /* and somebody has it compared, for no reason */
+                struck(sim, "#%s is told to compare itself with the core", edge->name);
+                hf_edge_repair(edge->edge, false);
+            }
         }
         break;
     case FAULT_FORGE:

@@ -13,6 +13,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#define FAULT_BIT(f) (UINT64_C(1) << (f))
+#define DISK_FAULTS (FAULT_BIT(FAULT_DISK_FULL) | FAULT_BIT(FAULT_DISK_ERROR))
 #define CANARY_SEQ 5u
 /* A store that could not write its meta page is opened anew before it can be read again. */
 #define UNREAD_MAX (300 * SIM_MS)
@@ -147,7 +149,6 @@ void oracle_core(struct sim *sim)
 {
     const struct node *core = &sim->node[SIM_CORE];
     struct hf_core_status s;
-    uint64_t disk_faults = UINT64_C(1) << FAULT_DISK_FULL | UINT64_C(1) << FAULT_DISK_ERROR;
     if (!core->alive || sim->script != NULL) {
         return;
     }
@@ -155,7 +156,7 @@ void oracle_core(struct sim *sim)
     if (s.log_first > 1) {
         mark_hit(sim, MARK_LOG_TRIMMED);
     }
-    if (s.refusing != NULL && !sim->rolled_back && (sim->opt.faults & disk_faults) == 0) {
+    if (s.refusing != NULL && !sim->rolled_back && (sim->opt.faults & DISK_FAULTS) == 0) {
         violate(sim, "G13: the core refuses writes, and nobody turned it back: %s", s.refusing);
     }
     if (s.log_bytes > sim->opt.log_bytes + LOG_SLACK) {
@@ -376,6 +377,23 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
         }
     }
     return true;
+}
+
+void oracle_mark(struct sim *sim, hf_seq committed)
+{
+    const struct node *core = &sim->node[SIM_CORE];
+    struct hf_core_status s;
+    /* The mark is not synced, and one that cannot be written is done without. */
+    if (!core->alive || (sim->opt.faults & (DISK_FAULTS | FAULT_BIT(FAULT_POWER_CUT))) != 0) {
+        return;
+    }
+    hf_core_status(core->core, &s);
+    if (s.head < committed && s.refusing == NULL) {
+        violate(sim,
+                "G13: the core is back at %" PRIu64 ", its mark says %" PRIu64
+                ", and it takes writes",
+                s.head, committed);
+    }
 }
 
 /* G13: an edge that the old core knows has told it of what it does not know. */

@@ -42,7 +42,7 @@ run() { # LABEL SECONDS COMMAND...
 }
 
 # The simulator has no clock to be late for, so it may have what the tests leave over; asked for its result below.
-nice -n 19 timeout -k 5 400 "$B/holdfast-sim" swarm --seeds 200 >"$work/swarm" 2>&1 </dev/null &
+nice -n 19 timeout -k 5 400 "$B/holdfast-sim" swarm --seeds 200 --jobs 1 >"$work/swarm" 2>&1 </dev/null &
 swarm=$!
 
 for t in tests/unit/test_*.c; do
@@ -60,6 +60,7 @@ for t in tests/scenario/*.sim; do
     run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
 done
 run "simulator: same seed, two builds, same trace" 60 tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
+run "simulator: three planted bugs" 400 tests/bugs/bugs.sh --few
 # With the daemons as they are shipped: kill -9, the journeys that a user makes, what damaged pages make of LMDB, which
 # may well run past a buffer before it dies, and the emulated WAN, where microseconds are counted. All others with
 # sanitizers, whose complaints the harness finds.
