@@ -5,11 +5,11 @@
 #
 # NAME: parts of the names of patches in tests/bugs (all without). --few: three of them, others each day. A patch
 # begins with a line "G5: what it breaks". Prints a table: the rule that caught the bug, after how many seeds and
-# seconds. Exit status 1 when one was not found in N seeds (default 400), or a patch no longer applies.
+# seconds. Exit status 1 when one was not found in N seeds (default 600), or a patch no longer applies.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 root=$PWD
-seeds=400
+seeds=600
 few=0
 while [ $# -gt 0 ]; do
     case $1 in
