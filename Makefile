@@ -63,7 +63,7 @@ FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 
-.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bench bench-wan bless format install clean
+.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bugs bench bench-wan bless format install clean
 .SECONDARY:
 all: $(BIN)   ## build everything into build/
 
@@ -173,8 +173,11 @@ tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitize
 	    $(patsubst %,build/thread/tests/e2e/test_%,main_path reexec) $(BIN:build/%=build/thread/%)
 	@tests/tsan.sh build/thread $(THREADED)
 
-soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
-	$B/holdfast-sim swarm --seeds 2000
+soak: $B/holdfast-sim  ## SEEDS=20000 seeds of the simulator; what fails is added to tests/seeds
+	$B/holdfast-sim swarm --seeds $(or $(SEEDS),20000) --save tests/seeds/seeds.txt --commit $$(git rev-parse --short HEAD)
+
+bugs: $B/holdfast-sim  ## plant each bug of tests/bugs in a copy of the source, and have a swarm find it
+	@tests/bugs/bugs.sh $(ARGS)
 
 reliability: tests-c  ## kill, cut power, damage and fill disks at length; writes tests/RELIABILITY.md (ARGS=--list: the rows)
 	@tests/reliability/run.sh $(ARGS)

@@ -90,10 +90,11 @@ computing() {
     run "scenario files that are wrong" 60 tests/scenario/wrong_files.sh "$B/holdfast-sim"
     run "simulator: same seed, two builds, same trace" 60 \
         tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
+    run "simulator: three planted bugs" 400 tests/bugs/bugs.sh --few
     for t in tests/lint/check_*.sh; do
         run "lint $(basename "$t" .sh)" 120 "$t" "$B"
     done
-    run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200
+    run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200 --jobs 1
 }
 
 lane() { # NAME NICENESS
