@@ -71,7 +71,7 @@ static void print_figures(json_t *result)
         separator = ", ";
     }
     if (strcmp(history, "?") != 0 && history[0] != '\0') {
-        printf("%s history %s", separator, history);
+        printf("%shistory %s", separator, history);
     }
 }
 
