@@ -47,12 +47,25 @@ uint64_t scenario_event(void)
 const char *mark_name(enum mark m)
 {
     static const char *const names[MARK_COUNT] = {
-        "edge-crash",       "core-crash",          "cut",
-        "one-way-cut",      "hole-filled",         "delta-planned",
-        "snapshot-planned", "stage-switched",      "stage-resumed",
-        "redialled",        "request-id-repeated", "message-corrupted",
-        "edge-revoked",     "content-key-missing", "inbox-restored",
-        "core-fenced",      "torn-tail",           "damaged",
+        "edge-crash",
+        "core-crash",
+        "cut",
+        "one-way-cut",
+        "hole-filled",
+        "delta-planned",
+        "snapshot-planned",
+        "stage-switched",
+        "stage-resumed",
+        "redialled",
+        "request-id-repeated",
+        "message-corrupted",
+        "edge-revoked",
+        "dictionary",
+        "content-key-missing",
+        "inbox-restored",
+        "core-fenced",
+        "torn-tail",
+        "damaged",
         "repaired",
     };
     return names[m];

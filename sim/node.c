@@ -65,6 +65,8 @@ static bool start_core(struct sim *sim, struct node *n)
                                .map_bytes = 64u << 20,
                                .single_thread = true,
                                .delta_batches = sim->opt.delta_batches,
+                               .dictionary = true,
+                               .dictionary_samples = 8 << 10,
                                .commit_changes = 500};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
         violate(sim, "core does not open: %s", e.text);
