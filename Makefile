@@ -23,14 +23,14 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 WIRE   := err cursor ranges expand digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
-          env state tables tree shape moves view walk verify sample stage parts staging repair \
+          dictionary env state tables tree shape moves view walk verify sample stage parts staging repair \
           scrub doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
-          cache frames chunks ranges plan enrol inspect ages retention carry
+          cache frames chunks ranges plan enrol inspect ages retention carry trainer hello
 EDGE   := replica held apply fetch pace share width repair liveness driver slots session storing compare carried \
-          import
+          import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \

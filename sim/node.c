@@ -89,6 +89,8 @@ static bool start_core(struct sim *sim, struct node *n)
                                .tombstone_ms = (hf_ms)(sim->opt.tombstone / SIM_MS),
                                .beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS),
                                .delta_batches = sim->opt.delta_batches,
+                               .dictionary = true,
+                               .dictionary_samples = 8 << 10,
                                .commit_changes = sim->limits.commit_changes};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
         return not_open(sim, n, &e);
