@@ -380,7 +380,12 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
             r->size.data_max > 2 * DATA_MAX_LEAST ? r->size.data_max / 2 : DATA_MAX_LEAST;
     }
     pace->timeouts_in_row++;
-    if (q->kind != HF_REPRQ_REPORT) {
+    if (q->kind == HF_REPRQ_JOIN) {
+        /* A core lets in so many strangers a second and does not answer the others. Who came with
+         * many shall not come back with all of them. */
+        hf_ms waited = r->now - q->sent;
+        back_off(r, jitter(r, 2 * waited) - waited);
+    } else if (q->kind != HF_REPRQ_REPORT) {
         back_off(r, 0);
     }
 }

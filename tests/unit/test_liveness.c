@@ -407,6 +407,39 @@ static void stall_leads_to_asking_from_the_start(void **state)
 
 /* ---- joining ---- */
 
+/* Milliseconds from the time-out of its first JOIN to the second one. */
+static hf_ms join_again_after(uint64_t entropy, hf_ms waited)
+{
+    struct box *b = box_new(0);
+    b->entropy = entropy;
+    box_start(b, false, true);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 200);
+    box_pass(b, waited);
+    box_timeout(b, box_sent(b, HF_REPRQ_JOIN, 0));
+    hf_ms since = b->now;
+    while (box_sends(b, HF_REPRQ_JOIN) < 2 && b->now < since + 10 * waited) {
+        box_pass(b, 10);
+    }
+    hf_ms after = b->now - since;
+    box_free(b);
+    return after;
+}
+
+static void edges_that_joined_together_and_had_no_answer_come_back_one_by_one(void **state)
+{
+    hf_ms least = INT64_MAX;
+    hf_ms most = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 50; i++) {
+        hf_ms after = join_again_after(i * UINT64_C(0x9e3779b97f4a7c15), 4000);
+        least = after < least ? after : least;
+        most = after > most ? after : most;
+    }
+    assert_in_range(least, 0, 500);
+    assert_in_range(most, 3500, 4500);
+}
+
 static void a_token_is_spent_by_join_and_then_everything_goes_on_as_ever(void **state)
 {
     (void)state;
@@ -681,6 +714,7 @@ int main(void)
         cmocka_unit_test(what_readers_are_told_follows_links_and_head),
         cmocka_unit_test(a_stream_that_no_answer_of_ours_confirms_is_frozen),
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
+        cmocka_unit_test(edges_that_joined_together_and_had_no_answer_come_back_one_by_one),
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
         cmocka_unit_test(an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had),
         cmocka_unit_test(an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded),
