@@ -35,7 +35,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect
+SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect workload
+REAL   := command refuse player daemon links trace timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -46,6 +47,7 @@ EDGE_O  := $(EDGE:%=$B/edge/%.o)
 CLI_O   := $(CLI:%=$B/core/cli/%.o)
 SIM_O   := $(SIM:%=$B/sim/%.o)
 WAN_O   := $(WAN:%=$B/sim/wan/%.o)
+REAL_O  := $(REAL:%=$B/sim/real/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
@@ -96,12 +98,12 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,-lhiredis -luv $(BASE_L))
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 
-$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
+$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)

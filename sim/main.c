@@ -8,6 +8,7 @@
 #include "sim/sim.h"
 
 #include "hf/version.h"
+#include "sim/real/command.h"
 #include "sim/wan/link.h"
 
 #include <getopt.h>
@@ -21,6 +22,7 @@ static const char usage_text[] =
     "usage: holdfast-sim run --seed N [options]        one seed; --trace prints its timeline\n"
     "       holdfast-sim swarm --seeds N [--from N]    many seeds, each with its own faults\n"
     "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n"
+    "       holdfast-sim wan FILE [...]                the same, real daemons (wan --help)\n"
     "       holdfast-sim link [...] -- COMMAND...      real processes over an emulated WAN "
     "(link --help)\n\n"
     "options:\n"
@@ -241,6 +243,9 @@ int main(int argc, char **argv)
         .seed = 1, .seeds = 100, .from = 1, .edges = 4, .duration_s = 60, .every_ms = 1000};
     if (argc > 1 && hf_wan_is_command(argv[1])) {
         return hf_wan_command(argc - 1, argv + 1);
+    }
+    if (argc > 1 && real_is_command(argv[1])) {
+        return real_command(argc - 1, argv + 1);
     }
     parse(argc, argv, &a);
     if (hf_crypto_init() != HF_OK) {

@@ -1,0 +1,244 @@
+/*
+ * timeline.c - the actions of a script, each carried out at its moment on real daemons.
+ *
+ * One function for each verb in one table; a verb without one was refused before anything started
+ * (refuse.c). Copies of the core's directory are taken of a core that was killed, as in the virtual
+ * world: a copy of a running store would not be one state.
+ */
+#include "sim/real/judge.h"
+#include "sim/real/writer.h"
+
+#include "hf/err.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef void action(struct real_node *n, const struct script_action *a);
+
+/* ---- links ---- */
+
+static void do_cut(struct real_node *n, const struct script_action *a)
+{
+    real_link_cut(n, a->down, a->up);
+}
+
+static void do_heal(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_link_heal(n);
+    real_watch_recovering(n);
+}
+
+static void do_link(struct real_node *n, const struct script_action *a)
+{
+    real_link_set(n, &a->link);
+}
+
+/* ---- processes, disks, clocks ---- */
+
+static void do_crash(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_daemon_kill(n, NULL);
+}
+
+static void do_start(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_daemon_start(n);
+    if (n->index != SCRIPT_CORE) {
+        real_watch_recovering(n);
+    }
+}
+
+static void do_pause(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_daemon_pause(n, true);
+}
+
+static void do_resume(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_daemon_pause(n, false);
+    if (n->index != SCRIPT_CORE) {
+        real_watch_recovering(n);
+    }
+}
+
+static void do_disk(struct real_node *n, const struct script_action *a)
+{
+    real_daemon_disk(n, a->disk, a->us);
+}
+
+/* ---- the core's directory, aside and back ---- */
+
+extern char **environ;
+
+/* Runs a program of the system to its end: these are short. */
+static bool run(struct real *r, const char *const *words)
+{
+    pid_t pid;
+    int status;
+    int rc = posix_spawnp(&pid, words[0], NULL, NULL, (char **)(uintptr_t)words, environ);
+    bool good = rc == 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    if (!good) {
+        real_fail(r, "%s %s failed: %s", words[0], words[1],
+                  rc != 0 ? strerror(rc) : "see what it printed");
+    }
+    return good;
+}
+
+static void copy_path(const struct real_node *core, uint64_t number, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s.backup.%" PRIu64, core->dir, number);
+}
+
+static void take_copy(struct real_node *core)
+{
+    char to[REAL_DIR_MAX + 40];
+    const char *const words[] = {"cp", "-a", core->dir, to, NULL};
+    copy_path(core, core->run->copy, to, sizeof(to));
+    if (run(core->run, words)) {
+        real_daemon_start(core);
+    }
+}
+
+static void put_back(struct real_node *core)
+{
+    char from[REAL_DIR_MAX + 40];
+    const char *const away[] = {"rm", "-rf", "--", core->dir, NULL};
+    const char *const back[] = {"cp", "-a", from, core->dir, NULL};
+    copy_path(core, core->run->copy, from, sizeof(from));
+    if (run(core->run, away) && run(core->run, back)) {
+        real_daemon_start(core);
+    }
+}
+
+static void do_backup(struct real_node *n, const struct script_action *a)
+{
+    n->run->copy = a->us;
+    real_daemon_kill(n, take_copy);
+}
+
+static void do_restore(struct real_node *n, const struct script_action *a)
+{
+    n->run->copy = a->us;
+    n->run->rolled_back = true;
+    real_daemon_kill(n, put_back);
+}
+
+/* ---- operators and clients ---- */
+
+static void on_revoked(void *ctx, const redisReply *reply)
+{
+    struct real_node *n = ctx;
+    if (reply == NULL || reply->type != REDIS_REPLY_STATUS) {
+        real_fail(n->run, "%s could not be revoked: %s", n->name,
+                  reply == NULL || reply->str == NULL ? "the core did not answer" : reply->str);
+        return;
+    }
+    n->revoked = true;
+}
+
+static void do_revoke(struct real_node *n, const struct script_action *a)
+{
+    const char *const words[] = {"HF.EDGE", "REVOKE", n->name, NULL};
+    (void)a;
+    if (!real_client_say(&n->run->node[SCRIPT_CORE].status, on_revoked, n, words)) {
+        on_revoked(n, NULL);
+    }
+}
+
+static void do_read(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_reads_all(n);
+}
+
+static void do_damage(struct real_node *n, const struct script_action *a)
+{
+    real_damage(n, a->count);
+}
+
+static action *const actions[SCRIPT_VERBS] = {
+    [SCRIPT_CUT] = do_cut,       [SCRIPT_HEAL] = do_heal,       [SCRIPT_LINK] = do_link,
+    [SCRIPT_CRASH] = do_crash,   [SCRIPT_START] = do_start,     [SCRIPT_PAUSE] = do_pause,
+    [SCRIPT_RESUME] = do_resume, [SCRIPT_DISK] = do_disk,       [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_BACKUP] = do_backup, [SCRIPT_RESTORE] = do_restore, [SCRIPT_REVOKE] = do_revoke,
+    [SCRIPT_READ] = do_read,
+};
+
+static void do_clients(struct real *r, const struct script_action *a)
+{
+    if (a->verb == SCRIPT_WRITE) {
+        real_writer_order(r->writer, a->count);
+    } else if (a->verb == SCRIPT_RELEASE) {
+        real_writer_release(r->writer, (uint32_t)a->count);
+    } else if (a->verb == SCRIPT_ROLLBACK) {
+        real_writer_rollback(r->writer);
+    }
+}
+
+/* ---- when ---- */
+
+static void strike(struct real *r, const struct script_action *a)
+{
+    do_clients(r, a);
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        if (script_has(&a->nodes, i)) {
+            HF_ASSERT(actions[a->verb] != NULL);
+            actions[a->verb](&r->node[i], a);
+        }
+    }
+    real_judge_action(r->judge, a);
+}
+
+static void on_due(uv_timer_t *timer)
+{
+    struct real *r = timer->data;
+    const struct script *s = r->script;
+    uint64_t now = real_now_us(r);
+    while (r->next_action < s->action_count && s->action[r->next_action].at_us <= now) {
+        strike(r, &s->action[r->next_action++]);
+    }
+    bool more = r->next_action < s->action_count;
+    uint64_t next = more ? s->action[r->next_action].at_us : s->duration_us;
+    if (!more && next <= now) {
+        real_player_timeline_over(r);
+        return;
+    }
+    (void)uv_timer_start(timer, on_due, (next - now) / 1000 + 1, 0);
+}
+
+void real_timeline_start(struct real *r)
+{
+    on_due(&r->timeline_timer);
+}
+
+/* What a scenario did to the world is undone, as in the virtual one: links lose nothing any more,
+ * but keep their delay and their rate. What was revoked stays so. */
+void real_heal_all(struct real *r)
+{
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        struct real_node *n = &r->node[i];
+        real_daemon_disk(n, SCRIPT_DISK_WELL, 0);
+        if (i != SCRIPT_CORE) {
+            struct script_link link = n->link;
+            link.loss = 0;
+            link.trace = NULL;
+            real_link_set(n, &link);
+            bool apart = n->cut_down || n->cut_up || n->paused || !n->alive;
+            real_link_heal(n);
+            if (apart) {
+                real_watch_recovering(n);
+            }
+        }
+        real_daemon_pause(n, false);
+        real_daemon_start(n);
+    }
+}
