@@ -1,6 +1,9 @@
 /*
  * client.c - hiredis' asynchronous client on a libuv loop, with a timer that dials again.
  *
+ * The adapter that comes with hiredis is not used: it ignores what libuv calls an error, and that
+ * is what a daemon leaves that was killed with commands unread. Its connection would hang for ever.
+ *
  * Invariant: a question that was accepted is answered exactly once, with NULL if need be; hiredis
  * frees a broken connection by itself, so `connection` is forgotten in its callbacks and nowhere
  * else. Next: client.h.
@@ -10,7 +13,6 @@
 #include "hf/err.h"
 
 #include <hiredis/async.h>
-#include <hiredis/adapters/libuv.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,88 @@ struct question {
     real_answer *answer;
     void *ctx;
 };
+
+/* ---- hiredis on libuv ---- */
+
+struct adapter {
+    uv_poll_t poll;
+    redisAsyncContext *connection; /* NULL once hiredis has let go of it */
+    int events;
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct adapter *a = poll->data;
+    bool broken = status < 0; /* reading says how, and ends the connection */
+    if (a->connection != NULL && (broken || (events & UV_READABLE) != 0)) {
+        redisAsyncHandleRead(a->connection);
+    }
+    if (a->connection != NULL && !broken && (events & UV_WRITABLE) != 0) {
+        redisAsyncHandleWrite(a->connection);
+    }
+}
+
+static void wait_for(struct adapter *a, int events)
+{
+    a->events = events;
+    if (events == 0) {
+        (void)uv_poll_stop(&a->poll);
+    } else {
+        (void)uv_poll_start(&a->poll, events, on_poll);
+    }
+}
+
+static void add_read(void *data)
+{
+    struct adapter *a = data;
+    wait_for(a, a->events | UV_READABLE);
+}
+
+static void delete_read(void *data)
+{
+    struct adapter *a = data;
+    wait_for(a, a->events & ~UV_READABLE);
+}
+
+static void add_write(void *data)
+{
+    struct adapter *a = data;
+    wait_for(a, a->events | UV_WRITABLE);
+}
+
+static void delete_write(void *data)
+{
+    struct adapter *a = data;
+    wait_for(a, a->events & ~UV_WRITABLE);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void clean_up(void *data)
+{
+    struct adapter *a = data;
+    a->connection = NULL;
+    uv_close((uv_handle_t *)&a->poll, on_poll_closed);
+}
+
+static void attach(redisAsyncContext *ac, uv_loop_t *loop)
+{
+    struct adapter *a = calloc(1, sizeof(*a));
+    HF_ASSERT(a != NULL && uv_poll_init(loop, &a->poll, ac->c.fd) == 0);
+    a->poll.data = a;
+    a->connection = ac;
+    ac->ev.data = a;
+    ac->ev.addRead = add_read;
+    ac->ev.delRead = delete_read;
+    ac->ev.addWrite = add_write;
+    ac->ev.delWrite = delete_write;
+    ac->ev.cleanup = clean_up;
+}
+
+/* ---- dialling ---- */
 
 static void dial(struct real_client *c);
 
@@ -69,11 +153,12 @@ static void dial(struct real_client *c)
 {
     redisAsyncContext *ac = redisAsyncConnectUnix(c->path);
     HF_ASSERT(ac != NULL);
-    if (ac->err != 0 || redisLibuvAttach(ac, c->loop) != REDIS_OK) {
+    if (ac->err != 0) {
         redisAsyncFree(ac);
         gone(c);
         return;
     }
+    attach(ac, c->loop);
     ac->data = c;
     c->connection = ac;
     (void)redisAsyncSetConnectCallback(ac, on_connect);
@@ -104,6 +189,8 @@ void real_client_close(struct real_client *c)
         c->connection = NULL;
     }
 }
+
+/* ---- questions ---- */
 
 static void on_reply(struct redisAsyncContext *ac, void *reply, void *privdata)
 {

@@ -23,8 +23,6 @@
 #include <unistd.h>
 
 #define MAX_DEFAULT_US (UINT64_C(600) * 1000000)
-/* A directory, an edge's name and the socket's must fit the path of a unix socket. */
-#define PARENT_MAX 20u
 
 static const char usage_text[] =
     "usage: holdfast-sim wan SCENARIO [options]\n\n"
@@ -154,13 +152,20 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     return remove(path);
 }
 
-static bool directory_make(char *dir, size_t cap)
+/* The paths of all daemons' sockets must fit what a unix socket can have. */
+static bool directory_make(const struct script *s, char *dir, size_t cap)
 {
     const char *parent = getenv("TMPDIR");
-    if (parent == NULL || strlen(parent) > PARENT_MAX) {
-        parent = "/tmp";
+    size_t longest = 0;
+    for (uint32_t i = 0; i <= s->edge_count; i++) {
+        size_t len = strlen(s->edge[i].name);
+        longest = len > longest ? len : longest;
     }
-    snprintf(dir, cap, "%s/holdfast.XXXXXX", parent);
+    int len = snprintf(dir, cap, "%s/holdfast.XXXXXX", parent == NULL ? "/tmp" : parent);
+    if (len < 0 || (size_t)len + 1 + longest + strlen("/holdfast.sock") > REAL_SOCKET_PATH_MAX) {
+        errno = ENAMETOOLONG; /* of TMPDIR, or of an edge */
+        return false;
+    }
     return mkdtemp(dir) != NULL;
 }
 
@@ -207,7 +212,7 @@ static int run_player(const struct arguments *a, const struct script *s, char **
     for (int i = 1; i < argc; i++) {
         words[2 + i] = argv[i];
     }
-    if (!directory_make(dir, sizeof(dir))) {
+    if (!directory_make(s, dir, sizeof(dir))) {
         return wrong(dir, strerror(errno));
     }
     int status = hf_wan_link_run(&config, words, "wan");

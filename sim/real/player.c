@@ -162,7 +162,8 @@ static const struct real_node *behind(const struct real *r)
     struct real_writer_status s;
     real_writer_status(r->writer, &s);
     const struct real_node *core = &r->node[SCRIPT_CORE];
-    if (s.open || !core->last.running || (!r->rolled_back && core->last.head < s.acked_seq)) {
+    if (s.open || !core->last.running || core->last.applied < core->last.head ||
+        (!r->rolled_back && core->last.head < s.acked_seq)) {
         return core;
     }
     for (uint32_t i = 1; i < r->node_count; i++) {

@@ -115,6 +115,7 @@ static uint8_t state_at(const redisReply *reply, size_t i)
 static void on_core(struct real_node *n, const redisReply *reply)
 {
     n->last.head = number_at(reply, 4, n->last.head);
+    n->last.applied = number_at(reply, 5, 0);
     text_at(reply, 6, n->digest, sizeof(n->digest));
     text_at(reply, 10, n->run->refusing, sizeof(n->run->refusing));
 }
