@@ -35,7 +35,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle faults scenario expect run script script_words script_action script_expect workload
+SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
+          scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm workload
 REAL   := command refuse player daemon links trace timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
@@ -89,7 +90,7 @@ $B/%.o: %.c
 
 define link
 	$(if $Q,@echo "  LINK  $@")
-	$Q$(CC) $(LDALL) -o $@ $(filter %.o %.a,$^) $1
+	$Q$(CC) $(LDALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $1
 endef
 
 $B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $(PURE_O)
@@ -99,7 +100,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,-lhiredis -luv $(BASE_L))
+	$(call link,-lhiredis -ljansson -luv $(BASE_L))
+$B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 
@@ -107,6 +109,7 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
+$B/tests/unit/test_disk $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a

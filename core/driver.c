@@ -217,6 +217,19 @@ void hf_core_keys_drop(struct hf_core *core)
     }
 }
 
+/* A long replay commits as it goes. Where that was all, no commit follows that could end the
+ * refusal.
+ */
+static void recovered(struct hf_core *core)
+{
+    const struct hf_lane_job *lane = &core->lane;
+    if (lane->code == HF_OK && core->uncommitted != HF_OK &&
+        lane->head.committed == lane->head.at.seq) {
+        core->uncommitted = HF_OK;
+        core->failing[0] = '\0';
+    }
+}
+
 /* What the job left behind becomes the event that ends it. */
 static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
 {
@@ -245,6 +258,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
     case HF_ORDER_RECOVER:
         ev->type = HF_PUB_RECOVERED;
         core->n.recoveries++;
+        recovered(core);
         break;
     }
     if (lane->code != HF_OK) {

@@ -15,7 +15,7 @@ set -eu
 
 build='gcc libc6-dev make libnng-dev liblmdb-dev libsodium-dev libuv1-dev libzstd-dev libxxhash-dev
 libmsgpack-dev libhiredis-dev libinih-dev libjansson-dev publicsuffix ca-certificates'
-test='libcmocka-dev redis-tools systemd clang libclang-rt-14-dev'
+test='libcmocka-dev redis-tools systemd clang libclang-rt-14-dev chromium'
 lint='clang-format clang-tidy cppcheck'
 bench='redis-tools redis-server iproute2 iptables'
 

@@ -240,11 +240,15 @@ static void on_collected(struct hf_replica *r, const struct hf_replica_event *ev
 
 void duty_store(struct hf_replica *r)
 {
-    if (r->store_busy || r->checking || r->now < r->store_retry || !r->has_genesis || !fx_room(r)) {
+    if (r->store_busy || r->checking || !r->has_genesis || !fx_room(r)) {
         return;
     }
-    if (r->reopen) {
+    if (r->reopen && (r->reopen_now || r->now >= r->store_retry)) {
+        r->reopen_now = false;
         order(r, HF_REPFX_REOPEN);
+        return;
+    }
+    if (r->now < r->store_retry) {
         return;
     }
     if (r->stage.active && r->drop_stage) {
@@ -357,12 +361,11 @@ static void progress_note(struct hf_replica *r)
 
 static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
+    if (ev->op == HF_REPFX_REOPEN) {
+        r->reopen = false; /* it can be read; whether it can be written, the next operation says */
+    } else if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
         r->store_state = HF_STORE_OK;
         note(r, HF_NOTE_STORE_WELL, ev->position->seq, 0);
-    }
-    if (ev->op == HF_REPFX_REOPEN) {
-        r->reopen = false;
     }
     if (ev->op == HF_REPFX_HOLD) {
         for (uint32_t i = 0; i < r->held_count; i++) {
@@ -405,6 +408,9 @@ static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     r->store_state = now;
     r->reopen |= ev->code == HF_IO;
+    /* Where LMDB could not write its meta page nobody can begin to read until it is opened anew
+     * (G9). */
+    r->reopen_now = ev->code == HF_IO && ev->op != HF_REPFX_REOPEN;
     /* Staged data is the first to go when there is no room: the served state is not. */
     r->drop_stage |= ev->code == HF_FULL && r->stage.active;
 }

@@ -324,6 +324,10 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
     /* A core that has not even the frame of its own head cannot be helped by asking again at once.
      */
     bool hopeless = r->stage.active && r->head <= r->stage.covered;
+    if (code == HF_BELOW_FLOOR && log && r->stage.active && r->stage.kind == HF_PLAN_REPAIR) {
+        repair_outrun(r);
+        return true;
+    }
     if (code == HF_BELOW_FLOOR && log && !hopeless) {
         r->extend_target = r->stage.active;
         r->plan_now = !r->stage.active;

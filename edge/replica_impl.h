@@ -145,6 +145,7 @@ struct hf_replica {
     hf_seq collected;              /* tombstones up to here are gone */
     hf_ms collect_at;              /* the next step of collecting is not due before this */
     bool reopen, checking;
+    bool reopen_now; /* without waiting for store_retry */
     bool diverged;
     bool rolled_back; /* diverged for no other reason than that the core lost data */
     /* What a reply asked of the store, until the store is free. */
@@ -287,6 +288,8 @@ bool repair_checked(struct hf_replica *r, enum hf_err code);
 void repair_staged(struct hf_replica *r, const struct hf_stage *now);
 void repair_switched(struct hf_replica *r);
 void repair_refused(struct hf_replica *r, enum hf_err code);
+/* The core has no longer the frames between the applied state and what was fetched. */
+void repair_outrun(struct hf_replica *r);
 /* Frames up to here may be applied: a comparison needs both sides at one seq. */
 hf_seq repair_limit(const struct hf_replica *r);
 /* What is staged is of the applied seq, whose signed header is here: nothing else decides. */

@@ -489,6 +489,11 @@ static void adopt_work(struct hf_job *job)
 {
     struct adoption *a = (struct adoption *)job;
     a->code = with_room(a->edge->state, adopt, a);
+    if (a->code == HF_IO) {
+        /* An edge that has no genesis yet orders nothing of the store, and so no REOPEN either. */
+        struct hf_error e;
+        (void)hf_state_reopen(a->edge->state, &e);
+    }
 }
 
 static void adopt_done(struct hf_job *job)

@@ -1,61 +1,318 @@
 /*
- * disk.c - full and failing disks, by standing in for the system calls of the store.
+ * disk.c - the calls that write, with a disk behind them that may refuse or forget (disk.h).
  *
- * The store writes through the C library, LMDB's included, and the dynamic linker finds a program's
- * own functions first: these. While sim_disk_errno is set, all that writes or syncs fails with it,
- * before anything has reached the file; else the kernel is asked directly. Reading goes on, as on
- * a real disk that is full. What the model leaves out: a real file system may still overwrite
- * blocks that a file has.
- *
- * Only holdfast-sim is linked with this; the simulator prints through stdio, which does not come by
- * here. Next: run.c, which sets sim_disk_errno around a node's events.
+ * A page is 4,096 bytes of a file at a multiple of that. Its image is taken at the first write
+ * after a sync, through a descriptor of our own, since the caller may close its one before the
+ * power goes. A write that is synchronous by itself (LMDB's meta pages: O_DSYNC) leaves no image
+ * behind.
  */
-#include "sim/sim.h"
+#include "sim/disk.h"
+
+#include "hf/err.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static bool fails(void)
+#define PAGE 4096u
+
+struct page {
+    uint64_t number;
+    bool failed; /* a sync that was to write it failed: the next one will not */
+    struct page *next;
+    uint8_t image[PAGE]; /* as synced last; zeros beyond the end of the file then */
+};
+
+struct file {
+    dev_t dev;
+    ino_t ino;
+    int fd;
+    struct page *pages;
+    struct file *next;
+};
+
+struct disk {
+    struct rng rng;
+    bool remember;
+    int error;
+    double chance;
+    struct disk_counts counts;
+    struct file *files;
+};
+
+static struct disk *current;
+
+/* ---- the kernel's own ---- */
+
+static ssize_t kernel_pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
-    if (sim_disk_errno != 0) {
-        errno = sim_disk_errno;
+    return syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+
+/* ---- pages ---- */
+
+static void pages_drop(struct file *f, bool failed_too)
+{
+    struct page **at = &f->pages;
+    while (*at != NULL) {
+        struct page *p = *at;
+        if (p->failed && !failed_too) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        free(p);
     }
-    return sim_disk_errno != 0;
+}
+
+static struct file *file_of(struct disk *d, int fd, bool make)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return NULL;
+    }
+    struct file *f = d->files;
+    while (f != NULL && (f->dev != st.st_dev || f->ino != st.st_ino)) {
+        f = f->next;
+    }
+    if (f != NULL || !make) {
+        return f;
+    }
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    /* Opened, not duplicated: a duplicate would keep the store's flock alive. */
+    int own = open(path, O_RDWR | O_CLOEXEC);
+    f = calloc(1, sizeof(*f));
+    HF_ASSERT(f != NULL && own >= 0);
+    *f = (struct file){.dev = st.st_dev, .ino = st.st_ino, .fd = own, .next = d->files};
+    d->files = f;
+    return f;
+}
+
+static struct page *page_of(struct file *f, uint64_t number)
+{
+    struct page *p = f->pages;
+    while (p != NULL && p->number != number) {
+        p = p->next;
+    }
+    return p;
+}
+
+/* Before a write: the pages that it touches are remembered as they are. */
+static void remember(struct disk *d, int fd, off_t at, size_t len)
+{
+    if (!d->remember || len == 0) {
+        return;
+    }
+    if ((fcntl(fd, F_GETFL) & O_DSYNC) != 0) {
+        return; /* on the disk when the call returns */
+    }
+    struct file *f = file_of(d, fd, true);
+    if (f == NULL) {
+        return;
+    }
+    for (uint64_t n = (uint64_t)at / PAGE; n <= ((uint64_t)at + len - 1) / PAGE; n++) {
+        struct page *p = page_of(f, n);
+        if (p != NULL) {
+            p->failed = false; /* dirty again, so the next sync writes it */
+            continue;
+        }
+        p = calloc(1, sizeof(*p));
+        HF_ASSERT(p != NULL && pread(f->fd, p->image, PAGE, (off_t)(n * PAGE)) >= 0);
+        p->number = n;
+        p->next = f->pages;
+        f->pages = p;
+    }
+}
+
+static void synced(struct disk *d, int fd)
+{
+    struct file *f = d->remember ? file_of(d, fd, false) : NULL;
+    if (f != NULL) {
+        pages_drop(f, false);
+    }
+}
+
+static void sync_failed(struct disk *d, int fd)
+{
+    struct file *f = d->remember ? file_of(d, fd, false) : NULL;
+    for (struct page *p = f == NULL ? NULL : f->pages; p != NULL; p = p->next) {
+        p->failed = true;
+    }
+}
+
+/* ---- trouble ---- */
+
+/* True: the call, which writes up to `end`, fails with errno set. A full disk still takes what is
+ * written over bytes that it has. */
+static bool fails(struct disk *d, int fd, off_t end)
+{
+    struct stat st;
+    if (d == NULL || d->error == 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    if ((d->error == ENOSPC && end <= st.st_size) || !rng_chance(&d->rng, d->chance)) {
+        return false;
+    }
+    d->counts.full += d->error == ENOSPC;
+    d->counts.errors += d->error == EIO;
+    errno = d->error;
+    return true;
+}
+
+static int sync_call(long number, int fd)
+{
+    struct disk *d = current;
+    if (d != NULL && d->error == EIO && rng_chance(&d->rng, d->chance)) {
+        d->counts.syncs_failed++;
+        sync_failed(d, fd);
+        errno = EIO;
+        return -1;
+    }
+    int rc = (int)syscall(number, fd);
+    if (rc == 0 && d != NULL) {
+        synced(d, fd);
+    }
+    return rc;
+}
+
+/* ---- in the place of libc's ---- */
+
+/* Before each of them: false when it fails. */
+static bool before_write(int fd, off_t at, size_t len)
+{
+    if (current == NULL) {
+        return true;
+    }
+    if (fails(current, fd, at + (off_t)len)) {
+        return false;
+    }
+    remember(current, fd, at, len);
+    return true;
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
+{
+    return before_write(fd, at, len) ? kernel_pwrite(fd, bytes, len, at) : -1;
 }
 
 ssize_t write(int fd, const void *bytes, size_t len)
 {
-    return fails() ? -1 : syscall(SYS_write, fd, bytes, len);
+    off_t at = current == NULL ? -1 : lseek(fd, 0, SEEK_CUR);
+    return at < 0 || before_write(fd, at, len) ? syscall(SYS_write, fd, bytes, len) : -1;
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
+ssize_t writev(int fd, const struct iovec *parts, int count)
 {
-    return fails() ? -1 : syscall(SYS_pwrite64, fd, bytes, len, offset);
+    off_t at = current == NULL ? -1 : lseek(fd, 0, SEEK_CUR);
+    size_t len = 0;
+    for (int i = 0; i < count; i++) {
+        len += parts[i].iov_len;
+    }
+    return at < 0 || before_write(fd, at, len) ? syscall(SYS_writev, fd, parts, count) : -1;
 }
 
-ssize_t writev(int fd, const struct iovec *v, int count)
+int ftruncate(int fd, off_t len)
 {
-    return fails() ? -1 : syscall(SYS_writev, fd, v, count);
+    return fails(current, fd, len) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
 }
 
-/* A full disk has nothing more to sync than what it took: that works. */
+int posix_fallocate(int fd, off_t at, off_t len)
+{
+    if (fails(current, fd, at + len)) {
+        return errno;
+    }
+    return syscall(SYS_fallocate, fd, 0, at, len) == 0 ? 0 : errno;
+}
+
 int fsync(int fd)
 {
-    return sim_disk_errno == EIO && fails() ? -1 : (int)syscall(SYS_fsync, fd);
+    return sync_call(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-    return sim_disk_errno == EIO && fails() ? -1 : (int)syscall(SYS_fdatasync, fd);
+    return sync_call(SYS_fdatasync, fd);
 }
 
-int posix_fallocate(int fd, off_t offset, off_t len)
+/* ---- the disk ---- */
+
+struct disk *disk_new(uint64_t seed, bool remember)
 {
-    if (sim_disk_errno != 0) {
-        return sim_disk_errno;
+    struct disk *d = calloc(1, sizeof(*d));
+    HF_ASSERT(d != NULL);
+    d->remember = remember;
+    rng_seed(&d->rng, seed, 8);
+    return d;
+}
+
+void disk_keep(struct disk *d)
+{
+    while (d->files != NULL) {
+        struct file *f = d->files;
+        d->files = f->next;
+        pages_drop(f, true);
+        close(f->fd);
+        free(f);
     }
-    return syscall(SYS_fallocate, fd, 0, offset, len) == 0 ? 0 : errno;
+}
+
+void disk_free(struct disk *d)
+{
+    if (d != NULL) {
+        disk_keep(d);
+        free(d);
+    }
+}
+
+struct disk *disk_use(struct disk *d)
+{
+    struct disk *before = current;
+    current = d;
+    return before;
+}
+
+void disk_trouble(struct disk *d, int error, double chance)
+{
+    d->error = error;
+    d->chance = chance;
+}
+
+uint64_t disk_power_cut(struct disk *d)
+{
+    /* All of them, none, or some: each of the three finds other bugs. */
+    double lost = (double)rng_below(&d->rng, 3) / 2;
+    uint64_t count = 0;
+    for (struct file *f = d->files; f != NULL; f = f->next) {
+        for (struct page *p = f->pages; p != NULL; p = p->next) {
+            struct stat st;
+            off_t at = (off_t)(p->number * PAGE);
+            if (!rng_chance(&d->rng, lost) || fstat(f->fd, &st) != 0 || at >= st.st_size) {
+                continue;
+            }
+            size_t len = st.st_size - at < (off_t)PAGE ? (size_t)(st.st_size - at) : PAGE;
+            HF_ASSERT(kernel_pwrite(f->fd, p->image, len, at) == (ssize_t)len);
+            count++;
+        }
+    }
+    disk_keep(d);
+    return count;
+}
+
+struct disk_counts disk_counts(struct disk *d)
+{
+    struct disk_counts c = d->counts;
+    d->counts = (struct disk_counts){0};
+    return c;
+}
+
+bool disk_in_trouble(const struct disk *d)
+{
+    return d->error != 0;
 }

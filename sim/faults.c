@@ -1,38 +1,23 @@
 /*
  * faults.c - which faults a seed gets, when they strike, and when they end.
  *
- * Each seed enables a random subset (swarm testing: Groce et al., 2012), so that some seeds are
- * rough in one way only. Every fault that lasts schedules its own end; the liveness phase ends them
- * all.
+ * Every fault that lasts schedules its own end; the liveness phase ends them all. What strikes is
+ * also written down as lines of the scenario language where options.timeline says so; what that
+ * language has no word for becomes a comment. Forging, replaying and damaging are in attacks.c.
  */
+#include "sim/faults.h"
+
+#include "sim/disk.h"
 #include "sim/sim.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum fault {
-    FAULT_CUT = 0,
-    FAULT_ONE_WAY,
-    FAULT_EDGE_CRASH,
-    FAULT_CORE_CRASH,
-    FAULT_REVOKE,
-    FAULT_SLOW_DISK,
-    FAULT_RECONNECT,
-    FAULT_FORGE,
-    FAULT_DAMAGE,
-    FAULT_KINDS,
-    /* properties of links and options; they do not strike */
-    FAULT_LOSS = 16,
-    FAULT_DUPLICATE,
-    FAULT_REORDER,
-    FAULT_CORRUPT,
-    FAULT_SMALL_LOG,
-};
+enum { ENDS = 100, SCENARIO = 1000, INVITE }; /* event.a: kind, kind + ENDS, or one of these */
 
-enum { ENDS = 100, SCENARIO = 1000 }; /* event.a: kind, kind + ENDS, or a scenario line in b */
+#define DISK_USUAL 150u
 
 uint64_t fault_end_of_crash(void)
 {
@@ -44,33 +29,90 @@ uint64_t scenario_event(void)
     return SCENARIO;
 }
 
-const char *mark_name(enum mark m)
+/* ---- names ---- */
+
+static const char *const names[FAULT_KINDS] = {
+#define X(id, name, every, lasts) [FAULT_##id] = name,
+    SIM_STRIKES(X)
+#undef X
+#define X(id, name) [FAULT_##id] = name,
+        SIM_PROPERTIES(X)
+#undef X
+};
+
+const char *fault_name(enum fault f)
 {
-    static const char *const names[MARK_COUNT] = {
-        "edge-crash",       "core-crash",          "cut",
-        "one-way-cut",      "hole-filled",         "delta-planned",
-        "snapshot-planned", "stage-switched",      "stage-resumed",
-        "redialled",        "request-id-repeated", "message-corrupted",
-        "edge-revoked",     "content-key-missing", "inbox-restored",
-        "core-fenced",      "torn-tail",           "damaged",
-        "repaired",
-    };
-    return names[m];
+    return names[f];
 }
 
-void mark_hit(struct sim *sim, enum mark m)
+static bool name_bit(const char *name, size_t len, uint64_t *mask)
 {
-    sim->marks[m]++;
+    for (int f = 0; f < FAULT_KINDS; f++) {
+        if (strlen(names[f]) == len && memcmp(names[f], name, len) == 0) {
+            *mask |= UINT64_C(1) << f;
+            return true;
+        }
+    }
+    return false;
 }
+
+bool faults_parse(const char *text, uint64_t *mask, char bad[32])
+{
+    uint64_t found = 0;
+    if (strcmp(text, "none") == 0 || strcmp(text, "all") == 0) {
+        *mask = text[0] == 'n' ? 0 : FAULTS_ALL;
+        return true;
+    }
+    for (;;) {
+        size_t len = strcspn(text, ",");
+        if (!name_bit(text, len, &found)) {
+            if (bad != NULL) {
+                snprintf(bad, 32, "%.*s", len < 31 ? (int)len : 31, text);
+            }
+            return false;
+        }
+        if (text[len] == '\0') {
+            *mask = found;
+            return true;
+        }
+        text += len + 1;
+    }
+}
+
+void faults_text(uint64_t mask, char out[FAULTS_TEXT_MAX])
+{
+    size_t n = 0;
+    out[0] = '\0';
+    for (int f = 0; f < FAULT_KINDS; f++) {
+        if ((mask >> f & 1u) != 0) {
+            n +=
+                (size_t)snprintf(out + n, FAULTS_TEXT_MAX - n, "%s%s", n == 0 ? "" : ",", names[f]);
+            HF_ASSERT(n < FAULTS_TEXT_MAX);
+        }
+    }
+    if (n == 0) {
+        snprintf(out, FAULTS_TEXT_MAX, "none");
+    }
+}
+
+/* ---- planning ---- */
+
+static const struct {
+    sim_us every, lasts;
+} tempo[FAULT_STRIKES] = {
+#define X(id, name, every, lasts) {every * SIM_S, lasts * SIM_S},
+    SIM_STRIKES(X)
+#undef X
+};
 
 static bool has(const struct sim *sim, int fault)
 {
     return (sim->opt.faults >> fault & 1u) != 0;
 }
 
-static struct node *random_edge(struct sim *sim)
+static struct node *random_edge(struct sim *sim, struct rng *r)
 {
-    return &sim->node[1 + rng_below(&sim->rng_fault, sim->node_count - 1)];
+    return &sim->node[1 + rng_below(r, sim->node_count - 1)];
 }
 
 static void schedule(struct sim *sim, sim_us at, uint64_t what, uint32_t node)
@@ -80,218 +122,376 @@ static void schedule(struct sim *sim, sim_us at, uint64_t what, uint32_t node)
     ev->a = what;
 }
 
-/* Mean time between strikes of each kind; a fault lasts a few seconds, some much longer. */
-static const struct {
-    sim_us every, lasts;
-} tempo[FAULT_KINDS] = {
-    [FAULT_CUT] = {20 * SIM_S, 6 * SIM_S},
-    [FAULT_ONE_WAY] = {30 * SIM_S, 6 * SIM_S},
-    [FAULT_EDGE_CRASH] = {20 * SIM_S, 1 * SIM_S},
-    [FAULT_CORE_CRASH] = {30 * SIM_S, 1 * SIM_S},
-    [FAULT_REVOKE] = {120 * SIM_S, 0},
-    [FAULT_SLOW_DISK] = {30 * SIM_S, 5 * SIM_S},
-    [FAULT_RECONNECT] = {10 * SIM_S, 0},
-    [FAULT_FORGE] = {5 * SIM_S, 0},
-    [FAULT_DAMAGE] = {20 * SIM_S, 0},
-};
+__attribute__((format(printf, 2, 3))) static void struck(struct sim *sim, const char *format, ...)
+{
+    if (sim->opt.timeline == NULL) {
+        return;
+    }
+    va_list args;
+    va_start(args, format);
+    fprintf(sim->opt.timeline, "%sat %.3fs ", format[0] == '#' ? "# " : "",
+            (double)sim->now / (double)SIM_S);
+    vfprintf(sim->opt.timeline, format[0] == '#' ? format + 1 : format, args);
+    fputc('\n', sim->opt.timeline);
+    va_end(args);
+}
+
+/* The beginning of the timeline: the world as the seed made it. */
+static void timeline_begin(struct sim *sim)
+{
+    const struct sim_options *o = &sim->opt;
+    const struct link_profile *p = &o->profile;
+    if (o->timeline == NULL) {
+        return;
+    }
+    fputs(
+        "# Like that run, but with other random numbers; only the command above replays it.\nedges",
+        o->timeline);
+    for (uint32_t i = 1; i <= o->edges; i++) {
+        fprintf(o->timeline, " edge%u", i);
+    }
+    fprintf(o->timeline,
+            "\nduration %.3fs\nkeys %u\nvalue max %u\nwrite every %" PRIu64 "ms\nlog %" PRIu64
+            "KiB\n",
+            (double)o->duration / (double)SIM_S, o->keys, o->value_max, o->write_every / SIM_MS,
+            o->log_bytes >> 10);
+    fprintf(o->timeline,
+            "link all delay %" PRIu64 "ms jitter %" PRIu64
+            "ms loss %g%% duplicate %g%% reorder %g%% corrupt %g%%\n",
+            p->delay / SIM_MS, p->jitter / SIM_MS, 100 * p->loss, 100 * p->duplicate,
+            100 * p->reorder, 100 * p->corrupt);
+    if (has(sim, FAULT_LIMITS)) {
+        const struct sim_limits *l = &sim->limits;
+        fprintf(o->timeline,
+                "# limits: %u frames or %" PRIu64 " bytes held, %u fetches, %u frames applied at "
+                "once, plans from %u batches, a commit each %u changes\n",
+                l->hold_frames_max, l->hold_bytes_max, l->fetch_max, l->apply_frames_max,
+                l->plan_batches, l->commit_changes);
+    }
+}
+
+static double some_percent(struct sim *sim, int f, uint64_t max)
+{
+    return has(sim, f) ? (double)rng_between(&sim->rng_kind[f], 1, max) / 100 : 0;
+}
 
 static void link_faults(struct sim *sim)
 {
     struct link_profile *p = &sim->opt.profile;
-    struct rng *r = &sim->rng_fault;
-    p->delay = rng_between(r, 1 * SIM_MS, 150 * SIM_MS);
-    p->jitter = rng_below(r, p->delay);
-    p->loss = has(sim, FAULT_LOSS) ? (double)rng_between(r, 1, 20) / 100 : 0;
-    p->duplicate = has(sim, FAULT_DUPLICATE) ? (double)rng_between(r, 1, 20) / 100 : 0;
-    p->reorder = has(sim, FAULT_REORDER) ? (double)rng_between(r, 1, 20) / 100 : 0;
-    p->corrupt = has(sim, FAULT_CORRUPT) ? (double)rng_between(r, 1, 50) / 1000 : 0;
+    p->delay = rng_between(&sim->rng_fault, 1 * SIM_MS, 150 * SIM_MS);
+    p->jitter = rng_below(&sim->rng_fault, p->delay);
+    p->loss = some_percent(sim, FAULT_LOSS, 20);
+    p->duplicate = some_percent(sim, FAULT_DUPLICATE, 20);
+    p->reorder = some_percent(sim, FAULT_REORDER, 20);
+    p->corrupt = some_percent(sim, FAULT_CORRUPT, 5);
+}
+
+static uint32_t one_of(struct rng *r, uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t choice[] = {a, b, c};
+    return choice[rng_below(r, 3)];
+}
+
+/* Limits as nobody would set them, each at its smallest, at its usual, or in between: what is only
+ * reached at the edge of a table is reached all the time. */
+static void silly_limits(struct sim *sim)
+{
+    struct rng *r = &sim->rng_kind[FAULT_LIMITS];
+    struct sim_limits *l = &sim->limits;
+    l->hold_frames_max = one_of(r, 2, 16, l->hold_frames_max);
+    l->hold_bytes_max = one_of(r, 1 << 10, 200 << 10, 32 << 20);
+    l->fetch_max = one_of(r, 1, 2, l->fetch_max);
+    l->apply_frames_max = one_of(r, 1, 3, l->apply_frames_max);
+    l->plan_batches = one_of(r, 1, 8, l->plan_batches);
+    l->stage_bytes = one_of(r, 1, 64 << 10, 16 << 20);
+    l->commit_changes = one_of(r, 1, 20, l->commit_changes);
+    l->take_next = rng_chance(r, 0.5);
+    sim->opt.liveness *= 5; /* a batch a round trip, where only two may be held */
+    sim->opt.value_max = one_of(r, 0, 1000, sim->opt.value_max);
+}
+
+uint64_t faults_drawn(uint64_t seed)
+{
+    struct rng r;
+    rng_seed(&r, seed, SIM_RNG_FAULT);
+    return rng_next(&r) & FAULTS_ALL;
 }
 
 void faults_plan(struct sim *sim)
 {
+    struct rng *r = &sim->rng_fault;
     if (sim->opt.calm) {
         return;
     }
-    sim->opt.faults = (uint32_t)rng_next(&sim->rng_fault);
+    for (uint32_t f = 0; f < FAULT_KINDS; f++) {
+        rng_seed(&sim->rng_kind[f], sim->opt.seed, 100 + f);
+    }
+    uint64_t drawn = rng_next(r) & FAULTS_ALL; /* also when it is not used: what follows is drawn */
+    sim->opt.faults = sim->opt.faults_given ? sim->opt.faults : drawn;
     link_faults(sim);
-    sim->opt.write_every = rng_between(&sim->rng_fault, 50 * SIM_MS, sim->opt.write_every + 1);
+    sim->opt.write_every = rng_between(r, 50 * SIM_MS, sim->opt.write_every + 1);
     /* Many keys written fast make transfers of several chunks, which can be cut in between. */
-    sim->opt.keys = rng_chance(&sim->rng_fault, 0.3) ? SIM_KEYS_MAX : sim->opt.keys;
+    sim->opt.keys = rng_chance(r, 0.3) ? SIM_KEYS_MAX : sim->opt.keys;
     if (sim->opt.keys == SIM_KEYS_MAX) {
         sim->opt.write_every /= 4;
     }
     if (has(sim, FAULT_SMALL_LOG)) {
         sim->opt.log_bytes = 300 << 10;
-        sim->opt.delta_batches = rng_chance(&sim->rng_fault, 0.5) ? 100 : 0;
+        sim->opt.delta_batches = rng_chance(&sim->rng_kind[FAULT_SMALL_LOG], 0.5) ? 100 : 0;
     }
-    for (uint32_t f = 0; f < FAULT_KINDS; f++) {
+    if (has(sim, FAULT_LIMITS)) {
+        silly_limits(sim);
+    }
+    timeline_begin(sim);
+    for (uint32_t f = 0; f < FAULT_STRIKES; f++) {
         if (has(sim, (int)f)) {
-            schedule(sim, sim->now + rng_exponential(&sim->rng_fault, tempo[f].every), f, SIM_CORE);
+            schedule(sim, rng_exponential(&sim->rng_kind[f], tempo[f].every), f, SIM_CORE);
         }
     }
 }
 
-static void begin(struct sim *sim, uint32_t f, struct node *edge)
+sim_us faults_invite_at(struct sim *sim, uint32_t edge)
+{
+    struct rng *r = &sim->rng_kind[FAULT_LATE_EDGES];
+    if (!has(sim, FAULT_LATE_EDGES) || edge == 1 || rng_chance(r, 0.5)) {
+        return 0;
+    }
+    return rng_below(r, sim->opt.duration);
+}
+
+void faults_invite(struct sim *sim, uint32_t edge, sim_us at)
+{
+    schedule(sim, at, INVITE, edge);
+}
+
+/* ---- striking ---- */
+
+static void swizzle(struct sim *sim, struct rng *r)
+{
+    mark_hit(sim, MARK_SWIZZLE);
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        net_cut(sim, &sim->node[i], true, true);
+        struck(sim, "cut %s", sim->node[i].name);
+        schedule(sim, sim->now + rng_exponential(r, tempo[FAULT_SWIZZLE].lasts),
+                 ENDS + FAULT_SWIZZLE, i);
+    }
+}
+
+static void cut_one_way(struct sim *sim, struct node *edge, struct rng *r)
+{
+    bool down = rng_chance(r, 0.5);
+    net_cut(sim, edge, down, !down);
+    struck(sim, "cut %s %s", edge->name, down ? "down" : "up");
+}
+
+/* Returns false when it is to die later, at its next write. */
+static bool crash(struct sim *sim, struct node *n, bool power, struct rng *r)
+{
+    if (n->alive && rng_chance(r, 0.5)) {
+        n->crash_at_job = true;
+        n->power_at_job = power;
+        struck(sim, "#%s %s at its next write", power ? "power cut of" : "crash", n->name);
+        return false;
+    }
+    struck(sim, "crash %s%s", n->name, power ? "  # and what was not synced is lost" : "");
+    if (power) {
+        node_power_cut(sim, n);
+    } else {
+        node_crash(sim, n);
+    }
+    return true;
+}
+
+static void step_clock(struct sim *sim, struct node *n, struct rng *r)
+{
+    static const int64_t spans_ms[] = {500, 60000, 3600000, INT64_C(315360000000)};
+    /* Ten years at the core would let a token expire, and an operator would have to invite again.
+     */
+    int64_t step = spans_ms[rng_below(r, n->index == SIM_CORE ? 3 : 4)];
+    step = rng_chance(r, 0.5) ? step : -step;
+    n->wall_step_ms += step;
+    if (step < 0) {
+        mark_hit(sim, MARK_CLOCK_BACK);
+    }
+    sim_trace(sim, n, "clock: the wall clock steps by %" PRId64 " ms", step);
+    struck(sim, "#the wall clock of %s steps by %" PRId64 " ms", n->name, step);
+}
+
+static void disk_begin(struct sim *sim, struct node *n, int error, struct rng *r)
+{
+    disk_trouble(n->disk_io, error, rng_chance(r, 0.5) ? 1 : 0.2);
+    sim_trace(sim, n, "disk: %s", error == ENOSPC ? "full" : "errors");
+    struck(sim, "#the disk of %s %s", n->name, error == ENOSPC ? "is full" : "has errors");
+}
+
+/* An old copy of the core: the mark beside it may be old, too, and then only an edge can tell. */
+static void restore(struct sim *sim, struct rng *r)
 {
     struct node *core = &sim->node[SIM_CORE];
-    sim_us end = sim->now + rng_exponential(&sim->rng_fault, tempo[f].lasts) + 1;
-    if (rng_chance(&sim->rng_fault, 0.1)) {
+    if (!sim->saved) {
+        node_save(sim, core, 0);
+        sim->saved = core->alive;
+        struck(sim, "backup core");
+    } else if (!sim->restored) {
+        struck(sim, "restore core");
+        node_roll_back(sim, core, rng_chance(r, 0.5));
+    }
+}
+
+static void lasting(struct sim *sim, enum fault f, struct node *n, struct rng *r)
+{
+    sim_us end = sim->now + rng_exponential(r, tempo[f].lasts) + 1;
+    if (rng_chance(r, 0.1)) {
         end += 20 * SIM_S;
     }
-    switch ((enum fault)f) {
+    if (f == FAULT_PAUSE) {
+        mark_hit(sim, MARK_PAUSE);
+        struck(sim, "pause %s", n->name);
+        node_pause(sim, n);
+    }
+    schedule(sim, end, f + ENDS, n->index);
+}
+
+static void begin(struct sim *sim, enum fault f)
+{
+    struct rng *r = &sim->rng_kind[f];
+    struct node *core = &sim->node[SIM_CORE];
+    struct node *edge = random_edge(sim, r);
+    struct node *any = rng_chance(r, 0.3) ? core : edge;
+    switch (f) {
     case FAULT_CUT:
         net_cut(sim, edge, true, true);
+        struck(sim, "cut %s", edge->name);
+        lasting(sim, f, edge, r);
         break;
     case FAULT_ONE_WAY:
-        net_cut(sim, edge, rng_chance(&sim->rng_fault, 0.5), false);
-        if (!edge->link.cut_down) {
-            net_cut(sim, edge, false, true);
-        }
+        cut_one_way(sim, edge, r);
+        lasting(sim, f, edge, r);
+        break;
+    case FAULT_SWIZZLE:
+        swizzle(sim, r);
         break;
     case FAULT_EDGE_CRASH:
     case FAULT_CORE_CRASH:
-        edge = f == FAULT_CORE_CRASH ? core : edge;
-        if (edge->alive && rng_chance(&sim->rng_fault, 0.5)) {
-            edge->crash_at_job = true;
-            return;
+    case FAULT_POWER_CUT:
+        any = f == FAULT_POWER_CUT ? any : f == FAULT_CORE_CRASH ? core : edge;
+        if (crash(sim, any, f == FAULT_POWER_CUT, r)) {
+            lasting(sim, f, any, r);
         }
-        node_crash(sim, edge);
         break;
-    case FAULT_REVOKE:
-        if (edge->index > 1) { /* somebody must be left to converge */
-            node_revoke(sim, edge);
-        }
-        return;
+    case FAULT_PAUSE:
+        lasting(sim, f, any, r);
+        break;
+    case FAULT_CLOCK:
+        step_clock(sim, any, r);
+        break;
     case FAULT_SLOW_DISK:
-        edge = rng_chance(&sim->rng_fault, 0.3) ? core : edge;
-        edge->disk = 50 * SIM_MS;
-        sim_trace(sim, edge, "disk: slow");
+        any->disk = 50 * SIM_MS;
+        sim_trace(sim, any, "disk: slow");
+        struck(sim, "slow %s 50ms", any->name);
+        lasting(sim, f, any, r);
+        break;
+    case FAULT_DISK_FULL:
+    case FAULT_DISK_ERROR:
+        disk_begin(sim, any, f == FAULT_DISK_FULL ? ENOSPC : EIO, r);
+        lasting(sim, f, any, r);
+        break;
+    case FAULT_DAMAGE:
+        struck(sim, "damage %s 10", edge->name);
+        fault_damage(sim, edge, rng_between(r, 1, 20));
         break;
     case FAULT_RECONNECT:
         if (edge->alive) {
             net_redial(sim, edge, HF_CHANNEL_CONTROL);
+            struck(sim, "#%s dials its control link again", edge->name);
         }
-        return;
+        break;
     case FAULT_FORGE:
+        struck(sim, "forge %s", edge->name);
         fault_forge(sim, edge);
-        return;
-    case FAULT_DAMAGE:
-        fault_damage(sim, edge, rng_between(&sim->rng_fault, 1, 20));
-        return;
-    case FAULT_KINDS:
-    case FAULT_LOSS:
+        break;
+    case FAULT_REPLAY:
+        struck(sim, "replay %s", edge->name);
+        fault_replay(sim, edge, r);
+        break;
+    case FAULT_REVOKE:
+        if (edge->index > 1 && !sim->restored) { /* somebody must be left to converge */
+            struck(sim, "revoke %s", edge->name);
+            node_revoke(sim, edge);
+        }
+        break;
+    case FAULT_RESTORE:
+        restore(sim, r);
+        break;
+    case FAULT_STRIKES:
     case FAULT_DUPLICATE:
     case FAULT_REORDER:
     case FAULT_CORRUPT:
     case FAULT_SMALL_LOG:
+    case FAULT_LIMITS:
+    case FAULT_LATE_EDGES:
+    case FAULT_KINDS:
         HF_UNREACHABLE();
     }
-    schedule(sim, end, f + ENDS, edge->index);
 }
 
 static void end(struct sim *sim, uint32_t f, struct node *n)
 {
-    if (f == FAULT_CUT || f == FAULT_ONE_WAY) {
+    switch (f) {
+    case FAULT_CUT:
+    case FAULT_ONE_WAY:
+    case FAULT_SWIZZLE:
         net_heal(sim, n);
-    } else if (f == FAULT_SLOW_DISK) {
-        n->disk = 150;
-    } else if (n->index == SIM_CORE || n->invited) {
-        node_start(sim, n);
+        struck(sim, "heal %s", n->name);
+        break;
+    case FAULT_PAUSE:
+        node_resume(sim, n);
+        struck(sim, "resume %s", n->name);
+        break;
+    case FAULT_SLOW_DISK:
+        n->disk = DISK_USUAL;
+        struck(sim, "slow %s 150us", n->name);
+        break;
+    case FAULT_DISK_FULL:
+    case FAULT_DISK_ERROR:
+        disk_trouble(n->disk_io, 0, 0);
+        sim_trace(sim, n, "disk: well again");
+        struck(sim, "#the disk of %s is well again", n->name);
+        break;
+    default: /* f is a number: what is left are the three crashes */
+        if (n->index == SIM_CORE || n->invited) {
+            struck(sim, "start %s", n->name);
+            node_start(sim, n);
+        }
     }
+}
+
+static void invite_late(struct sim *sim, struct node *edge)
+{
+    if (sim->restored || edge->invited) {
+        return;
+    }
+    if (!sim->node[SIM_CORE].alive) {
+        schedule(sim, sim->now + SIM_S, INVITE, edge->index);
+        return;
+    }
+    mark_hit(sim, MARK_LATE_EDGE);
+    struck(sim, "#%s is invited", edge->name);
+    node_invite(sim, edge);
 }
 
 void fault_strike(struct sim *sim, struct event *ev)
 {
     if (ev->a == SCENARIO) {
         scenario_strike(sim, ev->b);
-        return;
-    }
-    if (ev->a >= ENDS) {
+    } else if (ev->a == INVITE) {
+        invite_late(sim, &sim->node[ev->node]);
+    } else if (ev->a >= ENDS) {
         end(sim, (uint32_t)ev->a - ENDS, &sim->node[ev->node]);
-        return;
-    }
-    if (sim->quiet) {
-        return;
-    }
-    uint32_t f = (uint32_t)ev->a;
-    begin(sim, f, random_edge(sim));
-    schedule(sim, sim->now + rng_exponential(&sim->rng_fault, tempo[f].every), f, SIM_CORE);
-}
-
-/* The newest frame again, for the next seq, signed by a key that nobody trusts. */
-void fault_forge(struct sim *sim, struct node *edge)
-{
-    struct hf_frame f;
-    struct hf_id stream;
-    struct hf_signature sig;
-    uint8_t header[HF_HEADER_MAX];
-    uint8_t message[HF_MESSAGE_MAX + HF_FRAME_OVERHEAD];
-    struct hf_writer h;
-    struct hf_writer w;
-    if (!edge->alive || !edge->link.up[HF_CHANNEL_STREAM] || sim->last_frame == NULL ||
-        hf_frame_decode(hf_slice_of(sim->last_frame, sim->last_frame_len), &stream, &f) != HF_OK) {
-        return;
-    }
-    f.h.prev = hf_chain_hash(f.header);
-    f.h.seq++;
-    hf_writer_init(&h, header, sizeof(header));
-    hf_header_encode(&f.h, &h);
-    hf_header_sign(hf_writer_bytes(&h), sim->forger.secret, &sig);
-    hf_writer_init(&w, message, sizeof(message));
-    hf_frame_encode(&stream, hf_writer_bytes(&h), &sig, f.body, &w);
-    if (!w.failed) {
-        hf_edge_on_message(edge->edge, hf_writer_bytes(&w));
-    }
-}
-
-/* ---- a disk that changes what it was given ---- */
-
-/* The bytes in front of a stored value: seq, ordinal, flags, checksum (proto/store/state.c). */
-#define RECORD_HEAD 24u
-
-/* Flips a bit of the checksum wherever the head stands: older copies of it are of no use. */
-static void damage_head(const char *path, const uint8_t head[RECORD_HEAD])
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct stat st;
-    HF_ASSERT(fd >= 0 && fstat(fd, &st) == 0);
-    size_t size = (size_t)st.st_size;
-    uint8_t *file = malloc(size);
-    HF_ASSERT(file != NULL && pread(fd, file, size, 0) == st.st_size);
-    uint8_t *at = file;
-    while ((at = memmem(at, size - (size_t)(at - file), head, RECORD_HEAD)) != NULL) {
-        uint8_t flipped = at[RECORD_HEAD - 1] ^ 0x10;
-        HF_ASSERT(pwrite(fd, &flipped, 1, at - file + RECORD_HEAD - 1) == 1);
-        at += RECORD_HEAD;
-    }
-    free(file);
-    close(fd);
-}
-
-/* Some records that readers see, under the running process, which does not notice by itself. */
-void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
-{
-    struct hf_view *v;
-    struct hf_stored s;
-    char path[300];
-    char key[16];
-    if (!edge->alive || hf_view_open(hf_edge_state(edge->edge), &v) != HF_OK) {
-        return;
-    }
-    snprintf(path, sizeof(path), "%s/main/state/data.mdb", edge->dir);
-    for (uint64_t i = 0; i < count; i++) {
-        load_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.keys), key);
-        if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
-            uint8_t head[RECORD_HEAD];
-            memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);
-            damage_head(path, head);
-            edge->damaged = true;
-        }
-    }
-    hf_view_close(v);
-    if (edge->damaged) {
-        sim_trace(sim, edge, "disk: damages records");
-        mark_hit(sim, MARK_DAMAGED);
+    } else if (!sim->quiet) {
+        uint32_t f = (uint32_t)ev->a;
+        begin(sim, (enum fault)f);
+        schedule(sim, sim->now + rng_exponential(&sim->rng_kind[f], tempo[f].every), f, SIM_CORE);
     }
 }
 
@@ -300,8 +500,8 @@ void faults_heal_all(struct sim *sim)
     sim->quiet = true;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
-        n->disk = 150;
-        n->disk_errno = 0;
+        n->disk = DISK_USUAL;
+        disk_trouble(n->disk_io, 0, 0);
         node_drift(n, 0);
         node_resume(sim, n);
         n->link.profile.loss = n->link.profile.corrupt = 0;
@@ -309,6 +509,9 @@ void faults_heal_all(struct sim *sim)
         net_heal(sim, n);
         if (!n->alive && (i == SIM_CORE || n->invited)) {
             node_start(sim, n);
+        }
+        if (i != SIM_CORE && !n->invited && !sim->restored && sim->node[SIM_CORE].alive) {
+            node_invite(sim, n); /* its turn had not come, or the core died over it */
         }
     }
 }

@@ -19,6 +19,8 @@
 #define CHANGES_MAX SCRIPT_CHANGES_MAX
 /* Below the 4 MiB of an atomic request, with room for keys and framing. */
 #define REQUEST_BYTES (4032u << 10)
+/* When a client tries again what the core refused for now. */
+#define REFUSED_AGAIN (200 * SIM_MS)
 
 struct pending_write {
     struct hf_write w; /* first: done gets its address */
@@ -129,6 +131,13 @@ bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value)
 
 /* ---- writing ---- */
 
+static void schedule(struct sim *sim, sim_us at, enum load_event what)
+{
+    struct event *ev = sim_at(sim, at, EV_WRITE, SIM_CORE);
+    ev->life = UINT32_MAX;
+    ev->a = (uint64_t)what;
+}
+
 static void close_write(struct pending_write *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -139,9 +148,7 @@ static void close_write(struct pending_write *p)
     p->sim->writes_open--;
     p->sim->ordered_open -= p->ordered;
     if (p->sim->orders != NULL) { /* there is room for one more; not now, in the core's call */
-        struct event *ev = sim_at(p->sim, p->sim->now, EV_WRITE, SIM_CORE);
-        ev->life = UINT32_MAX;
-        ev->a = LOAD_ORDERED;
+        schedule(p->sim, p->sim->now, LOAD_ORDERED);
     }
 }
 
@@ -150,8 +157,14 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     struct pending_write *p = (struct pending_write *)w;
     struct sim *sim = p->sim;
     HF_ASSERT(p->open && p->sent);
-    if (r->code == HF_BUSY) {
-        p->sent = false; /* load_resend or the next write's turn takes it */
+    if (r->code == HF_BUSY || r->code == HF_FULL || r->code == HF_IO) {
+        mark_hit(sim, MARK_WRITE_REFUSED);
+        sim->writes_refused += r->code != HF_BUSY;
+        p->sent = false;
+        if (!sim->resending) {
+            sim->resending = true;
+            schedule(sim, sim->now + REFUSED_AGAIN, LOAD_REFUSED);
+        }
         return;
     }
     if (r->code != HF_OK) {
@@ -333,13 +346,6 @@ void load_resend(struct sim *sim)
 
 /* ---- when ---- */
 
-static void schedule(struct sim *sim, sim_us at, enum load_event what)
-{
-    struct event *ev = sim_at(sim, at, EV_WRITE, SIM_CORE);
-    ev->life = UINT32_MAX;
-    ev->a = (uint64_t)what;
-}
-
 /* 0, or when the idle time ends that it is now. */
 static sim_us idle_until(const struct sim *sim)
 {
@@ -395,6 +401,11 @@ void load_event(struct sim *sim, enum load_event what)
     sim_us idle = idle_until(sim);
     if (what == LOAD_ORDERED) {
         send_ordered(sim);
+    } else if (what == LOAD_REFUSED) {
+        sim->resending = false;
+        if (sim->node[SIM_CORE].alive && !sim->node[SIM_CORE].paused) {
+            load_send_waiting(sim); /* else it is sent when the core is back */
+        }
     } else if (sim->load_on && idle > 0) {
         schedule(sim, idle, what);
     } else if (sim->load_on && what == LOAD_NEXT) {
@@ -449,6 +460,22 @@ void load_order_rollback(struct sim *sim)
 bool load_order_done(const struct sim *sim)
 {
     return sim->orders == NULL && sim->ordered_open == 0;
+}
+
+void load_give_up(struct sim *sim)
+{
+    sim->load_on = false;
+    for (uint32_t i = 0; i < WRITES_MAX; i++) {
+        struct pending_write *p = &sim->writes[i];
+        if (p->open) { /* its keys stay unsettled: nobody knows whether it was done */
+            p->open = false;
+            sim->writes_open--;
+            sim->ordered_open -= p->ordered;
+            for (uint32_t c = 0; c < p->count; c++) {
+                free(p->value_bytes[c]);
+            }
+        }
+    }
 }
 
 /* ---- begin and end ---- */

@@ -5,9 +5,10 @@
  * Exit status: 0 every promise held, 1 one was violated (printed with the command that replays it),
  * 2 usage.
  */
-#include "sim/sim.h"
+#include "sim/seeds.h"
+#include "sim/swarm.h"
 
-#include "hf/version.h"
+#include "hf/version.h" /* after hf/err.h, which has a code of that name */
 #include "sim/real/command.h"
 #include "sim/wan/link.h"
 
@@ -20,31 +21,72 @@
 static const char usage_text[] =
     "holdfast-sim - the engines, the drivers and the store in a virtual world\n\n"
     "usage: holdfast-sim run --seed N [options]        one seed; --trace prints its timeline\n"
-    "       holdfast-sim swarm --seeds N [--from N]    many seeds, each with its own faults\n"
+    "       holdfast-sim swarm --seeds N [options]     many seeds, each with its own faults\n"
+    "       holdfast-sim swarm --replay FILE           runs that failed once (tests/seeds)\n"
     "       holdfast-sim scenario FILE [--seed N]      a scenario file (sim/README.md)\n"
     "       holdfast-sim wan FILE [...]                the same, real daemons (wan --help)\n"
     "       holdfast-sim link [...] -- COMMAND...      real processes over an emulated WAN "
     "(link --help)\n\n"
-    "options:\n"
+    "a run, also each one of a swarm:\n"
     "  --seed N        the seed; everything follows from it (default 1)\n"
-    "  --seeds N       how many seeds (default 100)\n"
-    "  --from N        the first seed (default 1)\n"
+    "  --seed canary   a run that must fail, because its oracle is told something wrong\n"
     "  --edges N       edges of a random run, 1 to 200 (default 4)\n"
     "  --duration S    virtual seconds of the safety phase (default 60)\n"
-    "  --every MS      mean virtual time between writes (default 1000)\n"
+    "  --every MS      mean virtual time between writes, at most (default 1000)\n"
+    "  --faults LIST   these kinds instead of those that the seed draws: none, all, or some of\n"
+    "                  %s\n"
     "  --no-faults     a quiet world, for measuring speed\n"
-    "  --trace         print the timeline\n"
-    "  --help, --version\n";
+    "  --twice         run it a second time, and compare the hashes\n"
+    "  --trace         print the timeline (run, scenario)\n"
+    "  --timeline      print what struck as a scenario file (run)\n\n"
+    "a swarm:\n"
+    "  --seeds N       how many (default 100)\n"
+    "  --from N        the first one (default 1)\n"
+    "  --jobs N        processes (default: as many as processors)\n"
+    "  --marks         fail when a rare state was never reached (from 1,000 seeds on by itself)\n"
+    "  --no-marks      never do that\n"
+    "  --stop          end with the first violation\n"
+    "  --no-shrink     do not look for a smaller run that fails alike\n"
+    "  --limit S       real seconds after which a run hangs (default 300)\n"
+    "  --save FILE     add failures to FILE, for --replay\n"
+    "  --commit TEXT   what FILE is to call this version (default: unknown)\n\n"
+    "  --help, --version\n\n"
+    "exit status: 0 all held, 1 something was violated, 2 wrong use\n";
+
+#define MARKS_FROM 1000u /* seeds; fewer may miss a rare state by chance */
+
+enum choice { UNSAID = 0, YES, NO };
 
 struct arguments {
-    uint64_t seed, seeds, from, edges, duration_s, every_ms;
-    bool trace, calm, seed_given;
+    struct sim_spec spec;
+    struct swarm_config swarm;
+    enum choice marks;
+    bool trace, timeline, twice, seed_given;
+    const char *replay;
 };
 
 static _Noreturn void usage(const char *problem)
 {
     fprintf(stderr, "holdfast-sim: %s (see --help)\n", problem);
     exit(2);
+}
+
+static _Noreturn void help(void)
+{
+    char kinds[FAULTS_TEXT_MAX];
+    char wrapped[FAULTS_TEXT_MAX + 100] = "";
+    size_t n = 0;
+    size_t column = 0;
+    faults_text(FAULTS_ALL, kinds);
+    for (const char *c = kinds; *c != '\0'; c++, column++) {
+        wrapped[n++] = *c;
+        if (*c == ',' && column > 56) {
+            n += (size_t)snprintf(wrapped + n, sizeof(wrapped) - n, "\n%18s", "");
+            column = 0;
+        }
+    }
+    printf(usage_text, wrapped);
+    exit(0);
 }
 
 static uint64_t number(const char *text, uint64_t min, uint64_t max)
@@ -66,15 +108,6 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void options_of(const struct arguments *a, uint64_t seed, struct sim_options *o)
-{
-    sim_defaults(o, seed);
-    o->edges = (uint32_t)a->edges;
-    o->duration = a->duration_s * SIM_S;
-    o->write_every = a->every_ms * SIM_MS;
-    o->calm = a->calm;
-}
-
 static int report(const struct sim_result *r, const char *replay)
 {
     if (r->ok) {
@@ -86,22 +119,25 @@ static int report(const struct sim_result *r, const char *replay)
 
 static int cmd_run(const struct arguments *a)
 {
-    struct sim_options o;
-    struct sim_result r;
-    char replay[160];
-    options_of(a, a->seed, &o);
+    struct trial t = {.spec = a->spec, .twice = a->twice};
+    struct outcome o;
+    char text[SPEC_TEXT_MAX];
+    char replay[SPEC_TEXT_MAX + 40];
+    if (a->timeline) {
+        trial_timeline(&a->spec, a->swarm.limit_s);
+        return 0;
+    }
     double start = seconds();
-    sim_run(&o, a->trace ? stdout : NULL, &r);
+    trial_run(&t, a->trace ? stdout : NULL, &o);
     double took = seconds() - start;
+    const struct sim_result *r = &o.result;
     printf("seed %" PRIu64 ": %s, trace hash %016" PRIx64 ", %" PRIu64 " events, %" PRIu64
            " batches, %.1f virtual s in %.2f s (%.0fx)\n",
-           a->seed, r.ok ? "ok" : "FAILED", r.trace_hash, r.events, r.batches,
-           (double)r.virtual_us / 1e6, took, (double)r.virtual_us / 1e6 / took);
-    snprintf(replay, sizeof(replay),
-             "holdfast-sim run --trace --seed %" PRIu64 " --edges %" PRIu64 " --duration %" PRIu64
-             " --every %" PRIu64 "%s",
-             a->seed, a->edges, a->duration_s, a->every_ms, a->calm ? " --no-faults" : "");
-    return report(&r, replay);
+           a->spec.seed, r->ok ? "ok" : "FAILED", r->trace_hash, r->events, r->batches,
+           (double)r->virtual_us / 1e6, took, (double)r->virtual_us / 1e6 / took);
+    spec_text(&a->spec, text);
+    snprintf(replay, sizeof(replay), "holdfast-sim run --trace %s", text);
+    return report(r, replay);
 }
 
 static void print_expectations(const struct sim_result *r)
@@ -124,7 +160,7 @@ static int cmd_scenario(const struct arguments *a, const char *path)
         fprintf(stderr, "holdfast-sim: %s\n", e.text);
         return 2;
     }
-    uint64_t seed = s->has_seed && !a->seed_given ? s->seed : a->seed;
+    uint64_t seed = s->has_seed && !a->seed_given ? s->seed : a->spec.seed;
     sim_defaults(&o, seed);
     o.script = s;
     sim_run(&o, a->trace ? stdout : NULL, &r);
@@ -137,97 +173,128 @@ static int cmd_scenario(const struct arguments *a, const char *path)
     return report(&r, replay);
 }
 
-static void progress(uint64_t done, uint64_t all, uint64_t failed, double took)
+static int cmd_swarm(struct arguments *a)
 {
-    double rate = (double)done / took;
-    fprintf(stderr,
-            "%s%" PRIu64 "/%" PRIu64 " seeds, %" PRIu64 " failed, %.1f seeds/s, %.0f s left%s",
-            isatty(2) ? "\r" : "", done, all, failed, rate, (double)(all - done) / rate,
-            isatty(2) ? "  " : "\n");
+    if (a->replay != NULL) {
+        return seeds_replay(a->replay, a->swarm.limit_s);
+    }
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    struct swarm_config *c = &a->swarm;
+    if (c->jobs == 0) {
+        c->jobs = processors < 1                ? 1
+                  : processors > SWARM_JOBS_MAX ? SWARM_JOBS_MAX
+                                                : (uint32_t)processors;
+    }
+    c->usual = a->spec;
+    c->twice = a->twice;
+    c->need_marks = a->marks == YES || (a->marks == UNSAID && c->count >= MARKS_FROM);
+    return swarm_run(c);
 }
 
-static int cmd_swarm(const struct arguments *a)
+enum option_id {
+    SPEC = 256, /* an option of spec.h, by its name */
+    SEEDS,
+    FROM,
+    JOBS,
+    MARKS,
+    NO_MARKS,
+    STOP,
+    NO_SHRINK,
+    LIMIT,
+    SAVE,
+    COMMIT,
+    REPLAY,
+    TWICE,
+    TRACE,
+    TIMELINE,
+    HELP,
+    VERSION
+};
+
+static const struct option longs[] = {{"seed", 1, NULL, SPEC},
+                                      {"edges", 1, NULL, SPEC},
+                                      {"duration", 1, NULL, SPEC},
+                                      {"every", 1, NULL, SPEC},
+                                      {"faults", 1, NULL, SPEC},
+                                      {"no-faults", 0, NULL, SPEC},
+                                      {"seeds", 1, NULL, SEEDS},
+                                      {"from", 1, NULL, FROM},
+                                      {"jobs", 1, NULL, JOBS},
+                                      {"marks", 0, NULL, MARKS},
+                                      {"no-marks", 0, NULL, NO_MARKS},
+                                      {"stop", 0, NULL, STOP},
+                                      {"no-shrink", 0, NULL, NO_SHRINK},
+                                      {"limit", 1, NULL, LIMIT},
+                                      {"save", 1, NULL, SAVE},
+                                      {"commit", 1, NULL, COMMIT},
+                                      {"replay", 1, NULL, REPLAY},
+                                      {"twice", 0, NULL, TWICE},
+                                      {"trace", 0, NULL, TRACE},
+                                      {"timeline", 0, NULL, TIMELINE},
+                                      {"help", 0, NULL, HELP},
+                                      {"version", 0, NULL, VERSION},
+                                      {NULL, 0, NULL, 0}};
+
+static void set_spec(struct arguments *a, const char *name)
 {
-    uint64_t marks[MARK_COUNT] = {0};
-    uint64_t failed = 0;
-    double virtual_s = 0;
-    double start = seconds();
-    double shown = start;
-    for (uint64_t i = 0; i < a->seeds; i++) {
-        struct sim_options o;
-        struct sim_result r;
-        options_of(a, a->from + i, &o);
-        sim_run(&o, NULL, &r);
-        virtual_s += (double)r.virtual_us / 1e6;
-        for (int m = 0; m < MARK_COUNT; m++) {
-            marks[m] += r.marks[m];
-        }
-        if (!r.ok) {
-            failed++;
-            printf("seed %" PRIu64
-                   ": VIOLATION %s\nreplay: holdfast-sim run --trace --seed %" PRIu64
-                   " --edges %" PRIu64 " --duration %" PRIu64 " --every %" PRIu64 "\n",
-                   o.seed, r.violation, o.seed, a->edges, a->duration_s, a->every_ms);
-            fflush(stdout);
-        }
-        if (seconds() - shown > (isatty(2) ? 0.5 : 10)) {
-            shown = seconds();
-            progress(i + 1, a->seeds, failed, shown - start);
-        }
+    char problem[SPEC_PROBLEM_MAX];
+    if (!spec_set(&a->spec, name, optarg, problem)) {
+        usage(problem);
     }
-    for (int m = 0; m < MARK_COUNT; m++) {
-        printf("mark %-20s %" PRIu64 "\n", mark_name((enum mark)m), marks[m]);
-    }
-    printf("%" PRIu64 " seeds, %" PRIu64 " violations, %.0f virtual s in %.0f s\n", a->seeds,
-           failed, virtual_s, seconds() - start);
-    return failed == 0 ? 0 : 1;
 }
 
 static void parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SEED = 256, SEEDS, FROM, EDGES, DURATION, EVERY, CALM, TRACE, HELP, VERSION };
-    static const struct option longs[] = {{"seed", 1, NULL, SEED},
-                                          {"seeds", 1, NULL, SEEDS},
-                                          {"from", 1, NULL, FROM},
-                                          {"edges", 1, NULL, EDGES},
-                                          {"duration", 1, NULL, DURATION},
-                                          {"every", 1, NULL, EVERY},
-                                          {"no-faults", 0, NULL, CALM},
-                                          {"trace", 0, NULL, TRACE},
-                                          {"help", 0, NULL, HELP},
-                                          {"version", 0, NULL, VERSION},
-                                          {NULL, 0, NULL, 0}};
     int c;
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    int index = 0;
+    while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
         switch (c) {
-        case SEED:
-            a->seed = number(optarg, 0, UINT64_MAX);
-            a->seed_given = true;
+        case SPEC:
+            set_spec(a, longs[index].name);
+            a->seed_given |= strcmp(longs[index].name, "seed") == 0;
             break;
         case SEEDS:
-            a->seeds = number(optarg, 1, UINT64_MAX);
+            a->swarm.count = number(optarg, 1, UINT64_MAX);
             break;
         case FROM:
-            a->from = number(optarg, 0, UINT64_MAX);
+            a->swarm.from = number(optarg, 0, UINT64_MAX);
             break;
-        case EDGES:
-            a->edges = number(optarg, 1, 200);
+        case JOBS:
+            a->swarm.jobs = (uint32_t)number(optarg, 1, SWARM_JOBS_MAX);
             break;
-        case DURATION:
-            a->duration_s = number(optarg, 1, 100000000);
+        case MARKS:
+        case NO_MARKS:
+            a->marks = c == MARKS ? YES : NO;
             break;
-        case EVERY:
-            a->every_ms = number(optarg, 1, 100000000);
+        case STOP:
+            a->swarm.stop = true;
             break;
-        case CALM:
-            a->calm = true;
+        case NO_SHRINK:
+            a->swarm.no_shrink = true;
+            break;
+        case LIMIT:
+            a->swarm.limit_s = (uint32_t)number(optarg, 1, 86400);
+            break;
+        case SAVE:
+            a->swarm.save = optarg;
+            break;
+        case COMMIT:
+            a->swarm.commit = optarg;
+            break;
+        case REPLAY:
+            a->replay = optarg;
+            break;
+        case TWICE:
+            a->twice = true;
             break;
         case TRACE:
             a->trace = true;
             break;
+        case TIMELINE:
+            a->timeline = true;
+            break;
         case HELP:
-            fputs(usage_text, stdout);
-            exit(0);
+            help();
         case VERSION:
             puts("holdfast-sim " HF_VERSION);
             exit(0);
@@ -239,8 +306,8 @@ static void parse(int argc, char **argv, struct arguments *a)
 
 int main(int argc, char **argv)
 {
-    struct arguments a = {
-        .seed = 1, .seeds = 100, .from = 1, .edges = 4, .duration_s = 60, .every_ms = 1000};
+    struct arguments a = {.swarm = {.from = 1, .count = 100, .limit_s = 300, .commit = "unknown"}};
+    spec_usual(&a.spec, 1);
     if (argc > 1 && hf_wan_is_command(argv[1])) {
         return hf_wan_command(argc - 1, argv + 1);
     }

@@ -37,6 +37,7 @@ static void stream_send(struct sim *sim, struct node *edge, struct hf_slice mess
     const struct link_profile *p = &l->profile;
     sim_us at = sim->now + travel(sim, p);
     if (rng_chance(&sim->rng_net, p->reorder)) {
+        mark_hit(sim, MARK_REORDERED);
         at += rng_below(&sim->rng_net, 10 * p->delay + 1);
     } else {
         at = at > l->last_down ? at : l->last_down;
@@ -51,6 +52,7 @@ static void stream_send(struct sim *sim, struct node *edge, struct hf_slice mess
     }
     set_bytes(sim, sim_at(sim, at, EV_STREAM, edge->index), message, p->corrupt);
     if (rng_chance(&sim->rng_net, p->duplicate)) {
+        mark_hit(sim, MARK_DUPLICATED);
         at += rng_below(&sim->rng_net, 20 * p->delay + 1);
         set_bytes(sim, sim_at(sim, at, EV_STREAM, edge->index), message, 0);
     }
@@ -67,6 +69,7 @@ void net_publish(struct sim *sim, struct hf_slice message)
         memcpy(sim->last_frame, message.data, message.len);
         sim->last_frame_len = message.len;
     }
+    fault_capture(sim, message);
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *edge = &sim->node[i];
         if (edge->link.alive[HF_CHANNEL_STREAM] && edge->alive) {

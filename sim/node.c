@@ -7,6 +7,8 @@
  */
 #include "sim/sim.h"
 
+#include "sim/disk.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -14,8 +16,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int sim_disk_errno;
 
 void node_init(struct sim *sim, uint32_t index, const char *name)
 {
@@ -31,6 +31,8 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
     rng_seed(&n->rng, sim->opt.seed, 1000 + index);
     rng_fill(&n->rng, seed, sizeof(seed));
     HF_ASSERT(hf_identity_from_seed(&n->id, seed) == HF_OK);
+    bool remember = (sim->opt.faults >> FAULT_POWER_CUT & 1u) != 0;
+    n->disk_io = disk_new(sim->opt.seed * 1000 + index, remember);
     HF_ASSERT(mkdir(n->dir, 0700) == 0 || errno == EEXIST);
     world_init(n);
 }
@@ -39,6 +41,7 @@ void node_free(struct node *n)
 {
     hf_identity_free(&n->id);
     free(n->held);
+    disk_free(n->disk_io);
 }
 
 struct node *node_named(struct sim *sim, const char *name)
@@ -49,6 +52,20 @@ struct node *node_named(struct sim *sim, const char *name)
         }
     }
     return NULL;
+}
+
+/* A store on a disk in trouble may refuse; then somebody starts the daemon again and again. */
+static bool not_open(struct sim *sim, struct node *n, const struct hf_error *e)
+{
+    if (!disk_in_trouble(n->disk_io)) {
+        violate(sim, "G9: %s does not open: %s", n->name, e->text);
+        return false;
+    }
+    sim_trace(sim, n, "node: does not open: %s", hf_err_name(e->code));
+    struct event *again = sim_at(sim, sim->now + SIM_S, EV_FAULT, n->index);
+    again->life = UINT32_MAX;
+    again->a = fault_end_of_crash();
+    return false;
 }
 
 static bool start_core(struct sim *sim, struct node *n)
@@ -71,10 +88,9 @@ static bool start_core(struct sim *sim, struct node *n)
                                .tombstone_ms = (hf_ms)(sim->opt.tombstone / SIM_MS),
                                .beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS),
                                .delta_batches = sim->opt.delta_batches,
-                               .commit_changes = 500};
+                               .commit_changes = sim->limits.commit_changes};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
-        violate(sim, "core does not open: %s", e.text);
-        return false;
+        return not_open(sim, n, &e);
     }
     n->alive = true;
     oracle_core_opened(sim);
@@ -100,8 +116,16 @@ static bool start_edge(struct sim *sim, struct node *n)
                                .token = &token,
                                .map_bytes = 64u << 20};
     hf_replica_defaults(&c.replica);
-    c.replica.hold_frames_max = 128; /* small, so that it overflows */
-    c.replica.collect_ms = 3000;     /* often, so that it meets everything else */
+    c.replica.hold_frames_max = sim->limits.hold_frames_max;
+    c.replica.hold_bytes_max = sim->limits.hold_bytes_max;
+    c.replica.fetch_max = sim->limits.fetch_max;
+    c.replica.apply_frames_max = sim->limits.apply_frames_max;
+    c.replica.plan_batches = sim->limits.plan_batches;
+    c.replica.stage_bytes = sim->limits.stage_bytes;
+    c.replica.take_next = sim->limits.take_next;
+    c.ctx = n;
+    c.on_publish = oracle_shown;
+    c.replica.collect_ms = 3000; /* often, so that it meets everything else */
     if (sim->opt.beacon > 0) {
         c.replica.beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS);
         c.replica.collect_ms = 3 * c.replica.beacon_ms;
@@ -109,8 +133,7 @@ static bool start_edge(struct sim *sim, struct node *n)
     n->alive = true; /* open subscribes */
     if (hf_edge_open(&c, &n->world, &n->id, &n->edge, &e) != HF_OK) {
         n->alive = false;
-        violate(sim, "edge %s does not open: %s", n->name, e.text);
-        return false;
+        return not_open(sim, n, &e);
     }
     net_dial(sim, n, HF_CHANNEL_STREAM, 2 * n->link.profile.delay + SIM_MS);
     net_dial(sim, n, HF_CHANNEL_CONTROL, 2 * n->link.profile.delay + SIM_MS);
@@ -124,8 +147,13 @@ bool node_start(struct sim *sim, struct node *n)
     }
     n->tick_at = 0;
     n->writer_free = 0;
+    n->started_at = sim->now;
+    n->unread_since = 0;
+    n->resumed_at = 0;
     sim_trace(sim, n, "node: start");
+    struct disk *before = disk_use(n->disk_io);
     bool good = n->index == SIM_CORE ? start_core(sim, n) : start_edge(sim, n);
+    (void)disk_use(before);
     if (good) {
         oracle_node(sim, n);
     }
@@ -150,13 +178,22 @@ static void tear_tail(struct sim *sim, const char *path, uint64_t offset)
     close(fd);
 }
 
-void node_crash(struct sim *sim, struct node *n)
+static void mark_disk(struct sim *sim, const struct node *n)
+{
+    struct disk_counts c = disk_counts(n->disk_io);
+    sim->marks[MARK_DISK_FULL] += c.full;
+    sim->marks[MARK_DISK_ERROR] += c.errors;
+    sim->marks[MARK_SYNC_FAILED] += c.syncs_failed;
+}
+
+static void stop(struct sim *sim, struct node *n, bool power)
 {
     if (!n->alive) {
         return;
     }
     node_resume(sim, n); /* what it was doing is cut off like everything else */
     sim_trace(sim, n, "node: crash");
+    struct disk *before = disk_use(n->disk_io);
     mark_hit(sim, n->index == SIM_CORE ? MARK_CORE_CRASH : MARK_EDGE_CRASH);
     if (n->index == SIM_CORE) {
         char path[512] = "";
@@ -165,6 +202,7 @@ void node_crash(struct sim *sim, struct node *n)
         hf_core_synced_at(n->core, path, &offset);
         hf_core_crash(n->core);
         n->core = NULL;
+        (void)disk_use(NULL);
         if (rng_chance(&sim->rng_fault, 0.5)) {
             tear_tail(sim, path, offset);
         }
@@ -174,9 +212,26 @@ void node_crash(struct sim *sim, struct node *n)
         hf_edge_close(n->edge);
         n->edge = NULL;
     }
+    (void)disk_use(before);
+    if (power) {
+        mark_hit(sim, MARK_POWER_CUT);
+        sim->marks[MARK_PAGE_LOST] += disk_power_cut(n->disk_io);
+    }
+    mark_disk(sim, n);
+    disk_keep(n->disk_io);
     n->alive = false;
     n->life++;
     net_node_gone(sim, n);
+}
+
+void node_crash(struct sim *sim, struct node *n)
+{
+    stop(sim, n, false);
+}
+
+void node_power_cut(struct sim *sim, struct node *n)
+{
+    stop(sim, n, true);
 }
 
 /* ---- a stopped process ---- */
@@ -211,6 +266,7 @@ void node_resume(struct sim *sim, struct node *n)
     }
     sim_trace(sim, n, "node: resume");
     n->paused = false;
+    n->resumed_at = sim->now;
     for (size_t i = 0; i < n->held_count; i++) {
         struct event *old = n->held[i];
         struct event *ev = sim_at(sim, sim->now, old->type, old->node);
@@ -299,6 +355,9 @@ void node_save(struct sim *sim, struct node *n, uint64_t number)
     snprintf(to, sizeof(to), "%s.saved.%" PRIu64, n->dir, number);
     node_crash(sim, n); /* a copy of a running store would not be one state */
     copy_tree(n->dir, to);
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        sim->node[i].in_backup = sim->node[i].reached > 0;
+    }
     sim_trace(sim, n, "operator: backup taken");
     node_start(sim, n);
 }
@@ -312,6 +371,22 @@ void node_restore(struct sim *sim, struct node *n, uint64_t number)
     sim_trace(sim, n, "operator: backup restored");
     sim->rolled_back = true;
     node_start(sim, n);
+}
+
+void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
+{
+    char from[320];
+    char to[320];
+    const char *part = with_mark ? "" : "/main";
+    snprintf(from, sizeof(from), "%s.saved.0%s", core->dir, part);
+    snprintf(to, sizeof(to), "%s%s", core->dir, part);
+    node_crash(sim, core);
+    load_give_up(sim);
+    copy_tree(from, to);
+    sim_trace(sim, core, "operator: backup restored, mark=%d", with_mark);
+    mark_hit(sim, MARK_RESTORED);
+    sim->rolled_back = sim->restored = sim->may_stay_apart = true;
+    node_start(sim, core);
 }
 
 /* ---- enrolment: the operator's part, outside the network ---- */
@@ -344,6 +419,7 @@ void node_revoke(struct sim *sim, struct node *edge)
 {
     if (sim->node[SIM_CORE].alive && edge->invited && !edge->revoked) {
         sim_trace(sim, edge, "operator: revoke");
+        edge->revoke_asked = true;
         hf_core_edge_revoke(sim->node[SIM_CORE].core, edge->name, on_revoked, edge);
     }
 }

@@ -13,6 +13,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#define CANARY_SEQ 5u
+/* A store that could not write its meta page is opened anew before it can be read again. */
+#define UNREAD_MAX (300 * SIM_MS)
+/* Three beacons, the tick after that, and what was under way. */
+#define DEAF_MAX (8 * SIM_S)
+/* A trim follows a commit and takes whole segments of 256 KiB; the newest ones stay. */
+#define LOG_SLACK (4u << 20)
+
 void violate(struct sim *sim, const char *format, ...)
 {
     if (sim->violation[0] != '\0') {
@@ -26,6 +34,9 @@ void violate(struct sim *sim, const char *format, ...)
     vsnprintf(sim->violation + n, sizeof(sim->violation) - (size_t)n, format, args);
     va_end(args);
     sim_trace(sim, NULL, "VIOLATION %s", sim->violation);
+    if (sim->opt.timeline != NULL) {
+        fprintf(sim->opt.timeline, "# VIOLATION %s\n", sim->violation);
+    }
 }
 
 struct past *oracle_past(struct sim *sim, hf_seq seq)
@@ -59,6 +70,8 @@ static void agree(struct sim *sim, const char *who, hf_seq seq, const struct hf_
     if (!p->digest_known) {
         p->digest_known = true;
         p->digest = *digest;
+        /* A wrong memory, so that an oracle that has gone blind is found out. */
+        p->digest.b[0] ^= sim->opt.canary && seq == CANARY_SEQ;
     } else if (!hf_hash_eq(&p->digest, digest)) {
         violate(sim, "G11: %s has another digest at batch %" PRIu64, who, seq);
     }
@@ -115,6 +128,42 @@ void oracle_node(struct sim *sim, struct node *n)
     agree(sim, n->name, seq, &info.position.chain, &info.position.digest);
 }
 
+/* G7: who waits for seq is woken by this, and must find it. */
+void oracle_shown(void *ctx, hf_seq seq)
+{
+    struct node *n = ctx;
+    struct hf_view *v;
+    struct hf_applied a;
+    if (n->edge == NULL || hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
+        return; /* it is just opening; oracle_read complains of what cannot be read */
+    }
+    if (hf_view_applied(v, &a) != HF_OK || a.at.seq < seq) {
+        violate(n->sim, "G7: %s tells readers of %" PRIu64 ", which they cannot see", n->name, seq);
+    }
+    hf_view_close(v);
+}
+
+void oracle_core(struct sim *sim)
+{
+    const struct node *core = &sim->node[SIM_CORE];
+    struct hf_core_status s;
+    uint64_t disk_faults = UINT64_C(1) << FAULT_DISK_FULL | UINT64_C(1) << FAULT_DISK_ERROR;
+    if (!core->alive || sim->opt.script != NULL) {
+        return;
+    }
+    hf_core_status(core->core, &s);
+    if (s.log_first > 1) {
+        mark_hit(sim, MARK_LOG_TRIMMED);
+    }
+    if (s.refusing != NULL && !sim->rolled_back && (sim->opt.faults & disk_faults) == 0) {
+        violate(sim, "G13: the core refuses writes, and nobody turned it back: %s", s.refusing);
+    }
+    if (s.log_bytes > sim->opt.log_bytes + LOG_SLACK) {
+        violate(sim, "G16: the log has %" PRIu64 " bytes, its bound is %" PRIu64, s.log_bytes,
+                sim->opt.log_bytes);
+    }
+}
+
 /* ---- a client reads ---- */
 
 static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_seq at, uint32_t k)
@@ -129,6 +178,7 @@ static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_s
     enum hf_err err = hf_view_get(v, hf_slice_str(key), false, &s);
     if (err == HF_CORRUPT && n->damaged) {
         n->reads_failed++;
+        mark_hit(sim, MARK_DAMAGE_SEEN);
         hf_edge_repair(n->edge, true); /* refused, and what the daemon does then */
         return;
     }
@@ -149,18 +199,71 @@ static uint64_t slow_by(const struct node *n)
     return own < n->sim->now ? (n->sim->now - own) / SIM_MS + 1 : 0;
 }
 
-static void check_staleness(struct sim *sim, struct node *n, hf_seq at)
+static void check_staleness(struct sim *sim, struct node *n, const struct hf_replica_status *s,
+                            hf_seq at)
 {
-    struct hf_replica_status s;
-    hf_edge_status(n->edge, n->world.now(n), &s);
-    if (s.staleness_ms == UINT64_MAX || at + 1 >= sim->past_cap || !sim->past[at + 1].known) {
+    if (s->staleness_ms == UINT64_MAX) {
+        mark_hit(sim, MARK_STALE_UNKNOWN);
         return;
+    }
+    if (sim->rolled_back || at + 1 >= sim->past_cap || !sim->past[at + 1].known) {
+        return; /* how far the core had been before is nothing that an edge behind could know */
     }
     uint64_t age = (sim->now - sim->past[at + 1].durable_at) / SIM_MS;
     age -= age < slow_by(n) ? age : slow_by(n);
-    if (s.staleness_ms + 1 < age) { /* both are cut to whole milliseconds */
+    if (s->staleness_ms + 1 < age) { /* both are cut to whole milliseconds */
         violate(sim, "G8: %s says at most %" PRIu64 " ms, true age is %" PRIu64, n->name,
-                s.staleness_ms, age);
+                s->staleness_ms, age);
+    }
+}
+
+static sim_us later_of(sim_us a, sim_us b)
+{
+    return a > b ? a : b;
+}
+
+/* G14: who hears nothing for three beacons says so. */
+static void check_state(struct sim *sim, struct node *n, const struct hf_replica_status *s)
+{
+    const struct node *core = &sim->node[SIM_CORE];
+    bool core_silent = !core->alive || core->paused;
+    if (!n->link.cut_down && !core_silent) {
+        n->deaf_since = 0;
+        return;
+    }
+    n->deaf_since = n->deaf_since == 0 ? sim->now : n->deaf_since;
+    sim_us since = later_of(later_of(n->deaf_since, n->healed_at), n->started_at);
+    since = later_of(since, core->started_at);
+    since = later_of(since, core->resumed_at);
+    bool fine = s->state == HF_REPLICA_LIVE || s->state == HF_REPLICA_LAGGING ||
+                s->state == HF_REPLICA_CATCHING_UP;
+    if (sim->now - since > DEAF_MAX && fine) {
+        violate(sim, "G14: %s says %s, and nothing can reach it for %" PRIu64 " ms", n->name,
+                hf_replica_state_name(s->state), (sim->now - since) / SIM_MS);
+    }
+}
+
+/* G16 */
+static void check_bounds(struct sim *sim, struct node *n, const struct hf_replica_status *s)
+{
+    bool full = s->held_now > 1 && s->held_bytes > sim->limits.hold_bytes_max; /* one always fits */
+    if (s->held_now > sim->limits.hold_frames_max || full) {
+        violate(sim, "G16: %s holds %" PRIu64 " frames of %" PRIu64 " bytes, more than it may",
+                n->name, s->held_now, s->held_bytes);
+    }
+}
+
+static void read_marks(struct sim *sim, const struct hf_replica_status *s)
+{
+    if (s->state == HF_REPLICA_CUT_OFF) {
+        mark_hit(sim, MARK_READ_CUT_OFF);
+    } else if (s->state == HF_REPLICA_CATCHING_UP) {
+        mark_hit(sim, MARK_READ_STAGED);
+    } else if (s->state == HF_REPLICA_REVOKED) {
+        mark_hit(sim, MARK_READ_REVOKED);
+    }
+    if (s->store_state != HF_STORE_OK) {
+        mark_hit(sim, MARK_READ_TROUBLED);
     }
 }
 
@@ -169,6 +272,7 @@ void oracle_read(struct sim *sim, struct node *n)
     struct hf_view *v;
     struct hf_applied a;
     struct hf_edge_info info;
+    struct hf_replica_status s;
     bool served = n->reads > 0;
     n->reads += served;
     if (!n->alive || n->paused) {
@@ -180,10 +284,20 @@ void oracle_read(struct sim *sim, struct node *n)
         return;
     }
     n->reads += !served && hf_edge_loaded(n->edge);
-    if (hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
-        violate(sim, "G9: %s cannot be read", n->name);
+    hf_edge_status(n->edge, n->world.now(n), &s);
+    read_marks(sim, &s);
+    check_state(sim, n, &s);
+    check_bounds(sim, n, &s);
+    enum hf_err err = hf_view_open(hf_edge_state(n->edge), &v);
+    if (err != HF_OK) {
+        n->reads_failed += served;
+        n->unread_since = n->unread_since == 0 ? sim->now : n->unread_since;
+        if (sim->now - n->unread_since > UNREAD_MAX) {
+            violate(sim, "G9: %s cannot be read: %s", n->name, hf_err_name(err));
+        }
         return;
     }
+    n->unread_since = 0;
     if (hf_view_applied(v, &a) != HF_OK || a.at.seq < n->reached) {
         violate(sim, "G6: %s shows readers an older state than before", n->name);
     }
@@ -191,7 +305,7 @@ void oracle_read(struct sim *sim, struct node *n)
         check_value(sim, n, v, a.at.seq, (uint32_t)rng_below(&sim->rng_load, sim->opt.keys));
     }
     hf_view_close(v);
-    check_staleness(sim, n, info.position.seq);
+    check_staleness(sim, n, &s, info.position.seq);
 }
 
 void oracle_read_all(struct sim *sim, struct node *n)
@@ -234,6 +348,13 @@ static bool is_whole(struct node *n)
     return !n->damaged;
 }
 
+static bool says(struct node *n, enum hf_replica_state state)
+{
+    struct hf_replica_status s;
+    hf_edge_status(n->edge, n->world.now(n), &s);
+    return s.state == state;
+}
+
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
 {
     struct hf_core_status core;
@@ -245,7 +366,7 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         struct hf_edge_info info;
-        if (n->revoked) {
+        if (n->revoked || (n->revoke_asked && n->alive && says(n, HF_REPLICA_REVOKED))) {
             continue;
         }
         if (!n->alive) {
@@ -263,18 +384,40 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
             snprintf(why, cap, "%s is damaged", n->name);
             return false;
         }
+        if (sim->opt.script == NULL && !says(n, HF_REPLICA_LIVE)) {
+            snprintf(why, cap, "%s has everything, and does not say that it is live", n->name);
+            return false;
+        }
     }
     return true;
 }
 
+/* G13: an edge that the old core knows has told it of what it does not know. */
+static void check_fenced(struct sim *sim)
+{
+    struct hf_core_status s;
+    hf_core_status(sim->node[SIM_CORE].core, &s);
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        const struct node *n = &sim->node[i];
+        if (n->in_backup && !n->revoke_asked && n->alive && n->reached > s.head &&
+            s.refusing == NULL) {
+            violate(sim, "G13: %s has %" PRIu64 ", the restored core %" PRIu64 " and takes writes",
+                    n->name, n->reached, s.head);
+        }
+    }
+}
+
 void oracle_final(struct sim *sim)
 {
+    if (sim->restored && sim->node[SIM_CORE].alive) {
+        check_fenced(sim);
+    }
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         struct hf_view *v;
         struct hf_applied a;
         struct hf_error e = {.code = HF_OK};
-        if (!n->alive || (n->damaged && n->revoked) ||
+        if (!n->alive || (n->damaged && (n->revoked || sim->may_stay_apart)) ||
             hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
             continue;
         }

@@ -7,8 +7,11 @@
  */
 #include "sim/sim.h"
 
+#include "sim/disk.h"
+
 #include <dirent.h>
 #include <ftw.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -70,10 +73,15 @@ static void dispatch(struct sim *sim, struct event *ev)
             end->life = UINT32_MAX;
             end->a = fault_end_of_crash();
             sim->node[ev->node].crash_at_job = false;
+            bool power = sim->node[ev->node].power_at_job;
             struct event *again = sim_at(sim, sim->now, EV_JOB, ev->node);
             again->lane = ev->lane; /* under way, for world_abandon to find */
             again->job = ev->job;
-            node_crash(sim, &sim->node[ev->node]);
+            if (power) {
+                node_power_cut(sim, &sim->node[ev->node]);
+            } else {
+                node_crash(sim, &sim->node[ev->node]);
+            }
         } else if (ev->job != NULL) {
             ev->job->work(ev->job);
             ev->job->done(ev->job);
@@ -104,6 +112,7 @@ static void dispatch(struct sim *sim, struct event *ev)
         for (uint32_t i = 1; i < sim->node_count; i++) {
             oracle_read(sim, &sim->node[i]);
         }
+        oracle_core(sim);
         sim_at(sim, sim->now + sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
         break;
     }
@@ -131,17 +140,36 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
             uint64_t stamp[2] = {sim->now, (uint64_t)ev->type << 32 | ev->node};
             XXH3_64bits_update(sim->trace, stamp, sizeof(stamp));
             XXH3_64bits_update(sim->trace, ev->bytes, ev->len);
+            /* Faults and clients' reads are not the doing of a node. */
+            bool own = ev->type != EV_FAULT && ev->type != EV_CHECK;
             expect_before(sim, n);
-            sim_disk_errno = ev->type == EV_FAULT || ev->type == EV_CHECK ? 0 : n->disk_errno;
+            (void)disk_use(own ? n->disk_io : NULL);
             dispatch(sim, ev);
-            sim_disk_errno = 0;
+            (void)disk_use(NULL);
             oracle_node(sim, n);
             expect_after(sim, n);
+            recorder_step(sim, n);
         }
         sim_event_free(ev);
         if (stop_converged && sim->events % 16 == 0 && oracle_converged(sim, why, sizeof(why))) {
             return;
         }
+    }
+}
+
+void sim_clean_after(long pid)
+{
+    char pattern[2][64];
+    glob_t found;
+    snprintf(pattern[0], sizeof(pattern[0]), "/dev/shm/holdfast-sim.%ld.*", pid);
+    snprintf(pattern[1], sizeof(pattern[1]), "/tmp/holdfast-sim.%ld.*", pid);
+    for (int i = 0; i < 2; i++) {
+        if (glob(pattern[i], 0, NULL, &found) == 0) {
+            for (size_t p = 0; p < found.gl_pathc; p++) {
+                nftw(found.gl_pathv[p], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+            }
+        }
+        globfree(&found);
     }
 }
 
@@ -162,7 +190,12 @@ static void start_all(struct sim *sim)
     for (uint32_t i = 1; i <= sim->opt.edges; i++) {
         snprintf(name, sizeof(name), "edge%u", i);
         node_init(sim, i, name);
-        node_invite(sim, &sim->node[i]);
+        sim_us at = faults_invite_at(sim, i);
+        if (at == 0) {
+            node_invite(sim, &sim->node[i]);
+        } else {
+            faults_invite(sim, i, at);
+        }
     }
 }
 
@@ -196,6 +229,9 @@ static void tear_down(struct sim *sim)
     while (sim_next(sim, &ev)) {
         sim_event_free(ev);
     }
+    for (uint32_t i = 0; i < SIM_CAPTURED; i++) {
+        free(sim->captured[i].bytes);
+    }
     hf_identity_free(&sim->forger);
     free(sim->last_frame);
     free(sim->heap);
@@ -205,18 +241,34 @@ static void tear_down(struct sim *sim)
     nftw(sim->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Of the daemons, but for a table that is to overflow. */
+static void usual_limits(struct sim_limits *l)
+{
+    struct hf_replica_config c;
+    hf_replica_defaults(&c);
+    *l = (struct sim_limits){.hold_frames_max = 128,
+                             .hold_bytes_max = c.hold_bytes_max,
+                             .fetch_max = c.fetch_max,
+                             .apply_frames_max = c.apply_frames_max,
+                             .plan_batches = c.plan_batches,
+                             .stage_bytes = c.stage_bytes,
+                             .take_next = c.take_next,
+                             .commit_changes = 500};
+}
+
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result)
 {
     struct sim *sim = calloc(1, sizeof(*sim));
     HF_ASSERT(sim != NULL && o->edges >= 1 && o->edges <= SIM_EDGES_MAX);
     sim->opt = *o;
     memset(result, 0, sizeof(*result));
+    usual_limits(&sim->limits);
     sim->out = trace;
     sim->trace = XXH3_createState();
     XXH3_64bits_reset_withSeed(sim->trace, o->seed);
-    rng_seed(&sim->rng_net, o->seed, 1);
-    rng_seed(&sim->rng_load, o->seed, 2);
-    rng_seed(&sim->rng_fault, o->seed, 3);
+    rng_seed(&sim->rng_net, o->seed, SIM_RNG_NET);
+    rng_seed(&sim->rng_load, o->seed, SIM_RNG_LOAD);
+    rng_seed(&sim->rng_fault, o->seed, SIM_RNG_FAULT);
     make_root(sim);
     make_forger(sim);
     if (o->script == NULL) {
@@ -226,6 +278,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     } else if (!scenario_load(sim)) {
         goto out;
     }
+    recorder_begin(sim);
     sim_at(sim, sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0') {
@@ -240,9 +293,11 @@ out:
     result->trace_hash = XXH3_64bits_digest(sim->trace);
     result->events = sim->events;
     result->batches = sim->head;
+    result->faults = sim->opt.faults;
     result->virtual_us = sim->now;
     memcpy(result->violation, sim->violation, sizeof(result->violation));
     memcpy(result->marks, sim->marks, sizeof(result->marks));
+    recorder_end(sim, result);
     tear_down(sim);
     XXH3_freeState(sim->trace);
     free(sim);

@@ -5,6 +5,7 @@
  * an event, and one function of the table below when it strikes. What it expects is measured in
  * expect.c. Nothing here reads text: what can be wrong with a scenario, the parser has refused.
  */
+#include "sim/disk.h"
 #include "sim/sim.h"
 
 #include <errno.h>
@@ -126,14 +127,12 @@ static void do_resume(struct sim *sim, struct node *n, const struct script_actio
 static void do_disk(struct sim *sim, struct node *n, const struct script_action *a)
 {
     n->disk = a->disk == SCRIPT_DISK_SLOW ? a->us : DISK_WELL;
-    n->disk_errno = a->disk == SCRIPT_DISK_FULL ? ENOSPC : a->disk == SCRIPT_DISK_FAILING ? EIO : 0;
+    int error = a->disk == SCRIPT_DISK_FULL ? ENOSPC : a->disk == SCRIPT_DISK_FAILING ? EIO : 0;
+    disk_trouble(n->disk_io, error, 1);
     if (a->disk == SCRIPT_DISK_SLOW) {
         sim_trace(sim, n, "disk: a write takes %" PRIu64 "ms", a->us / SIM_MS);
     } else {
-        sim_trace(sim, n, "disk: %s",
-                  n->disk_errno == 0        ? "well"
-                  : n->disk_errno == ENOSPC ? "full"
-                                            : "failing");
+        sim_trace(sim, n, "disk: %s", error == 0 ? "well" : error == ENOSPC ? "full" : "failing");
     }
 }
 

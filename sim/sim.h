@@ -11,10 +11,12 @@
  * node.c     starting, crashing and restarting the core and the edges
  * load.c     clients: writes with request ids, retried until answered, and the model they imply
  * oracle.c   the promises, checked after every event
- * faults.c   which faults a seed has, and when they strike
- * disk.c     full and failing disks, by standing in for the system calls of the store
+ * faults.c   which faults a seed has, and when they strike; attacks.c those of people and disks
+ * disk.c     writes that fail, and what a power cut leaves of them
+ * marks.c    which rare states were reached
  * script.c   the parser of scenario files, which knows nothing of this world
  * scenario.c plays a script here; expect.c measures what it expects
+ * recorder.c samples for a report (record.h)
  * run.c      safety phase, liveness phase, the result
  */
 #ifndef HF_SIM_H
@@ -25,6 +27,9 @@
 
 #include "hf/core.h"
 #include "hf/edge.h"
+#include "sim/faults.h"
+#include "sim/marks.h"
+#include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
 
@@ -35,8 +40,11 @@ typedef uint64_t sim_us; /* virtual microseconds */
 #define SIM_EDGES_MAX 250u
 #define SIM_CORE 0u /* node index; edges are 1.. */
 
+enum { SIM_RNG_NET = 1, SIM_RNG_LOAD, SIM_RNG_FAULT };
+
 struct sim;
 struct node;
+struct disk;
 
 /* ---- events ---- */
 
@@ -104,19 +112,22 @@ struct node {
     sim_us tick_at;      /* of the TICK event that counts; 0 = none */
     sim_us writer_free;  /* the writer lane is busy until then */
     sim_us disk;         /* what a job on the writer lane takes */
-    int disk_errno;      /* what its writes end with: 0, ENOSPC or EIO */
     bool paused;         /* its events wait in `held`, in order */
     struct event **held; /* owned */
     size_t held_count, held_cap;
+    sim_us resumed_at;    /* 0 = it was not paused in this life */
     int64_t wall_step_ms; /* what its wall clock was stepped by in all */
     double drift_ppm;     /* by which all its clocks run too fast, since drift_from ... */
     sim_us drift_from;
     int64_t drift_gained; /* ... and microseconds that it had gained before */
     struct hf_core *core;
     struct hf_edge *edge;
-    struct link link;  /* edges */
-    bool crash_at_job; /* dies when its next write is due, which may or may not be done */
+    struct link link;     /* edges */
+    bool crash_at_job;    /* dies when its next write is due, which may or may not be done */
+    bool power_at_job;    /* ... and what was not synced is lost */
+    struct disk *disk_io; /* what becomes of its writes; owned */
     bool invited, revoked;
+    bool revoke_asked;   /* the core may have died between doing it and saying so */
     bool damaged;        /* its disk was changed, and it is not known to be whole again */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
@@ -125,6 +136,9 @@ struct node {
     /* oracle */
     hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
     sim_us healed_at;
+    sim_us started_at, deaf_since; /* nothing can have reached it since then; 0 = it can */
+    sim_us unread_since;           /* readers find its store closed since then; 0 = open */
+    bool in_backup;                /* the copy of the core that was taken knows it */
 };
 
 /* ---- history and model ---- */
@@ -165,13 +179,38 @@ struct sim_options {
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
-    uint32_t faults;             /* bits, see faults.c */
+    uint64_t faults; /* bits of enum fault, if faults_given; else the seed draws them */
+    bool faults_given;
     bool calm;                   /* no faults at all */
+    bool canary;                 /* the oracle remembers one digest wrongly: the run must fail */
+    FILE *timeline;              /* what struck, as lines of the scenario language; or NULL */
     const struct script *script; /* or NULL; outlives the run */
+    struct record *record;       /* new, to be filled; or NULL */
+};
+
+/* Bounds of core and edges that a run may set to silly values. */
+struct sim_limits {
+    uint32_t hold_frames_max, fetch_max, apply_frames_max, plan_batches;
+    uint64_t hold_bytes_max, stage_bytes;
+    uint32_t commit_changes;
+    bool take_next;
+};
+
+#define SIM_CAPTURED 8u
+struct captured {   /* a message of the stream, for replaying it later */
+    uint8_t *bytes; /* owned */
+    size_t len;
+};
+
+struct recorder {
+    sim_us next; /* when all are to be sampled */
+    bool due[SIM_EDGES_MAX + 1], any_due;
 };
 
 struct sim {
     struct sim_options opt;
+    struct sim_limits limits;
+    struct recorder recorder;
     char root[128];
     sim_us now;
     uint64_t order;
@@ -181,7 +220,8 @@ struct sim {
     XXH3_state_t *trace;
     FILE *out; /* trace text, or NULL */
 
-    struct rng rng_net, rng_load, rng_fault;
+    struct rng rng_net, rng_load, rng_fault; /* streams SIM_RNG_ of the seed */
+    struct rng rng_kind[FAULT_KINDS];        /* each kind of fault draws for itself (faults.h) */
     struct node node[SIM_EDGES_MAX + 1];
     uint32_t node_count;
 
@@ -194,6 +234,7 @@ struct sim {
     uint64_t writes_sent, writes_acked, writes_refused, next_value;
     struct release *releases; /* owned list, the newest first: what rolling back publishes */
     double *zipf;             /* owned; cumulative popularity of keys, or NULL */
+    bool resending;           /* a LOAD_REFUSED is under way */
     bool load_on, quiet;      /* quiet: the liveness phase, faults are over */
     bool rolled_back; /* a scenario restored an old core: its promises are void, the edges' are not
                        */
@@ -201,41 +242,19 @@ struct sim {
     struct hf_identity forger; /* a key that nobody trusts */
     uint8_t *last_frame;       /* owned; the newest published, for forging and replaying */
     size_t last_frame_len;
+    struct captured captured[SIM_CAPTURED];
+    uint64_t published;
+    bool saved, restored; /* a random run took a backup of the core, and went back to it */
+    hf_seq restored_head;
     struct version *versions;
     uint32_t version_count, version_cap;
     uint32_t latest[SIM_KEYS_MAX];
     uint32_t unsettled[SIM_KEYS_MAX]; /* open writes of the key */
 
     char violation[512]; /* empty = none */
-    uint64_t marks[32];
+    uint64_t marks[MARK_COUNT];
     struct watch *watches; /* owned; expect.c */
 };
-
-/* Rare states that a campaign must have reached. */
-enum mark {
-    MARK_EDGE_CRASH = 0,
-    MARK_CORE_CRASH,
-    MARK_CUT,
-    MARK_ONE_WAY,
-    MARK_HOLE_FILLED,
-    MARK_DELTA,
-    MARK_SNAPSHOT,
-    MARK_SWITCHED,
-    MARK_STAGE_RESUMED,
-    MARK_REDIAL,
-    MARK_REPEATED_ID,
-    MARK_CORRUPTED,
-    MARK_REVOKED,
-    MARK_KEY_MISSING,
-    MARK_INBOX,
-    MARK_FENCED,
-    MARK_TORN_TAIL,
-    MARK_DAMAGED,
-    MARK_REPAIRED,
-    MARK_COUNT,
-};
-const char *mark_name(enum mark m);
-void mark_hit(struct sim *sim, enum mark m);
 
 /* ---- world.c ---- */
 struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t node);
@@ -267,12 +286,16 @@ void net_heal(struct sim *sim, struct node *edge);
 void node_init(struct sim *sim, uint32_t index, const char *name);
 bool node_start(struct sim *sim, struct node *n); /* false: it does not open, a violation was set */
 void node_crash(struct sim *sim, struct node *n);
+void node_power_cut(struct sim *sim, struct node *n); /* a crash; what was not synced is lost */
 void node_invite(struct sim *sim, struct node *edge);
 void node_revoke(struct sim *sim, struct node *edge);
 void node_free(struct node *n);
 /* Copies the directory of a stopped or running node aside under a number, and back. */
 void node_save(struct sim *sim, struct node *n, uint64_t number);
 void node_restore(struct sim *sim, struct node *n, uint64_t number);
+/* The core goes back to its copy 0 in a random run, which ends all writing; with_mark: also the
+ * mark that is kept outside its directory. */
+void node_roll_back(struct sim *sim, struct node *core, bool with_mark);
 /* Between these nothing happens in the node: its events are held, in order. */
 void node_pause(struct sim *sim, struct node *n);
 void node_resume(struct sim *sim, struct node *n);
@@ -285,7 +308,7 @@ struct node *node_named(struct sim *sim, const char *name);
 /* ---- load.c ---- */
 void load_init(struct sim *sim);
 void load_free(struct sim *sim);
-enum load_event { LOAD_NEXT = 0, LOAD_BURST, LOAD_ORDERED }; /* EV_WRITE's a */
+enum load_event { LOAD_NEXT = 0, LOAD_BURST, LOAD_ORDERED, LOAD_REFUSED }; /* EV_WRITE's a */
 void load_event(struct sim *sim, enum load_event what);
 /* What a timeline orders is done in full, however long the core takes, in the order given. */
 void load_order_writes(struct sim *sim, uint64_t count);
@@ -294,6 +317,7 @@ void load_order_rollback(struct sim *sim);   /* of the newest release */
 bool load_order_done(const struct sim *sim); /* all is answered */
 void load_resend(struct sim *sim);       /* the core is back: everything unanswered goes again */
 void load_send_waiting(struct sim *sim); /* it was paused: what has not been sent goes now */
+void load_give_up(struct sim *sim);      /* the clients stop; what was not answered stays unknown */
 void load_key(uint32_t k, char out[16]);
 /* The value that key k has in the state of seq n. False: not known yet. */
 bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
@@ -303,38 +327,33 @@ bool load_value_ok(struct hf_slice bytes, uint64_t value);
 __attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);
 struct past *oracle_past(struct sim *sim, hf_seq seq);
 void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header);
-void oracle_node(struct sim *sim, struct node *n);        /* after each event that touched n */
+void oracle_node(struct sim *sim, struct node *n); /* after each event that touched n */
+void oracle_shown(void *ctx, hf_seq seq); /* an edge told its readers that they may see seq */
+void oracle_core(struct sim *sim);        /* what a client sees of the core */
 void oracle_read(struct sim *sim, struct node *edge);     /* a client reads some keys */
 void oracle_read_all(struct sim *sim, struct node *edge); /* ... and all of them */
 void oracle_core_opened(struct sim *sim);
 bool oracle_converged(struct sim *sim, char *why, size_t cap);
 void oracle_final(struct sim *sim);
 
-/* ---- faults.c, scenario.c ---- */
+/* ---- faults.c, attacks.c, scenario.c ---- */
 void faults_plan(struct sim *sim);
 void fault_strike(struct sim *sim, struct event *ev);
 void faults_heal_all(struct sim *sim);
+sim_us faults_invite_at(struct sim *sim, uint32_t edge); /* 0 = at the start */
+void faults_invite(struct sim *sim, uint32_t edge, sim_us at);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
+void fault_capture(struct sim *sim, struct hf_slice message);
+void fault_replay(struct sim *sim, struct node *edge, struct rng *r);
 bool scenario_load(struct sim *sim); /* false: the core does not start, a violation was set */
 void scenario_strike(struct sim *sim, uint64_t action);
 uint64_t fault_end_of_crash(void);
 uint64_t scenario_event(void); /* EV_FAULT's a for an action of a scenario */
 
-/* ---- disk.c ----
- * While this is not 0, the store's system calls that write fail with it. Set around a node's
- * events. Programs without disk.o, as the unit tests are, have disks that are always well. */
-extern int sim_disk_errno;
-
 /* ---- expect.c ---- */
 #define SIM_EXPECTATIONS_MAX SCRIPT_EXPECTATIONS_MAX
-struct sim_expectation {
-    char text[128]; /* as the scenario has it */
-    bool held;
-    char
-        measured[96]; /* "1.204 s at lagos"; empty when the run ended before it could be measured */
-};
 void expect_init(struct sim *sim);
 void expect_before(struct sim *sim, struct node *n); /* an event is about to reach n */
 void expect_after(struct sim *sim, struct node *n);  /* ... and has */
@@ -343,11 +362,19 @@ void expect_action(struct sim *sim, const struct script_action *a);
 void expect_judge(struct sim *sim, struct sim_expectation *out);
 void expect_free(struct sim *sim);
 
+/* ---- recorder.c: nothing happens without opt.record ---- */
+void recorder_begin(struct sim *sim);                      /* all nodes are known */
+void recorder_step(struct sim *sim, const struct node *n); /* after each event that touched n */
+void recorder_line(struct sim *sim, const struct node *n, const char *text); /* of the trace */
+struct sim_result;
+void recorder_end(struct sim *sim, const struct sim_result *result);
+
 /* ---- run.c ---- */
 struct sim_result {
     bool ok;
     char violation[512];
     uint64_t trace_hash, events, batches;
+    uint64_t faults; /* that it had */
     sim_us virtual_us;
     uint64_t marks[MARK_COUNT];
     struct sim_expectation expectation[SIM_EXPECTATIONS_MAX];
@@ -355,5 +382,7 @@ struct sim_result {
 };
 void sim_defaults(struct sim_options *o, uint64_t seed);
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result);
+/* Removes what a process that died in sim_run left behind. */
+void sim_clean_after(long pid);
 
 #endif

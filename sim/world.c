@@ -95,6 +95,7 @@ void sim_trace(struct sim *sim, const struct node *n, const char *format, ...)
     len = len < (int)sizeof(text) ? len : (int)sizeof(text) - 1;
     XXH3_64bits_update(sim->trace, &sim->now, sizeof(sim->now));
     XXH3_64bits_update(sim->trace, text, (size_t)len);
+    recorder_line(sim, n, text);
     if (sim->out != NULL) {
         fprintf(sim->out, "%7" PRIu64 ".%03" PRIu64 " %-10s %s\n", sim->now / SIM_S,
                 sim->now / SIM_MS % 1000, n == NULL ? "-" : n->name, text);
@@ -149,31 +150,6 @@ static void world_wake_at(void *ctx, hf_ms when)
     sim_at(n->sim, n->tick_at, EV_TICK, n->index);
 }
 
-static void note_marks(struct sim *sim, const char *text)
-{
-    static const struct {
-        const char *words;
-        enum mark mark;
-    } seen[] = {
-        {"kind=delta", MARK_DELTA},
-        {"kind=snapshot", MARK_SNAPSHOT},
-        {"transferred state is visible", MARK_SWITCHED},
-        {"dialling again", MARK_REDIAL},
-        {"first repaired batch", MARK_HOLE_FILLED},
-        {"content key missing", MARK_KEY_MISSING},
-        {"edge is revoked", MARK_REVOKED},
-        {"repaired, the digest is right", MARK_REPAIRED},
-        {"took up held batches", MARK_INBOX},
-        {"goes on with a transfer", MARK_STAGE_RESUMED},
-        {"writes are refused", MARK_FENCED},
-    };
-    for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
-        if (strstr(text, seen[i].words) != NULL) {
-            mark_hit(sim, seen[i].mark);
-        }
-    }
-}
-
 static void note_plan(struct node *n, const char *text)
 {
     const char *kind = strstr(text, "plan for the gap kind=");
@@ -189,7 +165,7 @@ static void world_note(void *ctx, enum hf_level level, const char *text)
 {
     struct node *n = ctx;
     (void)level;
-    note_marks(n->sim, text);
+    mark_note(n->sim, text);
     note_plan(n, text);
     /* The directory's name differs from run to run, and a trace must not. */
     const char *root = strstr(text, n->sim->root);
@@ -266,6 +242,9 @@ void world_abandon(struct sim *sim, struct node *n, bool tell)
         }
         struct hf_job *job = first->job;
         first->job = NULL; /* the event stays in the heap, empty */
+        if (first->lane == HF_LANE_WRITER) {
+            mark_hit(sim, durable > 0 ? MARK_WORK_UNTOLD : MARK_WORK_LOST);
+        }
         if (first->lane == HF_LANE_WRITER && durable > 0) {
             durable--;
             job->work(job);

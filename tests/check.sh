@@ -1,19 +1,21 @@
 #!/bin/sh
 # Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
 # "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
+#
+# Two processors have two lanes: daemons, which mostly wait for each other, in one; in the other what computes, at a
+# lower priority, so that the daemons' timing is not judged by what runs beside them. Each result is printed when it is
+# there, with its seconds.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 B=$1
 A=$2
-passed=0
-failed=0
 work=$(mktemp -d) || exit 1
-out=$work/out
-swarm=''
-trap '[ -z "$swarm" ] || kill "$swarm" 2>/dev/null; rm -rf "$work"' EXIT
+lanes=''
+trap '[ -z "$lanes" ] || kill $lanes; wait; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-count() { # LABEL STATUS: cmocka's own count where there is one, else one
+# Adds one result to the lane's tally and prints it, in one write. The output is in $out.
+count() { # LABEL STATUS SECONDS
     ok=$(grep -c '^\[       OK \]' "$out")
     bad=$(grep -c '^\[  FAILED  \] [^0-9]' "$out")
     if [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then
@@ -23,13 +25,11 @@ count() { # LABEL STATUS: cmocka's own count where there is one, else one
     elif [ "$2" -ne 0 ]; then
         bad=$((bad > 1 ? bad / 2 : 1)) # cmocka names a failed test twice
     fi
-    passed=$((passed + ok))
-    failed=$((failed + bad))
+    echo "$ok $bad" >>"$work/tally"
     if [ "$2" -ne 0 ]; then
-        printf 'FAILED %s\n' "$1"
-        tail -n 60 "$out"
+        printf 'FAILED %s, %d s\n%s\n' "$1" "$3" "$(tail -n 60 "$out")"
     else
-        printf 'ok     %s (%d)\n' "$1" "$ok"
+        printf 'ok     %s (%d), %d s\n' "$1" "$ok" "$3"
     fi
 }
 
@@ -37,55 +37,69 @@ run() { # LABEL SECONDS COMMAND...
     label=$1
     limit=$2
     shift 2
-    timeout -k 5 "$limit" "$@" >"$out" 2>&1 </dev/null
-    count "$label" $?
+    began=$(date +%s)
+    timeout -k 5 "$limit" "$@" >"$out" 2>&1 </dev/null &
+    running=$!
+    wait "$running"
+    count "$label" $? $(($(date +%s) - began))
 }
 
-# The simulator has no clock to be late for, so it may have what the tests leave over; asked for its result below.
-nice -n 19 timeout -k 5 400 "$B/holdfast-sim" swarm --seeds 200 >"$work/swarm" 2>&1 </dev/null &
-swarm=$!
-
-for t in tests/unit/test_*.c; do
-    name=$(basename "$t" .c)
-    run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
-done
-for t in tests/fuzz/fuzz_*.c; do
-    name=$(basename "$t" .c)
-    corpus=tests/fuzz/corpus/${name#fuzz_}
-    [ -d "$corpus" ] || corpus=tests/fuzz/corpus/$name
-    run "corpus $name (ASan, UBSan)" 120 "$A/tests/fuzz/$name" "$corpus"
-done
-for t in tests/scenario/*.sim; do
-    [ -e "$t" ] || continue
-    run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
-done
-run "simulator: same seed, two builds, same trace" 60 tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
 # With the daemons as they are shipped: kill -9, the journeys that a user makes, what damaged pages make of LMDB, which
 # may well run past a buffer before it dies, and the emulated WAN, where microseconds are counted. All others with
 # sanitizers, whose complaints the harness finds.
-for t in tests/e2e/test_*.c; do
-    name=$(basename "$t" .c)
-    case $name in
-    test_crash | test_damage | test_main_path | test_wan)
-        run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
-        ;;
-    *) run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name" ;;
-    esac
-done
-# It is short and goes everywhere.
-run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
-for t in tests/e2e/*.sh; do
-    [ -e "$t" ] || continue
-    run "e2e $(basename "$t")" 150 "$t" "$B"
-done
-for t in tests/lint/check_*.sh; do
-    [ -e "$t" ] || continue
-    run "lint $(basename "$t" .sh)" 120 "$t" "$B"
-done
-wait "$swarm"
-status=$?
-swarm=''
-mv "$work/swarm" "$out"
-count "simulator: 200 seeds" "$status"
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" -eq 0 ]
+daemons() {
+    for t in tests/e2e/test_*.c; do
+        name=$(basename "$t" .c)
+        case $name in
+        test_crash | test_damage | test_main_path | test_wan)
+            run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
+            ;;
+        *) run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name" ;;
+        esac
+    done
+    # It is short and goes everywhere.
+    run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
+    for t in tests/e2e/*.sh; do
+        [ -e "$t" ] || continue
+        run "e2e $(basename "$t")" 150 "$t" "$B"
+    done
+}
+
+computing() {
+    for t in tests/unit/test_*.c; do
+        name=$(basename "$t" .c)
+        run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
+    done
+    for t in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$t" .c)
+        corpus=tests/fuzz/corpus/${name#fuzz_}
+        [ -d "$corpus" ] || corpus=tests/fuzz/corpus/$name
+        run "corpus $name (ASan, UBSan)" 120 "$A/tests/fuzz/$name" "$corpus"
+    done
+    for t in tests/scenario/*.sim; do
+        run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
+    done
+    run "simulator: same seed, two builds, same trace" 60 \
+        tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
+    for t in tests/lint/check_*.sh; do
+        run "lint $(basename "$t" .sh)" 120 "$t" "$B"
+    done
+    run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200
+}
+
+lane() { # NAME NICENESS
+    (
+        running=''
+        trap '[ -z "$running" ] || kill "$running"; exit 130' TERM
+        out=$work/$1
+        renice -n "$2" "$(exec sh -c 'echo $PPID')" >/dev/null
+        "$1"
+    ) &
+    lanes="$lanes $!"
+}
+lane daemons 0
+lane computing 10
+wait
+lanes=''
+awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 || NR == 0 }' \
+    "$work/tally"

@@ -33,13 +33,16 @@ static const char usage_text[] =
     "  --seed N            of the load, of losses and jitter (the scenario's, else 1)\n"
     "  --max TIME          refuse a longer timeline, such as 90s or 30m (10m)\n"
     "  --congestion NAME   TCP congestion control in the nodes: cubic, bbr, reno (the system's)\n"
+    "  --json FILE         the report as JSON; - is standard output\n"
+    "  --html FILE         the report as a page with a timeline of each edge\n"
+    "  --all               all edges in the table, not only the 20 with most trouble\n"
     "  --keep              leave the work directory, with the daemons' logs and data\n"
     "  --quiet             no progress\n";
 
 struct arguments {
     uint64_t seed, max_us;
-    bool seed_given, keep, quiet;
-    const char *congestion;
+    bool seed_given, keep, quiet, all;
+    const char *congestion, *json, *html;
     const char *scenario;
 };
 
@@ -76,9 +79,10 @@ static bool parse_time(const char *text, uint64_t *us)
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SEED = 256, MAX, CONGESTION, KEEP, QUIET, HELP };
+    enum { SEED = 256, MAX, CONGESTION, JSON, HTML, ALL, KEEP, QUIET, HELP };
     static const struct option longs[] = {
         {"seed", 1, NULL, SEED}, {"max", 1, NULL, MAX},     {"congestion", 1, NULL, CONGESTION},
+        {"json", 1, NULL, JSON}, {"html", 1, NULL, HTML},   {"all", 0, NULL, ALL},
         {"keep", 0, NULL, KEEP}, {"quiet", 0, NULL, QUIET}, {"help", 0, NULL, HELP},
         {NULL, 0, NULL, 0}};
     int c;
@@ -98,6 +102,15 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case CONGESTION:
             a->congestion = optarg;
+            break;
+        case JSON:
+            a->json = optarg;
+            break;
+        case HTML:
+            a->html = optarg;
+            break;
+        case ALL:
+            a->all = true;
             break;
         case KEEP:
             a->keep = true;
@@ -263,7 +276,10 @@ static int command_play(int argc, char **argv)
                              .bin = bin,
                              .seed = seed_of(&a, s),
                              .keep = a.keep,
-                             .quiet = a.quiet};
+                             .quiet = a.quiet,
+                             .all = a.all,
+                             .json = a.json,
+                             .html = a.html};
     status = real_play(s, &o);
     script_free(s);
     return status;

@@ -7,9 +7,9 @@
 #include "sim/real/judge.h"
 
 #include "sim/real/writer.h"
-#include "sim/sim.h"
 
 #include "hf/err.h"
+#include "hf/replica.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -11,7 +11,6 @@
 #include "sim/real/real.h"
 
 struct real_judge;
-struct sim_expectation; /* sim/sim.h */
 
 struct real_judge *real_judge_new(struct real *r);
 void real_judge_free(struct real_judge *j);

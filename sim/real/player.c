@@ -6,13 +6,14 @@
  * healed and nothing more is written; the run ends when all edges equal the core, by digest and
  * then key by key, or when the time for that has passed.
  *
- * Invariant: all handles of the loop are closed and all daemons ended before the report is printed.
+ * Invariant: all handles of the loop are closed and all daemons ended before _play returns.
  */
 #include "sim/real/judge.h"
 #include "sim/real/writer.h"
 
 #include "hf/err.h"
 #include "hf/replica.h"
+#include "hf/version.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -248,12 +249,12 @@ static void release(struct real *r)
 {
     for (uint32_t i = 0; i < r->node_count; i++) {
         free(r->node[i].token);
-        free(r->node[i].sample);
     }
     if (r->writer != NULL) {
         real_writer_free(r->writer);
     }
     real_judge_free(r->judge);
+    record_free(r->record);
     free(r);
 }
 
@@ -270,6 +271,11 @@ int real_play(const struct script *s, const struct real_options *o)
         node_init(r, i);
     }
     r->judge = real_judge_new(r);
+    r->record = record_new();
+    r->record->title = s->title[0] != '\0' ? s->title : o->scenario;
+    r->record->world = "real";
+    r->record->version = HF_VERSION;
+    r->record->seed = o->seed;
     (void)uv_timer_init(&r->loop, &r->timeline_timer);
     (void)uv_timer_init(&r->loop, &r->watch_timer);
     r->timeline_timer.data = r->watch_timer.data = r;

@@ -2,18 +2,14 @@
  * print.c - what a run shows: a progress line while it goes, a table and a verdict at its end.
  *
  * Progress goes to stderr, twice a second on a terminal and every ten seconds elsewhere; the report
- * goes to stdout. Next: watch.c, where the figures come from.
+ * goes to stdout, and to files where they are wanted (sim/report.h), as in the virtual world.
  */
 #include "sim/real/judge.h"
 #include "sim/real/writer.h"
-#include "sim/sim.h"
+#include "sim/report.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#define EDGES_SHOWN 20u
 
 /* ---- progress ---- */
 
@@ -40,60 +36,15 @@ void real_print_progress(struct real *r)
             r->ended ? "; healed, waiting for all" : "", terminal ? "" : "\n");
 }
 
-/* ---- the table ---- */
-
-static int by_trouble(const void *a, const void *b)
-{
-    const struct real_node *x = *(const struct real_node *const *)a;
-    const struct real_node *y = *(const struct real_node *const *)b;
-    uint64_t p = x->figures.recovering ? UINT64_MAX : x->figures.recovery_most_us;
-    uint64_t q = y->figures.recovering ? UINT64_MAX : y->figures.recovery_most_us;
-    return p != q ? (p < q) - (p > q) : (x->index > y->index) - (x->index < y->index);
-}
-
-static void print_edge(const struct real_node *n)
-{
-    const struct real_figures *f = &n->figures;
-    char caught_up[24] = "-";
-    if (f->recovering) {
-        snprintf(caught_up, sizeof(caught_up), "never");
-    } else if (f->recoveries > 0) {
-        snprintf(caught_up, sizeof(caught_up), "%.2f s", (double)f->recovery_most_us / 1e6);
-    }
-    printf("%-16s %9" PRIu64 " %9" PRIu64 " %5" PRIu32 " %8.1f s %9s %8.1f s %11" PRIu64
-           " %11" PRIu64 " %7" PRIu32 "\n",
-           n->name, n->last.applied, n->last.head, f->cuts, (double)f->cut_us / 1e6, caught_up,
-           (double)f->staleness_most_ms / 1e3, n->last.bytes_down, n->last.bytes_up,
-           n->starts > 0 ? n->starts - 1 : 0);
-}
-
-static void print_edges(const struct real *r)
-{
-    const struct real_node *order[SCRIPT_EDGES_MAX];
-    uint32_t count = r->node_count - 1;
-    uint32_t shown = count < EDGES_SHOWN ? count : EDGES_SHOWN;
-    for (uint32_t i = 0; i < count; i++) {
-        order[i] = &r->node[1 + i];
-    }
-    qsort(order, count, sizeof(order[0]), by_trouble);
-    printf("%-16s %9s %9s %5s %10s %9s %10s %11s %11s %7s\n", "EDGE", "APPLIED", "HEAD", "CUTS",
-           "CUT FOR", "CAUGHT UP", "STALENESS", "DOWN BYTES", "UP BYTES", "RESTART");
-    for (uint32_t i = 0; i < shown; i++) {
-        print_edge(order[i]);
-    }
-    if (shown < count) {
-        printf("and %" PRIu32 " edges that caught up sooner\n", count - shown);
-    }
-}
-
 /* ---- the verdict ---- */
 
-static bool print_expectations(struct real *r)
+/* Its expectations and what became of them, into the recording. */
+static bool judge(struct real *r)
 {
     static struct sim_expectation out[SCRIPT_EXPECTATIONS_MAX];
     bool all = real_judge_end(r->judge, out);
     for (uint32_t i = 0; i < r->script->expectation_count; i++) {
-        printf("%-6s expect %s: %s\n", out[i].held ? "ok" : "FAILED", out[i].text, out[i].measured);
+        record_expect(r->record, out[i].text, out[i].held, out[i].measured);
     }
     return all;
 }
@@ -116,15 +67,24 @@ static void print_writes(const struct real *r)
 
 bool real_print_report(struct real *r)
 {
-    bool held = r->failure[0] == '\0';
     uint64_t overrun = real_links_overrun(r);
+    bool held = r->failure[0] == '\0';
+    struct hf_error e;
     if (isatty(STDERR_FILENO) && !r->options.quiet) {
         fputs("\r\033[K", stderr);
     }
     if (r->writer != NULL) {
-        print_edges(r);
+        snprintf(r->record->violation, sizeof(r->record->violation), "%s", r->failure);
+        r->record->batches = r->node[SCRIPT_CORE].last.head;
+        real_watch_end(r);
+        held &= judge(r);
+        report_text(r->record, r->options.all, stdout);
+        putchar('\n');
         print_writes(r);
-        held &= print_expectations(r);
+        if (report_write(r->record, r->options.json, r->options.html, &e) != HF_OK) {
+            printf("the report is not written: %s\n", e.text);
+            held = false;
+        }
     }
     if (overrun > 0) {
         printf("note: the machine was too busy for %" PRIu64

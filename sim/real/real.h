@@ -13,7 +13,7 @@
  * links.c    profiles, cuts, recorded traces, the emulator's counters
  * timeline.c an action of the script, carried out
  * writer.c   clients that write, and what they know of the core's state
- * watch.c    asks daemons how they are; keeps samples and figures
+ * watch.c    asks daemons how they are and reads their logs, for the recording (sim/record.h)
  * reads.c    clients that read at the edges
  * judge.c    the script's expectations
  * compare.c  all keys, at the end; damage.c changes bytes on a disk; print.c the report
@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #include "sim/real/client.h"
+#include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
 
@@ -39,7 +40,8 @@ struct real_options {
     const char *dir; /* the work directory */
     const char *bin; /* where the daemons are */
     uint64_t seed;
-    bool keep, quiet;
+    bool keep, quiet, all;   /* all: of the edges, in the table */
+    const char *json, *html; /* files of the report, or NULL */
 };
 
 /* What is true of a node at a moment; what is about links and data of others is of edges only. */
@@ -52,18 +54,6 @@ struct real_sample {
     uint64_t staleness_ms;         /* UINT64_MAX = nobody can tell */
     uint64_t bytes_down, bytes_up; /* put onto the link since the start, IP headers included */
     bool cut_down, cut_up;
-};
-
-/* What a run was like at an edge. A recovery is the time from the end of a cut, a pause or a
- * restart until the edge had all that the core had acknowledged at that moment. */
-struct real_figures {
-    uint32_t cuts, recoveries;
-    uint64_t cut_us, cut_since_us; /* in all; of the one that lasts */
-    uint64_t staleness_most_ms;
-    uint64_t recovery_most_us;
-    bool recovering;
-    uint64_t recovering_since_us;
-    hf_seq recovering_to;
 };
 
 struct real_node {
@@ -90,9 +80,7 @@ struct real_node {
     bool asked;
     bool heard; /* it has answered at least once */
     struct real_sample last;
-    struct real_sample *sample; /* owned */
-    uint32_t sample_count, sample_room;
-    struct real_figures figures;
+    FILE *log;       /* owned; what the daemon has written so far was read */
     char digest[65]; /* of last.applied; of the core's head */
     bool revoked;
     /* reads.c */
@@ -118,6 +106,7 @@ struct real {
     bool rolled_back;           /* a copy was put back: what the core acknowledged may be gone */
     struct real_writer *writer; /* owned */
     struct real_judge *judge;   /* owned */
+    struct record *record;      /* owned */
     uint64_t ended_us;          /* the timeline was over: all was healed, nothing more is written */
     uint64_t equal_us;          /* all edges equalled the core after that; 0 = not yet */
     uint64_t shown_us;          /* the last progress line */
@@ -174,8 +163,10 @@ bool real_print_report(struct real *r);
 /* ---- watch.c ---- */
 /* Asks all nodes every few milliseconds, from now on until the run is done. */
 void real_watch_start(struct real *r);
-/* A cut, a pause or a stop of the edge has ended. */
-void real_watch_recovering(struct real_node *edge);
+/* Something that no daemon logs, in its words: "operator: ...". */
+__attribute__((format(printf, 2, 3))) void real_watch_note(struct real_node *n, const char *format,
+                                                           ...);
+void real_watch_end(struct real *r); /* the recording is complete */
 /* It has all that the core has, by the digest. */
 bool real_is_equal(const struct real *r, const struct real_node *edge);
 

@@ -30,7 +30,6 @@ static void do_heal(struct real_node *n, const struct script_action *a)
 {
     (void)a;
     real_link_heal(n);
-    real_watch_recovering(n);
 }
 
 static void do_link(struct real_node *n, const struct script_action *a)
@@ -50,9 +49,6 @@ static void do_start(struct real_node *n, const struct script_action *a)
 {
     (void)a;
     real_daemon_start(n);
-    if (n->index != SCRIPT_CORE) {
-        real_watch_recovering(n);
-    }
 }
 
 static void do_pause(struct real_node *n, const struct script_action *a)
@@ -65,13 +61,12 @@ static void do_resume(struct real_node *n, const struct script_action *a)
 {
     (void)a;
     real_daemon_pause(n, false);
-    if (n->index != SCRIPT_CORE) {
-        real_watch_recovering(n);
-    }
 }
 
 static void do_disk(struct real_node *n, const struct script_action *a)
 {
+    static const char *const names[] = {"well", "slow", "full", "failing"};
+    real_watch_note(n, "disk: %s", names[a->disk]);
     real_daemon_disk(n, a->disk, a->us);
 }
 
@@ -122,6 +117,7 @@ static void put_back(struct real_node *core)
 static void do_backup(struct real_node *n, const struct script_action *a)
 {
     n->run->copy = a->us;
+    real_watch_note(n, "operator: takes a backup");
     real_daemon_kill(n, take_copy);
 }
 
@@ -129,6 +125,7 @@ static void do_restore(struct real_node *n, const struct script_action *a)
 {
     n->run->copy = a->us;
     n->run->rolled_back = true;
+    real_watch_note(n, "operator: restores a backup");
     real_daemon_kill(n, put_back);
 }
 
@@ -149,6 +146,7 @@ static void do_revoke(struct real_node *n, const struct script_action *a)
 {
     const char *const words[] = {"HF.EDGE", "REVOKE", n->name, NULL};
     (void)a;
+    real_watch_note(n, "operator: revokes it");
     if (!real_client_say(&n->run->node[SCRIPT_CORE].status, on_revoked, n, words)) {
         on_revoked(n, NULL);
     }
@@ -162,6 +160,7 @@ static void do_read(struct real_node *n, const struct script_action *a)
 
 static void do_damage(struct real_node *n, const struct script_action *a)
 {
+    real_watch_note(n, "disk: damages %" PRIu64 " records", a->count);
     real_damage(n, a->count);
 }
 
@@ -175,11 +174,15 @@ static action *const actions[SCRIPT_VERBS] = {
 
 static void do_clients(struct real *r, const struct script_action *a)
 {
+    struct real_node *core = &r->node[SCRIPT_CORE];
     if (a->verb == SCRIPT_WRITE) {
+        real_watch_note(core, "client: writes %" PRIu64, a->count);
         real_writer_order(r->writer, a->count);
     } else if (a->verb == SCRIPT_RELEASE) {
+        real_watch_note(core, "operator: releases new values of %" PRIu64 " keys", a->count);
         real_writer_release(r->writer, (uint32_t)a->count);
     } else if (a->verb == SCRIPT_ROLLBACK) {
+        real_watch_note(core, "operator: takes the release back");
         real_writer_rollback(r->writer);
     }
 }
@@ -232,11 +235,7 @@ void real_heal_all(struct real *r)
             link.loss = 0;
             link.trace = NULL;
             real_link_set(n, &link);
-            bool apart = n->cut_down || n->cut_up || n->paused || !n->alive;
             real_link_heal(n);
-            if (apart) {
-                real_watch_recovering(n);
-            }
         }
         real_daemon_pause(n, false);
         real_daemon_start(n);

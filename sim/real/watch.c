@@ -2,18 +2,17 @@
  * watch.c - asks all daemons how they are, every few milliseconds, and keeps what they say.
  *
  * A round asks the emulator for its counters and each daemon for HF.STATUS; a daemon that has not
- * answered the last round is not asked again. A sample is kept of each answer, and of each round in
- * which a node does not run, so a report can be made of the samples alone.
+ * answered the last round is not asked again. A sample is recorded of each answer, and of each
+ * round in which a node does not run; events of the recording come from the daemons' logs.
  *
  * Next: judge.c, which gets every sample.
  */
 #include "sim/real/judge.h"
-#include "sim/real/writer.h"
 
 #include "hf/err.h"
 #include "hf/replica.h"
 
-#include <stdlib.h>
+#include <stdarg.h>
 #include <string.h>
 
 /* Times are as exact as this; each edge more makes a round longer, so that asking takes a small
@@ -28,62 +27,68 @@ static bool is_running(const struct real_node *n)
     return n->alive && !n->ending && !n->paused;
 }
 
-static void follow_cut(struct real_node *n, const struct real_sample *before)
-{
-    struct real_figures *f = &n->figures;
-    bool was = before->cut_down || before->cut_up;
-    bool is = n->last.cut_down || n->last.cut_up;
-    if (is && !was) {
-        f->cuts++;
-        f->cut_since_us = n->last.at_us;
-    } else if (was && !is) {
-        f->cut_us += n->last.at_us - f->cut_since_us;
-    }
-}
-
-static void follow_recovery(struct real_node *n)
-{
-    struct real_figures *f = &n->figures;
-    if (n->last.staleness_ms != UINT64_MAX && n->last.staleness_ms > f->staleness_most_ms) {
-        f->staleness_most_ms = n->last.staleness_ms;
-    }
-    if (!f->recovering || !n->last.running || n->last.applied < f->recovering_to) {
-        return;
-    }
-    uint64_t took = n->last.at_us - f->recovering_since_us;
-    f->recovering = false;
-    f->recoveries++;
-    f->recovery_most_us = took > f->recovery_most_us ? took : f->recovery_most_us;
-}
-
 static void keep(struct real_node *n)
 {
-    struct real_sample before = n->last;
-    if (n->sample_count == n->sample_room) {
-        n->sample_room = n->sample_room == 0 ? 1024 : 2 * n->sample_room;
-        n->sample = realloc(n->sample, n->sample_room * sizeof(*n->sample));
-        HF_ASSERT(n->sample != NULL);
-    }
-    n->last.at_us = real_now_us(n->run);
-    n->last.head = n->run->node[SCRIPT_CORE].last.head;
-    n->last.running = is_running(n);
-    n->last.cut_down = n->cut_down;
-    n->last.cut_up = n->cut_up;
-    n->sample[n->sample_count++] = n->last;
+    struct real_sample *s = &n->last;
+    s->at_us = real_now_us(n->run);
+    s->head = n->run->node[SCRIPT_CORE].last.head;
+    s->running = is_running(n);
+    s->cut_down = n->cut_down;
+    s->cut_up = n->cut_up;
+    struct record_sample sample = {.head = s->head,
+                                   .applied = s->applied,
+                                   .staleness_ms = s->staleness_ms,
+                                   .bytes_down = s->bytes_down,
+                                   .bytes_up = s->bytes_up,
+                                   .state = n->alive ? s->state : RECORD_NOT_RUNNING,
+                                   .cut_down = s->cut_down,
+                                   .cut_up = s->cut_up};
+    record_sample(n->run->record, n->index, (hf_ms)(s->at_us / 1000), &sample);
     if (n->index != SCRIPT_CORE) {
-        follow_cut(n, &before);
-        follow_recovery(n);
         real_judge_sample(n->run->judge, n);
     }
 }
 
-void real_watch_recovering(struct real_node *n)
+/* ---- logs ---- */
+
+void real_watch_note(struct real_node *n, const char *format, ...)
 {
-    struct real_writer_status s;
-    real_writer_status(n->run->writer, &s);
-    n->figures.recovering = true;
-    n->figures.recovering_since_us = real_now_us(n->run);
-    n->figures.recovering_to = s.acked_seq;
+    char line[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    record_line(n->run->record, n->index, (hf_ms)(real_now_us(n->run) / 1000), line);
+}
+
+/* What the daemon has logged since the last round. A line that is not whole yet is left for the
+ * next one. The time in front is that of the wall clock, which may have been stepped. */
+static void read_log(struct real_node *n)
+{
+    char path[REAL_DIR_MAX + 8];
+    char line[1024];
+    snprintf(path, sizeof(path), "%s.log", n->dir);
+    if (n->log == NULL && (n->log = fopen(path, "re")) == NULL) {
+        return;
+    }
+    clearerr(n->log);
+    for (;;) {
+        long begin = ftell(n->log);
+        if (fgets(line, sizeof(line), n->log) == NULL) {
+            return;
+        }
+        char *end = strchr(line, '\n');
+        if (end == NULL && strlen(line) + 1 < sizeof(line)) {
+            (void)fseek(n->log, begin, SEEK_SET);
+            return;
+        }
+        if (end != NULL) {
+            *end = '\0';
+        }
+        char *text = strchr(line, ' '); /* after the time and the level */
+        text = text == NULL ? NULL : strchr(text + 1, ' ');
+        real_watch_note(n, "%s", text == NULL ? line : text + 1);
+    }
 }
 
 /* ---- answers ---- */
@@ -155,6 +160,7 @@ static void on_round(uv_timer_t *timer)
     real_links_count(r);
     for (uint32_t i = 0; i < r->node_count; i++) {
         struct real_node *n = &r->node[i];
+        read_log(n);
         if (!is_running(n)) {
             n->last.staleness_ms = UINT64_MAX;
             keep(n);
@@ -168,7 +174,24 @@ static void on_round(uv_timer_t *timer)
 void real_watch_start(struct real *r)
 {
     uint64_t every = ROUND_MS + (uint64_t)ROUND_MS_EDGE * r->node_count;
+    for (uint32_t i = 1; i < r->node_count; i++) {
+        uint32_t track = record_add(r->record, r->node[i].name);
+        HF_ASSERT(track == i);
+    }
+    record_interval(r->record, (hf_ms)every);
     (void)uv_timer_start(&r->watch_timer, on_round, 0, every);
+}
+
+void real_watch_end(struct real *r)
+{
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        if (r->node[i].log != NULL) {
+            read_log(&r->node[i]);
+            (void)fclose(r->node[i].log);
+            r->node[i].log = NULL;
+        }
+    }
+    record_end(r->record, (hf_ms)(real_now_us(r) / 1000));
 }
 
 bool real_is_equal(const struct real *r, const struct real_node *edge)

@@ -32,7 +32,7 @@ trap 'rm -rf "$work"' EXIT
 
 # NAME<tab>AMOUNT<tab>UNIT of each expectation that was measured.
 measured() {
-    sed -nE 's/^(ok|FAILED) +expect (.*): ([0-9.]+) (s|bytes)( at .*)?$/\2\t\3\t\4/p' "$1"
+    sed -nE 's/^(ok|FAILED) +(expect )?(.*[^ :]):? +([0-9.]+) (s|bytes)( at .*)?$/\3\t\4\t\5/p' "$1"
 }
 
 play() { # FILE OUT COMMAND...: the run must end by itself, and all that it expects must hold

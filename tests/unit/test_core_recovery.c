@@ -238,6 +238,27 @@ static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
     assert_null(box_status(b).refusing);
 }
 
+static void a_replay_that_commits_everything_ends_the_refusal(void **state)
+{
+    struct box *b = *state;
+    struct box_write one = {.w = {0}};
+    begin_another(b);
+    b->cfg.commit_changes = 1; /* a replay commits as it goes, after each batch */
+    box_open(b);
+    box_send(b, box_add(&one, "a", "1"));
+    hf_core_flush(b->core);
+    assert_true(box_step(b)); /* the group is in the log */
+    assert_int_equal(one.result.code, HF_OK);
+    box_sync_error = ENOSPC;
+    assert_true(box_step(b)); /* its commit fails */
+    box_sync_error = 0;
+    assert_non_null(box_status(b).refusing);
+    box_work(b); /* the replay is all that was left to do: no other commit will follow */
+    assert_int_equal(box_status(b).committed, 1);
+    assert_null(box_status(b).refusing);
+    assert_int_equal(box_put(b, "a", "2").seq, 2);
+}
+
 static void a_small_map_grows_and_the_group_is_run_again(void **state)
 {
     struct box *b = *state;
@@ -349,6 +370,7 @@ int main(void)
         T(a_commit_that_a_power_cut_undoes_is_still_in_the_log),
         T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
         T(a_full_disk_refuses_writes_and_recovers_by_itself),
+        T(a_replay_that_commits_everything_ends_the_refusal),
         T(a_small_map_grows_and_the_group_is_run_again),
         T(data_that_was_rolled_back_is_fenced_by_the_mark),
         T(a_new_stream_beside_an_old_mark_is_fenced),

@@ -1,0 +1,113 @@
+/*
+ * attacks.c - what somebody without a key does to an edge, and what a bad disk does to its records.
+ *
+ * None of it may change what the edge shows: a forged frame has no valid signature (G12), a
+ * replayed message was true once (G6), and a damaged record has a checksum (G15).
+ */
+#include "sim/sim.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The newest frame again, for the next seq, signed by a key that nobody trusts. */
+void fault_forge(struct sim *sim, struct node *edge)
+{
+    struct hf_frame f;
+    struct hf_id stream;
+    struct hf_signature sig;
+    uint8_t header[HF_HEADER_MAX];
+    uint8_t message[HF_MESSAGE_MAX + HF_FRAME_OVERHEAD];
+    struct hf_writer h;
+    struct hf_writer w;
+    if (!edge->alive || !edge->link.up[HF_CHANNEL_STREAM] || sim->last_frame == NULL ||
+        hf_frame_decode(hf_slice_of(sim->last_frame, sim->last_frame_len), &stream, &f) != HF_OK) {
+        return;
+    }
+    f.h.prev = hf_chain_hash(f.header);
+    f.h.seq++;
+    hf_writer_init(&h, header, sizeof(header));
+    hf_header_encode(&f.h, &h);
+    hf_header_sign(hf_writer_bytes(&h), sim->forger.secret, &sig);
+    hf_writer_init(&w, message, sizeof(message));
+    hf_frame_encode(&stream, hf_writer_bytes(&h), &sig, f.body, &w);
+    if (!w.failed) {
+        mark_hit(sim, MARK_FORGED);
+        hf_edge_on_message(edge->edge, hf_writer_bytes(&w));
+    }
+}
+
+/* ---- messages that were true once ---- */
+
+void fault_capture(struct sim *sim, struct hf_slice message)
+{
+    struct captured *c = &sim->captured[sim->published++ % SIM_CAPTURED];
+    if (sim->published > SIM_CAPTURED && sim->published % 16 != 0) {
+        return; /* mostly old ones are kept */
+    }
+    c->bytes = realloc(c->bytes, message.len + 1);
+    HF_ASSERT(c->bytes != NULL);
+    memcpy(c->bytes, message.data, message.len);
+    c->len = message.len;
+}
+
+void fault_replay(struct sim *sim, struct node *edge, struct rng *r)
+{
+    const struct captured *c = &sim->captured[rng_below(r, SIM_CAPTURED)];
+    if (edge->alive && edge->link.up[HF_CHANNEL_STREAM] && c->bytes != NULL) {
+        mark_hit(sim, MARK_REPLAYED);
+        hf_edge_on_message(edge->edge, hf_slice_of(c->bytes, c->len));
+    }
+}
+
+/* ---- a disk that changes what it was given ---- */
+
+/* The bytes in front of a stored value: seq, ordinal, flags, checksum (proto/store/state.c). */
+#define RECORD_HEAD 24u
+
+/* Flips a bit of the checksum wherever the head stands: older copies of it are of no use. */
+static void damage_head(const char *path, const uint8_t head[RECORD_HEAD])
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat st;
+    HF_ASSERT(fd >= 0 && fstat(fd, &st) == 0);
+    size_t size = (size_t)st.st_size;
+    uint8_t *file = malloc(size);
+    HF_ASSERT(file != NULL && pread(fd, file, size, 0) == st.st_size);
+    uint8_t *at = file;
+    while ((at = memmem(at, size - (size_t)(at - file), head, RECORD_HEAD)) != NULL) {
+        uint8_t flipped = at[RECORD_HEAD - 1] ^ 0x10;
+        HF_ASSERT(pwrite(fd, &flipped, 1, at - file + RECORD_HEAD - 1) == 1);
+        at += RECORD_HEAD;
+    }
+    free(file);
+    close(fd);
+}
+
+/* Some records that readers see, under the running process, which does not notice by itself. */
+void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
+{
+    struct hf_view *v;
+    struct hf_stored s;
+    char path[300];
+    char key[16];
+    if (!edge->alive || hf_view_open(hf_edge_state(edge->edge), &v) != HF_OK) {
+        return;
+    }
+    snprintf(path, sizeof(path), "%s/main/state/data.mdb", edge->dir);
+    for (uint64_t i = 0; i < count; i++) {
+        load_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.keys), key);
+        if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
+            uint8_t head[RECORD_HEAD];
+            memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);
+            damage_head(path, head);
+            edge->damaged = true;
+        }
+    }
+    hf_view_close(v);
+    if (edge->damaged) {
+        sim_trace(sim, edge, "disk: damages records");
+        mark_hit(sim, MARK_DAMAGED);
+    }
+}
