@@ -36,7 +36,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
 SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
-          scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm workload
+          shipped scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm workload
+SIM_COMMANDS := command command_run command_swarm command_scenario
 REAL   := command refuse player daemon links trace timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
@@ -99,7 +100,7 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $B/sim/disk.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,-lhiredis -ljansson -luv $(BASE_L))
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
@@ -181,13 +182,14 @@ lint:  ## include rules, purity, clang-tidy, cppcheck, formatting
 format:  ## clang-format everything
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 
-install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, runbook
-	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples
+install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, scenarios, runbook
+	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples $(D)/share/doc/holdfast/scenarios
 	install -m 755 $(filter-out %blackhole,$(BIN)) $(D)/bin
 	for u in core edge; do sed 's|/usr/local|$(PREFIX)|g' deploy/holdfast-$$u.service \
 	    >$(D)/lib/systemd/system/holdfast-$$u.service || exit 1; done
 	install -m 644 deploy/sysusers.conf $(D)/lib/sysusers.d/holdfast.conf
 	install -m 644 deploy/core.conf deploy/edge.conf $(D)/share/doc/holdfast/examples
+	install -m 644 sim/scenarios/* $(D)/share/doc/holdfast/scenarios
 	install -m 644 README.md deploy/RUNBOOK.md $(D)/share/doc/holdfast
 
 clean:  ## remove build/

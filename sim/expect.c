@@ -131,19 +131,24 @@ void expect_after(struct sim *sim, struct node *n)
     }
 }
 
-/* After these an edge is under way to something else. */
-static bool turns(enum script_verb verb)
+/* After `verb` it says nothing any more how long the result of `of` takes. */
+static bool undoes(enum script_verb of, enum script_verb verb)
 {
-    return verb == SCRIPT_CUT || verb == SCRIPT_HEAL || verb == SCRIPT_CRASH ||
-           verb == SCRIPT_START || verb == SCRIPT_PAUSE || verb == SCRIPT_RESUME ||
+    bool ends = (of == SCRIPT_CUT && verb == SCRIPT_HEAL) ||
+                (of == SCRIPT_CRASH && verb == SCRIPT_START) ||
+                (of == SCRIPT_PAUSE && verb == SCRIPT_RESUME) ||
+                (of >= SCRIPT_DISK_SLOW && of <= SCRIPT_DISK_FAILING && verb == SCRIPT_DISK_WELL);
+    return ends || verb == SCRIPT_CUT || verb == SCRIPT_CRASH || verb == SCRIPT_PAUSE ||
            verb == SCRIPT_RESTORE || verb == SCRIPT_REVOKE;
 }
 
-static bool concerns(const struct script_action *a, uint32_t node)
+static bool concerns(const struct script_action *a, const struct node *n)
 {
     static const struct script_nodes nobody;
-    return script_has(&a->nodes, node) || script_has(&a->nodes, SCRIPT_CORE) ||
-           memcmp(&a->nodes, &nobody, sizeof(nobody)) == 0;
+    bool everyone =
+        script_has(&a->nodes, SCRIPT_CORE) || memcmp(&a->nodes, &nobody, sizeof(nobody)) == 0;
+    bool reachable = n->alive && !n->paused && !n->link.cut_down && !n->link.cut_up;
+    return script_has(&a->nodes, n->index) || (everyone && reachable);
 }
 
 static void begin(struct sim *sim, const struct script_expectation *x, struct watch *w)
@@ -157,6 +162,19 @@ static void begin(struct sim *sim, const struct script_expectation *x, struct wa
     w->goal = sim->acked;
 }
 
+static void action_within(struct sim *sim, const struct script_expectation *x, struct watch *w,
+                          enum script_verb verb)
+{
+    if (verb == x->of) {
+        begin(sim, x, w);
+    } else if (w->pending && undoes(x->of, verb)) {
+        if (sim->now - w->since > x->limit_us) {
+            conclude(sim, x, w);
+        }
+        w->pending = false;
+    }
+}
+
 void expect_action(struct sim *sim, const struct script_action *a)
 {
     const struct script *s = sim->opt.script;
@@ -164,16 +182,12 @@ void expect_action(struct sim *sim, const struct script_action *a)
         const struct script_expectation *x = &s->expectation[i];
         for (uint32_t n = 1; n < sim->node_count; n++) {
             struct watch *w = watch_of(sim, i, n);
-            if (x->kind != SCRIPT_EXPECT_WITHIN || !script_has(&x->nodes, n) || !concerns(a, n)) {
+            if (!script_has(&x->nodes, n)) {
                 continue;
             }
-            if (a->verb == x->of) {
-                begin(sim, x, w);
-            } else if (w->pending && turns(a->verb)) {
-                if (sim->now - w->since > x->limit_us) {
-                    conclude(sim, x, w);
-                }
-                w->pending = false;
+            w->apart |= is_apart(sim, &sim->node[n]); /* nothing reaches it, no event will tell */
+            if (x->kind == SCRIPT_EXPECT_WITHIN && concerns(a, &sim->node[n])) {
+                action_within(sim, x, w, a->verb);
             }
         }
     }
@@ -196,6 +210,7 @@ static bool mark_was_hit(const struct sim *sim, const char *name)
 struct verdict {
     bool held;
     bool measured;
+    bool idle; /* nothing happened to this node that would have been measured */
     double amount;
 };
 
@@ -206,21 +221,26 @@ static struct verdict judge_within(struct sim *sim, const struct script_expectat
         conclude(sim, x, w);
         w->late = true; /* it never came true */
     }
-    return (struct verdict){w->measured && !w->late, w->measured, (double)w->worst / 1e6};
+    return (struct verdict){.held = w->measured && !w->late,
+                            .measured = w->measured,
+                            .idle = !w->measured,
+                            .amount = (double)w->worst / 1e6};
 }
 
 static struct verdict judge_staleness(const struct script_expectation *x, const struct watch *w)
 {
     double s = (double)w->worst_ms / 1e3;
     double limit = (double)x->limit_us / 1e6;
-    return (struct verdict){w->known && (x->at_least ? s >= limit : s <= limit), w->known, s};
+    return (struct verdict){.held = w->known && (x->at_least ? s >= limit : s <= limit),
+                            .measured = w->known,
+                            .amount = s};
 }
 
 static struct verdict judge_bytes(const struct script_expectation *x, const struct node *n)
 {
     uint64_t bytes = x->from ? n->link.bytes_up : n->link.bytes_down;
     bool held = x->at_least ? bytes >= x->limit_bytes : bytes <= x->limit_bytes;
-    return (struct verdict){held, true, (double)bytes};
+    return (struct verdict){.held = held, .measured = true, .amount = (double)bytes};
 }
 
 static struct verdict judge_node(struct sim *sim, uint32_t index, struct node *n)
@@ -235,8 +255,9 @@ static struct verdict judge_node(struct sim *sim, uint32_t index, struct node *n
             return (struct verdict){0};
         }
         hf_edge_status(n->edge, n->world.now(n), &s);
-        return (struct verdict){strcmp(hf_replica_state_name(s.state), x->word) == 0, true,
-                                (double)s.state};
+        return (struct verdict){.held = strcmp(hf_replica_state_name(s.state), x->word) == 0,
+                                .measured = true,
+                                .amount = (double)s.state};
     case SCRIPT_EXPECT_WITHIN:
         return judge_within(sim, x, w);
     case SCRIPT_EXPECT_STALENESS:
@@ -244,10 +265,11 @@ static struct verdict judge_node(struct sim *sim, uint32_t index, struct node *n
     case SCRIPT_EXPECT_BYTES:
         return judge_bytes(x, n);
     case SCRIPT_EXPECT_READS:
-        return (struct verdict){n->reads > 0 && n->reads_failed == 0, n->reads > 0,
-                                (double)n->reads_failed};
+        return (struct verdict){.held = n->reads > 0 && n->reads_failed == 0,
+                                .measured = n->reads > 0,
+                                .amount = (double)n->reads_failed};
     case SCRIPT_EXPECT_PLAN:
-        return (struct verdict){plan == x->plan, true, (double)plan};
+        return (struct verdict){.held = plan == x->plan, .measured = true, .amount = (double)plan};
     case SCRIPT_EXPECT_REFUSING:
     case SCRIPT_EXPECT_WRITES:
     case SCRIPT_EXPECT_MARK:
@@ -283,6 +305,18 @@ static void print_amount(enum script_expect kind, double amount, char *out, size
     }
 }
 
+static bool is_worse(const struct script_expectation *x, const struct verdict *a,
+                     const struct verdict *b)
+{
+    if (a->idle != b->idle) {
+        return b->idle; /* that it happened at one of them is enough */
+    }
+    if (a->held != b->held) {
+        return !a->held;
+    }
+    return x->at_least ? a->amount < b->amount : a->amount > b->amount;
+}
+
 /* The worst node decides, and is named when there are several. */
 static void judge_nodes(struct sim *sim, uint32_t index, struct sim_expectation *out)
 {
@@ -290,26 +324,23 @@ static void judge_nodes(struct sim *sim, uint32_t index, struct sim_expectation 
     struct verdict worst = {0};
     const struct node *who = NULL;
     char amount[48] = "never happened";
-    out->held = true;
     uint32_t count = 0;
     for (uint32_t i = 1; i < sim->node_count; i++) {
         if (!script_has(&x->nodes, i)) {
             continue;
         }
         struct verdict v = judge_node(sim, index, &sim->node[i]);
-        bool more = x->at_least ? v.amount < worst.amount : v.amount > worst.amount;
-        if (who == NULL || (worst.held && !v.held) || (worst.held == v.held && more)) {
+        if (count++ == 0 || is_worse(x, &v, &worst)) {
             worst = v;
             who = &sim->node[i];
         }
-        out->held &= v.held;
-        count++;
     }
     if (worst.measured) {
         print_amount(x->kind, worst.amount, amount, sizeof(amount));
     } else if (x->kind == SCRIPT_EXPECT_STATE) {
         snprintf(amount, sizeof(amount), "not running");
     }
+    out->held = worst.held;
     snprintf(out->measured, sizeof(out->measured), count > 1 ? "%.47s at %.40s" : "%.47s", amount,
              who->name);
 }

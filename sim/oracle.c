@@ -16,8 +16,9 @@
 #define CANARY_SEQ 5u
 /* A store that could not write its meta page is opened anew before it can be read again. */
 #define UNREAD_MAX (300 * SIM_MS)
-/* Three beacons, the tick after that, and what was under way. */
-#define DEAF_MAX (8 * SIM_S)
+/* Beyond three beacons: the tick after that, and what was under way. */
+#define DEAF_SLACK (5 * SIM_S)
+#define USUAL_BEACON SIM_S
 /* A trim follows a commit and takes whole segments of 256 KiB; the newest ones stay. */
 #define LOG_SLACK (4u << 20)
 
@@ -237,7 +238,8 @@ static void check_state(struct sim *sim, struct node *n, const struct hf_replica
     since = later_of(since, core->resumed_at);
     bool fine = s->state == HF_REPLICA_LIVE || s->state == HF_REPLICA_LAGGING ||
                 s->state == HF_REPLICA_CATCHING_UP;
-    if (sim->now - since > DEAF_MAX && fine) {
+    sim_us beacon = sim->opt.beacon > 0 ? sim->opt.beacon : USUAL_BEACON;
+    if (sim->now - since > 3 * beacon + DEAF_SLACK && fine) {
         violate(sim, "G14: %s says %s, and nothing can reach it for %" PRIu64 " ms", n->name,
                 hf_replica_state_name(s->state), (sim->now - since) / SIM_MS);
     }

@@ -136,7 +136,7 @@ static void print_edges(const struct record *r, uint32_t shown, FILE *out)
     free(order);
 }
 
-static void print_expectations(const struct record *r, FILE *out)
+void report_expectations(const struct record *r, FILE *out)
 {
     int width = 0;
     for (uint32_t i = 0; i < r->expectation_count; i++) {
@@ -168,7 +168,7 @@ void report_text(const struct record *r, bool all, FILE *out)
     }
     if (r->expectation_count > 0) {
         putc('\n', out);
-        print_expectations(r, out);
+        report_expectations(r, out);
     }
 }
 

@@ -21,6 +21,9 @@
 /* The table: an edge a row, worst first, at most REPORT_EDGES_SHOWN unless `all`; expectations. */
 void report_text(const struct record *r, bool all, FILE *out);
 
+/* The expectations alone, a line each. */
+void report_expectations(const struct record *r, FILE *out);
+
 /* One line of JSON without a newline. The caller frees it. */
 char *report_json(const struct record *r);
 

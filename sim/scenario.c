@@ -13,6 +13,9 @@
 #include <stdlib.h>
 
 #define DISK_WELL 150u /* us; as in node.c */
+/* An operator enrols edges one by one, and the core admits 20 strangers a second. */
+#define ENROLLED_AT_ONCE 16u
+#define ENROL_EVERY (60 * SIM_MS)
 
 /* ---- settings ---- */
 
@@ -52,6 +55,54 @@ static void settings(struct sim *sim, const struct script *s)
     o->read_every = l->read_every_us;
 }
 
+static void schedule(struct sim *sim, sim_us at, uint64_t what)
+{
+    struct event *ev = sim_at(sim, at, EV_FAULT, SIM_CORE);
+    ev->life = UINT32_MAX;
+    ev->a = scenario_event();
+    ev->b = what;
+}
+
+static bool is_mark(const char *name)
+{
+    for (int m = 0; m < MARK_COUNT; m++) {
+        if (strcmp(mark_name((enum mark)m), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum hf_err scenario_check(const struct script *s, struct hf_error *e)
+{
+    if (s->load.keys > SIM_KEYS_MAX) {
+        return hf_error_set(e, HF_ARG, "%s: the virtual world has %u keys at most, not %" PRIu32,
+                            s->path, SIM_KEYS_MAX, s->load.keys);
+    }
+    for (uint32_t i = 0; i < s->expectation_count; i++) {
+        const struct script_expectation *x = &s->expectation[i];
+        if (x->kind == SCRIPT_EXPECT_MARK && !is_mark(x->word)) {
+            return hf_error_set(e, HF_ARG,
+                                "%s:%" PRIu32 ": there is no mark called '%s'; `holdfast-sim swarm "
+                                "--seeds 1` lists them",
+                                s->path, x->line, x->word);
+        }
+    }
+    return HF_OK;
+}
+
+/* What is scheduled is an action's index, or, above those, an edge to be enrolled. */
+static void enrol_all(struct sim *sim)
+{
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        if (i <= ENROLLED_AT_ONCE) {
+            node_invite(sim, &sim->node[i]);
+        } else {
+            schedule(sim, (i - ENROLLED_AT_ONCE) * ENROL_EVERY, sim->opt.script->action_count + i);
+        }
+    }
+}
+
 bool scenario_load(struct sim *sim)
 {
     const struct script *s = sim->opt.script;
@@ -65,16 +116,11 @@ bool scenario_load(struct sim *sim)
     if (!node_start(sim, &sim->node[SIM_CORE])) {
         return false;
     }
-    for (uint32_t i = 1; i < sim->node_count; i++) {
-        node_invite(sim, &sim->node[i]);
-    }
+    enrol_all(sim);
     load_init(sim);
     expect_init(sim);
     for (uint32_t i = 0; i < s->action_count; i++) {
-        struct event *ev = sim_at(sim, s->action[i].at_us, EV_FAULT, SIM_CORE);
-        ev->life = UINT32_MAX;
-        ev->a = scenario_event();
-        ev->b = i;
+        schedule(sim, s->action[i].at_us, i);
     }
     return true;
 }
@@ -92,6 +138,16 @@ static void do_heal(struct sim *sim, struct node *n, const struct script_action 
 {
     (void)a;
     net_heal(sim, n);
+}
+
+/* As when a router forgets its connections: neither end is told. */
+static void do_half_open(struct sim *sim, struct node *n, const struct script_action *a)
+{
+    (void)a;
+    for (uint32_t c = 0; c < HF_CHANNELS; c++) {
+        n->link.alive[c] = false;
+    }
+    sim_trace(sim, n, "net: connections are half-open");
 }
 
 static void do_link(struct sim *sim, struct node *n, const struct script_action *a)
@@ -126,13 +182,13 @@ static void do_resume(struct sim *sim, struct node *n, const struct script_actio
 
 static void do_disk(struct sim *sim, struct node *n, const struct script_action *a)
 {
-    n->disk = a->disk == SCRIPT_DISK_SLOW ? a->us : DISK_WELL;
-    int error = a->disk == SCRIPT_DISK_FULL ? ENOSPC : a->disk == SCRIPT_DISK_FAILING ? EIO : 0;
+    int error = a->verb == SCRIPT_DISK_FULL ? ENOSPC : a->verb == SCRIPT_DISK_FAILING ? EIO : 0;
+    n->disk = a->verb == SCRIPT_DISK_SLOW ? a->us : DISK_WELL;
     disk_trouble(n->disk_io, error, 1);
-    if (a->disk == SCRIPT_DISK_SLOW) {
+    if (a->verb == SCRIPT_DISK_SLOW) {
         sim_trace(sim, n, "disk: a write takes %" PRIu64 "ms", a->us / SIM_MS);
     } else {
-        sim_trace(sim, n, "disk: %s", error == 0 ? "well" : error == ENOSPC ? "full" : "failing");
+        sim_trace(sim, n, "disk: %s", script_verb_name(a->verb) + strlen("disk-"));
     }
 }
 
@@ -172,7 +228,9 @@ static void do_revoke(struct sim *sim, struct node *n, const struct script_actio
 static void do_read(struct sim *sim, struct node *n, const struct script_action *a)
 {
     (void)a;
-    oracle_read_all(sim, n);
+    if (!n->paused) {
+        oracle_read_all(sim, n);
+    }
 }
 
 static void do_drop(struct sim *sim, struct node *n, const struct script_action *a)
@@ -222,13 +280,31 @@ static void do_rollback(struct sim *sim, struct node *n, const struct script_act
 }
 
 static action *const actions[SCRIPT_VERBS] = {
-    [SCRIPT_CUT] = do_cut,         [SCRIPT_HEAL] = do_heal,         [SCRIPT_LINK] = do_link,
-    [SCRIPT_CRASH] = do_crash,     [SCRIPT_START] = do_start,       [SCRIPT_PAUSE] = do_pause,
-    [SCRIPT_RESUME] = do_resume,   [SCRIPT_DISK] = do_disk,         [SCRIPT_DAMAGE] = do_damage,
-    [SCRIPT_CLOCK] = do_clock,     [SCRIPT_DRIFT] = do_drift,       [SCRIPT_WRITE] = do_write,
-    [SCRIPT_RELEASE] = do_release, [SCRIPT_ROLLBACK] = do_rollback, [SCRIPT_BACKUP] = do_backup,
-    [SCRIPT_RESTORE] = do_restore, [SCRIPT_REVOKE] = do_revoke,     [SCRIPT_READ] = do_read,
-    [SCRIPT_DROP] = do_drop,       [SCRIPT_FORGE] = do_forge,       [SCRIPT_REPLAY] = do_replay,
+    [SCRIPT_CUT] = do_cut,
+    [SCRIPT_HEAL] = do_heal,
+    [SCRIPT_HALF_OPEN] = do_half_open,
+    [SCRIPT_LINK] = do_link,
+    [SCRIPT_CRASH] = do_crash,
+    [SCRIPT_START] = do_start,
+    [SCRIPT_PAUSE] = do_pause,
+    [SCRIPT_RESUME] = do_resume,
+    [SCRIPT_DISK_SLOW] = do_disk,
+    [SCRIPT_DISK_FULL] = do_disk,
+    [SCRIPT_DISK_FAILING] = do_disk,
+    [SCRIPT_DISK_WELL] = do_disk,
+    [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_CLOCK] = do_clock,
+    [SCRIPT_DRIFT] = do_drift,
+    [SCRIPT_WRITE] = do_write,
+    [SCRIPT_RELEASE] = do_release,
+    [SCRIPT_ROLLBACK] = do_rollback,
+    [SCRIPT_BACKUP] = do_backup,
+    [SCRIPT_RESTORE] = do_restore,
+    [SCRIPT_REVOKE] = do_revoke,
+    [SCRIPT_READ] = do_read,
+    [SCRIPT_DROP] = do_drop,
+    [SCRIPT_FORGE] = do_forge,
+    [SCRIPT_REPLAY] = do_replay,
 };
 
 static bool of_clients(enum script_verb verb)
@@ -238,7 +314,18 @@ static bool of_clients(enum script_verb verb)
 
 void scenario_strike(struct sim *sim, uint64_t index)
 {
-    const struct script_action *a = &sim->opt.script->action[index];
+    const struct script *s = sim->opt.script;
+    const struct node *core = &sim->node[SIM_CORE];
+    bool of_operator = index >= s->action_count || s->action[index].verb == SCRIPT_REVOKE;
+    if (of_operator && (!core->alive || core->paused)) {
+        schedule(sim, sim->now + SIM_S, index); /* who tries again until the core answers */
+        return;
+    }
+    if (index >= s->action_count) {
+        node_invite(sim, &sim->node[index - s->action_count]);
+        return;
+    }
+    const struct script_action *a = &s->action[index];
     if (of_clients(a->verb)) {
         actions[a->verb](sim, NULL, a);
     }

@@ -31,8 +31,10 @@ const char script_help[] =
     "  burst 200 every 10m | idle 8h of every 24h | changes 4 | deletes 15%\n"
     "  keys 200 [zipf 1.1] | value max 4000 | value 100..2000 | read every 50ms\n"
     "  link NODES delay 100ms jitter 5ms rate 20Mbit queue 100ms loss 2% burst 5 trace FILE\n"
+    "             packet-reorder 1% packet-duplicate 1%\n"
     "             drop 1% duplicate 1% reorder 1% corrupt 0.1%\n"
-    "  at TIME cut NODES [down|up] [for TIME]        heal NODES\n"
+    "  hub rate 50Mbit [queue 100ms]                 the core's line to all edges\n"
+    "  at TIME cut NODES [down|up] [for TIME]        heal NODES, half-open NODES\n"
     "  at TIME flap NODES every TIME down TIME for TIME\n"
     "  at TIME link NODES loss 30% [for TIME]        any of link's settings\n"
     "  at TIME crash NODES [for TIME]                start NODES, restart NODES\n"
@@ -163,7 +165,8 @@ static bool trace_setting(struct parser *p, struct script_link *link)
     const char *name = parse_peek(p);
     const char *slash = strrchr(s->path, '/');
     if (name == NULL) {
-        return parse_unknown(p, NULL, "the name of a file with lines `SECONDS RTT_MS LOSS%`", NULL);
+        return parse_unknown(p, NULL, "the name of a file with lines `SECONDS RTT_MS LOSS_PERCENT`",
+                             NULL);
     }
     int dir = slash == NULL || name[0] == '/' ? 0 : (int)(slash - s->path) + 1;
     if (snprintf(path, sizeof(path), "%.*s%s", dir, s->path, name) >= (int)sizeof(path)) {
@@ -178,26 +181,42 @@ static bool trace_setting(struct parser *p, struct script_link *link)
 
 bool parse_link(struct parser *p, struct script_link *link)
 {
-    static const char *const names[] = {"delay",   "jitter",  "rate",  "queue",
-                                        "loss",    "burst",   "drop",  "duplicate",
-                                        "reorder", "corrupt", "trace", NULL};
-    enum { DELAY, JITTER, RATE, QUEUE, LOSS, BURST, DROP, DUPLICATE, REORDER, CORRUPT, TRACE };
+    static const char *const names[] = {"delay",   "jitter",  "rate",           "queue",
+                                        "loss",    "burst",   "drop",           "duplicate",
+                                        "reorder", "corrupt", "packet-reorder", "packet-duplicate",
+                                        "trace",   NULL};
+    enum {
+        DELAY,
+        JITTER,
+        RATE,
+        QUEUE,
+        LOSS,
+        BURST,
+        DROP,
+        DUPLICATE,
+        REORDER,
+        CORRUPT,
+        PACKET_REORDER,
+        PACKET_DUPLICATE
+    };
     do {
         uint32_t i;
         if (!parse_choice(p, "a setting of links", names, &i)) {
             return false;
         }
-        bool good = i == DELAY       ? parse_time(p, &link->delay_us)
-                    : i == JITTER    ? parse_time(p, &link->jitter_us)
-                    : i == RATE      ? parse_rate(p, &link->rate_bps)
-                    : i == QUEUE     ? parse_time(p, &link->queue_us)
-                    : i == LOSS      ? parse_percent(p, &link->loss)
-                    : i == BURST     ? parse_decimal(p, &link->burst, 1, 1000)
-                    : i == DROP      ? parse_percent(p, &link->drop)
-                    : i == DUPLICATE ? parse_percent(p, &link->duplicate)
-                    : i == REORDER   ? parse_percent(p, &link->reorder)
-                    : i == CORRUPT   ? parse_percent(p, &link->corrupt)
-                                     : trace_setting(p, link);
+        bool good = i == DELAY              ? parse_time(p, &link->delay_us)
+                    : i == JITTER           ? parse_time(p, &link->jitter_us)
+                    : i == RATE             ? parse_rate(p, &link->rate_bps)
+                    : i == QUEUE            ? parse_time(p, &link->queue_us)
+                    : i == LOSS             ? parse_percent(p, &link->loss)
+                    : i == BURST            ? parse_decimal(p, &link->burst, 1, 1000)
+                    : i == DROP             ? parse_percent(p, &link->drop)
+                    : i == DUPLICATE        ? parse_percent(p, &link->duplicate)
+                    : i == REORDER          ? parse_percent(p, &link->reorder)
+                    : i == CORRUPT          ? parse_percent(p, &link->corrupt)
+                    : i == PACKET_REORDER   ? parse_percent(p, &link->packet_reorder)
+                    : i == PACKET_DUPLICATE ? parse_percent(p, &link->packet_duplicate)
+                                            : trace_setting(p, link);
         if (!good) {
             return false;
         }
@@ -221,6 +240,13 @@ static bool link_statement(struct parser *p)
         p->at = script_has(&nodes, i) ? p->at : p->words;
     }
     return true;
+}
+
+static bool hub_statement(struct parser *p)
+{
+    struct script *s = p->s;
+    return parse_want(p, "rate") && parse_rate(p, &s->hub_rate_bps) &&
+           (!parse_take(p, "queue") || parse_span(p, &s->hub_queue_us));
 }
 
 /* ---- the run and its load ---- */
@@ -259,7 +285,9 @@ static bool tombstones_statement(struct parser *p)
 
 static bool beacon_statement(struct parser *p)
 {
-    return parse_span(p, &p->s->beacon_us);
+    uint64_t *us = &p->s->beacon_us;
+    return parse_span(p, us) && ((*us >= 100 * US_MS && *us <= 60 * US_S) ||
+                                 parse_fail(p, "a beacon interval is from 100ms to 60s"));
 }
 
 static bool write_statement(struct parser *p)
@@ -359,23 +387,15 @@ static const struct statement {
     const char *word;
     bool (*parse)(struct parser *p);
 } statements[] = {
-    {"edges", edges_statement},
-    {"duration", duration_statement},
-    {"seed", seed_statement},
-    {"converge", converge_statement},
-    {"log", log_statement},
-    {"tombstones", tombstones_statement},
-    {"beacon", beacon_statement},
-    {"write", write_statement},
-    {"read", read_statement},
-    {"burst", burst_statement},
-    {"idle", idle_statement},
-    {"keys", keys_statement},
-    {"changes", changes_statement},
-    {"deletes", deletes_statement},
-    {"value", value_statement},
-    {"link", link_statement},
-    {"at", parse_at},
+    {"edges", edges_statement},     {"duration", duration_statement},
+    {"seed", seed_statement},       {"converge", converge_statement},
+    {"log", log_statement},         {"tombstones", tombstones_statement},
+    {"beacon", beacon_statement},   {"write", write_statement},
+    {"read", read_statement},       {"burst", burst_statement},
+    {"idle", idle_statement},       {"keys", keys_statement},
+    {"changes", changes_statement}, {"deletes", deletes_statement},
+    {"value", value_statement},     {"link", link_statement},
+    {"hub", hub_statement},         {"at", parse_at},
     {"expect", parse_expect},
 };
 #define STATEMENTS (sizeof(statements) / sizeof(statements[0]))
@@ -441,6 +461,7 @@ static void defaults(struct script *s)
     snprintf(s->edge[SCRIPT_CORE].name, sizeof(s->edge[0].name), "core");
     s->edge[SCRIPT_CORE].link = (struct script_link){
         .delay_us = 25 * US_MS, .jitter_us = 5 * US_MS, .queue_us = 100 * US_MS, .burst = 1};
+    s->hub_queue_us = 100 * US_MS;
     s->converge_us = 120 * US_S;
     s->load = (struct script_load){.write_every_us = 1 * US_S,
                                    .keys = 200,

@@ -51,12 +51,14 @@ struct script_link {
     uint64_t queue_us;  /* what waits longer for the transmitter is dropped */
     double loss;        /* of packets: over TCP it costs time, no message */
     double burst;       /* mean packets of a burst of losses (Gilbert-Elliott); 1 = independent */
-    double drop;        /* of messages: they vanish */
-    double duplicate;   /* a message arrives twice */
-    double reorder;     /* a message is overtaken by later ones */
-    double corrupt;     /* a bit of a message flips */
-    const char *trace;  /* path of a recording of delay and loss to replay, lines of `SECONDS RTT_MS
-                           LOSS%`; NULL = none */
+    double packet_reorder;   /* of packets: others overtake them, ... */
+    double packet_duplicate; /* ... or they arrive twice. TCP hides both */
+    double drop;             /* of messages: they vanish */
+    double duplicate;        /* a message arrives twice */
+    double reorder;          /* a message is overtaken by later ones */
+    double corrupt;          /* a bit of a message flips */
+    const char *trace; /* path of a recording of delay and loss to replay, lines of `SECONDS RTT_MS
+                          LOSS_PERCENT [RATE_MBIT]`; NULL = none */
 };
 
 /* ---- load ---- */
@@ -79,35 +81,32 @@ struct script_load {
 /* ---- the timeline ---- */
 
 enum script_verb {
-    SCRIPT_CUT = 0,  /* down, up: which directions; core to edge is down */
-    SCRIPT_HEAL,     /* ends every cut of these links */
-    SCRIPT_LINK,     /* from now on their profile is `link` */
-    SCRIPT_CRASH,    /* kill -9 */
-    SCRIPT_START,    /* of what has crashed */
-    SCRIPT_PAUSE,    /* SIGSTOP */
-    SCRIPT_RESUME,   /* SIGCONT */
-    SCRIPT_DISK,     /* disk, and us = what a write takes when it is SLOW */
-    SCRIPT_DAMAGE,   /* the disk changes `count` records */
-    SCRIPT_CLOCK,    /* the wall clock jumps by step_us */
-    SCRIPT_DRIFT,    /* all clocks run by `ppm` too fast, or too slow; 0 = right again */
-    SCRIPT_WRITE,    /* `count` writes of clients at once */
-    SCRIPT_RELEASE,  /* new values for the first `count` keys, as fast as the core takes them */
-    SCRIPT_ROLLBACK, /* and the values from before: the newest release is taken back */
-    SCRIPT_BACKUP,   /* a copy of the core's directory, which is called `us` */
-    SCRIPT_RESTORE,  /* the copy that is called `us` takes the place of the core's directory */
-    SCRIPT_REVOKE,   /* an operator takes an edge's rights away */
-    SCRIPT_READ,     /* a client reads all keys */
-    SCRIPT_DROP,     /* the next `count` batches on these links vanish */
-    SCRIPT_FORGE,    /* a frame arrives that was signed by a key nobody trusts */
-    SCRIPT_REPLAY,   /* the newest frame arrives once more */
-    SCRIPT_VERBS,
-};
-
-enum script_disk {
-    SCRIPT_DISK_WELL = 0,
-    SCRIPT_DISK_SLOW,
+    SCRIPT_CUT = 0,      /* down, up: which directions; core to edge is down */
+    SCRIPT_HEAL,         /* ends every cut of these links */
+    SCRIPT_HALF_OPEN,    /* what connections there are pass nothing any more and tell nobody */
+    SCRIPT_LINK,         /* from now on their profile is `link` */
+    SCRIPT_CRASH,        /* kill -9 */
+    SCRIPT_START,        /* of what has crashed */
+    SCRIPT_PAUSE,        /* SIGSTOP */
+    SCRIPT_RESUME,       /* SIGCONT */
+    SCRIPT_DISK_SLOW,    /* a write takes us */
     SCRIPT_DISK_FULL,    /* writes end with ENOSPC */
-    SCRIPT_DISK_FAILING, /* writes end with EIO */
+    SCRIPT_DISK_FAILING, /* writes and syncs end with EIO */
+    SCRIPT_DISK_WELL,    /* none of these any more */
+    SCRIPT_DAMAGE,       /* the disk changes `count` records */
+    SCRIPT_CLOCK,        /* the wall clock jumps by step_us */
+    SCRIPT_DRIFT,        /* all clocks run by `ppm` too fast, or too slow; 0 = right again */
+    SCRIPT_WRITE,        /* `count` writes of clients at once */
+    SCRIPT_RELEASE,      /* new values for the first `count` keys, as fast as the core takes them */
+    SCRIPT_ROLLBACK,     /* and the values from before: the newest release is taken back */
+    SCRIPT_BACKUP,       /* a copy of the core's directory, which is called `us` */
+    SCRIPT_RESTORE,      /* the copy that is called `us` takes the place of the core's directory */
+    SCRIPT_REVOKE,       /* an operator takes an edge's rights away */
+    SCRIPT_READ,         /* a client reads all keys */
+    SCRIPT_DROP,         /* the next `count` batches on these links vanish */
+    SCRIPT_FORGE,        /* a frame arrives that was signed by a key nobody trusts */
+    SCRIPT_REPLAY,       /* the newest frame arrives once more */
+    SCRIPT_VERBS,
 };
 
 struct script_action {
@@ -116,7 +115,6 @@ struct script_action {
     struct script_nodes nodes; /* whom; empty for WRITE, RELEASE and ROLLBACK */
     bool down, up;
     uint64_t count;
-    enum script_disk disk;
     uint64_t us;
     int64_t step_us;
     double ppm;
@@ -131,9 +129,11 @@ enum script_expect {
     SCRIPT_EXPECT_REFUSING,  /* at the end the core refuses writes */
     SCRIPT_EXPECT_WITHIN, /* after each action `of` that concerned it, an edge was in state `word`
                              within limit_us; an action that is followed by another one before
-                             that does not count, but one must. Empty word = it had applied all
-                             that the core had acknowledged at the moment of the action. An action
-                             on the core concerns all edges */
+                             that does not count, but at one of the edges one must. Empty word = it
+                             had applied all that the core had acknowledged at the moment of the
+                             action, or when it had answered all that the action writes. What
+                             happens to the core, or is written there, concerns all edges but those
+                             that are cut off, stopped or paused at that moment */
     SCRIPT_EXPECT_STALENESS, /* the most that an edge called itself out of date in the run was at
                                 most (or at_least) limit_us; `linked` = not counted from when the
                                 edge or the core was cut off, stopped or paused until it had again
@@ -176,7 +176,9 @@ struct script {
     uint64_t log_bytes;  /* the core's changelog; 0 = the default, as for the next three */
     uint64_t log_age_us; /* ... and how old it gets */
     uint64_t tombstone_us; /* deletes are remembered for so long */
-    uint64_t beacon_us;    /* how often the core says where it is */
+    uint64_t beacon_us;    /* how often the core says where it is, 100 ms to 60 s */
+    uint64_t hub_rate_bps; /* the line that the core has to all edges together; 0 = no limit */
+    uint64_t hub_queue_us;
     struct script_load load;
     uint32_t edge_count;
     char *trace[SCRIPT_TRACES_MAX]; /* what the links' point to */

@@ -17,13 +17,31 @@
 const char *script_verb_name(enum script_verb verb)
 {
     static const char *const names[SCRIPT_VERBS] = {
-        [SCRIPT_CUT] = "cut",         [SCRIPT_HEAL] = "heal",         [SCRIPT_LINK] = "link",
-        [SCRIPT_CRASH] = "crash",     [SCRIPT_START] = "start",       [SCRIPT_PAUSE] = "pause",
-        [SCRIPT_RESUME] = "resume",   [SCRIPT_DISK] = "disk",         [SCRIPT_DAMAGE] = "damage",
-        [SCRIPT_CLOCK] = "clock",     [SCRIPT_DRIFT] = "drift",       [SCRIPT_WRITE] = "write",
-        [SCRIPT_RELEASE] = "release", [SCRIPT_ROLLBACK] = "rollback", [SCRIPT_BACKUP] = "backup",
-        [SCRIPT_RESTORE] = "restore", [SCRIPT_REVOKE] = "revoke",     [SCRIPT_READ] = "read",
-        [SCRIPT_DROP] = "drop",       [SCRIPT_FORGE] = "forge",       [SCRIPT_REPLAY] = "replay",
+        [SCRIPT_CUT] = "cut",
+        [SCRIPT_HEAL] = "heal",
+        [SCRIPT_HALF_OPEN] = "half-open",
+        [SCRIPT_LINK] = "link",
+        [SCRIPT_CRASH] = "crash",
+        [SCRIPT_START] = "start",
+        [SCRIPT_PAUSE] = "pause",
+        [SCRIPT_RESUME] = "resume",
+        [SCRIPT_DISK_SLOW] = "disk-slow",
+        [SCRIPT_DISK_FULL] = "disk-full",
+        [SCRIPT_DISK_FAILING] = "disk-failing",
+        [SCRIPT_DISK_WELL] = "disk-well",
+        [SCRIPT_DAMAGE] = "damage",
+        [SCRIPT_CLOCK] = "clock",
+        [SCRIPT_DRIFT] = "drift",
+        [SCRIPT_WRITE] = "write",
+        [SCRIPT_RELEASE] = "release",
+        [SCRIPT_ROLLBACK] = "rollback",
+        [SCRIPT_BACKUP] = "backup",
+        [SCRIPT_RESTORE] = "restore",
+        [SCRIPT_REVOKE] = "revoke",
+        [SCRIPT_READ] = "read",
+        [SCRIPT_DROP] = "drop",
+        [SCRIPT_FORGE] = "forge",
+        [SCRIPT_REPLAY] = "replay",
     };
     return names[verb];
 }
@@ -94,6 +112,7 @@ static bool at_cut(struct parser *p, struct script_action *a)
     return lasting(p, a, SCRIPT_HEAL);
 }
 
+/* heal, half-open */
 static bool at_heal(struct parser *p, struct script_action *a)
 {
     return linked_nodes(p, &a->nodes) && add(p, a, 0);
@@ -177,19 +196,16 @@ static bool at_pause(struct parser *p, struct script_action *a)
 
 static bool at_disk(struct parser *p, struct script_action *a)
 {
-    static const char *const names[] = {"well", "slow", "full", "failing", NULL};
+    static const char *const names[] = {"slow", "full", "failing", "well", NULL};
+    static const enum script_verb verbs[] = {SCRIPT_DISK_SLOW, SCRIPT_DISK_FULL,
+                                             SCRIPT_DISK_FAILING, SCRIPT_DISK_WELL};
     uint32_t which;
-    uint64_t us;
     if (!parse_choice(p, "`full`, `failing`, `slow TIME` or `well`", names, &which)) {
         return false;
     }
-    a->disk = (enum script_disk)which;
-    if ((a->disk == SCRIPT_DISK_SLOW && !parse_span(p, &a->us)) || !parse_want(p, "at") ||
-        !parse_nodes(p, true, &a->nodes) || !add(p, a, 0)) {
-        return false;
-    }
-    a->disk = SCRIPT_DISK_WELL;
-    return !parse_take(p, "for") || (parse_span(p, &us) && add(p, a, us));
+    a->verb = verbs[which];
+    return (a->verb != SCRIPT_DISK_SLOW || parse_span(p, &a->us)) && parse_want(p, "at") &&
+           parse_nodes(p, true, &a->nodes) && lasting(p, a, SCRIPT_DISK_WELL);
 }
 
 static bool at_clock(struct parser *p, struct script_action *a)
@@ -275,6 +291,7 @@ static const struct {
 } verbs[] = {
     {"cut", SCRIPT_CUT, at_cut},
     {"heal", SCRIPT_HEAL, at_heal},
+    {"half-open", SCRIPT_HALF_OPEN, at_heal},
     {"flap", SCRIPT_CUT, at_flap},
     {"link", SCRIPT_LINK, at_link},
     {"crash", SCRIPT_CRASH, at_crash},
@@ -282,7 +299,7 @@ static const struct {
     {"restart", SCRIPT_CRASH, at_restart},
     {"pause", SCRIPT_PAUSE, at_pause},
     {"resume", SCRIPT_RESUME, at_node},
-    {"disk", SCRIPT_DISK, at_disk},
+    {"disk", SCRIPT_DISK_WELL, at_disk},
     {"clock", SCRIPT_CLOCK, at_clock},
     {"damage", SCRIPT_DAMAGE, at_edge_count},
     {"write", SCRIPT_WRITE, at_write},

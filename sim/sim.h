@@ -347,6 +347,8 @@ void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
 void fault_capture(struct sim *sim, struct hf_slice message);
 void fault_replay(struct sim *sim, struct node *edge, struct rng *r);
+/* HF_ARG for a script that this world cannot play, with the reason in e. */
+enum hf_err scenario_check(const struct script *s, struct hf_error *e);
 bool scenario_load(struct sim *sim); /* false: the core does not start, a violation was set */
 void scenario_strike(struct sim *sim, uint64_t action);
 uint64_t fault_end_of_crash(void);

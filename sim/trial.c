@@ -26,7 +26,9 @@ void trial_run(const struct trial *t, FILE *trace, struct outcome *out)
     memset(out, 0, sizeof(*out)); /* padding too: it goes through sockets */
     out->spec = t->spec;
     spec_options(&t->spec, &o);
+    o.record = t->record;
     sim_run(&o, trace, &out->result);
+    o.record = NULL;
     if (t->twice && out->result.ok) {
         sim_run(&o, NULL, &again);
         if (again.trace_hash != out->result.trace_hash) {

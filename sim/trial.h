@@ -14,6 +14,7 @@
 
 struct trial {
     struct sim_spec spec;
+    struct record *record; /* of the first time; or NULL */
     bool twice; /* run it a second time, whose trace must have the same hash ("determinism") */
 };
 

@@ -79,6 +79,11 @@ computing() {
     for t in tests/scenario/*.sim; do
         run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
     done
+    # With the plain build: some of them are long, and what they run is what the others run with sanitizers.
+    for t in sim/scenarios/*.sim; do
+        run "scenario $(basename "$t" .sim) (shipped)" 120 "$B/holdfast-sim" scenario "$t"
+    done
+    run "scenario files that are wrong" 60 tests/scenario/wrong_files.sh "$B/holdfast-sim"
     run "simulator: same seed, two builds, same trace" 60 \
         tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
     for t in tests/lint/check_*.sh; do

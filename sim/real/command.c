@@ -11,6 +11,7 @@
 #include "hf/err.h"
 #include "sim/real/real.h"
 #include "sim/real/refuse.h"
+#include "sim/shipped.h"
 #include "sim/wan/link.h"
 #include "sim/wan/profile.h"
 
@@ -25,7 +26,7 @@
 #define MAX_DEFAULT_US (UINT64_C(600) * 1000000)
 
 static const char usage_text[] =
-    "usage: holdfast-sim wan SCENARIO [options]\n\n"
+    "usage: holdfast-sim wan FILE|NAME [options]\n\n"
     "Plays a scenario file in real time: a core and edges, each in a network of its own, joined "
     "by\n"
     "emulated links (holdfast-sim link). Exit status 0: all that the scenario expects has held.\n"
@@ -126,7 +127,7 @@ static int parse(int argc, char **argv, struct arguments *a)
         }
     }
     a->scenario = argv[optind];
-    return optind + 1 == argc ? -1 : wrong("SCENARIO", "one file is expected");
+    return optind + 1 == argc ? -1 : wrong("SCENARIO", "one file or name is expected");
 }
 
 /* ---- where the programs are ---- */
@@ -198,7 +199,9 @@ static int load(const struct arguments *a, const char *bin, struct script **s)
     struct hf_error e = {.code = HF_OK};
     struct real_means means = {.max_us = a->max_us,
                                .faults_library = is_there(bin, "libholdfast-faults.so")};
-    if (script_read(a->scenario, s, &e) != HF_OK || real_refuse(*s, &means, &e) != HF_OK) {
+    char path[512];
+    shipped_find(a->scenario, path, sizeof(path));
+    if (script_read(path, s, &e) != HF_OK || real_refuse(*s, &means, &e) != HF_OK) {
         fprintf(stderr, "holdfast-sim wan: %s\n", e.text);
         script_free(*s);
         return 2;

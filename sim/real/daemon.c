@@ -34,8 +34,7 @@ static bool will_be_full(const struct real_node *n)
     const struct script *s = n->run->script;
     for (uint32_t i = 0; i < s->action_count; i++) {
         const struct script_action *a = &s->action[i];
-        if (a->verb == SCRIPT_DISK && a->disk == SCRIPT_DISK_FULL &&
-            script_has(&a->nodes, n->index)) {
+        if (a->verb == SCRIPT_DISK_FULL && script_has(&a->nodes, n->index)) {
             return true;
         }
     }
@@ -228,14 +227,12 @@ static bool fill_disk(const struct real_node *n)
     return false;
 }
 
-void real_daemon_disk(struct real_node *n, enum script_disk disk, uint64_t slow_us)
+void real_daemon_disk_full(struct real_node *n, bool full)
 {
-    (void)slow_us;
-    if (!n->small_disk || (disk != SCRIPT_DISK_FULL && disk != SCRIPT_DISK_WELL)) {
+    if (!n->small_disk) {
         return;
     }
-    bool done = disk == SCRIPT_DISK_FULL ? fill_disk(n) : disk_size(n, DISK_BYTES, MS_REMOUNT);
-    if (!done) {
+    if (!(full ? fill_disk(n) : disk_size(n, DISK_BYTES, MS_REMOUNT))) {
         real_fail(n->run, "the size of the tmpfs on %s: %s", n->dir, strerror(errno));
     }
 }

@@ -125,19 +125,24 @@ void real_judge_sample(struct real_judge *j, const struct real_node *n)
     }
 }
 
-/* After these an edge is under way to something else. */
-static bool turns(enum script_verb verb)
+/* After `verb` it says nothing any more how long the result of `of` takes. */
+static bool undoes(enum script_verb of, enum script_verb verb)
 {
-    return verb == SCRIPT_CUT || verb == SCRIPT_HEAL || verb == SCRIPT_CRASH ||
-           verb == SCRIPT_START || verb == SCRIPT_PAUSE || verb == SCRIPT_RESUME ||
+    bool ends = (of == SCRIPT_CUT && verb == SCRIPT_HEAL) ||
+                (of == SCRIPT_CRASH && verb == SCRIPT_START) ||
+                (of == SCRIPT_PAUSE && verb == SCRIPT_RESUME) ||
+                (of >= SCRIPT_DISK_SLOW && of <= SCRIPT_DISK_FAILING && verb == SCRIPT_DISK_WELL);
+    return ends || verb == SCRIPT_CUT || verb == SCRIPT_CRASH || verb == SCRIPT_PAUSE ||
            verb == SCRIPT_RESTORE || verb == SCRIPT_REVOKE;
 }
 
-static bool concerns(const struct script_action *a, uint32_t node)
+static bool concerns(const struct script_action *a, const struct real_node *n)
 {
     static const struct script_nodes nobody;
-    return script_has(&a->nodes, node) || script_has(&a->nodes, SCRIPT_CORE) ||
-           memcmp(&a->nodes, &nobody, sizeof(nobody)) == 0;
+    bool everyone =
+        script_has(&a->nodes, SCRIPT_CORE) || memcmp(&a->nodes, &nobody, sizeof(nobody)) == 0;
+    bool reachable = n->alive && !n->ending && !n->paused && !n->cut_down && !n->cut_up;
+    return script_has(&a->nodes, n->index) || (everyone && reachable);
 }
 
 static void begin(struct real_judge *j, struct measure *m)
@@ -150,26 +155,30 @@ static void begin(struct real_judge *j, struct measure *m)
     m->goal = s.acked_seq;
 }
 
+static void action_within(struct real_judge *j, const struct script_expectation *x,
+                          struct measure *m, enum script_verb verb)
+{
+    bool again = verb == x->of;
+    if (m->pending && (again || undoes(x->of, verb))) {
+        if (real_now_us(j->run) - m->since_us > x->limit_us) {
+            conclude(j, x, m); /* it has not come true, and it is too late now */
+        }
+        m->pending = false;
+    }
+    if (again) {
+        begin(j, m);
+    }
+}
+
 void real_judge_action(struct real_judge *j, const struct script_action *a)
 {
     const struct script *s = j->run->script;
-    uint64_t now = real_now_us(j->run);
     for (uint32_t i = 0; i < s->expectation_count; i++) {
         const struct script_expectation *x = &s->expectation[i];
         for (uint32_t n = 1; n < j->run->node_count; n++) {
-            struct measure *m = measure_of(j, i, n);
-            if (x->kind != SCRIPT_EXPECT_WITHIN || !script_has(&x->nodes, n) || !concerns(a, n)) {
-                continue;
-            }
-            bool again = a->verb == x->of;
-            if (m->pending && (again || turns(a->verb))) {
-                if (now - m->since_us > x->limit_us) {
-                    conclude(j, x, m); /* it has not come true, and it is too late now */
-                }
-                m->pending = false;
-            }
-            if (again) {
-                begin(j, m);
+            if (x->kind == SCRIPT_EXPECT_WITHIN && script_has(&x->nodes, n) &&
+                concerns(a, &j->run->node[n])) {
+                action_within(j, x, measure_of(j, i, n), a->verb);
             }
         }
     }
@@ -180,6 +189,7 @@ void real_judge_action(struct real_judge *j, const struct script_action *a)
 /* Whether an edge held what x expects, and how much there was of what it measures. */
 struct verdict {
     bool held, measured;
+    bool idle; /* nothing happened to this edge that would have been measured */
     double amount;
 };
 
@@ -190,21 +200,26 @@ static struct verdict judge_within(struct real_judge *j, const struct script_exp
         conclude(j, x, m);
         m->late = true; /* it never came true */
     }
-    return (struct verdict){m->measured && !m->late, m->measured, (double)m->worst_us / 1e6};
+    return (struct verdict){.held = m->measured && !m->late,
+                            .measured = m->measured,
+                            .idle = !m->measured,
+                            .amount = (double)m->worst_us / 1e6};
 }
 
 static struct verdict judge_staleness(const struct script_expectation *x, const struct measure *m)
 {
     double s = (double)m->worst_ms / 1e3;
     double limit = (double)x->limit_us / 1e6;
-    return (struct verdict){m->known && (x->at_least ? s >= limit : s <= limit), m->known, s};
+    return (struct verdict){.held = m->known && (x->at_least ? s >= limit : s <= limit),
+                            .measured = m->known,
+                            .amount = s};
 }
 
 static struct verdict judge_bytes(const struct script_expectation *x, const struct real_node *n)
 {
     uint64_t bytes = x->from ? n->last.bytes_up : n->last.bytes_down;
     bool held = x->at_least ? bytes >= x->limit_bytes : bytes <= x->limit_bytes;
-    return (struct verdict){held, true, (double)bytes};
+    return (struct verdict){.held = held, .measured = true, .amount = (double)bytes};
 }
 
 static const char *const plans[] = {"none", "log", "delta", "snapshot", "repair"};
@@ -239,9 +254,11 @@ static struct verdict judge_edge(struct real_judge *j, uint32_t index, const str
     switch (x->kind) {
     case SCRIPT_EXPECT_STATE:
         return (struct verdict){
-            n->last.running &&
+            .held =
+                n->last.running &&
                 strcmp(hf_replica_state_name((enum hf_replica_state)n->last.state), x->word) == 0,
-            n->last.running, n->last.state};
+            .measured = n->last.running,
+            .amount = n->last.state};
     case SCRIPT_EXPECT_WITHIN:
         return judge_within(j, x, m);
     case SCRIPT_EXPECT_STALENESS:
@@ -249,11 +266,12 @@ static struct verdict judge_edge(struct real_judge *j, uint32_t index, const str
     case SCRIPT_EXPECT_BYTES:
         return judge_bytes(x, n);
     case SCRIPT_EXPECT_READS:
-        return (struct verdict){n->reads > 0 && n->reads_failed == 0, n->reads > 0,
-                                (double)n->reads_failed};
+        return (struct verdict){.held = n->reads > 0 && n->reads_failed == 0,
+                                .measured = n->reads > 0,
+                                .amount = (double)n->reads_failed};
     case SCRIPT_EXPECT_PLAN:
         plan = newest_plan(n);
-        return (struct verdict){plan == x->plan, true, (double)plan};
+        return (struct verdict){.held = plan == x->plan, .measured = true, .amount = (double)plan};
     case SCRIPT_EXPECT_REFUSING:
     case SCRIPT_EXPECT_WRITES:
     case SCRIPT_EXPECT_MARK:
@@ -288,6 +306,18 @@ static void print_amount(enum script_expect kind, double amount, char *out, size
     }
 }
 
+static bool is_worse(const struct script_expectation *x, const struct verdict *a,
+                     const struct verdict *b)
+{
+    if (a->idle != b->idle) {
+        return b->idle; /* that it happened at one of them is enough */
+    }
+    if (a->held != b->held) {
+        return !a->held;
+    }
+    return x->at_least ? a->amount < b->amount : a->amount > b->amount;
+}
+
 /* The worst edge decides, and is named when there are several. */
 static void judge_edges(struct real_judge *j, uint32_t index, struct sim_expectation *out)
 {
@@ -296,25 +326,22 @@ static void judge_edges(struct real_judge *j, uint32_t index, struct sim_expecta
     struct verdict worst = {0};
     char amount[48] = "never happened";
     uint32_t count = 0;
-    out->held = true;
     for (uint32_t i = 1; i < j->run->node_count; i++) {
         if (!script_has(&x->nodes, i)) {
             continue;
         }
         struct verdict v = judge_edge(j, index, &j->run->node[i]);
-        bool more = x->at_least ? v.amount < worst.amount : v.amount > worst.amount;
-        if (who == NULL || (worst.held && !v.held) || (worst.held == v.held && more)) {
+        if (count++ == 0 || is_worse(x, &v, &worst)) {
             worst = v;
             who = &j->run->node[i];
         }
-        out->held &= v.held;
-        count++;
     }
     if (worst.measured) {
         print_amount(x->kind, worst.amount, amount, sizeof(amount));
     } else if (x->kind == SCRIPT_EXPECT_STATE) {
         snprintf(amount, sizeof(amount), "not running");
     }
+    out->held = worst.held;
     snprintf(out->measured, sizeof(out->measured), count > 1 ? "%.47s at %.40s" : "%.47s", amount,
              who == NULL ? "nobody" : who->name);
 }

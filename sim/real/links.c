@@ -31,9 +31,11 @@ static void set_profile(struct real_node *n, double delay_ms, double loss, uint6
     const struct script_link *l = &n->link;
     char line[256];
     snprintf(line, sizeof(line),
-             "set %" PRIu32 " delay=%.3f jitter=%.3f rate=%.6f queue=%.3fms loss=%.6f burst=%.3f",
+             "set %" PRIu32 " delay=%.3f jitter=%.3f rate=%.6f queue=%.3fms loss=%.6f burst=%.3f "
+             "reorder=%.6f duplicate=%.6f",
              n->index, delay_ms, (double)l->jitter_us / 1e3, (double)rate_bps / 1e6,
-             (double)l->queue_us / 1e3, 100 * loss, l->burst);
+             (double)l->queue_us / 1e3, 100 * loss, l->burst, 100 * l->packet_reorder,
+             100 * l->packet_duplicate);
     ask(n->run, line);
 }
 
@@ -78,6 +80,16 @@ void real_link_set(struct real_node *n, const struct script_link *link)
     (void)uv_timer_init(&n->run->loop, &n->trace->timer);
     n->trace->timer.data = n;
     on_trace(&n->trace->timer);
+}
+
+void real_link_hub(struct real *r)
+{
+    char line[80];
+    if (r->script->hub_rate_bps > 0) {
+        snprintf(line, sizeof(line), "hub rate=%.6f queue=%.3fms",
+                 (double)r->script->hub_rate_bps / 1e6, (double)r->script->hub_queue_us / 1e3);
+        ask(r, line);
+    }
 }
 
 /* ---- cuts ---- */

@@ -63,6 +63,7 @@ static void begin(struct real *r)
 {
     r->writer = real_writer_new(r);
     r->start_ns = uv_hrtime();
+    real_link_hub(r);
     for (uint32_t i = 1; i < r->node_count; i++) {
         struct real_node *n = &r->node[i];
         char path[REAL_DIR_MAX + 16];

@@ -9,6 +9,7 @@
 #include "sim/report.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- progress ---- */
@@ -49,20 +50,29 @@ static bool judge(struct real *r)
     return all;
 }
 
-static void print_writes(const struct real *r)
+/* What --json - or --html - writes must stand alone. */
+static FILE *text_out(const struct real *r)
+{
+    bool taken = (r->options.json != NULL && strcmp(r->options.json, "-") == 0) ||
+                 (r->options.html != NULL && strcmp(r->options.html, "-") == 0);
+    return taken ? stderr : stdout;
+}
+
+static void print_writes(const struct real *r, FILE *out)
 {
     struct real_writer_status s;
     real_writer_status(r->writer, &s);
-    printf("%" PRIu64 " writes: %" PRIu64 " acknowledged (%" PRIu64 " after a retry), %" PRIu64
-           " refused",
-           s.sent, s.acked, s.repeated, s.refused);
+    fprintf(out,
+            "%" PRIu64 " writes: %" PRIu64 " acknowledged (%" PRIu64 " after a retry), %" PRIu64
+            " refused",
+            s.sent, s.acked, s.repeated, s.refused);
     if (s.refused > 0) {
-        printf(": %s", s.refusal);
+        fprintf(out, ": %s", s.refusal);
     }
     if (s.left_out > 0) {
-        printf("; %" PRIu64 " left out while too many were open", s.left_out);
+        fprintf(out, "; %" PRIu64 " left out while too many were open", s.left_out);
     }
-    putchar('\n');
+    putc('\n', out);
 }
 
 bool real_print_report(struct real *r)
@@ -70,6 +80,7 @@ bool real_print_report(struct real *r)
     uint64_t overrun = real_links_overrun(r);
     bool held = r->failure[0] == '\0';
     struct hf_error e;
+    FILE *out = text_out(r);
     if (isatty(STDERR_FILENO) && !r->options.quiet) {
         fputs("\r\033[K", stderr);
     }
@@ -78,28 +89,29 @@ bool real_print_report(struct real *r)
         r->record->batches = r->node[SCRIPT_CORE].last.head;
         real_watch_end(r);
         held &= judge(r);
-        report_text(r->record, r->options.all, stdout);
-        putchar('\n');
-        print_writes(r);
+        report_text(r->record, r->options.all, out);
+        putc('\n', out);
+        print_writes(r, out);
         if (report_write(r->record, r->options.json, r->options.html, &e) != HF_OK) {
-            printf("the report is not written: %s\n", e.text);
+            fprintf(out, "the report is not written: %s\n", e.text);
             held = false;
         }
     }
     if (overrun > 0) {
-        printf("note: the machine was too busy for %" PRIu64
-               " packets: figures of this run are void\n",
-               overrun);
+        fprintf(out,
+                "note: the machine was too busy for %" PRIu64
+                " packets: figures of this run are void\n",
+                overrun);
     }
-    printf("%s: %s, %" PRIu64 " batches", r->options.scenario, held ? "ok" : "FAILED",
-           r->node[SCRIPT_CORE].last.head);
+    fprintf(out, "%s: %s, %" PRIu64 " batches", r->options.scenario, held ? "ok" : "FAILED",
+            r->node[SCRIPT_CORE].last.head);
     if (r->equal_us > 0) {
-        printf(", all equal %.2f s after the end", (double)(r->equal_us - r->ended_us) / 1e6);
+        fprintf(out, ", all equal %.2f s after the end", (double)(r->equal_us - r->ended_us) / 1e6);
     }
-    putchar('\n');
+    putc('\n', out);
     if (r->failure[0] != '\0') {
-        printf("VIOLATION %s\n", r->failure);
+        fprintf(out, "VIOLATION %s\n", r->failure);
     }
-    fflush(stdout);
+    fflush(out);
     return held;
 }

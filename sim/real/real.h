@@ -130,11 +130,11 @@ void real_daemon_start(struct real_node *n); /* nothing when it runs */
 /* Kills it (SIGKILL); then, once it is gone, calls then(n), which may be NULL. */
 void real_daemon_kill(struct real_node *n, void (*then)(struct real_node *n));
 void real_daemon_pause(struct real_node *n, bool pause);
-void real_daemon_disk(struct real_node *n, enum script_disk disk, uint64_t slow_us);
-void real_daemon_clock(struct real_node *n, int64_t step_us);
+void real_daemon_disk_full(struct real_node *n, bool full);
 
 /* ---- links.c ---- */
 void real_link_set(struct real_node *n, const struct script_link *link);
+void real_link_hub(struct real *r); /* the line that the core has to all edges together */
 void real_link_cut(struct real_node *n, bool down, bool up);
 void real_link_heal(struct real_node *n);
 void real_links_count(struct real *r); /* the emulator's counters, into each node's `last` */

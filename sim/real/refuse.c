@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define MS UINT64_C(1000)
 #define S UINT64_C(1000000)
 #define LOG_BYTES_MIN (UINT64_C(1) << 20)
 #define NEEDS_LIBRARY                                                                              \
@@ -77,12 +76,12 @@ static const char *verb_trouble(const struct script_action *a, const struct real
     case SCRIPT_FORGE:
     case SCRIPT_REPLAY:
         return NO_MESSAGE;
+    case SCRIPT_HALF_OPEN:
+        return "the emulated network knows packets, no connections: cut the link both ways instead";
     case SCRIPT_CLOCK:
+    case SCRIPT_DISK_SLOW:
+    case SCRIPT_DISK_FAILING:
         return means->faults_library ? NULL : NEEDS_LIBRARY;
-    case SCRIPT_DISK:
-        return means->faults_library || a->disk == SCRIPT_DISK_FULL || a->disk == SCRIPT_DISK_WELL
-                   ? NULL
-                   : NEEDS_LIBRARY;
     case SCRIPT_CUT:
     case SCRIPT_HEAL:
     case SCRIPT_LINK:
@@ -90,6 +89,8 @@ static const char *verb_trouble(const struct script_action *a, const struct real
     case SCRIPT_START:
     case SCRIPT_PAUSE:
     case SCRIPT_RESUME:
+    case SCRIPT_DISK_FULL:
+    case SCRIPT_DISK_WELL:
     case SCRIPT_DAMAGE:
     case SCRIPT_WRITE:
     case SCRIPT_RELEASE:
@@ -145,8 +146,6 @@ static enum hf_err core(const struct script *s, struct hf_error *e)
         what = "`log age` below 1s";
     } else if (s->tombstone_us > 0 && s->tombstone_us < S) {
         what = "`tombstones` below 1s";
-    } else if (s->beacon_us > 0 && (s->beacon_us < 100 * MS || s->beacon_us > 60 * S)) {
-        what = "`beacon` outside 100ms to 1m";
     }
     return what == NULL
                ? HF_OK

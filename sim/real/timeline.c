@@ -63,11 +63,18 @@ static void do_resume(struct real_node *n, const struct script_action *a)
     real_daemon_pause(n, false);
 }
 
-static void do_disk(struct real_node *n, const struct script_action *a)
+static void do_disk_full(struct real_node *n, const struct script_action *a)
 {
-    static const char *const names[] = {"well", "slow", "full", "failing"};
-    real_watch_note(n, "disk: %s", names[a->disk]);
-    real_daemon_disk(n, a->disk, a->us);
+    (void)a;
+    real_watch_note(n, "disk: full");
+    real_daemon_disk_full(n, true);
+}
+
+static void do_disk_well(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_watch_note(n, "disk: well");
+    real_daemon_disk_full(n, false);
 }
 
 /* ---- the core's directory, aside and back ---- */
@@ -165,10 +172,19 @@ static void do_damage(struct real_node *n, const struct script_action *a)
 }
 
 static action *const actions[SCRIPT_VERBS] = {
-    [SCRIPT_CUT] = do_cut,       [SCRIPT_HEAL] = do_heal,       [SCRIPT_LINK] = do_link,
-    [SCRIPT_CRASH] = do_crash,   [SCRIPT_START] = do_start,     [SCRIPT_PAUSE] = do_pause,
-    [SCRIPT_RESUME] = do_resume, [SCRIPT_DISK] = do_disk,       [SCRIPT_DAMAGE] = do_damage,
-    [SCRIPT_BACKUP] = do_backup, [SCRIPT_RESTORE] = do_restore, [SCRIPT_REVOKE] = do_revoke,
+    [SCRIPT_CUT] = do_cut,
+    [SCRIPT_HEAL] = do_heal,
+    [SCRIPT_LINK] = do_link,
+    [SCRIPT_CRASH] = do_crash,
+    [SCRIPT_START] = do_start,
+    [SCRIPT_PAUSE] = do_pause,
+    [SCRIPT_RESUME] = do_resume,
+    [SCRIPT_DISK_FULL] = do_disk_full,
+    [SCRIPT_DISK_WELL] = do_disk_well,
+    [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_BACKUP] = do_backup,
+    [SCRIPT_RESTORE] = do_restore,
+    [SCRIPT_REVOKE] = do_revoke,
     [SCRIPT_READ] = do_read,
 };
 
@@ -229,7 +245,7 @@ void real_heal_all(struct real *r)
 {
     for (uint32_t i = 0; i < r->node_count; i++) {
         struct real_node *n = &r->node[i];
-        real_daemon_disk(n, SCRIPT_DISK_WELL, 0);
+        real_daemon_disk_full(n, false);
         if (i != SCRIPT_CORE) {
             struct script_link link = n->link;
             link.loss = 0;

@@ -84,7 +84,7 @@ grep -q '^lagos .* 1 ' "$work/real" || wrong 'no cut of lagos in the table'
 # An expectation that does not hold fails the run, and says what was measured.
 sed 's/>= 1s/>= 50s/' "$work/cut.sim" >"$work/hopeless.sim"
 TMPDIR=$work/t "$sim" wan --quiet "$work/hopeless.sim" >"$work/out" 2>&1
-[ $? -eq 1 ] && grep -q '^FAILED expect staleness of lagos >= 50s: [0-9]' "$work/out" ||
+[ $? -eq 1 ] && grep -q '^FAILED  staleness of lagos >= 50s  *[0-9]' "$work/out" ||
     wrong 'an expectation that did not hold' "$work/out"
 
 # ---- killed in the middle ----
@@ -112,17 +112,21 @@ done
 grep -q "$work" /proc/self/mountinfo && wrong 'kill -9 left a mount'
 [ -z "$(ls -d "$work"/t/holdfast-wan.* 2>/dev/null)" ] || wrong 'kill -9 left the control socket'
 
-# ---- without root ----
+# ---- without root, as nobody in a user namespace; with a /dev/net/tun that is open to all, as Debian's is ----
 
-if [ "$(id -u)" -eq 0 ] && command -v runuser >/dev/null && [ -r /dev/net/tun ]; then
-    chmod 777 "$work" "$work/t"
-    if runuser -u nobody -- test -w /dev/net/tun -a -x "$sim"; then
-        TMPDIR=$work/t runuser -u nobody -- "$sim" wan --quiet "$work/cut.sim" >"$work/out" 2>&1 ||
-            wrong 'in a user namespace' "$work/out"
-    else
-        TMPDIR=$work/t runuser -u nobody -- "$sim" wan --quiet "$work/cut.sim" >"$work/out" 2>&1
-        printf 'NOTE not tried in a user namespace: %s\n' "$(tail -1 "$work/out")"
-        grep -q 'needs root\|ermission' "$work/out" || wrong 'what is missing was not said' "$work/out"
-    fi
+cat >"$work/nobody.sh" <<'END'
+mknod "$work/tun" c 10 200 && chmod 666 "$work/tun" && mount --bind "$work/tun" /dev/net/tun || exit 99
+exec runuser -u nobody -- env TMPDIR="$work/t" "$work/bin/holdfast-sim" wan --quiet "$work/cut.sim"
+END
+if [ "$(id -u)" -eq 0 ] && command -v runuser >/dev/null; then
+    mkdir "$work/bin" && cp "$bin/holdfast-sim" "$bin/holdfast-core" "$bin/holdfast-edge" "$work/bin"
+    chmod 755 "$work" "$work/bin" && chmod 777 "$work/t"
+    work=$work unshare --mount sh "$work/nobody.sh" >"$work/out" 2>&1
+    status=$?
+    case "$status $(cat "$work/out")" in
+    0*) ;;
+    99* | 125*needs\ root* | 125*namespace*) printf 'NOTE not tried in a user namespace: %s\n' "$(tail -1 "$work/out")" ;;
+    *) wrong 'in a user namespace' "$work/out" ;;
+    esac
 fi
 exit $bad

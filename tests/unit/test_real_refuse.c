@@ -58,6 +58,8 @@ static void all_that_happens_to_processes_and_links_is_played(void **state)
         "at 1s restart lagos",
         "at 1s pause lagos for 2s",
         "at 1s disk full at lagos for 5s",
+        "link lagos packet-reorder 1% packet-duplicate 1%",
+        "hub rate 50Mbit",
         "at 1s damage lagos 3",
         "at 1s write 100",
         "at 1s release bad 10 keys for 3s",
@@ -93,6 +95,7 @@ static void single_messages_cannot_be_reached(void **state)
     assert_refused("at 1s drop lagos 3", "x.sim:2: `drop`");
     assert_refused("at 1s forge lagos", "x.sim:2: `forge`");
     assert_refused("at 1s replay lagos", "x.sim:2: `replay`");
+    assert_refused("at 1s half-open lagos", "x.sim:2: `half-open`");
     assert_refused("link lagos drop 1%", "`drop` of the link of lagos");
     assert_refused("link lagos duplicate 1%", "`duplicate` of the link of lagos");
     assert_refused("link lagos reorder 1%", "`reorder` of the link of lagos");
@@ -113,7 +116,6 @@ static void settings_that_no_daemon_takes_are_refused(void **state)
     assert_refused("log 256KiB", "`log` below 1MiB");
     assert_refused("log age 500ms", "`log age` below 1s");
     assert_refused("tombstones 500ms", "`tombstones` below 1s");
-    assert_refused("beacon 50ms", "`beacon` outside");
     assert_refused("link lagos delay 61s", "`delay` of the link of lagos");
     assert_refused("link lagos queue 2m", "`queue` of the link of lagos");
 }

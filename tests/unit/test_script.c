@@ -78,7 +78,11 @@ static void link_changes_what_it_names_and_leaves_the_rest(void **state)
 {
     (void)state;
     struct script *s = parsed("edges a b\nlink all delay 100ms rate 20Mbit loss 0.5%\n"
-                              "link b burst 5 queue 250ms drop 1%\n");
+                              "link b burst 5 queue 250ms drop 1% packet-reorder 2%\n"
+                              "hub rate 50Mbit queue 200ms\nat 1s half-open a\n");
+    assert_true(s->hub_rate_bps == 50000000 && s->hub_queue_us == 200000);
+    assert_float_equal(s->edge[2].link.packet_reorder, 0.02, 1e-12);
+    assert_action(s, 0, SECOND, "half-open");
     assert_true(s->edge[1].link.delay_us == 100000 && s->edge[2].link.delay_us == 100000);
     assert_true(s->edge[2].link.rate_bps == 20000000);
     assert_float_equal(s->edge[2].link.loss, 0.005, 1e-12);
@@ -152,10 +156,10 @@ static void what_lasts_becomes_two_actions(void **state)
     struct script *s = parsed("edges a b\nat 10m cut a down for 1h30m\nat 5m pause b for 10s\n"
                               "at 2m disk slow 200ms at core for 1m\nat 1h restart core\n");
     assert_int_equal(s->action_count, 8);
-    assert_action(s, 0, 2 * MINUTE, "disk");
-    assert_true(s->action[0].disk == SCRIPT_DISK_SLOW && s->action[0].us == 200000);
-    assert_action(s, 1, 3 * MINUTE, "disk");
-    assert_true(s->action[1].disk == SCRIPT_DISK_WELL && nodes_of(s, 1) == 1);
+    assert_action(s, 0, 2 * MINUTE, "disk-slow");
+    assert_true(s->action[0].us == 200000);
+    assert_action(s, 1, 3 * MINUTE, "disk-well");
+    assert_true(nodes_of(s, 1) == 1);
     assert_action(s, 2, 5 * MINUTE, "pause");
     assert_action(s, 3, 5 * MINUTE + 10 * SECOND, "resume");
     assert_action(s, 4, 10 * MINUTE, "cut");

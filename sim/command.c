@@ -1,0 +1,68 @@
+/*
+ * command.c - what the commands of holdfast-sim share (command.h).
+ */
+#include "sim/command.h"
+
+#include "hf/version.h"
+#include "sim/report.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+_Noreturn void command_usage(const char *command, const char *problem)
+{
+    fprintf(stderr, "holdfast-sim %s: %s (see holdfast-sim %s --help)\n", command, problem,
+            command);
+    exit(2);
+}
+
+uint64_t command_number(const char *command, const char *text, uint64_t min, uint64_t max)
+{
+    char problem[120];
+    char *end;
+    uint64_t n = strtoull(text, &end, 10);
+    if (*text == '\0' || *text == '-' || *end != '\0' || n < min || n > max) {
+        snprintf(problem, sizeof(problem),
+                 "'%.20s': expected a number from %" PRIu64 " to %" PRIu64, text, min, max);
+        command_usage(command, problem);
+    }
+    return n;
+}
+
+FILE *command_out(const struct report_choice *c)
+{
+    bool taken = (c->json != NULL && strcmp(c->json, "-") == 0) ||
+                 (c->html != NULL && strcmp(c->html, "-") == 0);
+    return taken ? stderr : stdout;
+}
+
+struct record *command_record(const char *title)
+{
+    struct record *record = record_new();
+    record->title = title;
+    record->world = "virtual";
+    record->version = HF_VERSION;
+    return record;
+}
+
+int command_report(const char *command, const struct report_choice *c, const struct sim_result *r,
+                   struct record *record, const char *replay)
+{
+    struct hf_error e = {.code = HF_OK};
+    FILE *out = command_out(c);
+    int status = r->ok ? 0 : 1;
+    if (c->trace) {
+        report_expectations(record, out);
+    } else {
+        report_text(record, c->all, out);
+    }
+    if (!r->ok) {
+        fprintf(out, "VIOLATION %s\nreplay: %s\n", r->violation, replay);
+    }
+    if (report_write(record, c->json, c->html, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim %s: %s\n", command, e.text);
+        status = 2;
+    }
+    record_free(record);
+    return status;
+}

@@ -1,0 +1,41 @@
+/*
+ * command.h - the commands of holdfast-sim: one file each, and what they share.
+ *
+ * A command gets its own arguments, argv[0] being its name, and returns the exit status: 0 all
+ * held, 1 something was violated, 2 wrong use or a file that cannot be read. Each has a --help.
+ * main.c knows their names. Next: the command_*.c files.
+ */
+#ifndef HF_SIM_COMMAND_H
+#define HF_SIM_COMMAND_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "sim/sim.h"
+
+int command_run(int argc, char **argv);      /* one seed */
+int command_swarm(int argc, char **argv);    /* many seeds */
+int command_scenario(int argc, char **argv); /* a scenario file */
+
+/* Says what is wrong with the arguments, and ends the program with status 2. */
+_Noreturn void command_usage(const char *command, const char *problem);
+/* A number from min to max, or command_usage. */
+uint64_t command_number(const char *command, const char *text, uint64_t min, uint64_t max);
+
+/* What to do with the recording of a run: --trace, --all, --json FILE, --html FILE. */
+struct report_choice {
+    bool trace; /* the timeline was printed, and stands alone */
+    bool all;
+    const char *json, *html; /* NULL = not wanted */
+};
+
+/* For any text of the command: what --json - or --html - writes must stand alone. */
+FILE *command_out(const struct report_choice *c);
+/* A recording of the virtual world; title is borrowed. */
+struct record *command_record(const char *title);
+/* Ends a command: the table, the files, what was violated and how to replay it. Frees the
+ * recording and returns the exit status. */
+int command_report(const char *command, const struct report_choice *c, const struct sim_result *r,
+                   struct record *record, const char *replay);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * command_swarm.c - holdfast-sim swarm: many seeds, or the runs that failed once.
+ */
+#include "sim/command.h"
+#include "sim/seeds.h"
+#include "sim/swarm.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MARKS_FROM 1000u /* seeds; fewer may miss a rare state by chance */
+
+static const char help_text[] =
+    "usage: holdfast-sim swarm [--seeds N] [options]   many seeds, each with its own faults\n"
+    "       holdfast-sim swarm --replay FILE           runs that failed once (tests/seeds)\n\n"
+    "  --seeds N       how many (default 100)\n"
+    "  --from N        the first one (default 1)\n"
+    "  --jobs N        processes (default: as many as processors)\n"
+    "  --marks         fail when a rare state was never reached (from 1,000 seeds on by itself)\n"
+    "  --no-marks      never do that\n"
+    "  --twice         run each seed a second time, and compare the hashes\n"
+    "  --stop          end with the first violation\n"
+    "  --no-shrink     do not look for a smaller run that fails alike\n"
+    "  --limit S       real seconds after which a run hangs (default 300)\n"
+    "  --save FILE     add failures to FILE, for --replay\n"
+    "  --commit TEXT   what FILE is to call this version (default: unknown)\n"
+    "  --edges N, --duration S, --every MS, --faults LIST, --no-faults\n"
+    "                  of every run; holdfast-sim run --help tells what they do\n\n"
+    "exit status: 0 all held, 1 something was violated or a mark missed, 2 wrong use\n";
+
+enum choice { UNSAID = 0, YES, NO };
+
+struct arguments {
+    struct sim_spec spec;
+    struct swarm_config swarm;
+    enum choice marks;
+    const char *replay;
+};
+
+static uint64_t number(uint64_t min, uint64_t max)
+{
+    return command_number("swarm", optarg, min, max);
+}
+
+static void set_spec(struct arguments *a, const char *name)
+{
+    char problem[SPEC_PROBLEM_MAX];
+    if (!spec_set(&a->spec, name, optarg, problem)) {
+        command_usage("swarm", problem);
+    }
+}
+
+/* False: --help was asked for. */
+static bool parse(int argc, char **argv, struct arguments *a)
+{
+    enum { SPEC = 256, SEEDS, FROM, JOBS, MARKS, NO_MARKS, TWICE, STOP };
+    enum { NO_SHRINK = 300, LIMIT, SAVE, COMMIT, REPLAY, HELP };
+    static const struct option longs[] = {{"edges", 1, NULL, SPEC},
+                                          {"duration", 1, NULL, SPEC},
+                                          {"every", 1, NULL, SPEC},
+                                          {"faults", 1, NULL, SPEC},
+                                          {"no-faults", 0, NULL, SPEC},
+                                          {"seeds", 1, NULL, SEEDS},
+                                          {"from", 1, NULL, FROM},
+                                          {"jobs", 1, NULL, JOBS},
+                                          {"marks", 0, NULL, MARKS},
+                                          {"no-marks", 0, NULL, NO_MARKS},
+                                          {"twice", 0, NULL, TWICE},
+                                          {"stop", 0, NULL, STOP},
+                                          {"no-shrink", 0, NULL, NO_SHRINK},
+                                          {"limit", 1, NULL, LIMIT},
+                                          {"save", 1, NULL, SAVE},
+                                          {"commit", 1, NULL, COMMIT},
+                                          {"replay", 1, NULL, REPLAY},
+                                          {"help", 0, NULL, HELP},
+                                          {NULL, 0, NULL, 0}};
+    int c;
+    int index = 0;
+    while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
+        switch (c) {
+        case SPEC:
+            set_spec(a, longs[index].name);
+            break;
+        case SEEDS:
+            a->swarm.count = number(1, UINT64_MAX);
+            break;
+        case FROM:
+            a->swarm.from = number(0, UINT64_MAX);
+            break;
+        case JOBS:
+            a->swarm.jobs = (uint32_t)number(1, SWARM_JOBS_MAX);
+            break;
+        case MARKS:
+        case NO_MARKS:
+            a->marks = c == MARKS ? YES : NO;
+            break;
+        case TWICE:
+            a->swarm.twice = true;
+            break;
+        case STOP:
+            a->swarm.stop = true;
+            break;
+        case NO_SHRINK:
+            a->swarm.no_shrink = true;
+            break;
+        case LIMIT:
+            a->swarm.limit_s = (uint32_t)number(1, 86400);
+            break;
+        case SAVE:
+            a->swarm.save = optarg;
+            break;
+        case COMMIT:
+            a->swarm.commit = optarg;
+            break;
+        case REPLAY:
+            a->replay = optarg;
+            break;
+        case HELP:
+            return false;
+        default:
+            exit(2); /* getopt has said why */
+        }
+    }
+    if (optind < argc) {
+        command_usage("swarm", "it takes options only");
+    }
+    return true;
+}
+
+int command_swarm(int argc, char **argv)
+{
+    struct arguments a = {.swarm = {.from = 1, .count = 100, .limit_s = 300, .commit = "unknown"}};
+    struct swarm_config *c = &a.swarm;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    spec_usual(&a.spec, 1);
+    if (!parse(argc, argv, &a)) {
+        fputs(help_text, stdout);
+        return 0;
+    }
+    if (a.replay != NULL) {
+        return seeds_replay(a.replay, c->limit_s);
+    }
+    if (c->jobs == 0) {
+        c->jobs = processors < 1                ? 1
+                  : processors > SWARM_JOBS_MAX ? SWARM_JOBS_MAX
+                                                : (uint32_t)processors;
+    }
+    c->usual = a.spec;
+    c->need_marks = a.marks == YES || (a.marks == UNSAID && c->count >= MARKS_FROM);
+    return swarm_run(c);
+}
