@@ -223,6 +223,19 @@ static void close_handle(uv_handle_t *handle, void *ctx)
     }
 }
 
+/* A tmpfs goes with its namespace: with --keep, what was on it is copied beside it. */
+static void keep_small_disks(const struct real *r)
+{
+    for (uint32_t i = 0; r->options.keep && i < r->node_count; i++) {
+        char to[REAL_DIR_MAX + 8];
+        const char *const words[] = {"cp", "-a", r->node[i].dir, to, NULL};
+        snprintf(to, sizeof(to), "%s.kept", r->node[i].dir);
+        if (r->node[i].small_disk) {
+            (void)real_run(words);
+        }
+    }
+}
+
 static void tear_down(struct real *r)
 {
     r->done = true;
@@ -244,6 +257,7 @@ static void tear_down(struct real *r)
     uv_walk(&r->loop, close_handle, NULL);
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&r->loop);
+    keep_small_disks(r);
 }
 
 static void release(struct real *r)

@@ -9,7 +9,7 @@
  *
  * command.c  `holdfast-sim wan`: options, what is refused, the network, the work directory
  * player.c   a run from its start to its verdict
- * daemon.c   processes: start, kill, pause; their disks and clocks
+ * daemon.c   processes: start, kill, pause; their disks
  * links.c    profiles, cuts, recorded traces, the emulator's counters
  * timeline.c an action of the script, carried out
  * writer.c   clients that write, and what they know of the core's state
@@ -130,6 +130,8 @@ void real_daemon_start(struct real_node *n); /* nothing when it runs */
 /* Kills it (SIGKILL); then, once it is gone, calls then(n), which may be NULL. */
 void real_daemon_kill(struct real_node *n, void (*then)(struct real_node *n));
 void real_daemon_pause(struct real_node *n, bool pause);
+/* Runs a program of the system to its end, which must be a good one: for short ones. */
+bool real_run(const char *const *words);
 void real_daemon_disk_full(struct real_node *n, bool full);
 
 /* ---- links.c ---- */

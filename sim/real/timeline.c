@@ -10,12 +10,7 @@
 
 #include "hf/err.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <spawn.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 typedef void action(struct real_node *n, const struct script_action *a);
 
@@ -79,43 +74,38 @@ static void do_disk_well(struct real_node *n, const struct script_action *a)
 
 /* ---- the core's directory, aside and back ---- */
 
-extern char **environ;
-
-/* Runs a program of the system to its end: these are short. */
 static bool run(struct real *r, const char *const *words)
 {
-    pid_t pid;
-    int status;
-    int rc = posix_spawnp(&pid, words[0], NULL, NULL, (char **)(uintptr_t)words, environ);
-    bool good = rc == 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    bool good = real_run(words);
     if (!good) {
-        real_fail(r, "%s %s failed: %s", words[0], words[1],
-                  rc != 0 ? strerror(rc) : "see what it printed");
+        real_fail(r, "%s %s failed: see what it printed", words[0], words[1]);
     }
     return good;
 }
 
-static void copy_path(const struct real_node *core, uint64_t number, char *out, size_t cap)
+/* Of the copy; `suffix` may ask for what is in it. */
+static void copy_path(const struct real_node *core, const char *suffix, char *out, size_t cap)
 {
-    snprintf(out, cap, "%s.backup.%" PRIu64, core->dir, number);
+    snprintf(out, cap, "%s.backup.%" PRIu64 "%s", core->dir, core->run->copy, suffix);
 }
 
 static void take_copy(struct real_node *core)
 {
     char to[REAL_DIR_MAX + 40];
     const char *const words[] = {"cp", "-a", core->dir, to, NULL};
-    copy_path(core, core->run->copy, to, sizeof(to));
+    copy_path(core, "", to, sizeof(to));
     if (run(core->run, words)) {
         real_daemon_start(core);
     }
 }
 
+/* The directory stays, and what is in it goes: it may be a mount. */
 static void put_back(struct real_node *core)
 {
     char from[REAL_DIR_MAX + 40];
-    const char *const away[] = {"rm", "-rf", "--", core->dir, NULL};
+    const char *const away[] = {"find", core->dir, "-mindepth", "1", "-delete", NULL};
     const char *const back[] = {"cp", "-a", from, core->dir, NULL};
-    copy_path(core, core->run->copy, from, sizeof(from));
+    copy_path(core, "/.", from, sizeof(from));
     if (run(core->run, away) && run(core->run, back)) {
         real_daemon_start(core);
     }

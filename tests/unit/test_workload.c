@@ -156,7 +156,7 @@ static void values_have_the_sizes_that_were_asked_and_tell_their_number(void **s
         assert_in_range(len, 8, 90008);
         large += len > 208;
     }
-    assert_in_range(large, SAMPLE / 64 * 0.8, SAMPLE / 64 * 1.2);
+    assert_in_range(large, SAMPLE / 64.0 * 0.8, SAMPLE / 64.0 * 1.2);
     load.value_min = 100;
     load.value_max = 2000;
     size_t least = 2000;
