@@ -21,7 +21,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 # ---- sources: a layer may use those before it; tests/lint checks who includes what ----
 
-WIRE   := err cursor ranges expand digest batch compress body seal genesis beacon token messages fetch carry
+WIRE   := err cursor ranges expand digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
           env state tables tree shape moves view walk verify sample stage parts staging repair \
           scrub doctor pages
@@ -29,16 +29,17 @@ NODE   := daemon loop service log config config_value keyfile resp resp_listen r
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
           cache frames chunks ranges plan enrol inspect ages retention carry
-EDGE   := replica held apply fetch pace repair liveness driver slots session storing compare carried \
+EDGE   := replica held apply fetch pace share width repair liveness driver slots session storing compare carried \
           import
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng world net node load oracle expect faults attacks marks script script_words script_action script_expect \
-          shipped scenario record record_events recorder report report_json report_html run spec trial shrink seeds swarm workload
+SIM    := rng world hop tcp conn net memo node load oracle expect faults attacks marks script script_words \
+          script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
+          spec trial shrink seeds swarm workload
 SIM_COMMANDS := command command_run command_swarm command_scenario
-REAL   := command refuse player daemon links trace timeline writer watch reads judge compare damage print client
+REAL   := command refuse player daemon links timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -53,6 +54,7 @@ REAL_O  := $(REAL:%=$B/sim/real/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
+MEMO_L  := -Xlinker --wrap=crypto_sign_detached -Xlinker --wrap=crypto_sign_verify_detached
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
 
@@ -100,8 +102,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,-lhiredis -ljansson -luv $(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,$(MEMO_L) -lhiredis -ljansson -luv $(BASE_L))
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)

@@ -18,11 +18,14 @@
 #include "core/transfer_impl.h"
 
 #include "hf/compress.h"
+#include "hf/records.h"
 
 /* A value is cut only where at least this much of it fits: fewer, larger pieces. */
 #define FRAGMENT_MIN 1024u
 /* Records that one request looks at, of which a run of tombstones gives none: 10 ms of reading. */
 #define KEYS_LOOKED_AT_MAX 10000u
+/* Fewer say little about how others pack. */
+#define DENSITY_RAW_MIN 8192u
 /* Descriptor, nonce and tag, envelope, framing: what comes on top of the records. */
 #define REPLY_OVERHEAD 256u
 
@@ -30,27 +33,28 @@
 struct walk {
     struct hf_transfer *t;
     const struct hf_fetch_request *q;
-    size_t limit;
-    struct hf_writer records;
+    size_t limit; /* of raw bytes */
+    struct hf_columns columns;
+    uint64_t weight; /* of the records, as samples of the store count it */
     struct hf_bound to;
     bool full;
     bool end;
 };
 
-static void walk_init(struct walk *k, struct hf_transfer *t, const struct hf_fetch_request *q)
+static void walk_init(struct walk *k, struct hf_transfer *t, const struct hf_fetch_request *q,
+                      size_t raw_max)
 {
-    *k = (struct walk){.t = t, .q = q, .to = q->from};
-    k->limit = q->data_max != 0 ? q->data_max : HF_FETCH_DATA_MAX;
-    hf_writer_init(&k->records, t->data, HF_MESSAGE_MAX);
+    *k = (struct walk){.t = t, .q = q, .limit = raw_max, .to = q->from};
+    hf_columns_init(&k->columns, t->columns, HF_CHUNK_RAW_MAX);
 }
 
 /* Puts as much of a record as fits, from `offset` of its value on; moves `to`. */
 static void record_put(struct walk *k, const struct hf_stored *r, uint32_t offset)
 {
-    size_t used = k->records.len + HF_RECORD_OVERHEAD + r->key.len;
+    size_t used = hf_columns_bytes(&k->columns) + HF_RECORD_OVERHEAD + r->key.len;
     size_t room = used < k->limit ? k->limit - used : 0;
     size_t left = r->value.len - offset;
-    if (k->records.len == 0) {
+    if (k->columns.count == 0) {
         room = room > FRAGMENT_MIN ? room : FRAGMENT_MIN; /* the first always gets on */
     } else if (used > k->limit || (left > room && room < FRAGMENT_MIN)) {
         k->full = true;
@@ -64,8 +68,8 @@ static void record_put(struct walk *k, const struct hf_stored *r, uint32_t offse
                             .total = (uint32_t)r->value.len,
                             .offset = offset,
                             .value = hf_slice_of(r->value.data + offset, n)};
-    hf_record_encode(&rec, &k->records);
-    HF_ASSERT(!k->records.failed);
+    hf_columns_add(&k->columns, &rec);
+    k->weight += hf_record_weight(r->key.len, n);
     k->full = n < left;
     k->to = (struct hf_bound){.seq = r->seq,
                               .ordinal = r->ordinal,
@@ -181,35 +185,26 @@ static enum hf_err keys_walk(struct walk *k)
 
 /* ---- chunks ---- */
 
-static struct hf_slice records_pack(struct hf_transfer *t, struct hf_slice raw,
-                                    enum hf_compression *compression)
-{
-    struct hf_writer packed;
-    hf_writer_init(&packed, t->packed, t->packed_cap);
-    return hf_compress(raw, t->cctx, &packed, compression);
-}
-
-static void chunk_seal(struct hf_transfer *t, const struct walk *k, struct hf_chunk *c)
-{
-    struct hf_slice raw = hf_writer_bytes(&k->records);
+struct packed {
+    struct hf_slice plain; /* in the slot's memory */
     enum hf_compression compression;
-    struct hf_slice packed = records_pack(t, raw, &compression);
-    c->compression = compression;
-    c->want = k->q->want;
-    c->from = k->q->from;
-    c->to = k->to;
-    c->end = k->end;
-    c->key_id = t->secret->content.id;
-    c->raw_bytes = (uint32_t)raw.len;
-    struct hf_writer descriptor;
-    struct hf_writer sealed;
-    hf_writer_init(&descriptor, t->descriptor, sizeof(t->descriptor));
-    hf_writer_init(&sealed, t->sealed, HF_MESSAGE_MAX);
-    hf_chunk_describe(c, &descriptor);
-    c->descriptor = hf_writer_bytes(&descriptor);
-    hf_chunk_seal(&t->secret->content.key, t->chunk_nonce, c->descriptor, packed, &sealed);
-    HF_ASSERT(!descriptor.failed && !sealed.failed);
-    c->sealed = hf_writer_bytes(&sealed);
+    uint32_t raw_bytes;
+};
+
+static struct packed records_pack(const struct walk *k)
+{
+    struct hf_transfer *t = k->t;
+    struct packed p;
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    struct hf_writer raw;
+    struct hf_writer out;
+    hf_writer_init(&raw, t->data, HF_CHUNK_RAW_MAX);
+    hf_writer_init(&out, t->packed, t->packed_cap);
+    hf_columns_finish(&k->columns, &raw, block);
+    HF_ASSERT(!raw.failed);
+    p.raw_bytes = (uint32_t)raw.len;
+    p.plain = hf_compress(block, HF_RECORDS_BLOCKS, t->cctx, &out, &p.compression);
+    return p;
 }
 
 static enum hf_err walk(struct walk *k)
@@ -217,11 +212,70 @@ static enum hf_err walk(struct walk *k)
     return k->q->want == HF_WANT_DELTA ? delta_walk(k) : keys_walk(k);
 }
 
+/* As many records as will be asked for once they are packed, going by how the last ones did: half
+ * as many would be twice the requests, and the second half of each range a small one. */
+static size_t raw_guess(const struct hf_transfer *t, size_t packed_max)
+{
+    size_t raw = packed_max * atomic_load(t->density) / 272; /* 256, and a sixteenth to spare */
+    raw = raw > packed_max ? raw : packed_max;
+    return raw < HF_CHUNK_RAW_MAX ? raw : HF_CHUNK_RAW_MAX;
+}
+
+static void density_note(const struct hf_transfer *t, const struct packed *p)
+{
+    if (p->raw_bytes >= DENSITY_RAW_MIN) {
+        atomic_store(t->density, (uint32_t)((uint64_t)p->raw_bytes * 256 / p->plain.len));
+    }
+}
+
+/* Walks from the beginning of the range as far as the reply carries it, and packs that. */
+static enum hf_err walk_and_pack(struct walk *k, struct hf_transfer *t,
+                                 const struct hf_fetch_request *q, struct packed *p)
+{
+    size_t packed_max = q->data_max != 0 ? q->data_max : HF_FETCH_DATA_MAX;
+    size_t raw_max = raw_guess(t, packed_max);
+    for (;;) {
+        walk_init(k, t, q, raw_max);
+        enum hf_err err = walk(k);
+        if (err != HF_OK) {
+            return err;
+        }
+        *p = records_pack(k);
+        density_note(t, p);
+        if (p->plain.len <= packed_max || raw_max == packed_max) {
+            return HF_OK;
+        }
+        raw_max = packed_max; /* which surely fits */
+    }
+}
+
+static void chunk_seal(struct hf_transfer *t, const struct walk *k, const struct packed *packed,
+                       struct hf_chunk *c)
+{
+    c->compression = packed->compression;
+    c->want = k->q->want;
+    c->from = k->q->from;
+    c->to = k->to;
+    c->end = k->end;
+    c->key_id = t->secret->content.id;
+    c->raw_bytes = packed->raw_bytes;
+    struct hf_writer descriptor;
+    struct hf_writer sealed;
+    hf_writer_init(&descriptor, t->descriptor, sizeof(t->descriptor));
+    hf_writer_init(&sealed, t->sealed, HF_MESSAGE_MAX);
+    hf_chunk_describe(c, &descriptor);
+    c->descriptor = hf_writer_bytes(&descriptor);
+    hf_chunk_seal(&t->secret->content.key, t->chunk_nonce, c->descriptor, packed->plain, &sealed);
+    HF_ASSERT(!descriptor.failed && !sealed.failed);
+    c->sealed = hf_writer_bytes(&sealed);
+}
+
 enum hf_err hf_transfer_chunk(struct hf_transfer *t, struct hf_fetch_reply *p)
 {
     const struct hf_fetch_request *q = &t->q.fetch;
     struct hf_applied a;
     struct walk k;
+    struct packed packed;
     enum hf_err err = hf_transfer_shown(t, &a);
     if (err != HF_OK) {
         return err;
@@ -232,8 +286,7 @@ enum hf_err hf_transfer_chunk(struct hf_transfer *t, struct hf_fetch_reply *p)
     if (q->want == HF_WANT_DELTA && q->from.seq < a.delta_floor) {
         return HF_BELOW_FLOOR;
     }
-    walk_init(&k, t, q);
-    err = walk(&k);
+    err = walk_and_pack(&k, t, q, &packed);
     if (err != HF_OK) {
         return err;
     }
@@ -242,7 +295,7 @@ enum hf_err hf_transfer_chunk(struct hf_transfer *t, struct hf_fetch_reply *p)
         k.to.key.data = t->to_key;
     }
     p->chunk.asof = a.at.seq;
-    chunk_seal(t, &k, &p->chunk);
+    chunk_seal(t, &k, &packed, &p->chunk);
     return HF_OK;
 }
 
@@ -250,15 +303,13 @@ enum hf_err hf_transfer_probe(struct hf_transfer *t, const struct hf_fetch_reque
                               struct hf_bound *to, struct hf_probe_result *out)
 {
     struct walk k;
-    enum hf_compression compression;
-    walk_init(&k, t, range);
-    enum hf_err err = walk(&k);
+    struct packed packed;
+    enum hf_err err = walk_and_pack(&k, t, range, &packed);
     if (err == HF_OK) {
-        struct hf_slice raw = hf_writer_bytes(&k.records);
         *to = k.to;
         out->end = k.end;
-        out->raw_bytes = raw.len;
-        out->sent_bytes = records_pack(t, raw, &compression).len + REPLY_OVERHEAD;
+        out->weight = k.weight;
+        out->sent_bytes = packed.plain.len + REPLY_OVERHEAD;
     }
     return err;
 }

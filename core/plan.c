@@ -101,7 +101,7 @@ static enum hf_err pack_sample(struct hf_transfer *t, struct hf_fetch_request *r
 {
     struct hf_sample *s = t->sample;
     bool all = s->bytes < PROBES * HF_FETCH_DATA_MAX;
-    double raw = 0;
+    double weight = 0;
     double sent = 0;
     double below = 0;
     uint32_t at = 0;
@@ -119,13 +119,13 @@ static enum hf_err pack_sample(struct hf_transfer *t, struct hf_fetch_request *r
         if (err != HF_OK) {
             return err;
         }
-        raw += (double)r.raw_bytes;
+        weight += (double)r.weight;
         sent += (double)r.sent_bytes;
         if (all && r.end) {
             break;
         }
     }
-    double ratio = raw > 0 ? sent / raw : 1;
+    double ratio = weight > 0 ? sent / weight : 1;
     for (uint32_t i = 0; i < s->count; i++) {
         s->point[i].bytes *= ratio;
     }

@@ -4,11 +4,15 @@
  * Invariant: a line is in the ring if and only if somebody waits in it, so there are never more
  * lines than requests. `turn` is the line that is asked first.
  *
- * It must not decide what is ready, nor how many one edge may have: transfer.c does. Read queue.h.
+ * It must not decide what is ready, nor how many one edge may have at most: transfer.c does. Read
+ * queue.h.
  */
 #include "core/queue.h"
 
 #include <stdlib.h>
+
+/* One edge's part of what is free. */
+#define FREE_PER_PLACE 8u
 
 struct line {
     uint32_t row;
@@ -102,11 +106,11 @@ static void line_close(struct hf_queue *q, struct line *l)
 struct hf_waiting *hf_queue_put(struct hf_queue *q, uint32_t row)
 {
     struct hf_waiting *w = q->place_free;
-    if (w == NULL) {
+    struct line *l = line_of(q, row);
+    if (w == NULL || (l != NULL && l->count >= (HF_WAITING_MAX - q->count) / FREE_PER_PLACE)) {
         return NULL;
     }
     q->place_free = w->next;
-    struct line *l = line_of(q, row);
     if (l == NULL) {
         l = line_open(q, row);
     }

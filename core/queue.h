@@ -40,7 +40,9 @@ void hf_queue_free(struct hf_queue *q);
 uint32_t hf_queue_count(const struct hf_queue *q);
 /* How many wait for this edge. */
 uint32_t hf_queue_count_of(const struct hf_queue *q, uint32_t row);
-/* A place at the end of the edge's line, to be filled in; NULL when there is none. */
+/* A place at the end of the edge's line, to be filled in; NULL when there is none for it. A line
+ * may have an eighth of the places that are free, so a few edges cannot take them all: 16 that try
+ * leave a third (Choudhury and Hahne, "Dynamic queue length thresholds", 1998). */
 struct hf_waiting *hf_queue_put(struct hf_queue *q, uint32_t row);
 /* The first whose turn it is and that is ready, taken out of its line; NULL when nobody is. It must
  * be given back. */

@@ -25,12 +25,14 @@
 #include "core/queue.h"
 
 #include "hf/digest.h"
+#include "hf/records.h"
 
 #include <stdlib.h>
 
 struct hf_transfers {
     struct hf_transfers_config cfg;
     _Atomic hf_seq head;               /* acknowledged: the owner writes it, the pool reads it */
+    _Atomic uint32_t density;          /* see struct hf_transfer */
     struct hf_transfer_secret *secret; /* owned, guarded; HF_TRANSFERS_MAX */
     struct hf_planner *planner;        /* owned, as are the next two */
     struct hf_cache *cache;
@@ -121,15 +123,16 @@ static enum hf_err slot_ready(struct hf_transfer *t)
     if (t->view != NULL) {
         return HF_OK;
     }
-    t->packed_cap = ZSTD_compressBound(HF_MESSAGE_MAX);
-    t->data = t->data != NULL ? t->data : malloc(HF_MESSAGE_MAX);
+    t->packed_cap = ZSTD_compressBound(HF_CHUNK_RAW_MAX);
+    t->data = t->data != NULL ? t->data : malloc(HF_CHUNK_RAW_MAX);
+    t->columns = t->columns != NULL ? t->columns : malloc(HF_COLUMNS * HF_CHUNK_RAW_MAX);
     t->packed = t->packed != NULL ? t->packed : malloc(t->packed_cap);
     t->sealed = t->sealed != NULL ? t->sealed : malloc(HF_MESSAGE_MAX);
     t->plain = t->plain != NULL ? t->plain : malloc(HF_MESSAGE_MAX);
     t->out = t->out != NULL ? t->out : malloc(HF_MESSAGE_MAX);
     t->cctx = t->cctx != NULL ? t->cctx : ZSTD_createCCtx();
-    if (t->data == NULL || t->packed == NULL || t->sealed == NULL || t->plain == NULL ||
-        t->out == NULL || t->cctx == NULL) {
+    if (t->data == NULL || t->columns == NULL || t->packed == NULL || t->sealed == NULL ||
+        t->plain == NULL || t->out == NULL || t->cctx == NULL) {
         return HF_NOMEM;
     }
     enum hf_err err = hf_view_open(t->cfg->state, &t->view);
@@ -148,6 +151,7 @@ static void slot_free(struct hf_transfer *t)
     hf_bytes_free(&t->frame);
     free(t->sample);
     free(t->data);
+    free(t->columns);
     free(t->packed);
     free(t->sealed);
     free(t->plain);
@@ -390,6 +394,7 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
         return NULL;
     }
     s->cfg = *c;
+    s->density = HF_DENSITY_NONE;
     struct hf_slice secret = hf_slice_of(c->id->secret, HF_SECRET_BYTES);
     struct hf_hash name_key = hf_hash_of("holdfast/v1/range-name-key", &secret, 1);
     memcpy(s->name_key.b, name_key.b, HF_ID_BYTES);
@@ -406,6 +411,7 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
         t->owner = s;
         t->cfg = &s->cfg;
         t->head = &s->head;
+        t->density = &s->density;
         t->planner = s->planner;
         t->secret = &s->secret[i];
         t->job = (struct hf_job){.work = work, .done = done};

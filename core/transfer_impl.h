@@ -28,6 +28,7 @@ struct hf_transfer {
     struct hf_transfers *owner;
     const struct hf_transfers_config *cfg;
     const _Atomic hf_seq *head; /* nothing above it is given */
+    _Atomic uint32_t *density;  /* of the last large chunk: raw bytes for 256 packed ones */
     struct hf_planner *planner;
     bool busy;
     /* Set by the owner's thread. */
@@ -52,11 +53,12 @@ struct hf_transfer {
     /* The slot's own memory, owned. */
     struct hf_view *view;
     ZSTD_CCtx *cctx;
-    uint8_t *data;   /* HF_MESSAGE_MAX each: frames or records */
-    uint8_t *packed; /* records compressed */
-    uint8_t *sealed; /* a chunk */
-    uint8_t *plain;  /* the reply */
-    uint8_t *out;    /* the message */
+    uint8_t *data;    /* frames; or records, HF_CHUNK_RAW_MAX of them */
+    uint8_t *columns; /* of records, before they are put together in data */
+    uint8_t *packed;  /* records compressed */
+    uint8_t *sealed;  /* a chunk; HF_MESSAGE_MAX, as are the next two */
+    uint8_t *plain;   /* the reply */
+    uint8_t *out;     /* the message */
     size_t packed_cap;
     struct hf_sample *sample; /* for a PLAN; NULL before the first */
     struct hf_bytes frame;
@@ -88,11 +90,17 @@ void hf_transfer_let_go(struct hf_transfer *t);
 
 /* ---- chunks.c ---- */
 
+/* Records of a chunk before they are packed. They are as many as a reply can carry once they are,
+ * and what packs to less than half is not worth the memory at both ends. */
+#define HF_CHUNK_RAW_MAX (128u << 10)
+/* Of a slot's `density` while nothing was packed. */
+#define HF_DENSITY_NONE 256u
+
 /* The view is live. */
 enum hf_err hf_transfer_chunk(struct hf_transfer *t, struct hf_fetch_reply *p);
 
 struct hf_probe_result {
-    uint64_t raw_bytes;
+    uint64_t weight;     /* of its records, as in a sample of the store (hf/state.h) */
     uint64_t sent_bytes; /* of the reply that would carry them */
     bool end;
 };

@@ -322,7 +322,7 @@ static bool is_write(struct hf_slice name)
     static const char *const writes[] = {
         "SET",    "DEL",   "UNLINK", "MSET",    "SETNX",    "SETEX",   "PSETEX",   "MSETNX",
         "APPEND", "INCR",  "DECR",   "INCRBY",  "DECRBY",   "GETSET",  "GETDEL",   "EXPIRE",
-        "RENAME", "MULTI", "EXEC",   "DISCARD", "FLUSHALL", "FLUSHDB", "HF.APPLY", "HF.EDGE",
+        "RENAME", "MULTI", "EXEC",   "DISCARD", "FLUSHALL", "FLUSHDB", "HF.APPLY",
     };
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
         if (hf_kv_is(name, writes[i])) {
@@ -359,6 +359,9 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
         run_repair(k, c, argv, argc);
     } else if (hf_kv_is(argv[0], "INFO") && argc <= 2) {
         run_info(k, c, argv, argc);
+    } else if (hf_kv_is(argv[0], "HF.EDGE")) {
+        hf_resp_error(
+            c, "READONLY this is an edge; the core knows the edges: ask it, with its --data");
     } else if (is_write(argv[0])) {
         hf_resp_error(c, "READONLY You can't write against an edge; write to the core");
     } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR") ||

@@ -124,13 +124,18 @@ static void fetch_body(struct hf_replica *r)
     request_send(r, &(struct request){.kind = HF_REPRQ_BODY, .first = first, .last = first});
 }
 
+/* In turns: were the lower ones always first, the highest would be left at the end, one request
+ * after another. */
 static void fetch_stage(struct hf_replica *r)
 {
     bool keys = stage_in_keys(r);
     if (r->store_busy && r->store_op == HF_REPFX_STAGE_SKIP) {
         return; /* it moves a cursor that is not known yet */
     }
-    for (uint32_t i = 0; i < r->stage.part_count && !r->drop_stage; i++) {
+    uint32_t count = r->stage.part_count;
+    uint32_t turn = r->part_turn;
+    for (uint32_t n = 0; n < count && !r->drop_stage; n++) {
+        uint32_t i = (turn + n) % count;
         bool idle = !r->stage.part[i].done && (r->skip_parts >> i & 1) == 0;
         if (!idle || request_of_part(r, i)) {
             continue;
@@ -141,7 +146,9 @@ static void fetch_stage(struct hf_replica *r)
         request_send(r, &(struct request){.kind = keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA,
                                           .part = i,
                                           .last = r->stage.part[i].until.seq});
+        r->part_turn = i + 1;
     }
+    requests_give_up_late(r);
 }
 
 /* The header that will decide the switch is of the newest state that a chunk was read from: asked
@@ -227,6 +234,8 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     note(r, HF_NOTE_PLAN, (uint64_t)ev->plan, ev->total);
     r->plan_now = false;
+    width_begin(r, ev->total);
+    share_measure(r);
     if (ev->plan == HF_PLAN_NONE || ev->plan == HF_PLAN_LOG) {
         r->plan_until = ev->seq > r->applied.seq ? ev->seq : r->applied.seq + 1;
         r->log_floor = 0; /* the core knows better than the beacon that said so */
@@ -324,10 +333,6 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
     /* A core that has not even the frame of its own head cannot be helped by asking again at once.
      */
     bool hopeless = r->stage.active && r->head <= r->stage.covered;
-    if (code == HF_BELOW_FLOOR && log && r->stage.active && r->stage.kind == HF_PLAN_REPAIR) {
-        repair_outrun(r);
-        return true;
-    }
     if (code == HF_BELOW_FLOOR && log && !hopeless) {
         r->extend_target = r->stage.active;
         r->plan_now = !r->stage.active;
@@ -335,6 +340,8 @@ static bool refusal_understood(struct hf_replica *r, const struct request *q, en
     }
     if (code == HF_BELOW_FLOOR && chunk) {
         r->drop_stage = r->plan_now = true;
+        /* The ranges are of a newer state, and neither frames nor keys lead there any more. */
+        repair_refused(r, code);
         return true;
     }
     return false;

@@ -178,7 +178,7 @@ bool held_verified(struct hf_replica *r, struct held *h, enum hf_err code)
         return false;
     }
     if (h->streamed) {
-        pace_stream(r);
+        share_stream(r, h->bytes);
         heard_from(r, HF_CHANNEL_STREAM);
     }
     if (h->seq == r->applied.seq && !hf_hash_eq(&h->chain, &r->applied.chain)) {

@@ -236,7 +236,7 @@ static enum hf_err plan_take(struct import *im)
 
 /* A DELTA from below where this edge is: what it has is left out, and the chunk begins here. False:
  * all of it is known. */
-static bool chunk_trim(struct hf_chunk *c, const struct hf_stage *stage, struct hf_slice *records)
+static bool chunk_trim(struct hf_chunk *c, const struct hf_stage *stage, struct hf_records *records)
 {
     const struct hf_bound *cursor = &stage->part[0].cursor;
     if (c->want != HF_WANT_DELTA || c->from.seq >= cursor->seq) {
@@ -245,14 +245,11 @@ static bool chunk_trim(struct hf_chunk *c, const struct hf_stage *stage, struct 
     if (c->to.seq <= cursor->seq) {
         return false;
     }
-    struct hf_reader r;
+    struct hf_records ahead = *records;
     struct hf_record rec;
-    hf_reader_init(&r, *records);
-    const uint8_t *at = r.at;
-    while (hf_record_next(&r, &rec) && rec.seq <= cursor->seq) {
-        at = r.at;
+    while (hf_records_next(&ahead, &rec) && rec.seq <= cursor->seq) {
+        *records = ahead;
     }
-    *records = hf_slice_of(at, (size_t)(records->data + records->len - at));
     c->from = *cursor;
     return true;
 }
@@ -262,13 +259,14 @@ static enum hf_err chunk_once(void *arg)
     struct import *im = arg;
     struct hf_state *s = im->edge->state;
     struct hf_chunk c = im->reply.fetch.chunk;
-    struct hf_slice records = im->records;
+    struct hf_records records;
     struct hf_stage stage;
+    hf_records_open(&records, im->records);
     hf_state_stage_get(s, &stage);
     if (!chunk_trim(&c, &stage, &records)) {
         return HF_OK;
     }
-    enum hf_err err = hf_state_stage_chunk(s, 0, &c, records);
+    enum hf_err err = hf_state_stage_chunk(s, 0, &c, &records);
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 

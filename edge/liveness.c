@@ -62,9 +62,11 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     if (ev->channel != HF_CHANNEL_CONTROL || !ev->ok) {
         return;
     }
-    /* Whatever was asked over the old connection is asked again, at once but for a little jitter.
-     */
-    requests_abandon(r);
+    /* Whatever was asked over the old connection is asked again, at once but for a little jitter;
+     * not the parts of a transfer, while others are left to ask for. */
+    requests_outlive_link(r);
+    width_restart(r);
+    share_measure(r);
     r->timeouts_in_row = 0;
     r->need_hello = true;
     r->healed_at = r->now;
@@ -267,7 +269,7 @@ static enum hf_replica_state state_of(const struct hf_replica *r, hf_ms now)
     if (r->revoked) {
         return HF_REPLICA_REVOKED;
     }
-    if (!r->has_genesis || (r->applied.seq == 0 && (r->beacon_at < 0 || r->head > 0))) {
+    if (!r->has_genesis || !r->loaded) {
         return HF_REPLICA_JOINING;
     }
     if (heard < 0 || now - heard >= patience(r)) {

@@ -2,38 +2,45 @@
  * pace.c - the table of requests, and their pace: time-outs, backoff, how many and how large.
  *
  * A TCP connection over a long link that loses a little carries a fraction of what the link could
- * (at 100 ms and 0.5 % loss 2 to 4 Mbit/s), so the window is a number of requests, each on a
- * connection of its own, and it opens by one for each answer. What one request asks for follows how
- * long the last ones took: a few hundred milliseconds, so that a cut wastes little and a thin link
- * is not blocked for seconds. Loss says nothing about how much the link can carry, so a time-out
- * closes the window only when nothing else came meanwhile.
+ * (at 100 ms and 0.5 % loss 2 to 4 Mbit/s), so several requests are under way, each on a connection
+ * of its own; how many is up to width.c. What one of them asks for follows how long the last ones
+ * took, so that a cut wastes little and a thin link is not blocked for long. Loss says nothing
+ * about how much the link can carry, so a time-out closes the width only when nothing else came
+ * meanwhile.
  *
- * While the stream is busy, data is asked for at a share of the measured rate of the link, and
- * never faster than the operator allows. Failures back off with jitter (S16: many edges must not
- * herd).
+ * A request for a part of a transfer outlives the link that it was sent over: its connection may
+ * recover, and its reply is wanted as before. It is called late then, does not count, and says
+ * nothing about the link. Other parts are asked for meanwhile; only when none is left is it asked
+ * for again.
+ *
+ * Failures back off with jitter (S16: many edges must not herd).
  */
 #include "edge/replica_impl.h"
 
-#define WINDOW_FIRST 16u
 #define DATA_MAX_FIRST (32u << 10)
 #define DATA_MAX_LEAST (4u << 10)
 #define DATA_MAX_MOST 63488u           /* that fits into a message ... */
 #define DATA_MAX_STEP_MOST (64u << 10) /* ... is what this stands for */
-/* A reply should take this long beyond a round trip. */
-#define TRANSFER_MS_LEAST 150
-#define TRANSFER_MS_MOST 500
+/* Most replies should take this long beyond a round trip. A few of them say nothing: on a lossy
+ * link one is back at once, and another waits for TCP to send again. */
+#define TRANSFER_MS_LEAST 250
+#define TRANSFER_MS_MOST 2000
+#define TRANSFER_REPLIES 8u
+/* A part of a transfer can wait, others are asked for meanwhile. A link that loses, or was cut for
+ * a few seconds, holds its answer up until TCP sends again; who asks sooner over another connection
+ * has it sent twice. */
+#define CHUNK_MS_LEAST 20000
+/* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
+ * transfer ends with its last reply. */
+#define LATE_MS 3000
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
-/* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
- * to for so long. */
-#define LIVE_MS 1000
-#define MEASURE_MS 1500
-#define LIMITED_MS 30000
 
 void pace_begin(struct hf_replica *r)
 {
-    r->window = WINDOW_FIRST;
-    r->data_max = DATA_MAX_FIRST;
+    width_begin(r, 0);
+    share_measure(r);
+    r->size.data_max = DATA_MAX_FIRST;
     r->throttle.live_at = -1;
 }
 
@@ -117,6 +124,42 @@ void requests_abandon(struct hf_replica *r)
     }
 }
 
+uint32_t stage_parts_left(const struct hf_replica *r)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < r->stage.part_count; i++) {
+        left += !r->stage.part[i].done;
+    }
+    return left;
+}
+
+void requests_outlive_link(struct hf_replica *r)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        struct request *q = &r->request[i];
+        q->late |= is_chunk(q) && q->state == REQUEST_SENT;
+        if (q->state == REQUEST_SENT && !q->late) {
+            q->id = 0;
+        }
+    }
+}
+
+void requests_give_up_late(struct hf_replica *r)
+{
+    const struct pace *p = &r->pace[1];
+    hf_ms patience = 2 * p->rtt > LATE_MS ? 2 * p->rtt : LATE_MS;
+    if (r->now - r->heard[HF_CHANNEL_CONTROL] >= r->cfg.request_ms_min) {
+        return; /* it is the link that is silent: what is asked now would be lost as well */
+    }
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        struct request *q = &r->request[i];
+        hf_ms since = q->late ? r->link_since[HF_CHANNEL_CONTROL] : q->sent;
+        if (is_chunk(q) && q->state == REQUEST_SENT && r->now - since >= patience) {
+            q->id = 0;
+        }
+    }
+}
+
 void requests_abandon_stage(struct hf_replica *r)
 {
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
@@ -132,7 +175,7 @@ bool reply_is_slow(const struct hf_replica *r, hf_ms since)
 {
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         const struct request *q = &r->request[i];
-        if (q->id != 0 && q->kind >= HF_REPRQ_PLAN && q->kind <= HF_REPRQ_KEYS &&
+        if (q->id != 0 && q->kind >= HF_REPRQ_PLAN && q->kind <= HF_REPRQ_KEYS && !q->late &&
             r->now - q->sent >= since) {
             return true;
         }
@@ -149,10 +192,12 @@ static struct pace *pace_of(struct hf_replica *r, enum hf_replica_request kind)
     return &r->pace[is_data(kind)];
 }
 
-static hf_ms timeout_of(const struct hf_replica *r, const struct pace *p)
+static hf_ms timeout_of(const struct hf_replica *r, const struct request *q)
 {
+    const struct pace *p = &r->pace[is_data(q->kind)];
+    hf_ms least = is_chunk(q) ? CHUNK_MS_LEAST : r->cfg.request_ms_min;
     hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
-    t = t > r->cfg.request_ms_min ? t : r->cfg.request_ms_min;
+    t = t > least ? t : least;
     t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
     return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
 }
@@ -195,75 +240,6 @@ void backoff_reset(struct hf_replica *r)
     }
 }
 
-/* ---- the stream's share ---- */
-
-static bool stream_is_busy(const struct hf_replica *r)
-{
-    return r->throttle.live_at >= 0 && r->now - r->throttle.live_at < LIVE_MS;
-}
-
-/* Bytes per second that data may be asked for at; 0 = no limit. */
-static uint64_t rate_limit(const struct hf_replica *r)
-{
-    const struct throttle *t = &r->throttle;
-    uint64_t most = r->cfg.catchup_rate_max;
-    if (!t->limited || t->link_rate == 0 || !stream_is_busy(r)) {
-        return most;
-    }
-    uint64_t share = t->link_rate * r->cfg.catchup_share / 100 + 1;
-    return most == 0 || share < most ? share : most;
-}
-
-/* A quarter of a second, or one reply, may be saved up. */
-static int64_t credit_now(const struct hf_replica *r)
-{
-    uint64_t rate = rate_limit(r);
-    int64_t most = (int64_t)(rate / 4) + DATA_MAX_MOST;
-    uint64_t elapsed = (uint64_t)(r->now - r->throttle.credit_at);
-    int64_t credit = r->throttle.credit + (int64_t)(rate * elapsed / 1000);
-    return rate == 0 || credit > most ? most : credit;
-}
-
-/* A reply that was filled says something about the link, another one only that there was no more.
- * What was asked for is counted before compression, what came after it: text packs to a fifth. */
-static bool is_filled(const struct request *q, uint32_t bytes)
-{
-    return bytes >= q->data_max / 8;
-}
-
-/* The rate of delivery while a request was under way; the best of a phase is what the link can. */
-static void measure(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
-{
-    struct throttle *t = &r->throttle;
-    t->delivered += bytes;
-    uint64_t rate = (t->delivered - q->delivered) * 1000 / (uint64_t)took;
-    if (!t->limited && q->sent >= t->phase_at && is_filled(q, bytes)) {
-        t->best_rate = rate > t->best_rate ? rate : t->best_rate;
-    }
-    /* Replies come in bunches: one that was asked for well within the phase tells its end. */
-    if (q->sent - t->phase_at < (t->limited ? LIMITED_MS : MEASURE_MS)) {
-        return;
-    }
-    if (t->best_rate > 0) {
-        t->link_rate = t->best_rate;
-    }
-    t->limited = t->best_rate > 0; /* a phase that measured nothing goes on */
-    t->best_rate = 0;
-    t->phase_at = r->now;
-}
-
-void pace_stream(struct hf_replica *r)
-{
-    r->throttle.live_at = r->now;
-}
-
-hf_ms pace_deadline(const struct hf_replica *r)
-{
-    uint64_t rate = rate_limit(r);
-    int64_t credit = credit_now(r);
-    return credit > 0 ? r->now + LIMITED_MS : r->now + 1 - credit * 1000 / (int64_t)rate;
-}
-
 /* ---- how many, how large ---- */
 
 static uint32_t data_most(uint32_t step)
@@ -271,15 +247,26 @@ static uint32_t data_most(uint32_t step)
     return step < DATA_MAX_MOST ? step : DATA_MAX_MOST;
 }
 
-bool data_room(const struct hf_replica *r)
+/* A reply that was filled says something about the link, another one only that there was no more.
+ * What was asked for is counted before compression, what came after it: text packs to a fifth. */
+bool reply_is_filled(const struct request *q, uint32_t bytes)
+{
+    return bytes >= q->data_max / 8;
+}
+
+static uint32_t data_open(const struct hf_replica *r)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         const struct request *q = &r->request[i];
-        n += q->id != 0 && q->state == REQUEST_SENT && is_data(q->kind);
+        n += q->id != 0 && q->state == REQUEST_SENT && is_data(q->kind) && !q->late;
     }
-    uint32_t window = r->window < r->cfg.fetch_max ? r->window : r->cfg.fetch_max;
-    return n < window && credit_now(r) > 0;
+    return n;
+}
+
+bool data_room(const struct hf_replica *r)
+{
+    return data_open(r) < r->width.now && share_room(r);
 }
 
 /* Who was cut off for long has much to fetch, and connections take round trips to make. */
@@ -290,6 +277,15 @@ static bool expects_data(const struct hf_replica *r, enum hf_replica_request kin
     return kind == HF_REPRQ_PLAN || (kind == HF_REPRQ_HELLO && cut_off);
 }
 
+/* Each part of a transfer is asked for by one request at a time. When much fewer parts are left
+ * than requests may be under way, each asks for more: the end has fewer round trips then. */
+static uint32_t chunk_step(const struct hf_replica *r)
+{
+    bool few = 2 * stage_parts_left(r) <= r->width.now;
+    uint32_t step = few ? 2 * r->size.data_max : r->size.data_max;
+    return step < DATA_MAX_STEP_MOST ? step : DATA_MAX_STEP_MOST;
+}
+
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what)
 {
     struct request *q = request_free(r);
@@ -298,11 +294,9 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     q->state = REQUEST_SENT;
     q->applied = r->applied.seq;
     q->sent = r->now;
-    q->delivered = r->throttle.delivered;
     if (is_data(q->kind)) {
-        q->data_max = data_most(r->data_max);
-        r->throttle.credit = credit_now(r) - q->data_max;
-        r->throttle.credit_at = r->now;
+        q->data_max = data_most(is_chunk(q) ? chunk_step(r) : r->size.data_max);
+        share_charge(r, q->data_max);
     }
     struct hf_replica_effect *e = fx_add(r, HF_REPFX_SEND);
     e->request = q->id;
@@ -312,7 +306,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     e->part = q->part;
     e->data_max = q->data_max;
     e->expect = expects_data(r, q->kind);
-    e->timeout_ms = timeout_of(r, pace_of(r, q->kind));
+    e->timeout_ms = timeout_of(r, q);
     r->requests++;
     return e;
 }
@@ -320,27 +314,38 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
 /* Sizes are powers of two, so that edges which fetch the same ask for the same pieces. */
 static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t bytes, hf_ms took)
 {
-    hf_ms transfer = took - r->pace[0].rtt;
-    uint32_t now = r->data_max;
-    if (!is_filled(q, bytes)) {
+    struct size *s = &r->size;
+    hf_ms transfer = took - r->pace[0].rtt_least;
+    if (!reply_is_filled(q, bytes) || q->data_max != data_most(s->data_max)) {
         return;
     }
-    if (transfer > TRANSFER_MS_MOST && q->data_max <= now) {
-        now /= 2;
-    } else if (transfer < TRANSFER_MS_LEAST && q->data_max >= data_most(now)) {
-        now *= 2;
+    s->replies++;
+    s->quick += transfer < TRANSFER_MS_LEAST;
+    s->slow += transfer > TRANSFER_MS_MOST;
+    if (s->slow > TRANSFER_REPLIES / 2 && s->data_max > DATA_MAX_LEAST) {
+        s->data_max /= 2;
+    } else if (s->quick > TRANSFER_REPLIES / 2 && s->data_max < DATA_MAX_STEP_MOST) {
+        s->data_max *= 2;
+    } else if (s->replies < TRANSFER_REPLIES) {
+        return;
     }
-    now = now < DATA_MAX_STEP_MOST ? now : DATA_MAX_STEP_MOST;
-    r->data_max = now > DATA_MAX_LEAST ? now : DATA_MAX_LEAST;
+    *s = (struct size){.data_max = s->data_max};
 }
 
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
 {
     hf_ms took = r->now - q->sent;
     struct pace *pace = pace_of(r, q->kind);
+    if (q->late) {
+        share_replied(r, q, bytes);
+        return; /* what it took says how long the link was cut */
+    }
     took = took > 0 ? took : 1;
     /* It rises at once and falls slowly: too long a time-out costs less than asking twice. */
     pace->rtt = took > pace->rtt ? took : (7 * pace->rtt + took) / 8;
+    /* ... and what a reply takes on a lossy link tells of the way there only when it is least. */
+    pace->rtt_least =
+        pace->rtt_least == 0 || took < pace->rtt_least ? took : (15 * pace->rtt_least + took) / 16;
     pace->timeouts_in_row = 0;
     pace->replied_at = r->now;
     r->timeouts_in_row = 0;
@@ -348,23 +353,17 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
         backoff_reset(r);
     }
     if (is_data(q->kind)) {
-        r->throttle.credit += (int64_t)q->data_max - bytes;
-        measure(r, q, bytes, took);
+        share_replied(r, q, bytes);
         size_adapt(r, q, bytes, took);
-        r->window += r->window < r->cfg.fetch_max;
+        width_replied(r, q->sent, data_open(r) + 1);
     }
-}
-
-static void window_close(struct hf_replica *r)
-{
-    r->window = r->window > 4 ? r->window / 2 : 2;
 }
 
 /* The core has more to do than it has room for. */
 void pace_refused(struct hf_replica *r, const struct request *q)
 {
     if (is_data(q->kind)) {
-        window_close(r);
+        width_close(r);
     }
 }
 
@@ -372,12 +371,13 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
 {
     struct pace *pace = pace_of(r, q->kind);
     if (is_data(q->kind)) {
-        r->throttle.credit += q->data_max;
-        if (pace->replied_at > q->sent) {
+        share_refund(r, q->data_max);
+        if (q->late || pace->replied_at > q->sent) {
             return; /* one connection hangs, the others carry: the same is asked over another */
         }
-        window_close(r);
-        r->data_max = r->data_max > 2 * DATA_MAX_LEAST ? r->data_max / 2 : DATA_MAX_LEAST;
+        width_close(r);
+        r->size.data_max =
+            r->size.data_max > 2 * DATA_MAX_LEAST ? r->size.data_max / 2 : DATA_MAX_LEAST;
     }
     pace->timeouts_in_row++;
     if (q->kind != HF_REPRQ_REPORT) {

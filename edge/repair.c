@@ -362,16 +362,6 @@ void repair_refused(struct hf_replica *r, enum hf_err code)
     }
 }
 
-/* It would be the same with the next attempt, since these frames do not come back: only a transfer
- * leads past them. */
-void repair_outrun(struct hf_replica *r)
-{
-    r->drop_stage = true;
-    if (r->repair.phase == REPAIR_STAGES) {
-        give_up(r, HF_BELOW_FLOOR);
-    }
-}
-
 const char *hf_repair_result_name(enum hf_repair_result result)
 {
     static const char *const names[] = {"none",  "waiting",  "comparing", "fetching",

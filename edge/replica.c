@@ -40,8 +40,9 @@ void hf_replica_defaults(struct hf_replica_config *c)
         .hold_ms = 1000,
         .hold_frames_max = 4096,
         .hold_bytes_max = 32u << 20,
-        /* Two on each of the 16 connections that the transport makes: enough for 20 Mbit/s at 100
-           ms and 0.5 % loss, where one connection makes 2 to 4. */
+        /* Two on each of the 16 connections that the transport makes at most: enough for 20 Mbit/s
+           at 100 ms and 0.5 % loss, where one connection makes 2 to 4. width.c finds out how many
+           of them bring anything. */
         .fetch_max = HF_STAGE_PARTS_MAX,
         .catchup_share = 70,
         /* What a crash may cost of a transfer. */
@@ -141,6 +142,7 @@ static void on_start(struct hf_replica *r, const struct hf_replica_event *ev)
     r->applied = *ev->position;
     r->loaded = ev->position->seq > 0;
     r->stage = *ev->stage;
+    width_begin(r, (uint64_t)stage_parts_left(r) << 16); /* about what a part has, or more */
     r->head = r->received = ev->position->seq;
     r->progress_at = r->report_due = ev->now;
 }
@@ -245,7 +247,7 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
         at = sooner(at, r->staged_since + r->cfg.stage_ms);
     }
     if (r->stage.active || r->head > r->applied.seq) {
-        at = sooner(at, pace_deadline(r));
+        at = sooner(at, share_deadline(r));
     }
     if (collect_due(r) && r->collect_at > r->now) {
         at = sooner(at, r->collect_at);

@@ -5,7 +5,9 @@
  * replica.c     events in, the order of duties, notes, status
  * held.c        the table of frames between arrival and durability
  * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
- * pace.c        the table of requests: time-outs, backoff, how many and how large
+ * pace.c        the table of requests: time-outs, backoff, how large
+ * share.c       what is left to the stream: how fast data is asked for beside it
+ * width.c       how many requests for data: those that bring something
  * apply.c       the one store operation under way: apply, hold, staging, trouble
  * repair.c      compares with the core, narrows down, and has what differs fetched
  * liveness.c    links, beacons, staleness, and the state that readers are told
@@ -47,18 +49,44 @@ struct request {
     uint64_t id; /* 0 = free */
     enum hf_replica_request kind;
     enum request_state state;
+    bool
+        late; /* asked over a link that was lost since: it may be answered, and is not counted on */
     hf_seq first, last;
     uint32_t part; /* DELTA, KEYS */
     uint32_t data_max;
-    uint64_t delivered; /* bytes of data that had come when it was sent */
-    hf_seq applied;     /* when it was sent: a core whose head is below has lost data (G13) */
+    hf_seq applied; /* when it was sent: a core whose head is below has lost data (G13) */
     hf_ms sent;
 };
 
 struct pace {
     hf_ms rtt;        /* smoothed; 0 = unknown */
+    hf_ms rtt_least;  /* the same, of the quickest */
     hf_ms replied_at; /* the last reply */
     uint32_t timeouts_in_row;
+};
+
+/* How many requests for data are under way at most, and what was learned of it (width.c). */
+struct width {
+    uint32_t now;
+    bool opening; /* up to open_to, by one for each answer */
+    uint32_t open_to;
+    uint32_t kept;      /* what is compared with, 0 = nothing was measured ... */
+    uint64_t kept_rate; /* ... and its goodput, bytes per second */
+    bool narrower;      /* the next one to be tried, or that is tried */
+    uint32_t in_vain;   /* trials in a row that were no better */
+    hf_ms rest_until;   /* none before */
+    hf_ms round_at;     /* answers to what was asked before do not count */
+    hf_ms measured_at;  /* since the first that does; -1 = none yet */
+    uint64_t delivered; /* then */
+    uint32_t answers;   /* since then ... */
+    uint32_t bound;     /* ... and how many of them with no room for another request */
+};
+
+/* What one of them asks for, and how long the answers took beyond a round trip. */
+struct size {
+    uint32_t data_max; /* bytes; a power of two */
+    uint32_t replies;  /* that were filled, since it changed or was looked at last */
+    uint32_t quick, slow;
 };
 
 /* Catching up leaves the stream its share: the link's rate is measured for a second without a
@@ -67,10 +95,14 @@ struct throttle {
     hf_ms live_at; /* the last frame that came by the stream, -1 = none */
     hf_ms phase_at;
     bool limited;
-    uint64_t delivered; /* bytes of data, ever */
-    uint64_t best_rate; /* of this phase, bytes per second */
-    uint64_t link_rate; /* of the last phase without a limit; 0 = not known */
-    int64_t credit;     /* bytes that may be asked for */
+    hf_ms limited_ms;     /* a phase with a limit lasts so long */
+    uint64_t delivered;   /* bytes of data and of the stream, ever */
+    hf_ms sample_at;      /* a sample began ... */
+    uint64_t sample_from; /* ... when so much was delivered */
+    bool sample_filled;   /* a reply in it was filled */
+    uint64_t best_rate;   /* of this phase, bytes per second */
+    uint64_t link_rate;   /* of the last phase without a limit; 0 = not known */
+    int64_t credit;       /* bytes that may be asked for */
     hf_ms credit_at;
 };
 
@@ -151,6 +183,7 @@ struct hf_replica {
     /* What a reply asked of the store, until the store is free. */
     enum hf_plan_kind begin; /* NONE = no transfer is to begin */
     hf_seq begin_head;
+    uint32_t part_turn;  /* the part to be asked for next, if it is idle */
     uint32_t skip_parts; /* bit i: the value at the cursor of part i moved away */
     bool extend_target, drop_stage;
     hf_ms staged_since;    /* the oldest that is staged and not committed; -1 = all is */
@@ -164,8 +197,8 @@ struct hf_replica {
     hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
     hf_ms failed_at;         /* when the backoff last grew */
     struct pace pace[2];     /* of requests whose replies are small, and of those full of data */
-    uint32_t window;         /* data requests in flight at most, now */
-    uint32_t data_max;       /* bytes that one of them asks for */
+    struct width width;
+    struct size size;
     struct throttle throttle;
     uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
@@ -232,9 +265,16 @@ struct request *request_free(struct hf_replica *r);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 /* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
 bool request_of_part(const struct hf_replica *r, uint32_t part);
+uint32_t stage_parts_left(const struct hf_replica *r); /* of the range in progress */
 bool chunks_wait(const struct hf_replica *r);
 bool is_data(enum hf_replica_request kind);
 void requests_abandon(struct hf_replica *r);
+/* The same, but for those of a transfer's parts, which are late then: their connections may have
+ * outlived the link, and TCP bring what it held. */
+void requests_outlive_link(struct hf_replica *r);
+/* Nothing else is to be asked: gives up the parts that are late, or slow, so that they are asked
+ * again. */
+void requests_give_up_late(struct hf_replica *r);
 /* Nothing of a transfer is under way any more, as far as this engine cares. */
 void requests_abandon_stage(struct hf_replica *r);
 /* Another data request may be sent now. */
@@ -243,12 +283,32 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
 void pace_refused(struct hf_replica *r, const struct request *q);
 void pace_timed_out(struct hf_replica *r, const struct request *q);
-void pace_stream(struct hf_replica *r); /* a frame came by the stream */
-hf_ms pace_deadline(const struct hf_replica *r);
+bool reply_is_filled(const struct request *q, uint32_t bytes);
 bool reply_is_slow(const struct hf_replica *r, hf_ms since);
 void back_off(struct hf_replica *r, hf_ms least);
 void report_back_off(struct hf_replica *r, enum hf_err code);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
+
+/* ---- share.c ---- */
+/* A transfer begins, or the link is another: its rate is measured anew. */
+void share_measure(struct hf_replica *r);
+void share_stream(struct hf_replica *r, uint32_t bytes); /* a frame came by the stream */
+void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
+/* More data may be asked for now; what is asked for is charged, and given back if it never comes.
+ */
+bool share_room(const struct hf_replica *r);
+void share_charge(struct hf_replica *r, uint32_t bytes);
+void share_refund(struct hf_replica *r, uint32_t bytes);
+hf_ms share_deadline(const struct hf_replica *r); /* when there is room again */
+
+/* ---- width.c ---- */
+/* A transfer of so many bytes begins, 0 = it is not known. */
+void width_begin(struct hf_replica *r, uint64_t bytes);
+/* Answers to what was asked before say nothing about how it is now. */
+void width_restart(struct hf_replica *r);
+void width_close(struct hf_replica *r);
+/* A request for data was answered; `open` of them were under way, this one among them. */
+void width_replied(struct hf_replica *r, hf_ms sent, uint32_t open);
 
 /* ---- fetch.c ---- */
 void on_reply(struct hf_replica *r, const struct hf_replica_event *ev);
@@ -288,8 +348,6 @@ bool repair_checked(struct hf_replica *r, enum hf_err code);
 void repair_staged(struct hf_replica *r, const struct hf_stage *now);
 void repair_switched(struct hf_replica *r);
 void repair_refused(struct hf_replica *r, enum hf_err code);
-/* The core has no longer the frames between the applied state and what was fetched. */
-void repair_outrun(struct hf_replica *r);
 /* Frames up to here may be applied: a comparison needs both sides at one seq. */
 hf_seq repair_limit(const struct hf_replica *r);
 /* What is staged is of the applied seq, whose signed header is here: nothing else decides. */

@@ -129,11 +129,13 @@ enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const str
 static enum hf_err stage_one(struct hf_edge *edge, uint32_t part, const struct chunk *c)
 {
     struct hf_writer raw;
+    struct hf_records records;
     enum hf_err err = chunk_open(edge, &c->reply.chunk, &c->key, &raw);
     if (err != HF_OK) {
         return err;
     }
-    err = hf_state_stage_chunk(edge->state, part, &c->reply.chunk, hf_writer_bytes(&raw));
+    hf_records_open(&records, hf_writer_bytes(&raw));
+    err = hf_state_stage_chunk(edge->state, part, &c->reply.chunk, &records);
     free(raw.data);
     /* It does not begin where the part is: that went back with an abort, or the chunk is late. What
      * is missing is asked for again. */

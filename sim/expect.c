@@ -50,7 +50,7 @@ void expect_free(struct sim *sim)
 static bool is_apart(const struct sim *sim, const struct node *n)
 {
     const struct node *core = &sim->node[SIM_CORE];
-    return n->link.cut_down || n->link.cut_up || !n->alive || n->paused || !core->alive ||
+    return n->link.down.cut || n->link.up.cut || !n->alive || n->paused || !core->alive ||
            core->paused;
 }
 
@@ -147,7 +147,7 @@ static bool concerns(const struct script_action *a, const struct node *n)
     static const struct script_nodes nobody;
     bool everyone =
         script_has(&a->nodes, SCRIPT_CORE) || memcmp(&a->nodes, &nobody, sizeof(nobody)) == 0;
-    bool reachable = n->alive && !n->paused && !n->link.cut_down && !n->link.cut_up;
+    bool reachable = n->alive && !n->paused && !n->link.down.cut && !n->link.up.cut;
     return script_has(&a->nodes, n->index) || (everyone && reachable);
 }
 
@@ -238,7 +238,7 @@ static struct verdict judge_staleness(const struct script_expectation *x, const 
 
 static struct verdict judge_bytes(const struct script_expectation *x, const struct node *n)
 {
-    uint64_t bytes = x->from ? n->link.bytes_up : n->link.bytes_down;
+    uint64_t bytes = x->from ? n->link.up.bytes : n->link.down.bytes;
     bool held = x->at_least ? bytes >= x->limit_bytes : bytes <= x->limit_bytes;
     return (struct verdict){.held = held, .measured = true, .amount = (double)bytes};
 }

@@ -156,9 +156,10 @@ static void timeline_begin(struct sim *sim)
             (double)o->duration / (double)SIM_S, o->keys, o->value_max, o->write_every / SIM_MS,
             o->log_bytes >> 10);
     fprintf(o->timeline,
-            "link all delay %" PRIu64 "ms jitter %" PRIu64
-            "ms loss %g%% duplicate %g%% reorder %g%% corrupt %g%%\n",
-            p->delay / SIM_MS, p->jitter / SIM_MS, 100 * p->loss, 100 * p->duplicate,
+            "link all delay %" PRIu64 "ms jitter %" PRIu64 "ms rate %" PRIu64 "kbit queue %" PRIu64
+            "ms loss %g%% burst %g drop %g%% duplicate %g%% reorder %g%% corrupt %g%%\n",
+            p->delay / SIM_MS, p->jitter / SIM_MS, p->rate_bps / 1000, p->queue / SIM_MS,
+            100 * p->loss, p->burst > 1 ? p->burst : 1, 100 * p->drop, 100 * p->duplicate,
             100 * p->reorder, 100 * p->corrupt);
     if (has(sim, FAULT_LIMITS)) {
         const struct sim_limits *l = &sim->limits;
@@ -180,10 +181,20 @@ static void link_faults(struct sim *sim)
     struct link_profile *p = &sim->opt.profile;
     p->delay = rng_between(&sim->rng_fault, 1 * SIM_MS, 150 * SIM_MS);
     p->jitter = rng_below(&sim->rng_fault, p->delay);
-    p->loss = some_percent(sim, FAULT_LOSS, 20);
+    p->drop = some_percent(sim, FAULT_DROP, 20);
     p->duplicate = some_percent(sim, FAULT_DUPLICATE, 20);
     p->reorder = some_percent(sim, FAULT_REORDER, 20);
     p->corrupt = some_percent(sim, FAULT_CORRUPT, 5);
+    if (has(sim, FAULT_PACKET_LOSS)) {
+        struct rng *r = &sim->rng_kind[FAULT_PACKET_LOSS];
+        p->loss = (double)rng_between(r, 1, 50) / 1000;
+        p->burst = (double)rng_between(r, 1, 8);
+    }
+    if (has(sim, FAULT_THIN)) {
+        struct rng *r = &sim->rng_kind[FAULT_THIN];
+        p->rate_bps = rng_between(r, 200000, 20000000);
+        p->queue = rng_between(r, 20 * SIM_MS, 500 * SIM_MS);
+    }
 }
 
 static uint32_t one_of(struct rng *r, uint32_t a, uint32_t b, uint32_t c)
@@ -430,6 +441,8 @@ static void begin(struct sim *sim, enum fault f)
     case FAULT_SMALL_LOG:
     case FAULT_LIMITS:
     case FAULT_LATE_EDGES:
+    case FAULT_PACKET_LOSS:
+    case FAULT_THIN:
     case FAULT_KINDS:
         HF_UNREACHABLE();
     }
@@ -504,8 +517,12 @@ void faults_heal_all(struct sim *sim)
         disk_trouble(n->disk_io, 0, 0);
         node_drift(n, 0);
         node_resume(sim, n);
-        n->link.profile.loss = n->link.profile.corrupt = 0;
+        n->link.profile.drop = n->link.profile.corrupt = 0;
         n->link.profile.duplicate = n->link.profile.reorder = 0;
+        if (sim->opt.script == NULL) { /* a scenario's links stay what they are */
+            n->link.profile.loss = 0;
+            n->link.profile.rate_bps = 0;
+        }
         net_heal(sim, n);
         if (!n->alive && (i == SIM_CORE || n->invited)) {
             node_start(sim, n);

@@ -34,12 +34,14 @@
 
 /* X(id, name): what holds for the whole run. */
 #define SIM_PROPERTIES(X)                                                                          \
-    X(LOSS, "loss")                                                                                \
+    X(DROP, "drop") /* messages; packets are lost by PACKET_LOSS */                                \
     X(DUPLICATE, "duplicate")                                                                      \
     X(REORDER, "reorder")                                                                          \
     X(CORRUPT, "corrupt")                                                                          \
     X(SMALL_LOG, "small-log")                                                                      \
-    X(LIMITS, "limits")         /* windows of one, tiny tables, a commit per change */             \
+    X(LIMITS, "limits") /* windows of one, tiny tables, a commit per change */                     \
+    X(PACKET_LOSS, "packet-loss")                                                                  \
+    X(THIN, "thin")             /* 0.2 to 20 Mbit/s */                                             \
     X(LATE_EDGES, "late-edges") /* some are invited while the run is under way */
 
 enum fault {

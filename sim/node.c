@@ -25,7 +25,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
     n->sim = sim;
     n->index = index;
     n->disk = 150;
-    n->link.profile = sim->opt.profile;
+    net_init(sim, n);
     snprintf(n->name, sizeof(n->name), "%s", name);
     snprintf(n->dir, sizeof(n->dir), "%s/%.63s", sim->root, name);
     rng_seed(&n->rng, sim->opt.seed, 1000 + index);
@@ -39,6 +39,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
 
 void node_free(struct node *n)
 {
+    net_free(n);
     hf_identity_free(&n->id);
     free(n->held);
     disk_free(n->disk_io);
@@ -137,8 +138,8 @@ static bool start_edge(struct sim *sim, struct node *n)
         n->alive = false;
         return not_open(sim, n, &e);
     }
-    net_dial(sim, n, HF_CHANNEL_STREAM, 2 * n->link.profile.delay + SIM_MS);
-    net_dial(sim, n, HF_CHANNEL_CONTROL, 2 * n->link.profile.delay + SIM_MS);
+    conn_dial(sim, n, HF_CHANNEL_STREAM, 0);
+    conn_dial(sim, n, HF_CHANNEL_CONTROL, 0);
     return true;
 }
 
@@ -393,13 +394,23 @@ void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
 
 /* ---- enrolment: the operator's part, outside the network ---- */
 
+/* A core lets in 20 strangers a second, and those who are refused ask again ever later. */
+#define JOINS_PER_S 16u
+
 static void on_invited(void *ctx, const struct hf_admin_result *r)
 {
     struct node *edge = ctx;
     if (r->code == HF_OK) {
         snprintf(edge->token, sizeof(edge->token), "%s", r->text);
         edge->invited = true;
-        node_start(edge->sim, edge);
+        sim_us wait = (edge->index - 1) / JOINS_PER_S * SIM_S;
+        if (wait == 0) {
+            node_start(edge->sim, edge);
+            return;
+        }
+        struct event *ev = sim_at(edge->sim, edge->sim->now + wait, EV_FAULT, edge->index);
+        ev->life = UINT32_MAX;
+        ev->a = fault_end_of_crash(); /* it starts */
     }
 }
 

@@ -228,7 +228,7 @@ static void check_state(struct sim *sim, struct node *n, const struct hf_replica
 {
     const struct node *core = &sim->node[SIM_CORE];
     bool core_silent = !core->alive || core->paused;
-    if (!n->link.cut_down && !core_silent) {
+    if (!n->link.down.cut && !core_silent) {
         n->deaf_since = 0;
         return;
     }

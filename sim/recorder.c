@@ -43,11 +43,11 @@ static void sample(struct sim *sim, uint32_t index, hf_seq head)
     struct record_sample s = {.head = head,
                               .applied = n->reached,
                               .staleness_ms = RECORD_UNKNOWN,
-                              .bytes_down = n->link.bytes_down,
-                              .bytes_up = n->link.bytes_up,
+                              .bytes_down = n->link.down.bytes,
+                              .bytes_up = n->link.up.bytes,
                               .state = n->alive ? HF_REPLICA_LIVE : RECORD_NOT_RUNNING,
-                              .cut_down = n->link.cut_down,
-                              .cut_up = n->link.cut_up};
+                              .cut_down = n->link.down.cut,
+                              .cut_up = n->link.up.cut};
     if (index == SIM_CORE) {
         s.applied = head;
     } else if (n->alive) {

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define READERS 8u /* so many edges are read each time, one after the other */
+
 void sim_defaults(struct sim_options *o, uint64_t seed)
 {
     *o = (struct sim_options){
@@ -96,8 +98,11 @@ static void dispatch(struct sim *sim, struct event *ev)
     case EV_REQUEST:
         net_on_request(sim, ev);
         break;
-    case EV_REPLY:
-        net_on_reply(sim, ev);
+    case EV_TIMEOUT:
+        net_on_timeout(sim, ev);
+        break;
+    case EV_FLOW:
+        net_on_flow(sim, ev);
         break;
     case EV_LINK:
         net_on_link(sim, ev);
@@ -109,8 +114,9 @@ static void dispatch(struct sim *sim, struct event *ev)
         fault_strike(sim, ev);
         break;
     case EV_CHECK:
-        for (uint32_t i = 1; i < sim->node_count; i++) {
-            oracle_read(sim, &sim->node[i]);
+        for (uint32_t i = 1; i < sim->node_count && i <= READERS; i++) {
+            sim->reader = sim->reader % (sim->node_count - 1) + 1;
+            oracle_read(sim, &sim->node[sim->reader]);
         }
         oracle_core(sim);
         sim_at(sim, sim->now + sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
@@ -233,6 +239,9 @@ static void tear_down(struct sim *sim)
         free(sim->captured[i].bytes);
     }
     hf_identity_free(&sim->forger);
+    for (uint32_t i = 0; i < sim->trace_count; i++) {
+        hop_trace_free(&sim->trace_of[i]);
+    }
     free(sim->last_frame);
     free(sim->heap);
     free(sim->past);
@@ -242,18 +251,19 @@ static void tear_down(struct sim *sim)
 }
 
 /* Of the daemons, but for a table that is to overflow. */
-static void usual_limits(struct sim_limits *l)
+static void usual_limits(struct sim *sim)
 {
     struct hf_replica_config c;
     hf_replica_defaults(&c);
-    *l = (struct sim_limits){.hold_frames_max = 128,
-                             .hold_bytes_max = c.hold_bytes_max,
-                             .fetch_max = c.fetch_max,
-                             .apply_frames_max = c.apply_frames_max,
-                             .plan_batches = c.plan_batches,
-                             .stage_bytes = c.stage_bytes,
-                             .take_next = c.take_next,
-                             .commit_changes = 500};
+    sim->limits =
+        (struct sim_limits){.hold_frames_max = sim->opt.script == NULL ? 128 : c.hold_frames_max,
+                            .hold_bytes_max = c.hold_bytes_max,
+                            .fetch_max = c.fetch_max,
+                            .apply_frames_max = c.apply_frames_max,
+                            .plan_batches = c.plan_batches,
+                            .stage_bytes = c.stage_bytes,
+                            .take_next = c.take_next,
+                            .commit_changes = 500};
 }
 
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result)
@@ -262,13 +272,15 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     HF_ASSERT(sim != NULL && o->edges >= 1 && o->edges <= SIM_EDGES_MAX);
     sim->opt = *o;
     memset(result, 0, sizeof(*result));
-    usual_limits(&sim->limits);
+    usual_limits(sim);
     sim->out = trace;
     sim->trace = XXH3_createState();
     XXH3_64bits_reset_withSeed(sim->trace, o->seed);
     rng_seed(&sim->rng_net, o->seed, SIM_RNG_NET);
     rng_seed(&sim->rng_load, o->seed, SIM_RNG_LOAD);
     rng_seed(&sim->rng_fault, o->seed, SIM_RNG_FAULT);
+    hop_init(&sim->hub_down, o->seed, SIM_RNG_HUB_DOWN);
+    hop_init(&sim->hub_up, o->seed, SIM_RNG_HUB_UP);
     make_root(sim);
     make_forger(sim);
     if (o->script == NULL) {

@@ -13,17 +13,41 @@
 #include <stdlib.h>
 
 #define DISK_WELL 150u /* us; as in node.c */
-/* An operator enrols edges one by one, and the core admits 20 strangers a second. */
-#define ENROLLED_AT_ONCE 16u
-#define ENROL_EVERY (60 * SIM_MS)
 
 /* ---- settings ---- */
 
-static struct link_profile profile_of(const struct script_link *l)
+/* The recording of that file, which each is read once. */
+static const struct hop_trace *trace_of(struct sim *sim, const char *path)
+{
+    struct hf_error e = {.code = HF_OK};
+    uint32_t i = 0;
+    while (i < sim->trace_count && strcmp(sim->trace_path[i], path) != 0) {
+        i++;
+    }
+    if (i == sim->trace_count) {
+        HF_ASSERT(i < SCRIPT_TRACES_MAX); /* a script has no more */
+        if (hop_trace_load(&sim->trace_of[i], path, &e) != HF_OK) {
+            violate(sim, "%s", e.text);
+            return NULL;
+        }
+        sim->trace_path[i] = path;
+        sim->trace_count++;
+    }
+    return &sim->trace_of[i];
+}
+
+static struct link_profile profile_of(struct sim *sim, const struct script_link *l)
 {
     return (struct link_profile){.delay = l->delay_us,
                                  .jitter = l->jitter_us,
-                                 .loss = l->drop,
+                                 .rate_bps = l->rate_bps,
+                                 .queue = l->queue_us,
+                                 .loss = l->loss,
+                                 .burst = l->burst,
+                                 .packet_reorder = l->packet_reorder,
+                                 .packet_duplicate = l->packet_duplicate,
+                                 .trace = l->trace == NULL ? NULL : trace_of(sim, l->trace),
+                                 .drop = l->drop,
                                  .duplicate = l->duplicate,
                                  .reorder = l->reorder,
                                  .corrupt = l->corrupt};
@@ -53,6 +77,8 @@ static void settings(struct sim *sim, const struct script *s)
     o->value_min = l->value_min;
     o->value_max = l->value_max;
     o->read_every = l->read_every_us;
+    o->hub.rate_bps = s->hub_rate_bps;
+    o->hub.queue = s->hub_queue_us;
 }
 
 static void schedule(struct sim *sim, sim_us at, uint64_t what)
@@ -73,6 +99,19 @@ static bool is_mark(const char *name)
     return false;
 }
 
+static enum hf_err traces_check(const struct script *s, struct hf_error *e)
+{
+    struct hop_trace t;
+    for (uint32_t i = 0; i < s->trace_count; i++) {
+        enum hf_err err = hop_trace_load(&t, s->trace[i], e);
+        if (err != HF_OK) {
+            return err;
+        }
+        hop_trace_free(&t);
+    }
+    return HF_OK;
+}
+
 enum hf_err scenario_check(const struct script *s, struct hf_error *e)
 {
     if (s->load.keys > SIM_KEYS_MAX) {
@@ -88,19 +127,7 @@ enum hf_err scenario_check(const struct script *s, struct hf_error *e)
                                 s->path, x->line, x->word);
         }
     }
-    return HF_OK;
-}
-
-/* What is scheduled is an action's index, or, above those, an edge to be enrolled. */
-static void enrol_all(struct sim *sim)
-{
-    for (uint32_t i = 1; i < sim->node_count; i++) {
-        if (i <= ENROLLED_AT_ONCE) {
-            node_invite(sim, &sim->node[i]);
-        } else {
-            schedule(sim, (i - ENROLLED_AT_ONCE) * ENROL_EVERY, sim->opt.script->action_count + i);
-        }
-    }
+    return traces_check(s, e);
 }
 
 bool scenario_load(struct sim *sim)
@@ -110,13 +137,15 @@ bool scenario_load(struct sim *sim)
     node_init(sim, SIM_CORE, "core");
     for (uint32_t i = 1; i <= s->edge_count; i++) {
         node_init(sim, i, s->edge[i].name);
-        sim->node[i].link.profile = profile_of(&s->edge[i].link);
+        sim->node[i].link.profile = profile_of(sim, &s->edge[i].link);
     }
     sim->node_count = 1 + s->edge_count;
     if (!node_start(sim, &sim->node[SIM_CORE])) {
         return false;
     }
-    enrol_all(sim);
+    for (uint32_t i = 1; i < sim->node_count; i++) {
+        node_invite(sim, &sim->node[i]);
+    }
     load_init(sim);
     expect_init(sim);
     for (uint32_t i = 0; i < s->action_count; i++) {
@@ -144,15 +173,12 @@ static void do_heal(struct sim *sim, struct node *n, const struct script_action 
 static void do_half_open(struct sim *sim, struct node *n, const struct script_action *a)
 {
     (void)a;
-    for (uint32_t c = 0; c < HF_CHANNELS; c++) {
-        n->link.alive[c] = false;
-    }
-    sim_trace(sim, n, "net: connections are half-open");
+    net_half_open(sim, n);
 }
 
 static void do_link(struct sim *sim, struct node *n, const struct script_action *a)
 {
-    n->link.profile = profile_of(&a->link);
+    n->link.profile = profile_of(sim, &a->link);
     sim_trace(sim, n, "net: another profile");
 }
 
@@ -316,13 +342,8 @@ void scenario_strike(struct sim *sim, uint64_t index)
 {
     const struct script *s = sim->opt.script;
     const struct node *core = &sim->node[SIM_CORE];
-    bool of_operator = index >= s->action_count || s->action[index].verb == SCRIPT_REVOKE;
-    if (of_operator && (!core->alive || core->paused)) {
+    if (s->action[index].verb == SCRIPT_REVOKE && (!core->alive || core->paused)) {
         schedule(sim, sim->now + SIM_S, index); /* who tries again until the core answers */
-        return;
-    }
-    if (index >= s->action_count) {
-        node_invite(sim, &sim->node[index - s->action_count]);
         return;
     }
     const struct script_action *a = &s->action[index];

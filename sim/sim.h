@@ -7,7 +7,10 @@
  * seed: there is one thread, no real time, and every random draw comes from a stream of rng.h.
  *
  * world.c    the heap, lanes, and the hf_world of each node
- * net.c      links: delay, jitter, loss, duplication, reordering, corruption, cuts, half-open
+ * hop.c      one direction of a link: rate, queue, packet loss, delay, cuts, recorded traces
+ * tcp.c      when a message arrives on a connection over such lines
+ * conn.c     the connections of an edge: dialling, breaking, half-open
+ * net.c      messages: stream, requests and replies, and faults that TCP would not let through
  * node.c     starting, crashing and restarting the core and the edges
  * load.c     clients: writes with request ids, retried until answered, and the model they imply
  * oracle.c   the promises, checked after every event
@@ -32,15 +35,12 @@
 #include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
-
-typedef uint64_t sim_us; /* virtual microseconds */
-#define SIM_MS UINT64_C(1000)
-#define SIM_S UINT64_C(1000000)
+#include "sim/tcp.h"
 
 #define SIM_EDGES_MAX 250u
 #define SIM_CORE 0u /* node index; edges are 1.. */
 
-enum { SIM_RNG_NET = 1, SIM_RNG_LOAD, SIM_RNG_FAULT };
+enum { SIM_RNG_NET = 1, SIM_RNG_LOAD, SIM_RNG_FAULT, SIM_RNG_HUB_DOWN, SIM_RNG_HUB_UP };
 
 struct sim;
 struct node;
@@ -51,13 +51,14 @@ struct disk;
 enum event_type {
     EV_JOB = 0, /* a job's work and done */
     EV_TICK,    /* a node's on_tick */
-    EV_STREAM,  /* a message of the stream arrives at an edge */
-    EV_REQUEST, /* a request arrives at the core */
-    EV_REPLY,   /* a reply arrives at an edge, or its time-out */
-    EV_LINK,    /* a link comes up or goes down at an edge */
+    EV_STREAM,  /* a message of the stream arrives beside TCP: late, or once more */
+    EV_REQUEST, /* likewise a request */
+    EV_TIMEOUT, /* a request ends without a reply */
+    EV_LINK,    /* a connection is dialled, comes up or goes down: a its number, b the step */
     EV_WRITE,   /* the load writes */
     EV_FAULT,   /* faults.c or an action of a scenario: arg is its index */
     EV_CHECK,   /* a client reads somewhere */
+    EV_FLOW,    /* something is due on a connection: a its number, b its life */
 };
 
 struct event {
@@ -76,25 +77,40 @@ struct event {
 
 /* ---- network ---- */
 
-struct link_profile {
-    sim_us delay; /* one way */
-    sim_us jitter;
-    double loss;
-    double duplicate;
-    double reorder; /* a message is held back by up to 10 delays */
-    double corrupt; /* a bit is flipped: the envelope or a signature must notice */
+#define LINK_DATA_MAX 16u /* what edges of a daemon take by default */
+#define LINK_CONNS (HF_CHANNELS + LINK_DATA_MAX)
+#define LINK_ASKS_MAX 64u
+
+/* A TCP connection, with its two ends: they may differ in what they know of it. */
+struct conn {
+    bool up;    /* the edge's end */
+    bool alive; /* the core's end */
+    bool dialling;
+    bool swallowed; /* half-open: something in the middle forgot it and tells nobody */
+    uint32_t life;  /* of this place in the table */
+    sim_us lost_at, used_at, heard_at;
+    sim_us step_at; /* of the FLOW event that counts; 0 = none */
+    struct tcp down, out;
+};
+
+/* A request that waits for a connection or is under way on one. */
+struct ask {
+    uint64_t number; /* on this link, from 1 on; 0 = free */
+    uint64_t id;     /* the driver's, who asks again with the same one */
+    bool data;
+    struct packet *packet; /* owned while it waits */
+    uint32_t conn;
 };
 
 struct link {
     struct link_profile profile;
-    bool cut_down, cut_up;   /* nothing passes core to edge, edge to core */
-    bool up[HF_CHANNELS];    /* as the edge sees it */
-    bool alive[HF_CHANNELS]; /* the core's end still knows of it */
-    bool dialling[HF_CHANNELS];
+    struct hop down, up;          /* core to edge, edge to core */
+    struct conn conn[LINK_CONNS]; /* stream, control, and those for data */
+    struct ask ask[LINK_ASKS_MAX];
+    uint64_t asked;
     bool subscribed;
-    uint32_t lose_next; /* this many stream messages get lost */
-    sim_us last_down;   /* arrival of the last stream message: TCP keeps the order */
-    uint64_t bytes_down, bytes_up, messages_lost;
+    uint32_t lose_next;     /* this many stream messages get lost */
+    uint64_t messages_lost; /* by faults, and before a full queue of the publisher */
 };
 
 /* ---- nodes ---- */
@@ -179,7 +195,8 @@ struct sim_options {
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
     struct link_profile profile;
-    uint64_t faults; /* bits of enum fault, if faults_given; else the seed draws them */
+    struct link_profile hub; /* the line of the core to all edges: only rate and queue count */
+    uint64_t faults;         /* bits of enum fault, if faults_given; else the seed draws them */
     bool faults_given;
     bool calm;                   /* no faults at all */
     bool canary;                 /* the oracle remembers one digest wrongly: the run must fail */
@@ -222,6 +239,10 @@ struct sim {
 
     struct rng rng_net, rng_load, rng_fault; /* streams SIM_RNG_ of the seed */
     struct rng rng_kind[FAULT_KINDS];        /* each kind of fault draws for itself (faults.h) */
+    struct hop hub_down, hub_up;             /* used when opt.hub has a rate */
+    struct hop_trace trace_of[SCRIPT_TRACES_MAX]; /* recordings that profiles follow, ... */
+    const char *trace_path[SCRIPT_TRACES_MAX];    /* ... from these files; the script's */
+    uint32_t trace_count;
     struct node node[SIM_EDGES_MAX + 1];
     uint32_t node_count;
 
@@ -235,6 +256,7 @@ struct sim {
     struct release *releases; /* owned list, the newest first: what rolling back publishes */
     double *zipf;             /* owned; cumulative popularity of keys, or NULL */
     bool resending;           /* a LOAD_REFUSED is under way */
+    uint32_t reader;          /* the edge that was read last */
     bool load_on, quiet;      /* quiet: the liveness phase, faults are over */
     bool rolled_back; /* a scenario restored an old core: its promises are void, the edges' are not
                        */
@@ -267,20 +289,36 @@ void world_abandon(struct sim *sim, struct node *n, bool tell);
 __attribute__((format(printf, 3, 4))) void sim_trace(struct sim *sim, const struct node *n,
                                                      const char *format, ...);
 
-/* ---- net.c ---- */
+/* ---- net.c: messages ---- */
 void net_publish(struct sim *sim, struct hf_slice message);
-void net_request(struct sim *sim, struct node *edge, uint64_t id, struct hf_slice message,
-                 hf_ms timeout);
+void net_request(struct sim *sim, struct node *edge, uint64_t id, bool data,
+                 struct hf_slice message, hf_ms timeout);
 void net_reply(struct sim *sim, uint64_t handle, struct hf_slice message);
-void net_redial(struct sim *sim, struct node *edge, enum hf_channel channel);
-void net_dial(struct sim *sim, struct node *edge, enum hf_channel channel, sim_us after);
-void net_node_gone(struct sim *sim, struct node *n); /* its connections break, unless cut */
 void net_on_stream(struct sim *sim, struct event *ev);
 void net_on_request(struct sim *sim, struct event *ev);
-void net_on_reply(struct sim *sim, struct event *ev);
+void net_on_timeout(struct sim *sim, struct event *ev);
+/* From conn.c: a message is there; the connection has changed. */
+void net_arrived(struct sim *sim, struct node *edge, uint32_t conn, bool down, struct packet *p,
+                 uint64_t tag);
+void net_conn_up(struct sim *sim, struct node *edge, uint32_t conn);
+void net_conn_down(struct sim *sim, struct node *edge, uint32_t conn);
+
+/* ---- conn.c: connections ---- */
+void net_init(struct sim *sim, struct node *edge);
+void net_free(struct node *edge);
+void conn_dial(struct sim *sim, struct node *edge, uint32_t conn, sim_us after);
+/* Takes over the reference. False: the other end is gone, and nothing was taken on its way. */
+bool conn_write(struct sim *sim, struct node *edge, uint32_t conn, bool down, struct packet *p,
+                uint64_t tag);
+void conn_end(struct sim *sim, struct node *edge, uint32_t conn); /* the edge closes it */
+void net_redial(struct sim *sim, struct node *edge, enum hf_channel channel);
+void net_expect(struct sim *sim, struct node *edge, uint32_t requests);
+void net_node_gone(struct sim *sim, struct node *n); /* its connections break, unless cut */
+void net_on_flow(struct sim *sim, struct event *ev);
 void net_on_link(struct sim *sim, struct event *ev);
 void net_cut(struct sim *sim, struct node *edge, bool down, bool up);
 void net_heal(struct sim *sim, struct node *edge);
+void net_half_open(struct sim *sim, struct node *edge); /* what is up now; new ones work */
 
 /* ---- node.c ---- */
 void node_init(struct sim *sim, uint32_t index, const char *name);

@@ -178,8 +178,13 @@ static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice mes
                           hf_ms timeout_ms)
 {
     struct node *n = ctx;
-    (void)data; /* modelled links have no connections that one reply could hold up */
-    net_request(n->sim, n, id, message, timeout_ms);
+    net_request(n->sim, n, id, data, message, timeout_ms);
+}
+
+static void world_expect(void *ctx, uint32_t requests)
+{
+    struct node *n = ctx;
+    net_expect(n->sim, n, requests);
 }
 
 static void world_redial(void *ctx, enum hf_channel channel)
@@ -217,6 +222,7 @@ void world_init(struct node *n)
                                  .wake_at = world_wake_at,
                                  .note = world_note,
                                  .request = world_request,
+                                 .expect = world_expect,
                                  .redial = world_redial,
                                  .subscribe = world_subscribe,
                                  .publish = world_publish,

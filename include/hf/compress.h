@@ -13,11 +13,13 @@
 #include "hf/err.h"
 #include "hf/types.h"
 
-/* What to seal, and how it is compressed: raw itself unless zstd gains enough. Borrows from raw or
- * from scratch. A failing compressor is no error, for there is always raw; so are no context
- * (ZSTD_CCtx) and no scratch. */
-struct hf_slice hf_compress(struct hf_slice raw, void *zctx, struct hf_writer *scratch,
-                            enum hf_compression *compression);
+/* What to seal, and how it is compressed: the raw bytes themselves unless zstd gains enough. They
+ * are `count` blocks that lie side by side, in order; each gets a literal code of its own, which
+ * pays when they differ in nature, and costs up to 100 bytes where they do not. Borrows from them
+ * or from scratch. A failing compressor is no error, for there are always the raw bytes; so are no
+ * context (ZSTD_CCtx) and no scratch. */
+struct hf_slice hf_compress(const struct hf_slice *block, uint32_t count, void *zctx,
+                            struct hf_writer *scratch, enum hf_compression *compression);
 
 /* Exactly one zstd frame that gives exactly `want` bytes, put at the end of raw. Both sizes are
  * asked first, so that a bomb costs nothing; the output is bounded by `want` in any case. zctx is a

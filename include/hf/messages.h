@@ -96,9 +96,9 @@ struct hf_fetch_request {
     struct hf_bound from;  /* DELTA, KEYS, RANGES: exclusive lower bound */
     struct hf_slice until; /* KEYS, RANGES: the last key of the range, not below from.key; empty =
                               the end of the key space */
-    uint32_t data_max;     /* bytes of frames, body or raw records that are wanted at most: 0 = as
-                              many as fit; one frame, record or piece of one always comes, and may
-                              be larger */
+    uint32_t data_max; /* bytes of frames, body or packed records that are wanted at most: 0 = as
+                          many as fit; one frame, record or piece of one always comes, and may
+                          be larger */
     hf_seq
         asof_min; /* DELTA, KEYS, RANGES: the chunk must have been read from the state at this seq
                      or a later one; 0 = from the newest. One that was made for another
@@ -201,17 +201,6 @@ struct hf_plan_reply {
     struct hf_slice split_key[HF_PLAN_SPLITS_MAX];
 };
 
-/* A record of DELTA or KEYS, or a fragment of one when offset > 0 or offset + value.len < total. */
-struct hf_record {
-    struct hf_slice key;
-    hf_seq seq;
-    uint32_t ordinal;
-    bool tombstone;
-    uint32_t total; /* bytes of the whole value */
-    uint32_t offset;
-    struct hf_slice value;
-};
-
 struct hf_chunk {               /* DELTA and KEYS */
     struct hf_slice descriptor; /* bytes that are the associated data */
     enum hf_want want;
@@ -278,10 +267,5 @@ bool hf_fetch_next_range(struct hf_slice *ranges, struct hf_subrange *s);
  * reply carries c->descriptor, these bytes: they were sealed with, and decode reads the fields
  * from them. It wants from <= to, from < to unless `end`, and for DELTA to.seq <= asof. */
 void hf_chunk_describe(const struct hf_chunk *c, struct hf_writer *w);
-void hf_record_encode(const struct hf_record *rec, struct hf_writer *w);
-/* Walks decrypted chunk records; false at the end or on damage (r->failed tells). */
-bool hf_record_next(struct hf_reader *r, struct hf_record *rec);
-/* Upper bound of the encoded size without the bytes of key and value. */
-#define HF_RECORD_OVERHEAD 64u
 
 #endif

@@ -17,6 +17,7 @@
 #include "hf/digest.h"
 #include "hf/err.h"
 #include "hf/messages.h"
+#include "hf/records.h"
 #include "hf/seal.h"
 #include "hf/types.h"
 
@@ -86,8 +87,13 @@ enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
 /* ---- estimates: what a range would cost to send, without a scan ---- */
 
 /* An even sample of a range of records, in its order; a range of few records is there as a whole.
- * Bytes are those of hf_record_encode, before compression. */
+ * Bytes are weights: what packing makes of them is for who knows the neighbours of a record. */
 #define HF_SAMPLE_POINTS 4096u
+/* Key, value, and about what the rest of a record takes in a chunk. */
+static inline uint64_t hf_record_weight(uint64_t key_bytes, uint64_t value_bytes)
+{
+    return key_bytes + value_bytes + 6;
+}
 struct hf_sample_point {
     hf_seq seq;          /* changes only */
     struct hf_slice key; /* borrowed from the view */
@@ -241,7 +247,7 @@ void hf_state_stage_get(const struct hf_state *s, struct hf_stage *out);
  * cursor, or whose part is done, is HF_ARG; one with a record outside of its part or read before
  * the range's end was is HF_MALFORMED. When all parts are done the range is. */
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 struct hf_slice records);
+                                 const struct hf_records *records);
 /* HF_MOVED from the core: gives up the fragment at the cursor and goes on behind it. */
 enum hf_err hf_state_stage_skip(struct hf_state *s, uint32_t part);
 /* DELTA or the second half of a SNAPSHOT, when no range is in progress: the next one is

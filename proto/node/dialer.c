@@ -11,9 +11,10 @@
  *
  * A request for data that times out makes the whole pool suspect: a connection that carries one, or
  * has carried none for a while, gets no more until something arrives on it, and is closed once it
- * is quiet, the one of the request sooner than the others. What was under way on a closed
- * connection is reported as failed at once. Until the pool is well again one request at a time uses
- * link 1 (requests.c).
+ * is quiet, those that carry requests later than the others: what a cut held up may still come.
+ * While one is waited for so, another may take its place, so there can be twice as many. What was
+ * under way on a closed connection is reported as failed at once. Until the pool is well again one
+ * request at a time uses link 1 (requests.c).
  *
  * The guards of nng's faults and the pace of dialling are in link.c.
  *
@@ -38,6 +39,10 @@
 /* A connection that loses a packet twice is quiet for 0.6 s at a round trip of 100 ms; one that is
  * dead, for ever. */
 #define SUSPECT_QUIET_MS 1000u
+/* One that carries a request may have its reply on the way: after a cut of 5 s TCP sends again
+ * within 5 s more, or 10 when that is lost too, and who closes it has all that it held sent anew.
+ */
+#define CARRIES_QUIET_MS 15000u
 
 /* A core that ends our connections at once is asked again after at most so long; one that refuses
  * further ones for data has no room for them. */
@@ -75,7 +80,9 @@ struct hf_dialer {
 
 static uint32_t link_count(const struct hf_dialer *d)
 {
-    return FIRST_DATA + d->config.data_connections;
+    uint32_t pool = 2u * d->config.data_connections;
+
+    return FIRST_DATA + (pool < HF_DATA_MAX ? pool : HF_DATA_MAX);
 }
 
 /* ---- nng's threads ---- */
@@ -142,12 +149,17 @@ static bool pool_add(struct hf_dialer *d, uint32_t i)
     return true;
 }
 
-static uint32_t pool_wanted(const struct hf_dialer *d)
+/* Those that are used or dialled, without the suspect ones that were not heard of for a while. */
+static uint32_t pool_size(const struct hf_dialer *d)
 {
+    uint64_t now = hf_transport_now();
     uint32_t n = 0;
 
     for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
-        n += d->links[i].wanted ? 1u : 0u;
+        const struct hf_link *k = &d->links[i];
+        bool waits = k->suspect && now - k->used_ms >= 2u * SUSPECT_QUIET_MS;
+
+        n += k->wanted && !waits ? 1u : 0u;
     }
     return n;
 }
@@ -163,8 +175,9 @@ static uint32_t pool_need(const struct hf_dialer *d)
 
 static void pool_grow(struct hf_dialer *d)
 {
-    uint32_t need = pool_need(d);
-    uint32_t have = pool_wanted(d);
+    uint32_t most = d->config.data_connections;
+    uint32_t need = pool_need(d) < most ? pool_need(d) : most;
+    uint32_t have = pool_size(d);
 
     if (d->closed || d->links[CONTROL].told == 0) {
         return;
@@ -205,11 +218,11 @@ static void pool_suspect(struct hf_dialer *d, uint32_t quiet_ms)
 
     for (uint32_t i = FIRST_DATA; i < link_count(d); i++) {
         struct hf_link *k = &d->links[i];
+        bool carries = hf_requests_flying(d->requests, i - CONTROL) > 0;
 
         /* One that rests, and was heard of just before, is as good as any. */
-        if (k->told != 0 &&
-            (now - k->used_ms >= quiet_ms || hf_requests_flying(d->requests, i - CONTROL) > 0)) {
-            hf_link_suspect(k, quiet_ms);
+        if (k->told != 0 && (carries || now - k->used_ms >= quiet_ms)) {
+            hf_link_suspect(k, carries ? CARRIES_QUIET_MS : quiet_ms);
             set_usable(d, i);
         }
     }

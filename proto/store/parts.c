@@ -16,6 +16,10 @@
 
 #include <stdlib.h>
 
+/* A range that no plan has cut: batches are about alike, and fewer than that are one request. */
+#define EVEN_SEQS_LEAST 32u
+#define EVEN_PARTS_MAX 16u
+
 static struct hf_bound bound_after(hf_seq seq, size_t key_len)
 {
     return (struct hf_bound){seq, UINT32_MAX, HF_OFFSET_END, {NULL, key_len}};
@@ -79,6 +83,23 @@ void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits)
         }
     }
     part_add(st, keys ? 0 : g->target, hf_slice_of(no_key, 0));
+}
+
+void hf_parts_cut_evenly(struct hf_staging *st)
+{
+    static const uint8_t no_key[1];
+    struct hf_stage *g = &st->stage;
+    hf_seq step = EVEN_SEQS_LEAST;
+    while ((g->target - g->covered) / step >= EVEN_PARTS_MAX) {
+        step *= 2;
+    }
+    g->part_count = 0;
+    for (hf_seq at = (g->covered / step + 1) * step; at < g->target; at += step) {
+        part_add(st, at, hf_slice_of(no_key, 0));
+    }
+    if (g->covered < g->target) {
+        part_add(st, g->target, hf_slice_of(no_key, 0));
+    }
 }
 
 void hf_parts_take(struct hf_state *s)

@@ -186,23 +186,6 @@ static enum hf_err root_find(struct walk *w)
 
 /* ---- points ---- */
 
-static uint64_t uint_bytes(uint64_t v)
-{
-    return v < 128 ? 1 : v <= UINT8_MAX ? 2 : v <= UINT16_MAX ? 3 : v <= UINT32_MAX ? 5 : 9;
-}
-
-static uint64_t bin_bytes(uint64_t len)
-{
-    return len + (len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5);
-}
-
-/* As hf_record_encode writes it. */
-static uint64_t record_bytes(struct hf_point at, uint64_t key_len, uint64_t value_len)
-{
-    return 1 + bin_bytes(key_len) + uint_bytes(at.seq) + uint_bytes(at.ordinal) + 1 +
-           uint_bytes(value_len) + 1 + bin_bytes(value_len);
-}
-
 static void point_put(struct walk *w, struct hf_slice key, hf_seq seq, double bytes)
 {
     w->sum += bytes;
@@ -228,7 +211,7 @@ static enum hf_err put_change(struct walk *w, const struct page *p, uint32_t i, 
     if (rc != 0 || data.mv_size < HF_RECORD_HEAD) {
         return rc == 0 || rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
     }
-    uint64_t bytes = record_bytes(at, e.bytes, data.mv_size - HF_RECORD_HEAD);
+    uint64_t bytes = hf_record_weight(e.bytes, data.mv_size - HF_RECORD_HEAD);
     point_put(w, hf_slice_of(e.value, e.bytes), at.seq, weight * (double)bytes);
     return HF_OK;
 }
@@ -268,8 +251,7 @@ static enum hf_err put_leaf(struct walk *w, const struct page *p, double weight)
         }
         if (w->changes ? r.seq > w->above : !r.tombstone) {
             w->seen++;
-            bytes += record_bytes((struct hf_point){r.seq, r.ordinal}, e.key.len,
-                                  e.bytes - HF_RECORD_HEAD);
+            bytes += hf_record_weight(e.key.len, e.bytes - HF_RECORD_HEAD);
         }
     }
     point_put(w, e.key, 0, weight * (double)bytes);

@@ -103,7 +103,7 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
     s->staging_dirty = true;
     g->target = target;
     if (!under_way) {
-        hf_parts_cut(&s->staging, NULL);
+        hf_parts_cut_evenly(&s->staging);
         return HF_OK;
     }
     hf_parts_shorten(s, target);
@@ -142,24 +142,25 @@ static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct 
 }
 
 static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 struct hf_slice records)
+                                 struct hf_records records)
 {
     bool keys = c->want == HF_WANT_KEYS;
     struct hf_bound at = c->from;
-    struct hf_reader reader;
     struct hf_record r;
+    uint8_t key[HF_STORE_KEY_MAX]; /* of `at`: the reader has only that of the newest record */
     enum hf_err e = HF_OK;
-    hf_reader_init(&reader, records);
-    while (e == HF_OK && hf_record_next(&reader, &r)) {
+    while (e == HF_OK && hf_records_next(&records, &r)) {
         if (!record_sound(&r, keys, c->asof) || !hf_part_holds(&s->staging, part, &at, &r)) {
             return HF_MALFORMED;
         }
         uint32_t taken = r.offset + (uint32_t)r.value.len;
-        at = (struct hf_bound){r.seq, r.ordinal, taken < r.total ? taken : HF_OFFSET_END, r.key};
+        memcpy(key, r.key.data, r.key.len);
+        at = (struct hf_bound){r.seq, r.ordinal, taken < r.total ? taken : HF_OFFSET_END,
+                               hf_slice_of(key, r.key.len)};
         e = stage_record(s, part, &r);
         s->staging.stage.records++;
     }
-    return e == HF_OK && reader.failed ? HF_MALFORMED : e;
+    return e == HF_OK && records.failed ? HF_MALFORMED : e;
 }
 
 /* ---- full pages ---- */
@@ -205,17 +206,15 @@ static int wedge_put(struct hf_state *s, struct wedges *w, bool *split)
 }
 
 /* Where a key lies between two parts, there is none: that costs space only. */
-static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c, struct hf_slice records,
-                              struct wedges *w)
+static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c,
+                              struct hf_records records, struct wedges *w)
 {
-    struct hf_reader reader;
     struct hf_record first;
     int rc = 0;
-    hf_reader_init(&reader, records);
     memset(w->key, 0, sizeof(w->key));
     memcpy(w->key, c->from.key.data, c->from.key.len);
     w->len = c->from.key.len + 1;
-    if (!hf_record_next(&reader, &first) ||
+    if (!hf_records_next(&records, &first) ||
         hf_slice_cmp(first.key, hf_slice_of(w->key, w->len + WEDGES - 1)) <= 0) {
         return HF_OK;
     }
@@ -240,21 +239,21 @@ static enum hf_err wedges_del(struct hf_state *s, const struct wedges *w)
 }
 
 static enum hf_err stage_in_pages(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                  struct hf_slice records)
+                                  const struct hf_records *records)
 {
     struct wedges w = {.count = 0};
     if (c->want != HF_WANT_KEYS || !hf_part_untouched(&s->staging, part)) {
-        return stage_records(s, part, c, records);
+        return stage_records(s, part, c, *records);
     }
-    enum hf_err e = wedges_put(s, c, records, &w);
+    enum hf_err e = wedges_put(s, c, *records, &w);
     if (e == HF_OK) {
-        e = stage_records(s, part, c, records);
+        e = stage_records(s, part, c, *records);
     }
     return e == HF_OK ? wedges_del(s, &w) : e;
 }
 
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 struct hf_slice records)
+                                 const struct hf_records *records)
 {
     struct hf_stage *g = &s->staging.stage;
     bool keys = hf_stage_in_keys(g);
@@ -275,7 +274,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
         return hf_state_fail(s, e);
     }
     g->asof = c->asof > g->asof ? c->asof : g->asof;
-    g->bytes += records.len;
+    g->bytes += records->bytes;
     s->staging_dirty = true;
     hf_part_advance(s, part, c);
     if (hf_parts_done(g)) {

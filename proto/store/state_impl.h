@@ -172,6 +172,9 @@ void hf_staging_clear(struct hf_state *s);
 
 /* Cuts the range in progress: KEYS, or (covered, target]. No parts when that is empty. */
 void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits);
+/* A range of a DELTA, at round numbers: edges that are about as far behind ask for the same pieces.
+ */
+void hf_parts_cut_evenly(struct hf_staging *st);
 /* REPAIR: as many of its ranges as are left and there are parts for, one in each. */
 void hf_parts_take(struct hf_state *s);
 /* Ends the range at `target`, which lies inside of it. */

@@ -222,7 +222,7 @@ enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_
     if (raw.len > HF_BATCH_RAW_MAX) {
         return HF_TOO_BIG;
     }
-    plain = hf_compress(raw, zctx, scratch, &compression);
+    plain = hf_compress(&raw, 1, zctx, scratch, &compression);
     if (out->failed || plain.len + SEAL_OVERHEAD > out->cap - out->len) {
         out->failed = true;
         return HF_TOO_BIG;

@@ -1,5 +1,5 @@
 /*
- * fetch.c - FETCH: what an edge asks for, and frames, bodies, chunks and records in answer.
+ * fetch.c - FETCH: what an edge asks for, and frames, bodies and chunks in answer.
  *
  *     request     [..., epoch id, want, first, last, offset, bound or nil, until, data max,
  *                 asof min]
@@ -15,8 +15,8 @@
  *     frames      one bin after the other, each a whole frame message
  *     chunk       [descriptor, sealed]
  *     descriptor  [want, from bound, to bound, end, asof, key id, raw bytes, compression], all of
- * it associated data of the sealed bytes, so a chunk means the same wherever it is kept record
- * [key, seq, ordinal, tombstone, total, offset, value], one after the other
+ *                 it associated data of the sealed bytes, so a chunk means the same wherever it is
+ *                 kept; the records inside are those of records.c
  *
  * Invariant: every answer moves the asker on. Frames are at least one; a body or a fragment has at
  * least one byte and stays inside its total; a chunk gets past where it began, or is the end. So a
@@ -35,7 +35,6 @@ enum {
     BOUND_FIELDS = 4,
     CHUNK_FIELDS = 2,
     DESCRIPTOR_FIELDS = 8,
-    RECORD_FIELDS = 7,
     RANGES_FIELDS = 2,
     SUBRANGE_FIELDS = 3,
     /* A minute is longer than any queue of a core that still answers. */
@@ -422,54 +421,4 @@ void hf_fetch_reply_get(struct hf_reader *r, enum hf_err code, struct hf_fetch_r
     } else {
         hf_fields_check(r, hf_read_nil(r) && no_position(p));
     }
-}
-
-/* ---- records ---- */
-
-void hf_record_encode(const struct hf_record *rec, struct hf_writer *w)
-{
-    hf_write_array(w, RECORD_FIELDS);
-    hf_write_bin(w, rec->key);
-    hf_write_uint(w, rec->seq);
-    hf_write_uint(w, rec->ordinal);
-    hf_write_uint(w, rec->tombstone);
-    hf_write_uint(w, rec->total);
-    hf_write_uint(w, rec->offset);
-    hf_write_bin(w, rec->value);
-}
-
-static bool record_sound(const struct hf_record *rec)
-{
-    if (rec->key.len < 1 || rec->seq < 1 || (rec->tombstone && rec->total != 0)) {
-        return false;
-    }
-    if (rec->offset > rec->total || rec->value.len > rec->total - rec->offset) {
-        return false;
-    }
-    return rec->value.len >= 1 || rec->total == 0; /* an empty fragment moves nobody on */
-}
-
-bool hf_record_next(struct hf_reader *r, struct hf_record *rec)
-{
-    uint32_t count;
-
-    memset(rec, 0, sizeof *rec);
-    if (hf_reader_left(r) == 0) {
-        return false;
-    }
-    count = hf_fields_open(r, RECORD_FIELDS);
-    rec->key = hf_read_bin(r, HF_STORE_KEY_MAX);
-    rec->seq = hf_read_seq(r);
-    rec->ordinal = hf_read_u32(r, HF_BATCH_CHANGES_MAX - 1);
-    rec->tombstone = hf_read_bool(r);
-    rec->total = hf_read_u32(r, HF_STORE_VALUE_MAX);
-    rec->offset = hf_read_u32(r, HF_STORE_VALUE_MAX);
-    rec->value = hf_read_bin(r, HF_STORE_VALUE_MAX);
-    hf_fields_close(r, count, RECORD_FIELDS);
-    hf_fields_check(r, record_sound(rec));
-    if (r->failed) {
-        memset(rec, 0, sizeof *rec);
-        return false;
-    }
-    return true;
 }

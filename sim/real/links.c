@@ -9,7 +9,7 @@
 #include "sim/real/real.h"
 
 #include "hf/err.h"
-#include "sim/real/trace.h"
+#include "sim/hop.h"
 #include "sim/wan/control.h"
 
 #include <inttypes.h>
@@ -39,20 +39,40 @@ static void set_profile(struct real_node *n, double delay_ms, double loss, uint6
     ask(n->run, line);
 }
 
+/* A recording that is replayed; it begins with the run, as in the virtual world. */
+struct real_trace {
+    uv_timer_t timer; /* first: closing it gives its address */
+    struct hop_trace recorded;
+};
+
+/* How long what holds at that moment will hold still. */
+static uint64_t holds_for(const struct hop_trace *t, uint64_t now_us)
+{
+    uint64_t at_us = now_us % t->period;
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (t->point[i].at > at_us) {
+            return t->point[i].at - at_us;
+        }
+    }
+    return t->period - at_us;
+}
+
 static void on_trace(uv_timer_t *timer)
 {
     struct real_node *n = timer->data;
     struct real_trace *t = n->trace;
-    uint64_t now = real_now_us(n->run);
-    const struct real_trace_point *p = real_trace_at(t, now - t->since_us);
-    set_profile(n, p->rtt_ms / 2, p->loss, p->rate_bps > 0 ? p->rate_bps : n->link.rate_bps);
-    (void)uv_timer_start(&t->timer, on_trace, real_trace_wait(t, now - t->since_us) / 1000 + 1, 0);
+    uint64_t at_us = real_now_us(n->run);
+    const struct link_profile link = {.rate_bps = n->link.rate_bps, .trace = &t->recorded};
+    const struct link_profile now = hop_profile_at(&link, at_us);
+    set_profile(n, (double)now.delay / 1e3, now.loss, now.rate_bps);
+    (void)uv_timer_start(&t->timer, on_trace, holds_for(&t->recorded, at_us) / 1000 + 1, 0);
 }
 
 static void on_trace_closed(uv_handle_t *handle)
 {
     struct real_trace *t = (struct real_trace *)(void *)handle;
-    real_trace_free(t);
+    hop_trace_free(&t->recorded);
+    free(t);
 }
 
 void real_links_free(struct real_node *n)
@@ -72,11 +92,14 @@ void real_link_set(struct real_node *n, const struct script_link *link)
         set_profile(n, (double)link->delay_us / 1e3, link->loss, link->rate_bps);
         return;
     }
-    if (real_trace_load(link->trace, &n->trace, &e) != HF_OK) {
+    struct real_trace *t = calloc(1, sizeof(*t));
+    HF_ASSERT(t != NULL);
+    if (hop_trace_load(&t->recorded, link->trace, &e) != HF_OK) {
         real_fail(n->run, "%s", e.text);
+        free(t);
         return;
     }
-    n->trace->since_us = real_now_us(n->run);
+    n->trace = t;
     (void)uv_timer_init(&n->run->loop, &n->trace->timer);
     n->trace->timer.data = n;
     on_trace(&n->trace->timer);

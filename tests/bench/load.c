@@ -351,22 +351,27 @@ static void feed_commit(struct feed *f)
 /* Stages the next chunk of a part, if it is open. */
 static bool feed_part(struct feed *f, uint32_t part)
 {
-    static uint8_t bytes[CHUNK_BYTES];
+    static uint8_t bytes[CHUNK_BYTES], column_bytes[HF_COLUMNS * CHUNK_BYTES];
     static struct hf_stage st;
     struct item it = {.seq = 0};
+    struct hf_columns columns;
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    struct hf_records records;
     struct hf_writer w;
     bool in_keys = is_snapshot(f->version);
     if (f->at[part] == f->last[part]) {
         return false;
     }
     hf_state_stage_get(f->s, &st);
-    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_columns_init(&columns, column_bytes, CHUNK_BYTES);
     for (uint32_t i = 0; i < CHUNK_RECORDS && f->at[part] < f->last[part]; i++) {
         item_make(&it, in_keys ? f->at[part] : spread[f->at[part]], f->version);
         struct hf_record r = record_of(&it);
-        hf_record_encode(&r, &w);
+        hf_columns_add(&columns, &r);
         f->at[part]++;
     }
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_columns_finish(&columns, &w, block);
     struct hf_chunk c = {.want = in_keys ? HF_WANT_KEYS : HF_WANT_DELTA,
                          .from = st.part[part].cursor,
                          .to = {it.seq, it.ordinal, HF_OFFSET_END, hf_slice_of(NULL, 0)},
@@ -378,7 +383,8 @@ static bool feed_part(struct feed *f, uint32_t part)
         c.to = st.part[part].until;
     }
     watch_begin(&f->chunks);
-    must(hf_state_stage_chunk(f->s, part, &c, hf_writer_bytes(&w)), "chunk");
+    hf_records_open(&records, hf_writer_bytes(&w));
+    must(hf_state_stage_chunk(f->s, part, &c, &records), "chunk");
     watch_end(&f->chunks);
     f->waiting += w.len;
     if (f->waiting >= COMMIT_BYTES) {

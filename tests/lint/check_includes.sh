@@ -30,7 +30,7 @@ forbid 'uv\.h' 'libuv is for proto/node, the daemons and who runs them' \
 forbid 'msgpack' 'msgpack-c is for proto/wire' $(echo "$all" | without '^proto/wire/')
 forbid 'hiredis' 'hiredis is for clients' $(echo "$all" | without '^core/cli/|^sim/real/')
 forbid 'time\.h|sys/(socket|stat|time)|unistd|fcntl|pthread|stdio\.h>.*net' 'wire and engines are pure' \
-    $(files proto/wire | without 'err\.c') edge/replica.c edge/held.c edge/apply.c edge/fetch.c edge/pace.c edge/repair.c edge/liveness.c core/publisher.c
+    $(files proto/wire | without 'err\.c') edge/replica.c edge/held.c edge/apply.c edge/fetch.c edge/pace.c edge/share.c edge/width.c edge/repair.c edge/liveness.c core/publisher.c
 for f in $all $(files tests); do
     lines=$(wc -l <"$f")
     if [ "$lines" -gt 800 ]; then

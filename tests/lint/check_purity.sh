@@ -15,7 +15,7 @@ check() { # OBJECT ALLOWED
     fi
 }
 
-engine='replica held apply fetch pace repair liveness'
+engine='replica held apply fetch pace share width repair liveness'
 # What the parts of the engine define for each other is theirs.
 own=$(for o in $engine; do nm --defined-only "$B/edge/$o.o"; done | awk '$2 == "T" {printf "%s|", $3}')
 for o in $engine; do

@@ -106,7 +106,9 @@ static MAYBE_UNUSED void ask(struct box *b, uint32_t part, size_t limit)
 
 static MAYBE_UNUSED enum hf_err stage_answer(struct box *b, uint32_t part)
 {
-    return hf_state_stage_chunk(b->edge.s, part, &b->a->chunk, hf_writer_bytes(&b->a->records));
+    struct hf_records records;
+    hf_records_open(&records, hf_writer_bytes(&b->a->records));
+    return hf_state_stage_chunk(b->edge.s, part, &b->a->chunk, &records);
 }
 
 /* Stages the next chunk of a part, in the open transaction. */
@@ -190,8 +192,9 @@ static MAYBE_UNUSED enum hf_err stage_record(struct box *b, uint32_t part,
 {
     struct hf_stage st = stage_of(b);
     bool keys = in_keys(&st);
-    hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
-    hf_record_encode(rec, &b->a->records);
+    answer_begin(b->a);
+    hf_columns_add(&b->a->columns, rec);
+    answer_end(b->a);
     struct hf_chunk *c = &b->a->chunk;
     *c = (struct hf_chunk){.want = keys ? HF_WANT_KEYS : HF_WANT_DELTA, .asof = asof};
     c->from = st.part[part].cursor;

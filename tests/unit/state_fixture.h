@@ -447,10 +447,25 @@ static MAYBE_UNUSED void core_random(struct core *c, uint64_t *seed, uint32_t ba
 struct answer {
     struct hf_chunk chunk;
     uint8_t bytes[96 * 1024];
-    struct hf_writer records;
+    struct hf_writer records; /* once answer_end was called */
+    uint8_t column_bytes[HF_COLUMNS * 96 * 1024];
+    struct hf_columns columns;
     uint8_t to_key[HF_STORE_KEY_MAX];
     enum hf_err code; /* HF_MOVED */
 };
+
+static MAYBE_UNUSED void answer_begin(struct answer *a)
+{
+    hf_columns_init(&a->columns, a->column_bytes, sizeof(a->column_bytes) / HF_COLUMNS);
+}
+
+static MAYBE_UNUSED void answer_end(struct answer *a)
+{
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    hf_writer_init(&a->records, a->bytes, sizeof(a->bytes));
+    hf_columns_finish(&a->columns, &a->records, block);
+    assert_false(a->records.failed);
+}
 
 /* Puts what fits of the record from `offset`; true when all of it did. */
 static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored *r, uint32_t offset,
@@ -458,7 +473,8 @@ static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored 
 {
     struct hf_record rec = {r->key, r->seq,  r->ordinal, r->tombstone, (uint32_t)r->value.len,
                             offset, r->value};
-    size_t room = a->records.len < limit ? limit - a->records.len : 0;
+    size_t used = hf_columns_bytes(&a->columns);
+    size_t room = used < limit ? limit - used : 0;
     rec.value.data += offset;
     rec.value.len -= offset;
     if (rec.value.len > room) {
@@ -470,7 +486,7 @@ static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored 
     if (room == 0) {
         return false;
     }
-    hf_record_encode(&rec, &a->records);
+    hf_columns_add(&a->columns, &rec);
     if (offset + rec.value.len == r->value.len) {
         return true;
     }
@@ -497,7 +513,7 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part
     a->chunk.want = keys ? HF_WANT_KEYS : HF_WANT_DELTA;
     a->chunk.from = *from;
     a->chunk.asof = at.at.seq;
-    hf_writer_init(&a->records, a->bytes, sizeof(a->bytes));
+    answer_begin(a);
     if (from->offset != HF_OFFSET_END) {
         enum hf_err e =
             keys ? hf_view_get(v, from->key, false, &r)
@@ -521,7 +537,7 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part
             break;
         }
         assert_ok(e);
-        if (a->records.len >= limit) {
+        if (hf_columns_bytes(&a->columns) >= limit) {
             a->chunk.to = before;
             break;
         }
@@ -531,8 +547,8 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part
     if (!keys) {
         a->chunk.to.key.len = 0;
     }
-    assert_false(a->records.failed);
 out:
+    answer_end(a);
     hf_view_close(v);
 }
 

@@ -551,7 +551,7 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
     rig_stream(rig, 115);
     rig_jobs(rig);
     struct asked *second = NULL;
-    for (int i = 0; i < 200 && second == NULL; i++) {
+    for (int i = 0; i < 600 && second == NULL; i++) {
         rig->now += 10;
         hf_edge_on_tick(rig->edge, rig->now);
         struct asked *a = rig_take(rig);

@@ -1,5 +1,5 @@
 /*
- * test_fetch.c - FETCH requests and replies, chunks and records: there and back, and each rule
+ * test_fetch.c - FETCH requests and replies, and chunks: there and back, and each rule
  * broken once, above all those that keep an answer from leading nowhere.
  *
  * messages_box.h has what this shares with test_messages.c.
@@ -533,124 +533,6 @@ static void fetch_cut_short_or_run_on_is_refused(void **state)
     assert_no_other_length(w, encode_reply(w), false);
 }
 
-/* ---- records ---- */
-
-static bool one_record(struct world *w, const struct hf_record *rec, struct hf_record *got)
-{
-    struct hf_writer out;
-    struct hf_reader r;
-    bool found;
-
-    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
-    hf_record_encode(rec, &out);
-    assert_false(out.failed);
-    assert_true(out.len <= rec->key.len + rec->value.len + HF_RECORD_OVERHEAD);
-    hf_reader_init(&r, hf_writer_bytes(&out));
-    found = hf_record_next(&r, got);
-    assert_int_equal(found, !r.failed);
-    assert_true(!found || hf_reader_done(&r));
-    return found;
-}
-
-static struct hf_record sample_record(void)
-{
-    return (struct hf_record){.key = hf_slice_str("k"),
-                              .seq = 812,
-                              .ordinal = 9999,
-                              .total = 10,
-                              .value = hf_slice_str("0123456789")};
-}
-
-static void records_are_walked_in_order(void **state)
-{
-    struct world *w = *state;
-    struct hf_record rec = sample_record();
-    struct hf_record dead = {.key = hf_slice_str("gone"), .seq = 3, .tombstone = true};
-    struct hf_record empty = {.key = hf_slice_str("empty"), .seq = 4};
-    struct hf_record got;
-    struct hf_writer out;
-    struct hf_reader r;
-
-    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
-    hf_record_encode(&rec, &out);
-    hf_record_encode(&dead, &out);
-    hf_record_encode(&empty, &out);
-    hf_reader_init(&r, hf_writer_bytes(&out));
-    assert_true(hf_record_next(&r, &got));
-    assert_true(hf_slice_eq(got.key, rec.key) && hf_slice_eq(got.value, rec.value));
-    assert_true(got.seq == 812 && got.ordinal == 9999 && !got.tombstone);
-    assert_true(got.total == 10 && got.offset == 0);
-    assert_true(hf_record_next(&r, &got));
-    assert_true(got.tombstone && hf_slice_eq(got.key, dead.key));
-    assert_true(hf_record_next(&r, &got));
-    assert_true(!got.tombstone && got.value.len == 0);
-    assert_false(hf_record_next(&r, &got));
-    assert_true(hf_reader_done(&r));
-}
-
-static void largest_record_header_stays_in_its_overhead(void **state)
-{
-    struct world *w = *state;
-    struct hf_record got;
-    struct hf_record rec = {.key = hf_slice_of(filler, HF_STORE_KEY_MAX),
-                            .seq = HF_SEQ_MAX,
-                            .ordinal = HF_BATCH_CHANGES_MAX - 1,
-                            .total = HF_STORE_VALUE_MAX,
-                            .offset = HF_STORE_VALUE_MAX - 65536,
-                            .value = hf_slice_of(filler, 65536)};
-
-    assert_true(one_record(w, &rec, &got));
-}
-
-static void record_that_makes_no_sense_is_damage(void **state)
-{
-    struct world *w = *state;
-    struct hf_record got;
-    struct hf_record rec;
-
-#define DAMAGED(change)                                                                            \
-    do {                                                                                           \
-        rec = sample_record();                                                                     \
-        change;                                                                                    \
-        assert_false(one_record(w, &rec, &got));                                                   \
-        assert_int_equal(got.key.len, 0);                                                          \
-    } while (0)
-    DAMAGED(rec.key.len = 0);
-    DAMAGED(rec.key = hf_slice_of(filler, HF_STORE_KEY_MAX + 1));
-    DAMAGED(rec.seq = 0);
-    DAMAGED(rec.seq = HF_SEQ_MAX + 1);
-    DAMAGED(rec.ordinal = HF_BATCH_CHANGES_MAX);
-    DAMAGED(rec.tombstone = true);
-    DAMAGED(rec.total = 9);
-    DAMAGED(rec.offset = 1);
-    DAMAGED(rec.offset = 11);
-    DAMAGED(rec.value.len = 0);
-    DAMAGED(rec.total = HF_STORE_VALUE_MAX + 1);
-#undef DAMAGED
-    rec = sample_record();
-    rec.offset = 4;
-    rec.value.len = 6;
-    assert_true(one_record(w, &rec, &got)); /* a fragment */
-}
-
-static void record_cut_short_is_damage_not_the_end(void **state)
-{
-    struct world *w = *state;
-    struct hf_record rec = sample_record();
-    struct hf_record got;
-    struct hf_writer out;
-
-    hf_writer_init(&out, w->bytes, sizeof(w->bytes));
-    hf_record_encode(&rec, &out);
-    for (size_t len = 1; len < out.len; len++) {
-        struct hf_reader r;
-
-        hf_reader_init(&r, hf_slice_of(w->bytes, len));
-        assert_false(hf_record_next(&r, &got));
-        assert_true(r.failed);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,10 +557,6 @@ int main(void)
         TEST(fetch_refusal_says_why_and_carries_no_data),
         TEST(refusal_need_not_say_what_was_wanted_but_data_must),
         TEST(fetch_cut_short_or_run_on_is_refused),
-        TEST(records_are_walked_in_order),
-        TEST(largest_record_header_stays_in_its_overhead),
-        TEST(record_that_makes_no_sense_is_damage),
-        TEST(record_cut_short_is_damage_not_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -443,9 +443,12 @@ static void an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_
     box_frame(b, 1);
     box_idle(b);
     assert_false(hf_replica_loaded(b->r));
+    assert_int_equal(box_status(b).applied, 1);
+    assert_int_equal(box_status(b).state, HF_REPLICA_JOINING);
     box_frame(b, 2);
     box_idle(b);
     assert_true(hf_replica_loaded(b->r));
+    assert_int_not_equal(box_status(b).state, HF_REPLICA_JOINING);
     /* From then on it lags, as any edge does. */
     box_beacon(b, 500);
     assert_true(hf_replica_loaded(b->r));

@@ -6,7 +6,7 @@
  */
 #include "replica_box.h"
 
-static struct box *box_of(uint32_t rate_max)
+static struct box *box_planned(uint32_t rate_max, uint64_t total)
 {
     struct box *b = box_new(10);
     b->cfg.catchup_rate_max = rate_max;
@@ -18,9 +18,15 @@ static struct box *box_of(uint32_t rate_max)
     struct hf_replica_effect q = *box_sent(b, HF_REPRQ_PLAN, 0);
     box_clear(b);
     b->now += 100;
-    box_answer(b, &q, (struct hf_replica_event){.plan = HF_PLAN_DELTA, .seq = 5000});
+    box_answer(b, &q,
+               (struct hf_replica_event){.plan = HF_PLAN_DELTA, .seq = 5000, .total = total});
     box_done(b);
     return b;
+}
+
+static struct box *box_of(uint32_t rate_max)
+{
+    return box_planned(rate_max, 100 << 20);
 }
 
 static void drain(struct box *b)
@@ -55,7 +61,21 @@ static uint64_t round_trip(struct box *b, hf_ms took, uint32_t *count)
     return bytes;
 }
 
-static void window_opens_to_all_parts_as_answers_come(void **state)
+static void a_transfer_begins_with_one_request_for_each_64_kib(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t total;
+        uint32_t requests;
+    } plans[] = {{0, 4}, {100000, 4}, {640 << 10, 10}, {100 << 20, 16}};
+    for (size_t i = 0; i < sizeof(plans) / sizeof(plans[0]); i++) {
+        struct box *b = box_planned(0, plans[i].total);
+        assert_int_equal(box_sends(b, HF_REPRQ_DELTA), plans[i].requests);
+        box_free(b);
+    }
+}
+
+static void width_opens_to_all_parts_as_answers_come(void **state)
 {
     (void)state;
     struct box *b = box_of(0);
@@ -73,10 +93,10 @@ static void requests_shrink_on_a_thin_link_and_grow_on_a_wide_one(void **state)
     struct box *b = box_of(0);
     uint32_t count;
     for (int i = 0; i < 6; i++) {
-        (void)round_trip(b, 2000, &count);
+        (void)round_trip(b, 3000, &count);
     }
     assert_true(box_sent(b, HF_REPRQ_DELTA, 0)->data_max <= 4096);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 10; i++) {
         (void)round_trip(b, 120, &count);
     }
     assert_true(box_sent(b, HF_REPRQ_DELTA, 0)->data_max >= 63488);
@@ -103,7 +123,7 @@ static void one_hanging_connection_does_not_slow_the_others(void **state)
     box_free(b);
 }
 
-static void silence_of_all_closes_the_window_and_backs_off(void **state)
+static void silence_of_all_closes_the_width_and_backs_off(void **state)
 {
     (void)state;
     struct box *b = box_of(0);
@@ -122,8 +142,83 @@ static void silence_of_all_closes_the_window_and_backs_off(void **state)
     box_free(b);
 }
 
-/* A link of 1,000 bytes a ms and 20 ms there and back: replies come one behind the other. */
+/* All of them end together, so that no connection rests while the last one is carried. */
+static void parts_have_turns_when_there_are_more_than_requests(void **state)
+{
+    (void)state;
+    struct box *b = box_planned(0, 0);
+    uint32_t asked[HF_STAGE_PARTS_MAX] = {0};
+    uint32_t count;
+    for (int n = 0; n < 12; n++) {
+        for (uint32_t i = 0; i < box_sends(b, HF_REPRQ_DELTA); i++) {
+            asked[box_sent(b, HF_REPRQ_DELTA, i)->part]++;
+        }
+        (void)round_trip(b, 400, &count);
+    }
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        assert_in_range(asked[i], 2, 6);
+    }
+    box_free(b);
+}
+
+/* The control link is lost with 16 parts asked for, and is back; `lost` has what was asked. */
+static struct box *box_cut(struct hf_replica_effect *lost)
+{
+    struct box *b = box_of(0);
+    for (uint32_t i = 0; i < 16; i++) {
+        lost[i] = *box_sent(b, HF_REPRQ_DELTA, i);
+    }
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    b->now += 5000;
+    box_clear(b);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, b->cfg.backoff_ms_min);
+    return b;
+}
+
+static void parts_asked_for_before_a_cut_are_waited_for_while_others_are_left(void **state)
+{
+    (void)state;
+    struct hf_replica_effect lost[16];
+    struct hf_replica_effect q;
+    struct box *b = box_cut(lost);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 16);
+    for (uint32_t i = 0; i < 16; i++) {
+        q = *box_sent(b, HF_REPRQ_DELTA, i);
+        for (uint32_t k = 0; k < 16; k++) {
+            assert_int_not_equal(q.part, lost[k].part);
+        }
+    }
+    /* TCP brings what the cut held up. */
+    box_clear(b);
+    box_answer(b, &lost[3], (struct hf_replica_event){.bytes = lost[3].data_max});
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    box_free(b);
+}
+
+static void what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left(void **state)
+{
+    (void)state;
+    struct hf_replica_effect lost[16];
+    struct box *b = box_cut(lost);
+    uint32_t count;
+    for (int i = 0; i < 4; i++) {
+        (void)round_trip(b, 400, &count);
+        for (uint32_t k = 0; k < count; k++) {
+            assert_int_not_equal(box_sent(b, HF_REPRQ_DELTA, k)->part, lost[0].part);
+        }
+    }
+    for (int i = 0; i < 20 && count < 31; i++) {
+        (void)round_trip(b, 400, &count);
+    }
+    assert_int_equal(count, 31);
+    box_free(b);
+}
+
+/* A link: replies come one behind the other. 1,000 bytes a ms and 20 ms there and back when 0. */
 struct link {
+    uint32_t bytes_per_ms;
+    hf_ms rtt;
     struct hf_replica_effect out[128];
     hf_ms due[128];
     uint32_t first, end;
@@ -133,11 +228,13 @@ struct link {
 static void link_take(struct link *l, struct box *b)
 {
     struct hf_replica_effect *q;
+    l->rtt = l->rtt > 0 ? l->rtt : 20;
+    l->bytes_per_ms = l->bytes_per_ms > 0 ? l->bytes_per_ms : 1000;
     for (uint32_t i = 0; (q = box_sent(b, HF_REPRQ_DELTA, i)) != NULL; i++) {
-        hf_ms begins = l->free_at > b->now + 10 ? l->free_at : b->now + 10;
-        l->free_at = begins + (hf_ms)(q->data_max / 1000);
+        hf_ms begins = l->free_at > b->now + l->rtt / 2 ? l->free_at : b->now + l->rtt / 2;
+        l->free_at = begins + (hf_ms)(q->data_max / l->bytes_per_ms);
         l->out[l->end % 128] = *q;
-        l->due[l->end++ % 128] = l->free_at + 10;
+        l->due[l->end++ % 128] = l->free_at + l->rtt / 2;
     }
     box_clear(b);
 }
@@ -152,19 +249,18 @@ static void stream_frame(struct box *b, hf_seq seq)
 }
 
 /* Bytes a second over `ms`. */
-static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
+static uint64_t rate_over(struct link *l, struct box *b, hf_ms ms, bool stream)
 {
-    struct link l = {.free_at = b->now};
     hf_ms began = b->now;
     hf_ms frame_at = b->now;
     hf_seq seq = 5001;
     uint64_t bytes = 0;
     while (b->now - began < ms) {
-        link_take(&l, b);
-        hf_ms due = l.first < l.end ? l.due[l.first % 128] : b->now + 50;
+        link_take(l, b);
+        hf_ms due = l->first < l->end ? l->due[l->first % 128] : b->now + 50;
         box_pass(b, due > b->now ? due - b->now : 0);
-        if (l.first < l.end) {
-            const struct hf_replica_effect q = l.out[l.first++ % 128];
+        if (l->first < l->end) {
+            const struct hf_replica_effect q = l->out[l->first++ % 128];
             box_answer(b, &q, (struct hf_replica_event){.bytes = q.data_max});
             bytes += q.data_max;
         }
@@ -177,17 +273,67 @@ static uint64_t rate_over(struct box *b, hf_ms ms, bool stream)
     return bytes * 1000 / (uint64_t)(b->now - began);
 }
 
-static void busy_stream_keeps_its_share_of_the_link(void **state)
+/* How many requests are on the link after so long. */
+static uint32_t width_after(struct box *b, struct link *l, hf_ms ms)
+{
+    (void)rate_over(l, b, ms, false);
+    link_take(l, b);
+    return l->end - l->first;
+}
+
+static void width_narrows_where_fewer_bring_as_much(void **state)
 {
     (void)state;
     struct box *b = box_of(0);
-    uint64_t alone = rate_over(b, 20000, false);
-    uint64_t shared = rate_over(b, 240000, true);
-    print_message("alone %lu B/s, beside a busy stream %lu B/s\n", (unsigned long)alone,
-                  (unsigned long)shared);
-    /* 70 percent of what was measured, which is less than the link can while few requests are out.
-     */
-    assert_in_range(shared * 100 / alone, 45, 80);
+    struct link l = {.free_at = b->now};
+    uint64_t wide = rate_over(&l, b, 2000, false);
+    assert_in_range(width_after(b, &l, 58000), 2, 10);
+    assert_true(rate_over(&l, b, 10000, false) > wide * 9 / 10);
+    box_free(b);
+}
+
+static void width_grows_where_each_connection_is_slow(void **state)
+{
+    (void)state;
+    struct box *b = box_planned(0, 0);
+    uint32_t count;
+    for (int i = 0; i < 60; i++) {
+        (void)round_trip(b, 400, &count);
+    }
+    assert_true(count >= 24);
+    box_free(b);
+}
+
+static void busy_stream_keeps_its_share_of_the_link(void **state)
+{
+    (void)state;
+    static const struct link links[] = {
+        {.bytes_per_ms = 1000, .rtt = 20}, {.bytes_per_ms = 2500, .rtt = 100},
+        {.bytes_per_ms = 250, .rtt = 300}, {.bytes_per_ms = 12000, .rtt = 20},
+        {.bytes_per_ms = 30, .rtt = 600},
+    };
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        struct box *b = box_of(0);
+        struct link l = links[i];
+        l.free_at = b->now;
+        uint64_t alone = rate_over(&l, b, 20000, false);
+        uint64_t shared = rate_over(&l, b, 240000, true);
+        print_message("alone %lu B/s, beside a busy stream %lu B/s\n", (unsigned long)alone,
+                      (unsigned long)shared);
+        assert_in_range(shared * 100 / (1000 * links[i].bytes_per_ms), 63, 77);
+        box_free(b);
+    }
+}
+
+/* Nothing is known of the link yet, and the first replies come while few requests are out. */
+static void stream_that_is_busy_from_the_beginning_does_not_make_the_link_look_thin(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    struct link l = {.free_at = b->now, .bytes_per_ms = 2500, .rtt = 100};
+    stream_frame(b, 5001);
+    uint64_t rate = rate_over(&l, b, 25000, true);
+    assert_in_range(rate * 100 / 2500000, 63, 80);
     box_free(b);
 }
 
@@ -211,7 +357,7 @@ static void small_replies_do_not_make_a_link_look_thin(void **state)
         box_pass(b, 1);
         drain(b);
     }
-    assert_true(rate_over(b, 10000, true) > 300000);
+    assert_true(rate_over(&(struct link){.free_at = b->now}, b, 10000, true) > 300000);
     box_free(b);
 }
 
@@ -219,7 +365,7 @@ static void catching_up_stays_below_the_configured_rate(void **state)
 {
     (void)state;
     struct box *b = box_of(100000);
-    uint64_t rate = rate_over(b, 30000, false);
+    uint64_t rate = rate_over(&(struct link){.free_at = b->now}, b, 30000, false);
     assert_in_range(rate, 80000, 105000);
     box_free(b);
 }
@@ -227,11 +373,18 @@ static void catching_up_stays_below_the_configured_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(window_opens_to_all_parts_as_answers_come),
+        cmocka_unit_test(a_transfer_begins_with_one_request_for_each_64_kib),
+        cmocka_unit_test(width_opens_to_all_parts_as_answers_come),
         cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),
         cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
-        cmocka_unit_test(silence_of_all_closes_the_window_and_backs_off),
+        cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
+        cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
+        cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
+        cmocka_unit_test(what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left),
+        cmocka_unit_test(width_narrows_where_fewer_bring_as_much),
+        cmocka_unit_test(width_grows_where_each_connection_is_slow),
         cmocka_unit_test(busy_stream_keeps_its_share_of_the_link),
+        cmocka_unit_test(stream_that_is_busy_from_the_beginning_does_not_make_the_link_look_thin),
         cmocka_unit_test(small_replies_do_not_make_a_link_look_thin),
         cmocka_unit_test(catching_up_stays_below_the_configured_rate),
     };

@@ -251,14 +251,16 @@ static void records_out_of_order_are_malformed(void **state)
     struct hf_record r = {hf_slice_str("b5"), 16, 0, false, 5, 0, hf_slice_str("value")};
     struct hf_record before = {hf_slice_str("b4"), 15, 0, false, 5, 0, hf_slice_str("value")};
     ask(b, 1, 1000);
-    hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
-    hf_record_encode(&r, &b->a->records);
-    hf_record_encode(&before, &b->a->records);
+    answer_begin(b->a);
+    hf_columns_add(&b->a->columns, &r);
+    hf_columns_add(&b->a->columns, &before);
+    answer_end(b->a);
     assert_int_equal(stage_answer(b, 1), HF_MALFORMED);
     hf_state_abort(b->edge.s);
-    hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
-    hf_record_encode(&before, &b->a->records);
-    hf_record_encode(&r, &b->a->records);
+    answer_begin(b->a);
+    hf_columns_add(&b->a->columns, &before);
+    hf_columns_add(&b->a->columns, &r);
+    answer_end(b->a);
     assert_ok(stage_answer(b, 1));
 }
 
@@ -516,14 +518,15 @@ static void stage_many(struct box *b, uint32_t parts, uint32_t keys)
             struct hf_stage st = stage_of(b);
             struct hf_chunk c = {.want = HF_WANT_KEYS, .from = st.part[part].cursor, .asof = 10};
             char key[32] = "";
-            hf_writer_init(&b->a->records, b->a->bytes, sizeof(b->a->bytes));
+            answer_begin(b->a);
             for (uint32_t i = 0; i < 125; i++) {
                 uint32_t n = keys / parts * part + done + i;
                 snprintf(key, sizeof(key), "bench:key:%014u", n);
                 struct hf_record r = {hf_slice_str(key),      1 + n / 5000, n % 5000, false, 100, 0,
                                       hf_slice_of(value, 100)};
-                hf_record_encode(&r, &b->a->records);
+                hf_columns_add(&b->a->columns, &r);
             }
+            answer_end(b->a);
             c.to = (struct hf_bound){1, 0, HF_OFFSET_END, hf_slice_str(key)};
             b->a->chunk = c;
             assert_ok(stage_answer(b, part));

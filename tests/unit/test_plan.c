@@ -42,11 +42,11 @@ static void write_keys(struct fixture *f, uint32_t first, uint32_t count)
 /* Records that end in this chunk: a value in pieces counts once. */
 static uint32_t count_ends(struct hf_slice records)
 {
-    struct hf_reader r;
+    struct hf_records r;
     struct hf_record rec;
     uint32_t n = 0;
-    hf_reader_init(&r, records);
-    while (hf_record_next(&r, &rec)) {
+    hf_records_open(&r, records);
+    while (hf_records_next(&r, &rec)) {
         n += rec.offset + rec.value.len == rec.total;
     }
     assert_false(r.failed);
@@ -56,7 +56,7 @@ static uint32_t count_ends(struct hf_slice records)
 /* Fetches a range to its end; returns the bytes of all messages. */
 static uint64_t fetch_all(struct fixture *f, struct hf_request q, uint32_t *records)
 {
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     uint8_t key[HF_STORE_KEY_MAX];
     uint64_t bytes = 0;
     *records = 0;
@@ -341,7 +341,7 @@ static void snapshots_of_one_minute_begin_at_one_head_with_the_same_keys(void **
 static void keys_end_at_until_and_say_so(void **state)
 {
     struct fixture *f = *state;
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     const char *keys[] = {"a", "b", "c", "d"};
     for (size_t i = 0; i < 4; i++) {
         box_put(f->b, keys[i], "1");
@@ -362,6 +362,61 @@ static void keys_end_at_until_and_say_so(void **state)
         r = peer_ask(f->p, &q);
         assert_true(r->code == HF_OK && r->fetch.chunk.end && r->fetch.chunk.raw_bytes == 0);
     }
+}
+
+/* 800 keys with values of 100 letters, which pack to two thirds, or of bytes that do not pack. */
+static void write_group(struct fixture *f, char name, bool letters)
+{
+    static uint8_t value[8][100];
+    char key[8][16];
+    for (uint32_t i = 0; i < 800; i += 8) {
+        struct box_write bw = {.done = false};
+        for (uint32_t j = 0; j < 8; j++) {
+            box_random(f->b, value[j], sizeof(value[j]));
+            for (uint32_t k = 0; letters && k < sizeof(value[j]); k++) {
+                value[j][k] = (uint8_t)('a' + value[j][k] % 26);
+            }
+            snprintf(key[j], sizeof(key[j]), "%c%06u", name, i + j);
+            box_add(&bw, key[j], "");
+            bw.change[j].value = hf_slice_of(value[j], sizeof(value[j]));
+        }
+        assert_int_equal(box_apply(f->b, &bw).code, HF_OK);
+    }
+    box_commit(f->b);
+}
+
+/* Letters, then bytes that do not pack where letters are expected, then letters again. */
+static void a_chunk_is_as_much_as_its_reply_carries(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t raw[CHUNK_RAW_MAX];
+    struct hf_request q = keys_of(f, after(0), "");
+    uint8_t key[HF_STORE_KEY_MAX];
+    uint32_t chunks = 0;
+    uint32_t records = 0;
+    uint64_t sealed = 0;
+    for (int name = 'a'; name <= 'i'; name++) {
+        write_group(f, (char)name, name <= 'd' || name >= 'f');
+    }
+    for (bool end = false; !end; chunks++) {
+        const struct hf_reply *r = peer_ask(f->p, &q);
+        assert_int_equal(r->code, HF_OK);
+        const struct hf_chunk *c = &r->fetch.chunk;
+        assert_in_range(c->sealed.len, 1, HF_FETCH_DATA_MAX + HF_NONCE_BYTES + HF_TAG_BYTES);
+        sealed += c->sealed.len;
+        records += count_records(chunk_open(f, c, raw));
+        end = c->end;
+        memcpy(key, c->to.key.data, c->to.key.len);
+        q.fetch.from = c->to;
+        q.fetch.from.key.data = key;
+    }
+    assert_int_equal(records, 9 * 800);
+    /* Nearly full on the average, were it not for the first, and the one that met the bytes. */
+    assert_in_range(chunks, sealed / HF_FETCH_DATA_MAX + 1, sealed / HF_FETCH_DATA_MAX + 3);
+    q.fetch.from = after(0);
+    q.fetch.data_max = 8192;
+    const struct hf_chunk *c = &peer_ask(f->p, &q)->fetch.chunk;
+    assert_in_range(c->sealed.len, 6500, 8192 + HF_NONCE_BYTES + HF_TAG_BYTES);
 }
 
 /* How many of the first `most` frames fit into so many bytes. */
@@ -429,6 +484,7 @@ int main(void)
         T(parts_of_a_snapshot_hold_about_the_same_and_all_keys_once),
         T(snapshots_of_one_minute_begin_at_one_head_with_the_same_keys),
         T(keys_end_at_until_and_say_so),
+        T(a_chunk_is_as_much_as_its_reply_carries),
         T(no_reply_has_more_than_was_wanted_but_each_gets_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

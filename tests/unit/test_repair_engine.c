@@ -210,13 +210,11 @@ static void a_refused_repair_ends_in_a_snapshot(void **state)
     box_free(b);
 }
 
-/* What was fetched is newer than the applied state, and nothing leads from here to there any more.
- */
-static void a_repair_whose_frames_the_core_has_trimmed_ends_in_a_snapshot(void **state)
+/* The ranges are of a newer state, and what lies between is neither in the log nor remembered. */
+static void a_repair_behind_both_floors_ends_in_a_snapshot(void **state)
 {
     struct box *b = box_live(10);
     (void)state;
-    box_beacon(b, 20);
     want_repair(b, true);
     ranges_come(b, 10);
     compared(b, HF_OK, true, 1);
@@ -225,12 +223,14 @@ static void a_repair_whose_frames_the_core_has_trimmed_ends_in_a_snapshot(void *
     b->parts = 1;
     box_clear(b);
     box_done(b);
+    box_beacon(b, 40);
     box_reply(b, box_sent(b, HF_REPRQ_KEYS, 0), HF_OK);
-    box_chunk_done(b, 20, true);
-    box_pass(b, 100);
-    assert_int_equal(box_status(b).repair.result, HF_REPAIR_FETCHING);
+    box_chunk_done(b, 40, true);
+    box_pass(b, b->cfg.gap_ms);
     box_reply(b, box_sent(b, HF_REPRQ_LOG, 0), HF_BELOW_FLOOR);
-    box_pass(b, 1000);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_TARGET);
+    box_done(b);
+    box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_BELOW_FLOOR);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
     box_done(b);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
@@ -393,7 +393,7 @@ int main(void)
         cmocka_unit_test(known_damage_without_a_difference_is_a_recount),
         cmocka_unit_test(a_repair_that_does_not_help_ends_in_a_snapshot),
         cmocka_unit_test(a_refused_repair_ends_in_a_snapshot),
-        cmocka_unit_test(a_repair_whose_frames_the_core_has_trimmed_ends_in_a_snapshot),
+        cmocka_unit_test(a_repair_behind_both_floors_ends_in_a_snapshot),
         cmocka_unit_test(too_many_ranges_end_in_a_snapshot),
         cmocka_unit_test(a_core_that_cannot_answer_is_not_asked_for_ever),
         cmocka_unit_test(a_core_that_is_busy_or_behind_is_asked_again),

@@ -89,19 +89,9 @@ static void write_history(struct hf_state *s, enum sizes sizes, enum keys keys, 
 
 /* ---- the truth ---- */
 
-static uint64_t encoded(const struct hf_stored *r)
+static uint64_t weight_of(const struct hf_stored *r)
 {
-    static uint8_t room[HF_STORE_VALUE_MAX + 1024];
-    struct hf_writer w;
-    struct hf_record rec = {.key = r->key,
-                            .seq = r->seq,
-                            .ordinal = r->ordinal,
-                            .tombstone = r->tombstone,
-                            .total = (uint32_t)r->value.len,
-                            .value = r->value};
-    hf_writer_init(&w, room, sizeof(room));
-    hf_record_encode(&rec, &w);
-    return w.len;
+    return hf_record_weight(r->key.len, r->value.len);
 }
 
 static uint64_t exact_changes(struct hf_view *v, hf_seq lo)
@@ -109,7 +99,7 @@ static uint64_t exact_changes(struct hf_view *v, hf_seq lo)
     struct hf_stored r = {.seq = lo, .ordinal = UINT32_MAX};
     uint64_t sum = 0;
     while (hf_view_next_change(v, r.seq, r.ordinal, &r) == HF_OK) {
-        sum += encoded(&r);
+        sum += weight_of(&r);
     }
     return sum;
 }
@@ -120,7 +110,7 @@ static uint64_t exact_keys(struct hf_view *v, struct hf_slice after, struct hf_s
     uint64_t sum = 0;
     while (hf_view_next_key(v, r.key, &r) == HF_OK &&
            (until.len == 0 || hf_slice_cmp(r.key, until) <= 0)) {
-        sum += encoded(&r);
+        sum += weight_of(&r);
     }
     return sum;
 }

@@ -122,6 +122,30 @@ static void snapshot_forgets_what_the_core_deleted_and_collected(void **state)
     assert_equal_to_core(b);
 }
 
+static void range_that_no_plan_cut_is_cut_at_round_numbers(void **state)
+{
+    struct box *b = *state;
+    char key[16];
+    core_put(b->core, "a", "1");
+    apply_log(b, 1);
+    begin(b, HF_PLAN_DELTA);
+    for (int i = 0; i < 99; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        core_put(b->core, key, "value");
+    }
+    assert_ok(hf_state_stage_target(b->edge.s, 100));
+    struct hf_stage st = stage_of(b);
+    assert_int_equal(st.part_count, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(st.part[i].until.seq, i < 3 ? 32 * (i + 1) : 100);
+    }
+    while (fetch(b, 300)) {
+        ;
+    }
+    switch_to(b, 100);
+    assert_equal_to_core(b);
+}
+
 static void delta_brings_deletes(void **state)
 {
     struct box *b = *state;
@@ -236,8 +260,7 @@ static void snapshot_is_not_switched_before_its_keys_are_done(void **state)
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[5].f), HF_ARG);
     ask(b, 0, 1000);
     b->a->chunk.want = HF_WANT_DELTA;
-    assert_int_equal(hf_state_stage_chunk(b->edge.s, 0, &b->a->chunk, hf_slice_of(NULL, 0)),
-                     HF_ARG);
+    assert_int_equal(stage_answer(b, 0), HF_ARG);
     while (fetch(b, 300)) {
         ;
     }
@@ -601,6 +624,7 @@ int main(void)
         IN_BOX(log_delta_and_snapshot_arrive_at_the_same_state),
         IN_BOX(transfers_under_writes_and_restarts_arrive_by_the_closing_rule),
         IN_BOX(snapshot_forgets_what_the_core_deleted_and_collected),
+        IN_BOX(range_that_no_plan_cut_is_cut_at_round_numbers),
         IN_BOX(delta_brings_deletes),
         IN_BOX(open_view_keeps_its_generation_over_the_switch),
         IN_BOX(wrong_record_fails_the_switch_and_leaves_the_visible_state),

@@ -85,7 +85,8 @@ static void jump_to(struct store *b, hf_seq seq)
     hf_state_stage_get(b->s, &st);
     chunk.from = st.part[0].cursor;
     chunk.to = st.part[0].until;
-    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, hf_slice_of(NULL, 0)));
+    struct hf_records none = {.left = 0};
+    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, &none));
     f.header = header_for(b->s, &f.h, bytes);
     f.h.seq = seq;
     assert_ok(hf_state_stage_switch(b->s, &f));

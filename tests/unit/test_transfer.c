@@ -219,7 +219,7 @@ static void a_large_delta_has_points_to_split_it_at(void **state)
 static void a_delta_has_each_key_once_at_its_newest_and_the_deletes(void **state)
 {
     struct fixture *f = *state;
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     box_put(f->b, "a", "1");
     box_put(f->b, "b", "1");
     box_put(f->b, "a", "2");
@@ -232,19 +232,19 @@ static void a_delta_has_each_key_once_at_its_newest_and_the_deletes(void **state
     assert_int_equal(r->fetch.chunk.asof, 5);
     struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
     assert_int_equal(count_records(records), 2);
-    struct hf_reader reader;
+    struct hf_records reader;
     struct hf_record rec;
-    hf_reader_init(&reader, records);
-    assert_true(hf_record_next(&reader, &rec));
+    hf_records_open(&reader, records);
+    assert_true(hf_records_next(&reader, &rec));
     assert_true(hf_slice_eq(rec.key, hf_slice_str("a")) && rec.seq == 3 && !rec.tombstone);
-    assert_true(hf_record_next(&reader, &rec));
+    assert_true(hf_records_next(&reader, &rec));
     assert_true(hf_slice_eq(rec.key, hf_slice_str("b")) && rec.seq == 4 && rec.tombstone);
 }
 
 static void an_empty_range_is_an_end_and_no_error(void **state)
 {
     struct fixture *f = *state;
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     const struct hf_reply *r = fetch_keys(f, after(0));
     assert_int_equal(r->code, HF_OK);
     assert_true(r->fetch.chunk.end);
@@ -298,7 +298,7 @@ static void nothing_above_the_acknowledged_head_is_given(void **state)
 static void chunks_are_compressed_when_that_gains(void **state)
 {
     struct fixture *f = *state;
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     static char value[5000];
     memset(value, 'x', sizeof(value) - 1);
     box_put(f->b, "a", value);
@@ -375,7 +375,7 @@ static const struct hf_reply *fetch_part(struct fixture *f, const struct hf_stag
  * write at the core. */
 static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(struct fixture *))
 {
-    static uint8_t raw[HF_MESSAGE_MAX];
+    static uint8_t raw[CHUNK_RAW_MAX];
     struct hf_stage g;
     uint32_t part = 0;
     assert_int_equal(hf_state_begin(s), HF_OK);
@@ -390,7 +390,9 @@ static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(s
         } else {
             assert_int_equal(r->code, HF_OK);
             struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
-            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, records), HF_OK);
+            struct hf_records it;
+            hf_records_open(&it, records);
+            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, &it), HF_OK);
         }
         assert_int_equal(hf_state_commit(s), HF_OK);
         if (between != NULL) {
@@ -509,7 +511,7 @@ static void no_number_of_deleted_keys_makes_one_request_long(void **state)
     struct fixture *f = *state;
     static char name[PER_WRITE][8];
     static struct hf_change change[PER_WRITE];
-    uint8_t raw[HF_MESSAGE_MAX];
+    uint8_t raw[CHUNK_RAW_MAX];
     for (int from = 0; from < DELETED; from += PER_WRITE) {
         for (int del = 0; del <= 1; del++) {
             struct box_write w = {.done = false};

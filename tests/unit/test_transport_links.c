@@ -290,6 +290,28 @@ static void one_dead_connection_does_not_stall_the_others(void **state)
     server_close(&s, &e);
 }
 
+/* As after a short cut: the control connection is given up, and TCP brings what it held up. */
+static void a_reply_that_was_on_its_way_outlives_the_redial(void **state)
+{
+    struct server s;
+    struct edge e;
+
+    (void)state;
+    server_open(&s, &e, 2);
+    warm_up(&e, 2);
+    s.slow_ms = 2000;
+    fetch(&e, 7, "late", 8000);
+    run_for(700);
+    hf_dialer_redial(e.dialer, HF_CHANNEL_CONTROL);
+    assert_true(run_until(&e.downs[HF_CHANNEL_CONTROL], 1, 1000));
+    s.slow_ms = 0;
+    assert_true(run_until(&e.replies, 1, 4000));
+    assert_int_equal(e.failures, 0);
+    assert_int_equal(e.reply_id, 7);
+    assert_true(run_until(&e.ups[HF_CHANNEL_CONTROL], 2, 3000));
+    server_close(&s, &e);
+}
+
 static void requests_on_a_connection_that_breaks_fail_alone_and_at_once(void **state)
 {
     struct server s;
@@ -552,6 +574,7 @@ int main(void)
         cmocka_unit_test(small_requests_are_not_stuck_behind_data),
         cmocka_unit_test(the_pool_closes_when_it_is_idle),
         cmocka_unit_test(one_dead_connection_does_not_stall_the_others),
+        cmocka_unit_test(a_reply_that_was_on_its_way_outlives_the_redial),
         cmocka_unit_test(requests_on_a_connection_that_breaks_fail_alone_and_at_once),
         cmocka_unit_test(a_connect_without_an_answer_is_tried_again_four_times_a_second),
         cmocka_unit_test(a_core_that_turns_us_away_is_asked_less_and_less_often),

@@ -11,6 +11,7 @@
  */
 #include "hf/digest.h"
 #include "hf/messages.h"
+#include "hf/records.h"
 #include "hf/seal.h"
 
 #include <setjmp.h>
@@ -85,11 +86,13 @@ static const struct vector vectors[] = {
     {"plain text of COOKIE", "93000007"},
     {"reply", "48460105a0a1a2a3a4a5a6a7a8a9aaabacadaeaf707172737475767778797a7b7c7d7e7f98999a9b"
               "9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeaf84b1c34d9ac965ec081a6d1110a3cd0f5f67e998"},
-    {"records", "97c401620200000200c402323297c401610300010000c400"},
-    {"descriptor", "98039400ceffffffffceffffffffc4009403ceffffffffceffffffffc4000103011800"},
+    {"records", "9a020000c4020000c4020101c4020402c4020000c4020300c4026261c4023232"},
+    {"records in pieces",
+     "9a030203c403000200c403020101c4030e0300c403060000c403040102c40461626362c40478797a77"},
+    {"descriptor", "98039400ceffffffffceffffffffc4009403ceffffffffceffffffffc4000103012000"},
     {"sealed chunk",
-     "d0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e75d1a7dd330459e2c52632278eb1dae21"
-     "0f8f775dd7ea66ea9f4ec6fbd0f16886d08d5e4f67c7aac1"},
+     "d0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e750dc7cb1f6479e2e96a5214b1d886e22"
+     "aa8e775c13e8a1ea58eb26c3e6599c15a492b6390a1e6b276631dce26770a82e"},
     {"fingerprint of a and b", "153a9ce817ac97897686266bee24e9d9ceda40f2d17b99bc4ff821f074888286"},
     {"sub-ranges",
      "93c4016101c420f622a8b5a9e7902c3df9979c773b6a13f5ee5d61a39ca09d91155565f230942993"
@@ -514,6 +517,37 @@ static void foreign_reply_opens_at_the_edge(void **state)
 
 /* ---- section 8: a chunk ---- */
 
+static void put_records(const struct hf_record *rec, unsigned count, struct hf_writer *w)
+{
+    uint8_t memory[HF_COLUMNS * ROOM];
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    struct hf_columns columns;
+
+    hf_columns_init(&columns, memory, ROOM);
+    for (unsigned i = 0; i < count; i++) {
+        hf_columns_add(&columns, &rec[i]);
+    }
+    hf_columns_finish(&columns, w, block);
+}
+
+/* The first value lacks its beginning and the last its end; a key leans on the one before, and two
+ * records share a batch. */
+static void columns_are_as_written(void **state)
+{
+    const struct hf_record rec[] = {
+        {hf_slice_str("ab"), 7, 3, false, 5, 2, hf_slice_str("xyz")},
+        {hf_slice_str("abc"), 5, 0, false, 0, 0, hf_slice_str("")},
+        {hf_slice_str("b"), 5, 1, false, 4, 0, hf_slice_str("w")},
+    };
+    uint8_t bytes[ROOM];
+    struct hf_writer w;
+
+    (void)state;
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    put_records(rec, 3, &w);
+    assert_slice("records in pieces", hf_writer_bytes(&w));
+}
+
 static void chunk_carries_the_delta_of_the_history(void **state)
 {
     const struct history *y = *state;
@@ -525,8 +559,7 @@ static void chunk_carries_the_delta_of_the_history(void **state)
     struct hf_writer r, d, s;
 
     hf_writer_init(&r, records, sizeof(records));
-    hf_record_encode(&b, &r);
-    hf_record_encode(&a, &r);
+    put_records((const struct hf_record[]){b, a}, 2, &r);
     assert_slice("records", hf_writer_bytes(&r));
     struct hf_chunk c = {.want = HF_WANT_DELTA,
                          .from = zero,
@@ -657,6 +690,7 @@ int main(void)
         cmocka_unit_test(odd_leaf_is_promoted_to_the_root),
         cmocka_unit_test(request_is_sealed_for_the_core),
         cmocka_unit_test(foreign_reply_opens_at_the_edge),
+        cmocka_unit_test(columns_are_as_written),
         cmocka_unit_test(chunk_carries_the_delta_of_the_history),
         cmocka_unit_test(token_and_its_proof_are_as_written),
         cmocka_unit_test(document_shows_every_vector),

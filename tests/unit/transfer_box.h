@@ -11,7 +11,11 @@
 
 #include "core/transfer.h"
 
+#include "hf/records.h"
+
 #include <zstd.h>
+
+enum { CHUNK_RAW_MAX = 128 << 10 };
 
 struct fixture {
     struct box *b;
@@ -117,18 +121,18 @@ UNUSED static struct hf_slice chunk_open(struct fixture *f, const struct hf_chun
         memcpy(out, packed, w.len);
         assert_int_equal(w.len, c->raw_bytes);
     } else {
-        assert_int_equal(ZSTD_decompress(out, HF_MESSAGE_MAX, packed, w.len), c->raw_bytes);
+        assert_int_equal(ZSTD_decompress(out, CHUNK_RAW_MAX, packed, w.len), c->raw_bytes);
     }
     return hf_slice_of(out, c->raw_bytes);
 }
 
 UNUSED static uint32_t count_records(struct hf_slice records)
 {
-    struct hf_reader r;
+    struct hf_records r;
     struct hf_record rec;
     uint32_t n = 0;
-    hf_reader_init(&r, records);
-    while (hf_record_next(&r, &rec)) {
+    hf_records_open(&r, records);
+    while (hf_records_next(&r, &rec)) {
         n++;
     }
     assert_false(r.failed);
