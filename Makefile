@@ -23,22 +23,22 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 WIRE   := err cursor ranges expand digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
-          env state tables tree shape moves view walk verify sample stage parts staging repair \
+          dictionary env state tables tree shape moves view walk verify sample stage parts staging repair \
           scrub doctor pages
 NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
-          cache frames chunks ranges plan enrol inspect ages retention carry
+          cache frames chunks ranges plan enrol inspect ages retention carry trainer hello
 EDGE   := replica held apply fetch pace share width repair liveness driver slots session storing compare carried \
-          import
+          import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
 SIM    := rng world hop tcp conn net memo node load oracle expect faults attacks marks script script_words \
           script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
-          spec trial shrink seeds swarm workload
-SIM_COMMANDS := command command_run command_swarm command_scenario
+          spec trial shrink seeds swarm workload history history_read
+SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
@@ -57,6 +57,7 @@ BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
 MEMO_L  := -Xlinker --wrap=crypto_sign_detached -Xlinker --wrap=crypto_sign_verify_detached
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
+FAULTS  := $B/libholdfast-faults.so
 
 UNIT    := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 E2E     := $(patsubst tests/e2e/%.c,%,$(wildcard tests/e2e/test_*.c))
@@ -64,7 +65,7 @@ FUZZ    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(if $(filter fuzzer,$(SAN)),,$B/tests/fuzz/standalone.o)
 ALL_O   := $(PURE_O) $(NODE_O) $(CORE_O) $(EDGE_O)
 
-.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bench bench-wan bless format install clean
+.PHONY: all help deps demo check unit e2e scenario fuzz tsan lint soak bugs bench bench-wan bless format install clean
 .SECONDARY:
 all: $(BIN)   ## build everything into build/
 
@@ -107,6 +108,11 @@ $B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
+# Without the hardening of programs: a preloaded library checks nothing for others.
+$B/libholdfast-faults.so: sim/preload/faults.c sim/preload/faults.h
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  LINK  $@")
+	$Qgcc -std=c11 -D_GNU_SOURCE -I. $(WARN) -Wconversion -O2 -g -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
 
 $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
@@ -115,10 +121,15 @@ TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
 $B/tests/unit/test_disk $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
+$B/tests/unit/test_preload: $(FAULTS)
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
+
+RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips report)
+$B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
+	$(call link,$(TEST_L))
 
 $B/tests/bench/client: $B/tests/bench/client.o
 	$(call link,-lhiredis -lpthread)
@@ -135,15 +146,16 @@ $B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
 # ---- tests ----
 
 # check: these from the sanitized build, those from both (which daemons a test runs, tests/check.sh says).
-TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%)
-TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN)
-.PHONY: tests-a tests-b
+TESTS_A := $(UNIT:%=$B/tests/unit/%) $(FUZZ:%=$B/tests/fuzz/%) $(FAULTS)
+TESTS_B := $(E2E:%=$B/tests/e2e/%) $B/tests/bench/catchup $(BIN) $(FAULTS)
+.PHONY: tests-a tests-b tests-c reliability
 tests-a: $(TESTS_A)
 tests-b: $(TESTS_B)
+tests-c: $(RELIABLE) $(BIN) $(FAULTS)
 
 check:  ## install what is missing, build, run all tests; ends with "N passed, N failed"
 	@deploy/install-deps.sh --test
-	@$(MAKE) --no-print-directory -j$$(nproc) tests-b
+	@$(MAKE) --no-print-directory -j$$(nproc) tests-b tests-c
 	@$(MAKE) --no-print-directory -j$$(nproc) SAN=address OPT='-O1 -g' tests-a tests-b
 	@tests/check.sh build build/address
 
@@ -163,8 +175,14 @@ tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitize
 	    $(patsubst %,build/thread/tests/e2e/test_%,main_path reexec) $(BIN:build/%=build/thread/%)
 	@tests/tsan.sh build/thread $(THREADED)
 
-soak: $B/holdfast-sim  ## 2,000 seeds of the simulator
-	$B/holdfast-sim swarm --seeds 2000
+soak: $B/holdfast-sim  ## SEEDS=20000 seeds of the simulator; what fails is added to tests/seeds
+	$B/holdfast-sim swarm --seeds $(or $(SEEDS),20000) --save tests/seeds/seeds.txt --commit $$(git rev-parse --short HEAD)
+
+bugs: $B/holdfast-sim  ## plant each bug of tests/bugs in a copy of the source, and have a swarm find it
+	@tests/bugs/bugs.sh $(ARGS)
+
+reliability: tests-c  ## kill, cut power, damage and fill disks at length; writes tests/RELIABILITY.md (ARGS=--list: the rows)
+	@tests/reliability/run.sh $(ARGS)
 
 bench: all $(addprefix $B/tests/bench/,client stages load)  ## the figures: ratios against redis-server, measured in one run
 	@deploy/install-deps.sh --bench

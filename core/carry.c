@@ -10,19 +10,21 @@
  * A token is where this stands, in msgpack. It is not secret and not signed: it comes back from a
  * client of the core's own socket, and every number in it is checked before it is used.
  *
- * Invariant: a content key that a record needs is in a HELLO record before it, also when the key is
- * changed in the middle. Must not: read the store on the owner's thread. Next: edge/import.c.
+ * Invariant: a content key or dictionary that a record needs is in a HELLO record before it, also
+ * when a new one comes in the middle. Must not: read the store on the owner's thread. Next:
+ * edge/import.c.
  */
 #include "core/carry.h"
 
 #include "core/driver_impl.h"
+#include "core/hello.h"
 #include "core/transfer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TOKEN_FIELDS 17u
+#define TOKEN_FIELDS 18u
 
 enum phase {
     PHASE_PLAN = 0, /* a PLAN record is due, for the range up to `target` */
@@ -42,8 +44,9 @@ struct carry {
     enum hf_plan_kind kind;
     uint64_t bytes; /* price */
     enum phase phase;
-    uint32_t key_id; /* the newest content key that the file has; 0 = none */
-    hf_seq at, last; /* of LOG and BODY */
+    uint32_t key_id;   /* the newest content key that the file has; 0 = none */
+    hf_seq dictionary; /* the same of dictionaries */
+    hf_seq at, last;   /* of LOG and BODY */
     uint32_t offset;
     hf_seq covered; /* ranges are complete up to here */
     hf_seq target;  /* of the range that is read */
@@ -62,6 +65,7 @@ struct step { /* a step under way */
     uint8_t token[HF_CARRY_TOKEN_MAX];
     uint8_t out[HF_MESSAGE_MAX];
     uint8_t plain[HF_MESSAGE_MAX];
+    uint8_t dictionaries[HF_HELLO_ROOM];
 };
 
 /* ---- tokens ---- */
@@ -80,6 +84,7 @@ static struct hf_slice token_write(const struct carry *c, uint8_t out[HF_CARRY_T
     hf_write_uint(&w, c->bytes);
     hf_write_uint(&w, (uint64_t)c->phase);
     hf_write_uint(&w, c->key_id);
+    hf_write_uint(&w, c->dictionary);
     hf_write_uint(&w, c->at);
     hf_write_uint(&w, c->last);
     hf_write_uint(&w, c->offset);
@@ -112,6 +117,7 @@ static bool token_read(struct hf_slice token, struct carry *c)
     c->bytes = hf_read_uint(&r, HF_SEQ_MAX);
     c->phase = (enum phase)hf_read_uint(&r, PHASE_END);
     c->key_id = (uint32_t)hf_read_uint(&r, UINT32_MAX);
+    c->dictionary = hf_read_uint(&r, HF_SEQ_MAX);
     c->at = hf_read_uint(&r, HF_SEQ_MAX);
     c->last = hf_read_uint(&r, HF_SEQ_MAX);
     c->offset = (uint32_t)hf_read_uint(&r, UINT32_MAX);
@@ -186,6 +192,36 @@ static void step_reply(struct step *s, const struct hf_envelope_keys *keys,
 
 /* ---- records that are made here ---- */
 
+static hf_seq dictionary_newest(const struct hf_core *core)
+{
+    hf_seq seq[HF_DICTIONARIES_MAX];
+    uint32_t count = hf_dictionaries_list(core->writer.dictionaries, seq);
+    while (count > 0 && seq[count - 1] > core->head.at.seq) {
+        count--; /* not durable yet */
+    }
+    return count > 0 ? seq[count - 1] : 0;
+}
+
+/* Content keys, and the dictionaries behind those that the file has; if a HELLO has no room for all
+ * of them, the next record is one, too. */
+static void hello_fill(struct step *s, hf_seq first, struct hf_hello_reply *p)
+{
+    struct hf_core *core = s->core;
+    struct hf_dictionaries *t = core->writer.dictionaries;
+    struct hf_hello_request have = {.dictionary_count = 0};
+    hf_seq seq[HF_DICTIONARIES_MAX];
+    hf_seq newest = dictionary_newest(core);
+    uint32_t count = hf_dictionaries_list(t, seq);
+    while (have.dictionary_count < count && seq[have.dictionary_count] <= s->c.dictionary) {
+        have.dictionary[have.dictionary_count] = seq[have.dictionary_count];
+        have.dictionary_count++;
+    }
+    hf_hello_fill(hf_registry_keys(core->registry), t, &have, first, core->head.at.seq,
+                  s->dictionaries, p);
+    uint32_t behind = have.dictionary_count + p->dictionary_count;
+    s->c.dictionary = p->dictionary_count > 0 && behind < count ? seq[behind - 1] : newest;
+}
+
 static void hello_record(struct step *s, const struct hf_envelope_keys *keys,
                          const struct hf_content_key *newest)
 {
@@ -200,8 +236,7 @@ static void hello_record(struct step *s, const struct hf_envelope_keys *keys,
     reply->type = HF_MSG_HELLO;
     reply->hello.genesis =
         hf_slice_of(core->writer.genesis_signed.data, core->writer.genesis_signed.len);
-    reply->hello.key_count = hf_keyring_select(hf_registry_keys(core->registry), first,
-                                               reply->hello.key, HF_CONTENT_KEYS_MAX);
+    hello_fill(s, first, &reply->hello);
     reply->hello.edge_name = hf_slice_str(s->c.name);
     s->c.key_id = newest->id;
     step_reply(s, keys, reply);
@@ -504,7 +539,7 @@ void hf_core_carry_next(struct hf_core *core, struct hf_slice token, hf_carry_do
         step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
     } else if (s->c.phase == PHASE_END) {
         step_end(s, HF_OK, hf_slice_of(NULL, 0), "%s", "");
-    } else if (s->c.key_id != newest->id) {
+    } else if (s->c.key_id != newest->id || s->c.dictionary < dictionary_newest(core)) {
         hello_record(s, keys, newest);
     } else if (s->c.phase == PHASE_PLAN) {
         plan_record(s, keys);

@@ -212,8 +212,8 @@ static void order_commit(struct hf_core *core)
 void hf_core_keys_drop(struct hf_core *core)
 {
     uint32_t id;
-    while (hf_keyring_drop(hf_registry_keys(core->registry), hf_changelog_first(core->writer.log),
-                           &id)) {
+    while (hf_keyring_drop(hf_registry_keys(core->registry),
+                           hf_core_writer_frames_first(&core->writer), &id)) {
     }
 }
 
@@ -230,6 +230,32 @@ static void recovered(struct hf_core *core)
     }
 }
 
+/* ---- the trainer ---- */
+
+static void train_work(struct hf_job *job)
+{
+    hf_trainer_train(((struct hf_train_job *)job)->core->writer.trainer);
+}
+
+static void train_done(struct hf_job *job)
+{
+    struct hf_train_job *t = (struct hf_train_job *)job;
+    t->under_way = false;
+    t->core->jobs--;
+}
+
+static void train_if_ready(struct hf_core *core)
+{
+    struct hf_trainer *trainer = core->writer.trainer;
+    if (trainer == NULL || core->train.under_way || !hf_trainer_ready(trainer)) {
+        return;
+    }
+    core->train = (struct hf_train_job){
+        .job = {.work = train_work, .done = train_done}, .core = core, .under_way = true};
+    core->jobs++;
+    core->world.run(core->world.ctx, HF_LANE_POOL, &core->train.job);
+}
+
 /* What the job left behind becomes the event that ends it. */
 static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
 {
@@ -237,6 +263,12 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
     ev->code = lane->code;
     ev->position = lane->head.at;
     ev->seq = lane->head.committed;
+    if (lane->head.dictionary != core->head.dictionary && lane->head.gain_percent > 0) {
+        hf_core_note(core, HF_LEVEL_INFO,
+                     "core: small batches are packed with a dictionary of their own seq=%" PRIu64
+                     " gain=%" PRIu32 "%%",
+                     lane->head.dictionary, lane->head.gain_percent);
+    }
     if (lane->head.at.seq >= core->head.at.seq) {
         core->head = lane->head;
         hf_service_head(core->service);
@@ -268,6 +300,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
     } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
         core->failing[0] = '\0'; /* it was retried and went well */
     }
+    train_if_ready(core);
     hf_core_keys_drop(core);
     if (lane->kind == HF_ORDER_COMMIT) {
         hf_core_retain(core);
@@ -574,6 +607,7 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
         .publisher = core->publisher,
         .state = w->state,
         .log = w->log,
+        .dictionaries = w->dictionaries,
         .head = &core->head,
         .genesis = &w->genesis,
         .genesis_signed = hf_slice_of(w->genesis_signed.data, w->genesis_signed.len),

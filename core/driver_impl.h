@@ -56,6 +56,12 @@ struct hf_retention {
     uint8_t encoded[HF_AGES_BYTES_MAX]; /* the marks, while a commit takes them */
 };
 
+struct hf_train_job {
+    struct hf_job job; /* first */
+    struct hf_core *core;
+    bool under_way;
+};
+
 struct hf_visible_wait {
     void (*done)(void *ctx);
     void *ctx;
@@ -100,6 +106,7 @@ struct hf_core {
     size_t waiting_bytes;
     struct hf_lane_job lane;
     struct hf_retention retention;
+    struct hf_train_job train;
     uint32_t jobs;
     struct hf_fact_order *orders;  /* owned; under way */
     struct hf_visible_wait *waits; /* owned */

@@ -241,6 +241,17 @@ static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, stru
     nonce_make(b, nonce);
     hf_writer_init(&scratch, w->scratch, w->scratch_cap);
     hf_writer_init(sealed, w->sealed, HF_BODY_SEALED_MAX);
+    bool for_dictionary =
+        w->trainer != NULL && h->kind == HF_BATCH_DATA && raw.len <= HF_SMALL_BODY_MAX;
+    struct hf_dictionary *d = for_dictionary ? hf_dictionaries_for(w->dictionaries, h->seq) : NULL;
+    if (d != NULL) {
+        enum hf_compression compression;
+        struct hf_slice plain = hf_dictionary_pack(d, raw, w->cctx, &scratch, &compression);
+        hf_dictionary_unuse(d);
+        h->raw_bytes = (uint32_t)raw.len;
+        h->compression = compression;
+        return hf_body_seal_plain(h, plain, key->id, &key->key, nonce, sealed);
+    }
     enum hf_err err =
         hf_body_seal(h, raw, key->id, &key->key, nonce, tried ? w->cctx : NULL, &scratch, sealed);
     if (small) {
@@ -259,11 +270,12 @@ static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, stru
 }
 
 /* Seals, signs and advances: the state is at the batch, the frame is kept. */
-static enum hf_err frame_make(struct hf_core_writer *w, uint32_t changes)
+static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
+                              struct hf_slice raw, uint32_t changes)
 {
     struct hf_batch_builder *b = w->builder;
     struct hf_position at = hf_state_position(w->state);
-    struct hf_header h = {.kind = HF_BATCH_DATA,
+    struct hf_header h = {.kind = kind,
                           .epoch_id = at.epoch_id,
                           .epoch = w->genesis.epoch,
                           .seq = at.seq + 1,
@@ -273,9 +285,9 @@ static enum hf_err frame_make(struct hf_core_writer *w, uint32_t changes)
                           .digest = hf_state_digest(w->state),
                           .published_ms = b->group->wall_ms,
                           .change_count = changes};
-    struct hf_slice raw = raw_encode(w, changes);
     struct hf_writer sealed;
     enum hf_err err = body_seal(w, &h, raw, &sealed);
+    w->packed_len = sealed.len - HF_NONCE_BYTES - HF_TAG_BYTES;
     if (err != HF_OK) {
         return failed(w, h.seq, err, "seal");
     }
@@ -293,6 +305,42 @@ static enum hf_err frame_make(struct hf_core_writer *w, uint32_t changes)
     return err == HF_OK ? HF_OK : failed(w, h.seq, err, "advance");
 }
 
+static enum hf_err data_make(struct hf_core_writer *w, uint32_t changes)
+{
+    struct hf_slice raw = raw_encode(w, changes);
+    enum hf_err err = frame_make(w, HF_BATCH_DATA, raw, changes);
+    if (err == HF_OK && w->trainer != NULL) {
+        hf_trainer_show(w->trainer, raw, w->packed_len);
+    }
+    return err;
+}
+
+/* A dictionary that was trained meanwhile goes into the stream behind the batches of the group. */
+static enum hf_err dictionary_make(struct hf_core_writer *w)
+{
+    struct hf_slice bytes;
+    hf_seq seq = hf_state_position(w->state).seq + 1;
+    hf_seq known[HF_DICTIONARIES_MAX];
+    uint32_t gain;
+    if (w->trainer == NULL || !hf_trainer_take(w->trainer, &bytes, &gain) ||
+        hf_dictionaries_list(w->dictionaries, known) == HF_DICTIONARIES_MAX) {
+        return HF_OK; /* the log has frames that use each: another chance when it was trimmed */
+    }
+    struct hf_writer raw;
+    hf_writer_init(&raw, w->raw, HF_BATCH_RAW_MAX);
+    hf_dictionary_encode(seq, bytes, &raw);
+    enum hf_err err = frame_make(w, HF_BATCH_DICTIONARY, hf_writer_bytes(&raw), 0);
+    if (err != HF_OK) {
+        return err;
+    }
+    const struct hf_frame_place *p = &w->place[w->place_count - 1];
+    err = hf_core_writer_dictionary(w, seq, hf_writer_bytes(&raw),
+                                    hf_slice_of(w->frames.data + p->at, p->len));
+    w->head.dictionary = seq;
+    w->head.gain_percent = gain;
+    return err == HF_OK ? HF_OK : failed(w, seq, err, "keep the dictionary");
+}
+
 static enum hf_err batch_close(struct hf_core_writer *w, const struct hf_write *until)
 {
     struct hf_batch_builder *b = w->builder;
@@ -303,7 +351,7 @@ static enum hf_err batch_close(struct hf_core_writer *w, const struct hf_write *
         return err;
     }
     if (changes > 0 || b->id_count > 0) {
-        err = frame_make(w, changes);
+        err = data_make(w, changes);
         if (err != HF_OK) {
             return err;
         }
@@ -543,7 +591,8 @@ static enum hf_err group_apply(struct hf_core_writer *w, struct hf_group *g)
             return err;
         }
     }
-    return batch_close(w, wr);
+    err = batch_close(w, wr);
+    return err == HF_OK ? dictionary_make(w) : err;
 }
 
 static enum hf_err group_sync(struct hf_core_writer *w)

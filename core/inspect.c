@@ -78,6 +78,8 @@ size_t hf_core_counters(const struct hf_core *core, char *out, size_t cap)
     number(&w, "beacons", n->beacons);
     number(&w, "facts", n->facts);
     number(&w, "trims", n->trims);
+    number(&w, "dictionary", core->head.dictionary);
+    number(&w, "dictionary_gain_percent", core->head.gain_percent);
     number(&w, "waiting_bytes", core->waiting_bytes);
     struct hf_scrub_status scrub;
     hf_scrub_status(core->scrub, &scrub);

@@ -332,6 +332,7 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
                                      .commit_changes = (uint32_t)o->commit_changes,
                                      .waiting_bytes_max = o->waiting_bytes,
                                      .delta_batches = o->delta_batches,
+                                     .dictionary = o->dictionary,
                                      .scrub_ms = o->scrub_ms};
 
     world.publish = world_publish;

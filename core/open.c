@@ -106,6 +106,49 @@ static enum hf_err objects_take(struct opening *o)
     return err == HF_OK ? HF_OK : hf_error_set(o->e, err, "read objects: %s", hf_err_text(err));
 }
 
+/* A dictionary that the state keeps: opened as any frame, though its seq is long past. */
+static enum hf_err dictionary_take(struct hf_core_writer *w, struct hf_slice message)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    struct hf_dictionary *d;
+    struct hf_writer scratch;
+    struct hf_writer raw;
+    hf_writer_init(&scratch, w->scratch, w->scratch_cap);
+    hf_writer_init(&raw, w->raw, HF_BATCH_RAW_MAX);
+    if (hf_frame_decode(message, &stream, &f) != HF_OK || f.h.kind != HF_BATCH_DICTIONARY ||
+        !hf_header_verify(f.header, &f.signature, &w->id->public_key) ||
+        !hf_frame_body_matches(&f)) {
+        return HF_CORRUPT;
+    }
+    const struct hf_content_key *key = hf_keyring_find(&w->keys, f.h.content_key_id);
+    enum hf_err err =
+        key == NULL ? HF_CORRUPT : hf_body_unseal(&f.h, f.body, &key->key, w->dctx, &scratch, &raw);
+    err = err == HF_OK ? hf_dictionary_new(f.h.seq, hf_writer_bytes(&raw), message, &d) : err;
+    if (err == HF_OK) {
+        hf_dictionaries_add(w->dictionaries, d);
+        w->head.dictionary = f.h.seq;
+    }
+    return err;
+}
+
+static enum hf_err dictionaries_take(struct opening *o)
+{
+    struct hf_core_writer *w = o->w;
+    struct hf_slice prefix = hf_slice_str(HF_DICTIONARY_PREFIX);
+    struct hf_slice after = {NULL, 0};
+    struct hf_slice bytes;
+    enum hf_err err = hf_view_renew(w->view);
+    while (err == HF_OK &&
+           (err = hf_view_next_object(w->view, prefix, after, &after, &bytes)) == HF_OK) {
+        err = dictionary_take(w, bytes);
+    }
+    hf_view_reset(w->view);
+    return err == HF_NOTFOUND
+               ? HF_OK
+               : hf_error_set(o->e, err, "a dictionary of %s: %s", w->cfg->dir, hf_err_text(err));
+}
+
 static enum hf_err on_log_record(void *ctx, enum hf_record_type type, hf_seq seq,
                                  struct hf_slice payload)
 {
@@ -285,6 +328,11 @@ static enum hf_err memory_get(struct hf_core_writer *w)
     w->frame = malloc(HF_FRAME_MESSAGE_MAX);
     w->cctx = ZSTD_createCCtx();
     w->dctx = ZSTD_createDCtx();
+    w->dictionaries = hf_dictionaries_new();
+    w->trainer = w->cfg->dictionary ? hf_trainer_new(w->cfg->dictionary_samples) : NULL;
+    if (w->dictionaries == NULL || (w->cfg->dictionary && w->trainer == NULL)) {
+        return HF_NOMEM;
+    }
     if (w->raw == NULL || w->scratch == NULL || w->sealed == NULL || w->frame == NULL ||
         w->cctx == NULL || w->dctx == NULL || hf_keyring_init(&w->keys) != HF_OK ||
         hf_batch_builder_new(&w->builder) != HF_OK) {
@@ -353,6 +401,7 @@ static enum hf_err recover(struct opening *o)
 {
     struct hf_core_writer *w = o->w;
     enum hf_err err = genesis_set(o);
+    err = err == HF_OK ? dictionaries_take(o) : err;
     if (err != HF_OK) {
         return err;
     }
@@ -421,6 +470,8 @@ void hf_core_writer_close(struct hf_core_writer *w)
     }
     hf_changelog_close(w->log);
     hf_batch_builder_free(w->builder);
+    hf_trainer_free(w->trainer);
+    hf_dictionaries_free(w->dictionaries);
     if (w->keys.key != NULL) {
         hf_keyring_deinit(&w->keys);
     }

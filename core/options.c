@@ -30,6 +30,8 @@ static const struct hf_config_row rows[] = {
      "local clients connected at once"},
     {"core", "output_max", HF_CONFIG_BYTES, AT(output_bytes), "64MiB", 1u << 20, 1u << 30, NULL,
      NULL, "a local client that leaves more than this unread is closed"},
+    {"core", "dictionary", HF_CONFIG_BOOL, AT(dictionary), "on", 0, 0, NULL, NULL,
+     "train a dictionary from the stream's small batches, where that makes them smaller"},
     {"core", "pool_threads", HF_CONFIG_UINT, AT(pool_threads), "2", 1, 64, NULL, NULL,
      "threads that read for edges that fetch"},
     {"link", "beacon", HF_CONFIG_TIME, AT(beacon_ms), "1s", 100, 60000, "beacon", "TIME",

@@ -33,6 +33,7 @@ struct core_options {
     hf_ms scrub_ms;
     uint64_t pool_threads;
     bool example;
+    bool dictionary;
 };
 
 extern const struct hf_config_table core_options_table;

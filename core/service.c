@@ -20,6 +20,7 @@
 #include "core/service.h"
 
 #include "core/cookie.h"
+#include "core/hello.h"
 #include "core/transfer.h"
 
 #include <inttypes.h>
@@ -79,6 +80,7 @@ struct hf_service {
     uint8_t *in;                       /* owned; HF_MESSAGE_MAX each */
     uint8_t *plain;
     uint8_t *out;
+    uint8_t *dictionaries; /* owned; HF_HELLO_ROOM */
     uint8_t beacon[HF_BEACON_MAX];
     struct hf_bytes frame; /* a frame looked up as evidence */
     uint8_t evidence[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
@@ -120,6 +122,7 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
     s->cookies = hf_cookies_new(c->world);
     s->stranger = hf_secret_new(sizeof(*s->stranger));
     s->in = malloc(HF_MESSAGE_MAX);
+    s->dictionaries = malloc(HF_HELLO_ROOM);
     s->plain = malloc(HF_MESSAGE_MAX);
     s->out = malloc(HF_MESSAGE_MAX);
     struct hf_transfers_config tc = {.world = c->world,
@@ -131,8 +134,9 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
                                      .stream = c->genesis->stream,
                                      .epoch_id = c->genesis->epoch_id};
     s->transfers = hf_transfers_new(&tc);
-    if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->plain == NULL ||
-        s->out == NULL || s->transfers == NULL || hf_view_open(c->state, &s->view) != HF_OK) {
+    if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->dictionaries == NULL ||
+        s->plain == NULL || s->out == NULL || s->transfers == NULL ||
+        hf_view_open(c->state, &s->view) != HF_OK) {
         hf_service_free(s);
         return NULL;
     }
@@ -154,6 +158,7 @@ void hf_service_free(struct hf_service *s)
     hf_secret_free(s->stranger);
     hf_bytes_free(&s->frame);
     free(s->in);
+    free(s->dictionaries);
     free(s->plain);
     free(s->out);
     free(s);
@@ -387,17 +392,19 @@ static enum hf_err history_check(struct hf_service *s, const struct hf_hello_req
     return HF_OK;
 }
 
-static void hello_fill(struct hf_service *s, const struct hf_envelope *asked, hf_seq applied,
-                       struct hf_hello_reply *p)
+/* q: NULL for a JOIN. */
+static void hello_fill(struct hf_service *s, const struct hf_envelope *asked,
+                       const struct hf_hello_request *q, struct hf_hello_reply *p)
 {
     const struct hf_enrolled *edge = hf_registry_by_key(s->cfg.registry, &asked->sender);
     hf_seq floor = hf_changelog_first(s->cfg.log);
+    hf_seq applied = q != NULL ? q->applied : 0;
     struct hf_hash leaf = hf_beacon_leaf(asked->nonce);
     p->beacon = proof_make(s, &leaf); /* a tree of one: HELLOs are few */
     p->genesis = s->cfg.genesis_signed;
-    p->key_count =
-        hf_keyring_select(hf_registry_keys(s->cfg.registry),
-                          applied + 1 > floor ? applied + 1 : floor, p->key, HF_CONTENT_KEYS_MAX);
+    hf_hello_fill(hf_registry_keys(s->cfg.registry), s->cfg.dictionaries, q,
+                  applied + 1 > floor ? applied + 1 : floor, s->cfg.head->at.seq, s->dictionaries,
+                  p);
     p->limits = (struct hf_limits){.message_max = HF_MESSAGE_MAX,
                                    .in_flight_max = HF_TRANSFERS_PER_EDGE,
                                    .report_ms = REPORT_MS,
@@ -432,7 +439,7 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
     engine_tell(s, &ev);
     struct hf_reply reply = reply_to(x, code);
     if (code == HF_OK) {
-        hello_fill(s, &x->env, q->applied, &reply.hello);
+        hello_fill(s, &x->env, q, &reply.hello);
     } else if (code == HF_FORK) {
         reply.hello.evidence = own_evidence(s);
     }
@@ -543,7 +550,7 @@ static void join_answer(struct hf_service *s, uint64_t handle, const struct hf_e
     x.q.type = HF_MSG_JOIN;
     struct hf_reply reply = reply_to(&x, edge->fact.revoked ? HF_REVOKED : HF_OK);
     if (!edge->fact.revoked) {
-        hello_fill(s, env, 0, &reply.hello);
+        hello_fill(s, env, NULL, &reply.hello);
     }
     reply_send(s, &x, &reply);
 }

@@ -44,6 +44,7 @@ struct hf_service_config {
     struct hf_publisher *publisher;
     struct hf_state *state;
     const struct hf_changelog *log;
+    struct hf_dictionaries *dictionaries;
     const struct hf_core_head *head; /* the owner's copy */
     const struct hf_genesis *genesis;
     struct hf_slice genesis_signed;

@@ -173,7 +173,8 @@ static enum hf_err frame_open(struct hf_core_writer *w, const struct hf_position
     struct hf_writer raw;
     hf_writer_init(&scratch, w->scratch, w->scratch_cap);
     hf_writer_init(&raw, w->raw, HF_BATCH_RAW_MAX);
-    enum hf_err err = hf_body_unseal(&f->h, f->body, &key->key, w->dctx, &scratch, &raw);
+    enum hf_err err =
+        hf_dictionaries_unseal(w->dictionaries, &f->h, f->body, &key->key, w->dctx, &scratch, &raw);
     if (err == HF_OK) {
         err = hf_body_open(hf_writer_bytes(&raw), f->h.change_count, body);
     }
@@ -196,6 +197,19 @@ static enum hf_err requests_replay(struct hf_core_writer *w, hf_seq seq, struct 
         }
     }
     return HF_OK;
+}
+
+enum hf_err hf_core_writer_dictionary(struct hf_core_writer *w, hf_seq seq, struct hf_slice raw,
+                                      struct hf_slice frame)
+{
+    struct hf_dictionary *d;
+    uint8_t name[HF_DICTIONARY_NAME_BYTES];
+    enum hf_err err = hf_dictionary_new(seq, raw, frame, &d);
+    if (err == HF_OK) {
+        hf_dictionaries_add(w->dictionaries, d);
+        err = hf_state_object_put(w->state, hf_dictionary_name(seq, name), frame);
+    }
+    return err;
 }
 
 static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
@@ -221,6 +235,10 @@ static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
     if (err == HF_OK) {
         err = requests_replay(w, seq, &body);
     }
+    if (err == HF_OK && f.h.kind == HF_BATCH_DICTIONARY) {
+        err = hf_core_writer_dictionary(w, seq, hf_slice_of(w->raw, f.h.raw_bytes),
+                                        hf_slice_of(w->frame, len));
+    }
     *changes += f.h.change_count;
     return err == HF_OK ? HF_OK : corrupt(w, seq, err, hf_err_text(err));
 }
@@ -237,6 +255,7 @@ static enum hf_err replay(struct hf_core_writer *w)
     }
     hf_seq last = hf_changelog_last(w->log);
     struct hf_position at = hf_state_position(w->state);
+    hf_dictionaries_cut(w->dictionaries, at.seq); /* those above come again, if the log has them */
     if (at.seq > last || at.seq + 1 < hf_changelog_first(w->log)) {
         return corrupt(w, at.seq, HF_CORRUPT, "the log does not reach to the committed state");
     }
@@ -250,6 +269,16 @@ static enum hf_err replay(struct hf_core_writer *w)
         }
     }
     return err;
+}
+
+/* One that went with a failed group is none. */
+static void dictionary_look(struct hf_core_writer *w)
+{
+    hf_seq seq[HF_DICTIONARIES_MAX];
+    uint32_t count = hf_dictionaries_list(w->dictionaries, seq);
+    hf_seq newest = count > 0 ? seq[count - 1] : 0;
+    w->head.gain_percent = newest == w->head.dictionary ? w->head.gain_percent : 0;
+    w->head.dictionary = newest;
 }
 
 enum hf_err hf_core_writer_recover(struct hf_core_writer *w)
@@ -282,6 +311,7 @@ enum hf_err hf_core_writer_recover(struct hf_core_writer *w)
     }
     w->head.at = hf_state_position(w->state);
     w->broken = false;
+    dictionary_look(w);
     return hf_core_writer_look(w);
 }
 
@@ -303,6 +333,31 @@ enum hf_err hf_core_writer_look(struct hf_core_writer *w)
     return err;
 }
 
+hf_seq hf_core_writer_frames_first(const struct hf_core_writer *w)
+{
+    hf_seq first = hf_changelog_first(w->log);
+    hf_seq seq[HF_DICTIONARIES_MAX];
+    uint32_t count = hf_dictionaries_list(w->dictionaries, seq);
+    return count > 0 && seq[0] < first ? seq[0] : first;
+}
+
+/* Dictionaries that no frame of the log can use any more. */
+static enum hf_err dictionaries_tidy(struct hf_core_writer *w)
+{
+    hf_seq before[HF_DICTIONARIES_MAX];
+    hf_seq after[HF_DICTIONARIES_MAX];
+    uint8_t name[HF_DICTIONARY_NAME_BYTES];
+    uint32_t count = hf_dictionaries_list(w->dictionaries, before);
+    hf_dictionaries_trim(w->dictionaries, hf_changelog_first(w->log));
+    uint32_t left = hf_dictionaries_list(w->dictionaries, after);
+    enum hf_err err = HF_OK;
+    for (uint32_t i = 0; i < count - left && err == HF_OK; i++) {
+        err = hf_state_object_del(w->state, hf_dictionary_name(before[i], name));
+        err = err == HF_NOTFOUND ? HF_OK : err;
+    }
+    return err;
+}
+
 /* Old tombstones, chain hashes below the delta floor, and content keys that no kept frame needs. */
 static enum hf_err tidy(struct hf_core_writer *w, hf_seq collect)
 {
@@ -314,9 +369,11 @@ static enum hf_err tidy(struct hf_core_writer *w, hf_seq collect)
             err = hf_state_forget_chain(w->state, w->head.delta_floor, COLLECT_STEP);
         }
     }
+    err = err == HF_OK ? dictionaries_tidy(w) : err;
     uint32_t id;
     uint8_t name[HF_FACT_NAME_MAX];
-    while (err == HF_OK && hf_keyring_drop(&w->keys, hf_changelog_first(w->log), &id)) {
+    hf_seq first = hf_core_writer_frames_first(w);
+    while (err == HF_OK && hf_keyring_drop(&w->keys, first, &id)) {
         err = hf_state_object_del(w->state, hf_fact_content_key_name(id, name));
         err = err == HF_NOTFOUND ? HF_OK : err;
     }

@@ -20,6 +20,7 @@
 #include "core/facts.h"
 #include "core/keyring.h"
 #include "core/registry.h"
+#include "core/trainer.h"
 #include "hf/changelog.h"
 #include "hf/core.h"
 #include "hf/state.h"
@@ -35,9 +36,11 @@
 struct hf_core_head {
     struct hf_position at; /* durable */
     hf_seq committed;
-    hf_seq durable;      /* a power cut takes the state back to here at most */
-    hf_seq delta_floor;  /* of committed */
-    uint64_t live_count; /* of committed */
+    hf_seq durable;        /* a power cut takes the state back to here at most */
+    hf_seq delta_floor;    /* of committed */
+    hf_seq dictionary;     /* the newest; 0 = none */
+    uint32_t gain_percent; /* that its trial found; 0 after a restart */
+    uint64_t live_count;   /* of committed */
 };
 
 /* ---- growing memory ---- */
@@ -81,7 +84,10 @@ struct hf_core_writer {
     uint32_t place_count;
     uint32_t place_cap;
     struct hf_batch_builder *builder;
-    uint8_t *raw;     /* owned; HF_BATCH_RAW_MAX */
+    struct hf_dictionaries *dictionaries; /* owned; read by any thread */
+    struct hf_trainer *trainer;           /* owned; NULL when dictionaries are off */
+    size_t packed_len;                    /* of the last body */
+    uint8_t *raw;                         /* owned; HF_BATCH_RAW_MAX */
     uint8_t *scratch; /* owned; scratch_cap: compression, and content hashes before it */
     size_t scratch_cap;
     uint8_t *sealed;       /* owned; HF_BODY_SEALED_MAX */
@@ -140,6 +146,12 @@ enum hf_err hf_core_writer_recover(struct hf_core_writer *w);
 enum hf_err hf_core_writer_record(struct hf_core_writer *w, const struct hf_fact *facts,
                                   uint32_t count);
 
+/* The oldest frame that somebody may still have to open, of the log or of a dictionary. Any thread.
+ */
+hf_seq hf_core_writer_frames_first(const struct hf_core_writer *w);
+/* Keeps the dictionary of a frame that was opened into raw, in the open transaction too. */
+enum hf_err hf_core_writer_dictionary(struct hf_core_writer *w, hf_seq seq, struct hf_slice raw,
+                                      struct hf_slice frame);
 /* Remembers an encoded fact until the next commit, for replay; used by open.c. */
 enum hf_err hf_core_writer_remember(struct hf_core_writer *w, struct hf_slice fact);
 /* Renews the committed numbers of head from the state. */

@@ -49,6 +49,13 @@ static const char *store_state_name(enum hf_store_state s)
     HF_UNREACHABLE();
 }
 
+/* The clock rounds down, and so would an age. As a bound it may not, so the millisecond that has
+ * begun counts (G8). */
+static hf_ms clock_up(void)
+{
+    return hf_clock_ms() + 1;
+}
+
 /* ---- HF.GET ---- */
 
 struct hf_get {
@@ -91,7 +98,7 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
     if (v == NULL) {
         return;
     }
-    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_edge_status(k->edge, clock_up(), &s);
     enum hf_err err = hf_view_applied(v, &applied);
     if (err == HF_OK && applied.at.seq < o.minseq) {
         hf_resp_error(c, "NOTYET applied %" PRIu64 " of %" PRIu64, applied.at.seq, o.minseq);
@@ -140,7 +147,7 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     if (v == NULL) {
         return;
     }
-    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_edge_status(k->edge, clock_up(), &s);
     hf_edge_info(k->edge, &info);
     if (hf_view_applied(v, &applied) != HF_OK) {
         applied.at = info.position;
@@ -180,7 +187,7 @@ static void run_repair(struct edge_commands *k, struct hf_resp_client *c,
         hf_resp_error(c, "ERR syntax error: HF.REPAIR [STATUS]");
         return;
     }
-    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_edge_status(k->edge, clock_up(), &s);
     hf_resp_array(c, 6);
     text(c, hf_repair_result_name(s.repair.result));
     hf_resp_integer(c, (int64_t)s.repair.ended);
@@ -298,7 +305,7 @@ static void run_info(struct edge_commands *k, struct hf_resp_client *c, const st
     if (v == NULL) {
         return;
     }
-    hf_edge_status(k->edge, hf_clock_ms(), &s);
+    hf_edge_status(k->edge, clock_up(), &s);
     if (all || hf_kv_is(argv[1], "SERVER")) {
         info_server(k, &l);
     }

@@ -181,6 +181,10 @@ enum hf_err edge_open_store(struct hf_edge *edge, struct hf_error *e)
     if (err != HF_OK) {
         return err;
     }
+    edge->dictionaries = hf_dictionaries_new();
+    if (edge->dictionaries == NULL) {
+        return hf_error_set(e, HF_NOMEM, "%s", hf_err_text(HF_NOMEM));
+    }
     snprintf(path, sizeof(path), "%s/state", edge->cfg.dir);
     struct hf_state_config sc = {.dir = path, .map_bytes = edge->cfg.map_bytes, .chainless = true};
     err = hf_state_open(&sc, &edge->state, e);
@@ -255,6 +259,7 @@ void hf_edge_close(struct hf_edge *edge)
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         chunk_clear(&edge->chunk[i]);
     }
+    hf_dictionaries_free(edge->dictionaries);
     hf_replica_free(edge->replica);
     hf_scrub_free(edge->scrub);
     if (edge->state != NULL) {

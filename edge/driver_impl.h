@@ -120,7 +120,8 @@ struct hf_edge {
     char name[HF_NAME_MAX + 1];
     struct hf_content_key content[HF_CONTENT_KEYS_MAX]; /* newest last */
     uint32_t content_count;
-    bool adopting; /* a HELLO's facts are being made durable */
+    struct hf_dictionaries *dictionaries; /* owned */
+    bool adopting;                        /* a HELLO's facts are being made durable */
 
     /* ---- store ---- */
     struct store_job store;    /* the engine orders one at a time */
@@ -181,6 +182,20 @@ const struct hf_key *content_key(const struct hf_edge *edge, uint32_t id);
 ZSTD_DCtx *decompressor_take(struct hf_edge *edge);
 void decompressor_keep(struct hf_edge *edge, ZSTD_DCtx *zctx);
 
+/* ---- dictionaries.c ---- */
+/* Keeps that of a verified frame, whose opened body is raw. Any lane. HF_MALFORMED, HF_NOMEM. */
+enum hf_err dictionary_learn(struct hf_edge *edge, const struct hf_frame *f, struct hf_slice raw);
+/* Verifies and opens a frame that came with HELLO, or lies in the store; `more`: keys that came
+ * with it. HF_MALFORMED, HF_AUTH, HF_SEALED, HF_NOMEM. */
+enum hf_err dictionary_open(const struct hf_edge *edge, const struct hf_genesis *genesis,
+                            const struct hf_content_key *more, uint32_t more_count,
+                            struct hf_slice message, struct hf_dictionary **out);
+/* Puts one into the store, in the open transaction; the oldest goes when there are too many. */
+enum hf_err dictionary_put(struct hf_state *s, const struct hf_dictionary *d);
+/* The same for one that is known. */
+enum hf_err dictionary_store(struct hf_edge *edge, hf_seq seq);
+enum hf_err dictionaries_load(struct hf_edge *edge, struct hf_view *v);
+
 /* ---- session.c ---- */
 enum hf_err session_init(struct hf_edge *edge, struct hf_error *e);
 void session_deinit(struct hf_edge *edge);
@@ -194,8 +209,10 @@ struct adoption;
 /* Fills what of a HELLO is new; HF_OK, or why it is refused. */
 enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
                             struct adoption *a);
-/* Goes by what is durable now. */
-void session_adopt(struct hf_edge *edge, const struct adoption *a);
+/* Goes by what is durable now; before it, `a` still owns what session_free lets go. */
+void session_adopt(struct hf_edge *edge, struct adoption *a);
+void session_free(struct adoption *a); /* NULL is fine */
+
 /* ---- compare.c ---- */
 void compare_narrow(struct hf_edge *edge, uint32_t level);
 /* What RANGES asks for next. */
@@ -241,6 +258,8 @@ struct adoption {
     struct hf_position origin; /* the position of seq 0 */
     struct hf_content_key key[HF_CONTENT_KEYS_MAX];
     uint32_t key_count;
+    struct hf_dictionary *dictionary[HF_HELLO_DICTIONARIES_MAX]; /* owned until adopted */
+    uint32_t dictionary_count;
     char name[HF_NAME_MAX + 1];
     uint64_t request;
     adopted *done;

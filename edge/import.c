@@ -323,7 +323,7 @@ static enum hf_err hello_take(struct import *im)
                           ? HF_MALFORMED
                           : session_prepare(im->edge, &im->reply.hello, a);
     if (err != HF_OK) {
-        free(a);
+        session_free(a);
         return err;
     }
     /* The lane runs at once, and this frame outlives it. */

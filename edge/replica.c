@@ -278,7 +278,8 @@ static const struct {
     [HF_NOTE_STAGE_REFUSED] =
         {HF_LEVEL_ERROR, "transferred state does not match its signed digest, dropped seq=%a"},
     [HF_NOTE_BAD_FRAME] = {HF_LEVEL_WARN, "frame refused seq=%a reason=%e"},
-    [HF_NOTE_KEY_MISSING] = {HF_LEVEL_INFO, "content key missing, asking the core seq=%a"},
+    [HF_NOTE_KEY_MISSING] = {HF_LEVEL_INFO,
+                             "content key or dictionary missing, asking the core seq=%a"},
     [HF_NOTE_HOLD_FULL] = {HF_LEVEL_DEBUG, "held frames at their limit, given up seq=%a"},
     [HF_NOTE_STORE_TROUBLE] = {HF_LEVEL_ERROR,
                                "store refused, serving what is there seq=%a reason=%e"},
@@ -364,7 +365,7 @@ const char *hf_replica_pending(const struct hf_replica *r)
         return "transfer under way";
     }
     if (r->sealed_count > 0) {
-        return "content key missing";
+        return "content key or dictionary missing";
     }
     return r->now < r->retry_at ? "backing off" : "holes are being fetched";
 }

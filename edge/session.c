@@ -40,6 +40,7 @@ static void fill_hello(struct hf_edge *edge, struct hf_view *v, struct hf_hello_
     *q = (struct hf_hello_request){.wire_min = HF_WIRE_VERSION,
                                    .wire_max = HF_WIRE_VERSION,
                                    .version = hf_slice_str(edge->cfg.version)};
+    q->dictionary_count = hf_dictionaries_list(edge->dictionaries, q->dictionary);
     if (edge->has_genesis && v != NULL && hf_view_applied(v, &a) == HF_OK) {
         q->applied = a.at.seq;
         q->header = a.header;
@@ -261,11 +262,23 @@ void content_add(struct hf_edge *edge, const struct hf_content_key *k)
     edge->content[edge->content_count++] = *k;
 }
 
-void session_adopt(struct hf_edge *edge, const struct adoption *a)
+void session_free(struct adoption *a)
+{
+    for (uint32_t i = 0; a != NULL && i < a->dictionary_count; i++) {
+        hf_dictionary_unuse(a->dictionary[i]);
+    }
+    free(a);
+}
+
+void session_adopt(struct hf_edge *edge, struct adoption *a)
 {
     for (uint32_t i = 0; i < a->key_count; i++) {
         content_add(edge, &a->key[i]);
     }
+    for (uint32_t i = 0; i < a->dictionary_count; i++) {
+        hf_dictionaries_add(edge->dictionaries, a->dictionary[i]);
+    }
+    a->dictionary_count = 0;
     memcpy(edge->name, a->name, sizeof(edge->name));
     if (a->first) {
         edge->genesis = a->opened;
@@ -313,6 +326,14 @@ enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h
             a->key[a->key_count++] = h->key[i];
         }
     }
+    for (uint32_t i = 0; i < h->dictionary_count && err == HF_OK; i++) {
+        err = dictionary_open(edge, &a->opened, a->key, a->key_count, h->dictionary[i],
+                              &a->dictionary[i]);
+        a->dictionary_count += err == HF_OK;
+    }
+    if (err != HF_OK) {
+        return err;
+    }
     memcpy(a->name, edge->name, sizeof(a->name));
     if (hf_name_valid(h->edge_name)) {
         memcpy(a->name, h->edge_name.data, h->edge_name.len);
@@ -332,16 +353,17 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
     struct adoption *a = calloc(1, sizeof(*a));
     ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : session_prepare(edge, h, a);
     if (ev.code != HF_OK) {
-        free(a);
+        session_free(a);
         deliver(edge, p, &ev);
         return;
     }
     if (edge->has_genesis) {
         beacon_proof(edge, p, &h->beacon);
     }
-    if (!a->first && a->key_count == 0 && strcmp(a->name, edge->name) == 0) {
+    if (!a->first && a->key_count == 0 && a->dictionary_count == 0 &&
+        strcmp(a->name, edge->name) == 0) {
         struct hf_position position = edge->position;
-        free(a);
+        session_free(a);
         ev.position = &position;
         deliver(edge, p, &ev);
         return;

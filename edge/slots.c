@@ -200,7 +200,7 @@ static enum hf_err unseal(struct slot *s)
     const struct hf_header *h = &s->frame.h;
     uint8_t *scratch_bytes = malloc(h->body_bytes + 1u);
     uint8_t *raw = malloc(h->raw_bytes + 1u);
-    bool zstd = h->compression == HF_COMPRESSION_ZSTD;
+    bool zstd = h->compression != HF_COMPRESSION_NONE;
     ZSTD_DCtx *zctx = zstd ? decompressor_take(s->verify.edge) : NULL;
     enum hf_err err = HF_NOMEM;
     if (scratch_bytes == NULL || raw == NULL || (zctx == NULL && zstd)) {
@@ -210,9 +210,13 @@ static enum hf_err unseal(struct slot *s)
     struct hf_writer w;
     hf_writer_init(&scratch, scratch_bytes, h->body_bytes);
     hf_writer_init(&w, raw, h->raw_bytes);
-    err = hf_body_unseal(h, s->frame.body, &s->verify.content, zctx, &scratch, &w);
+    err = hf_dictionaries_unseal(s->verify.edge->dictionaries, h, s->frame.body, &s->verify.content,
+                                 zctx, &scratch, &w);
     if (err == HF_OK) {
         err = hf_body_open(hf_writer_bytes(&w), h->change_count, &s->opened);
+    }
+    if (err == HF_OK && h->kind == HF_BATCH_DICTIONARY) {
+        err = dictionary_learn(s->verify.edge, &s->frame, hf_writer_bytes(&w));
     }
     if (err == HF_OK) {
         free(s->raw);

@@ -8,7 +8,7 @@
  * operation runs again; a full disk is reported and nothing is kept of it.
  *
  * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64
- * seq>".
+ * seq>", and those of dictionaries.c.
  */
 #include "edge/driver_impl.h"
 
@@ -30,6 +30,9 @@ static enum hf_err apply_run(struct store_job *j, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         struct hf_body body = j->slot[i]->opened;
         enum hf_err err = hf_state_apply_batch(s, &j->slot[i]->frame, &body);
+        if (err == HF_OK && j->slot[i]->frame.h.kind == HF_BATCH_DICTIONARY) {
+            err = dictionary_store(j->edge, j->slot[i]->frame.h.seq);
+        }
         if (err != HF_OK) {
             j->seq = j->effect.first + i;
             return err;
@@ -221,6 +224,9 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_STAGE_FRAME:
         body = j->slot[0]->opened;
         err = hf_state_stage_frame(s, &j->slot[0]->frame, &body);
+        if (err == HF_OK && j->slot[0]->frame.h.kind == HF_BATCH_DICTIONARY) {
+            err = dictionary_store(j->edge, j->slot[0]->frame.h.seq);
+        }
         return err == HF_OK ? commit_if(j) : err;
     case HF_REPFX_STAGE_SAVE:
         err = HF_OK;
@@ -484,6 +490,9 @@ static enum hf_err adopt(void *arg)
         hf_write_fixed(&w, a->key[i].key.b, HF_KEY_BYTES);
         err = hf_state_object_put(s, hf_slice_of(name, sizeof(name)), hf_writer_bytes(&w));
     }
+    for (uint32_t i = 0; err == HF_OK && i < a->dictionary_count; i++) {
+        err = dictionary_put(s, a->dictionary[i]);
+    }
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 
@@ -504,7 +513,7 @@ static void adopt_done(struct hf_job *job)
     struct hf_edge *edge = a->edge;
     edge_job_ended(edge);
     a->done(edge, a, a->code);
-    free(a);
+    session_free(a);
 }
 
 void storing_adopt(struct hf_edge *edge, struct adoption *a)
@@ -568,7 +577,11 @@ static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf
         return hf_error_set(e, err, "edge store: applied position: %s", hf_err_text(err));
     }
     edge->position = applied.at;
-    return load_keys(edge, v, e);
+    err = load_keys(edge, v, e);
+    if (err == HF_OK && (err = dictionaries_load(edge, v)) != HF_OK) {
+        return hf_error_set(e, err, "edge store: %s", hf_err_text(err));
+    }
+    return err;
 }
 
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)

@@ -66,8 +66,9 @@ void fault_replay(struct sim *sim, struct node *edge, struct rng *r)
 /* The bytes in front of a stored value: seq, ordinal, flags, checksum (proto/store/state.c). */
 #define RECORD_HEAD 24u
 
-/* Flips a bit of the checksum wherever the head stands: older copies of it are of no use. */
-static void damage_head(const char *path, const uint8_t head[RECORD_HEAD])
+/* Flips a bit of the checksum or of the value behind it, wherever the head stands: older copies of
+ * it are of no use. */
+static void damage_record(const char *path, const uint8_t head[RECORD_HEAD])
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     struct stat st;
@@ -76,9 +77,11 @@ static void damage_head(const char *path, const uint8_t head[RECORD_HEAD])
     uint8_t *file = malloc(size);
     HF_ASSERT(file != NULL && pread(fd, file, size, 0) == st.st_size);
     uint8_t *at = file;
+    size_t which =
+        head[0] % 2 == 0 ? RECORD_HEAD : RECORD_HEAD - 1; /* values have 8 bytes at least */
     while ((at = memmem(at, size - (size_t)(at - file), head, RECORD_HEAD)) != NULL) {
-        uint8_t flipped = at[RECORD_HEAD - 1] ^ 0x10;
-        HF_ASSERT(pwrite(fd, &flipped, 1, at - file + RECORD_HEAD - 1) == 1);
+        uint8_t flipped = at[which] ^ 0x10;
+        HF_ASSERT(pwrite(fd, &flipped, 1, at - file + (off_t)which) == 1);
         at += RECORD_HEAD;
     }
     free(file);
@@ -101,7 +104,7 @@ void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
         if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
             uint8_t head[RECORD_HEAD];
             memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);
-            damage_head(path, head);
+            damage_record(path, head);
             edge->damaged = true;
         }
     }

@@ -16,6 +16,7 @@
 int command_run(int argc, char **argv);      /* one seed */
 int command_swarm(int argc, char **argv);    /* many seeds */
 int command_scenario(int argc, char **argv); /* a scenario file */
+int command_check(int argc, char **argv);    /* a history that clients recorded */
 
 /* Says what is wrong with the arguments, and ends the program with status 2. */
 _Noreturn void command_usage(const char *command, const char *problem);

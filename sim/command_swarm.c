@@ -51,75 +51,101 @@ static void set_spec(struct arguments *a, const char *name)
     }
 }
 
+enum option_id {
+    SPEC = 256, /* an option of spec.h, by its name */
+    SEEDS,
+    FROM,
+    JOBS,
+    MARKS,
+    NO_MARKS,
+    TWICE,
+    STOP,
+    NO_SHRINK,
+    LIMIT,
+    SAVE,
+    COMMIT,
+    REPLAY,
+    HELP,
+};
+
+static const struct option longs[] = {{"edges", 1, NULL, SPEC},
+                                      {"duration", 1, NULL, SPEC},
+                                      {"every", 1, NULL, SPEC},
+                                      {"faults", 1, NULL, SPEC},
+                                      {"no-faults", 0, NULL, SPEC},
+                                      {"seeds", 1, NULL, SEEDS},
+                                      {"from", 1, NULL, FROM},
+                                      {"jobs", 1, NULL, JOBS},
+                                      {"marks", 0, NULL, MARKS},
+                                      {"no-marks", 0, NULL, NO_MARKS},
+                                      {"twice", 0, NULL, TWICE},
+                                      {"stop", 0, NULL, STOP},
+                                      {"no-shrink", 0, NULL, NO_SHRINK},
+                                      {"limit", 1, NULL, LIMIT},
+                                      {"save", 1, NULL, SAVE},
+                                      {"commit", 1, NULL, COMMIT},
+                                      {"replay", 1, NULL, REPLAY},
+                                      {"help", 0, NULL, HELP},
+                                      {NULL, 0, NULL, 0}};
+
 /* False: --help was asked for. */
+static bool option(struct arguments *a, enum option_id id, const char *name)
+{
+    struct swarm_config *c = &a->swarm;
+    switch (id) {
+    case SPEC:
+        set_spec(a, name);
+        break;
+    case SEEDS:
+        c->count = number(1, UINT64_MAX);
+        break;
+    case FROM:
+        c->from = number(0, UINT64_MAX);
+        break;
+    case JOBS:
+        c->jobs = (uint32_t)number(1, SWARM_JOBS_MAX);
+        break;
+    case MARKS:
+    case NO_MARKS:
+        a->marks = id == MARKS ? YES : NO;
+        break;
+    case TWICE:
+        c->twice = true;
+        break;
+    case STOP:
+        c->stop = true;
+        break;
+    case NO_SHRINK:
+        c->no_shrink = true;
+        break;
+    case LIMIT:
+        c->limit_s = (uint32_t)number(1, 86400);
+        break;
+    case SAVE:
+        c->save = optarg;
+        break;
+    case COMMIT:
+        c->commit = optarg;
+        break;
+    case REPLAY:
+        a->replay = optarg;
+        break;
+    case HELP:
+        return false;
+    }
+    return true;
+}
+
 static bool parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SPEC = 256, SEEDS, FROM, JOBS, MARKS, NO_MARKS, TWICE, STOP };
-    enum { NO_SHRINK = 300, LIMIT, SAVE, COMMIT, REPLAY, HELP };
-    static const struct option longs[] = {{"edges", 1, NULL, SPEC},
-                                          {"duration", 1, NULL, SPEC},
-                                          {"every", 1, NULL, SPEC},
-                                          {"faults", 1, NULL, SPEC},
-                                          {"no-faults", 0, NULL, SPEC},
-                                          {"seeds", 1, NULL, SEEDS},
-                                          {"from", 1, NULL, FROM},
-                                          {"jobs", 1, NULL, JOBS},
-                                          {"marks", 0, NULL, MARKS},
-                                          {"no-marks", 0, NULL, NO_MARKS},
-                                          {"twice", 0, NULL, TWICE},
-                                          {"stop", 0, NULL, STOP},
-                                          {"no-shrink", 0, NULL, NO_SHRINK},
-                                          {"limit", 1, NULL, LIMIT},
-                                          {"save", 1, NULL, SAVE},
-                                          {"commit", 1, NULL, COMMIT},
-                                          {"replay", 1, NULL, REPLAY},
-                                          {"help", 0, NULL, HELP},
-                                          {NULL, 0, NULL, 0}};
     int c;
     int index = 0;
     while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
-        switch (c) {
-        case SPEC:
-            set_spec(a, longs[index].name);
-            break;
-        case SEEDS:
-            a->swarm.count = number(1, UINT64_MAX);
-            break;
-        case FROM:
-            a->swarm.from = number(0, UINT64_MAX);
-            break;
-        case JOBS:
-            a->swarm.jobs = (uint32_t)number(1, SWARM_JOBS_MAX);
-            break;
-        case MARKS:
-        case NO_MARKS:
-            a->marks = c == MARKS ? YES : NO;
-            break;
-        case TWICE:
-            a->swarm.twice = true;
-            break;
-        case STOP:
-            a->swarm.stop = true;
-            break;
-        case NO_SHRINK:
-            a->swarm.no_shrink = true;
-            break;
-        case LIMIT:
-            a->swarm.limit_s = (uint32_t)number(1, 86400);
-            break;
-        case SAVE:
-            a->swarm.save = optarg;
-            break;
-        case COMMIT:
-            a->swarm.commit = optarg;
-            break;
-        case REPLAY:
-            a->replay = optarg;
-            break;
-        case HELP:
-            return false;
-        default:
+        if (c == '?') {
             exit(2); /* getopt has said why */
+        }
+        if (!option(a, (enum option_id)c, longs[index].name)) {
+            return false;
         }
     }
     if (optind < argc) {

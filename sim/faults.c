@@ -296,7 +296,7 @@ static void cut_one_way(struct sim *sim, struct node *edge, struct rng *r)
 }
 
 /* Returns false when it is to die later, at its next write. */
-static bool crash(struct sim *sim, struct node *n, bool power, struct rng *r)
+static bool crash_now(struct sim *sim, struct node *n, bool power, struct rng *r)
 {
     if (n->alive && rng_chance(r, 0.5)) {
         n->crash_at_job = true;
@@ -363,6 +363,42 @@ static void lasting(struct sim *sim, enum fault f, struct node *n, struct rng *r
     schedule(sim, end, f + ENDS, n->index);
 }
 
+static void crash(struct sim *sim, enum fault f, struct node *n, struct rng *r)
+{
+    if (crash_now(sim, n, f == FAULT_POWER_CUT, r)) {
+        lasting(sim, f, n, r);
+    }
+}
+
+static void slow_disk(struct sim *sim, struct node *n, struct rng *r)
+{
+    n->disk = 50 * SIM_MS;
+    sim_trace(sim, n, "disk: slow");
+    struck(sim, "slow %s 50ms", n->name);
+    lasting(sim, FAULT_SLOW_DISK, n, r);
+}
+
+static void reconnect(struct sim *sim, struct node *edge, struct rng *r)
+{
+    if (!edge->alive) {
+        return;
+    }
+    net_redial(sim, edge, HF_CHANNEL_CONTROL);
+    struck(sim, "#%s dials its control link again", edge->name);
+    if (rng_chance(r, 0.1)) { /* and somebody has it compared, for no reason */
+        struck(sim, "#%s is told to compare itself with the core", edge->name);
+        hf_edge_repair(edge->edge, false);
+    }
+}
+
+static void revoke(struct sim *sim, struct node *edge)
+{
+    if (edge->index > 1 && !sim->restored) { /* somebody must be left to converge */
+        struck(sim, "revoke %s", edge->name);
+        node_revoke(sim, edge);
+    }
+}
+
 static void begin(struct sim *sim, enum fault f)
 {
     struct rng *r = &sim->rng_kind[f];
@@ -385,10 +421,7 @@ static void begin(struct sim *sim, enum fault f)
     case FAULT_EDGE_CRASH:
     case FAULT_CORE_CRASH:
     case FAULT_POWER_CUT:
-        any = f == FAULT_POWER_CUT ? any : f == FAULT_CORE_CRASH ? core : edge;
-        if (crash(sim, any, f == FAULT_POWER_CUT, r)) {
-            lasting(sim, f, any, r);
-        }
+        crash(sim, f, f == FAULT_POWER_CUT ? any : f == FAULT_CORE_CRASH ? core : edge, r);
         break;
     case FAULT_PAUSE:
         lasting(sim, f, any, r);
@@ -397,10 +430,7 @@ static void begin(struct sim *sim, enum fault f)
         step_clock(sim, any, r);
         break;
     case FAULT_SLOW_DISK:
-        any->disk = 50 * SIM_MS;
-        sim_trace(sim, any, "disk: slow");
-        struck(sim, "slow %s 50ms", any->name);
-        lasting(sim, f, any, r);
+        slow_disk(sim, any, r);
         break;
     case FAULT_DISK_FULL:
     case FAULT_DISK_ERROR:
@@ -412,10 +442,7 @@ static void begin(struct sim *sim, enum fault f)
         fault_damage(sim, edge, rng_between(r, 1, 20));
         break;
     case FAULT_RECONNECT:
-        if (edge->alive) {
-            net_redial(sim, edge, HF_CHANNEL_CONTROL);
-            struck(sim, "#%s dials its control link again", edge->name);
-        }
+        reconnect(sim, edge, r);
         break;
     case FAULT_FORGE:
         struck(sim, "forge %s", edge->name);
@@ -426,10 +453,7 @@ static void begin(struct sim *sim, enum fault f)
         fault_replay(sim, edge, r);
         break;
     case FAULT_REVOKE:
-        if (edge->index > 1 && !sim->restored) { /* somebody must be left to converge */
-            struck(sim, "revoke %s", edge->name);
-            node_revoke(sim, edge);
-        }
+        revoke(sim, edge);
         break;
     case FAULT_RESTORE:
         restore(sim, r);

@@ -60,7 +60,7 @@ enum fault {
 #define FAULTS_TEXT_MAX 300u
 
 const char *fault_name(enum fault f);
-/* "cut,loss", "none" or "all". False with the first unknown name in bad (which may be NULL). */
+/* "cut,drop", "none" or "all". False with the first unknown name in bad (which may be NULL). */
 bool faults_parse(const char *text, uint64_t *mask, char bad[32]);
 /* The text that faults_parse reads. */
 void faults_text(uint64_t mask, char out[FAULTS_TEXT_MAX]);

@@ -19,6 +19,8 @@ static const struct {
      "FILE|NAME    play a scenario in the virtual world, with a report"},
     {"run", command_run, "[--seed N]   one random world: the seed decides everything in it"},
     {"swarm", command_swarm, "--seeds N    many random worlds, each with its own faults"},
+    {"check", command_check,
+     "FILE.jsonl   what clients of real daemons recorded, against C1 to C9"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -59,7 +59,8 @@
     X(HOLD_FULL, "held-frames-full", "held frames at their limit")                                 \
     X(INBOX, "inbox-restored", "took up held batches")                                             \
     X(BAD_FRAME, "frame-refused", "frame refused")                                                 \
-    X(KEY_MISSING, "content-key-missing", "content key missing")                                   \
+    X(KEY_MISSING, "content-key-missing", "content key or dictionary missing")                     \
+    X(DICTIONARY, "dictionary-made", "dictionary of their own")                                    \
     X(REVOKED, "edge-revoked", "edge is revoked")                                                  \
     X(REFUSED, "request-refused", "core refused a request")                                        \
     X(STALLED, "stalled", "nothing moves, asking again")                                           \

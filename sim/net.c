@@ -361,9 +361,15 @@ void net_on_timeout(struct sim *sim, struct event *ev)
 void net_arrived(struct sim *sim, struct node *edge, uint32_t conn, bool down, struct packet *p,
                  uint64_t tag)
 {
-    if (!down) {
-        request_arrived(sim, edge->index | (uint64_t)conn << 8, edge->life, tag,
-                        hf_slice_of(p->bytes, p->len));
+    uint64_t from = edge->index | (uint64_t)conn << 8;
+    if (!down && sim->node[SIM_CORE].paused) {
+        /* Its kernel takes it, and it waits there with all else that is the core's. */
+        struct event *ev = stray(sim, sim->now, EV_REQUEST, SIM_CORE, p);
+        ev->a = tag;
+        ev->b = from;
+        ev->peer_life = edge->life;
+    } else if (!down) {
+        request_arrived(sim, from, edge->life, tag, hf_slice_of(p->bytes, p->len));
     } else if (conn == HF_CHANNEL_STREAM) {
         stream_arrived(edge, hf_slice_of(p->bytes, p->len));
     } else {

@@ -89,6 +89,8 @@ static bool start_core(struct sim *sim, struct node *n)
                                .tombstone_ms = (hf_ms)(sim->opt.tombstone / SIM_MS),
                                .beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS),
                                .delta_batches = sim->opt.delta_batches,
+                               .dictionary = true,
+                               .dictionary_samples = 8 << 10,
                                .commit_changes = sim->limits.commit_changes};
     if (hf_core_open(&c, &n->world, &n->id, &n->core, &e) != HF_OK) {
         return not_open(sim, n, &e);
@@ -381,6 +383,10 @@ void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
     char from[320];
     char to[320];
     const char *part = with_mark ? "" : "/main";
+    struct hf_core_status s = {.committed = 0};
+    if (core->alive) {
+        hf_core_status(core->core, &s);
+    }
     snprintf(from, sizeof(from), "%s.saved.0%s", core->dir, part);
     snprintf(to, sizeof(to), "%s%s", core->dir, part);
     node_crash(sim, core);
@@ -389,7 +395,9 @@ void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
     sim_trace(sim, core, "operator: backup restored, mark=%d", with_mark);
     mark_hit(sim, MARK_RESTORED);
     sim->rolled_back = sim->restored = sim->may_stay_apart = true;
-    node_start(sim, core);
+    if (node_start(sim, core) && !with_mark) {
+        oracle_mark(sim, s.committed);
+    }
 }
 
 /* ---- enrolment: the operator's part, outside the network ---- */

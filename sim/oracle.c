@@ -13,6 +13,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#define FAULT_BIT(f) (UINT64_C(1) << (f))
+#define DISK_FAULTS (FAULT_BIT(FAULT_DISK_FULL) | FAULT_BIT(FAULT_DISK_ERROR))
 #define CANARY_SEQ 5u
 /* A store that could not write its meta page is opened anew before it can be read again. */
 #define UNREAD_MAX (300 * SIM_MS)
@@ -20,7 +22,7 @@
 #define DEAF_SLACK (5 * SIM_S)
 #define USUAL_BEACON SIM_S
 /* A trim follows a commit and takes whole segments of 256 KiB; the newest ones stay. */
-#define LOG_SLACK (4u << 20)
+#define LOG_SLACK (1u << 20)
 
 void violate(struct sim *sim, const char *format, ...)
 {
@@ -148,7 +150,6 @@ void oracle_core(struct sim *sim)
 {
     const struct node *core = &sim->node[SIM_CORE];
     struct hf_core_status s;
-    uint64_t disk_faults = UINT64_C(1) << FAULT_DISK_FULL | UINT64_C(1) << FAULT_DISK_ERROR;
     if (!core->alive || sim->opt.script != NULL) {
         return;
     }
@@ -156,7 +157,10 @@ void oracle_core(struct sim *sim)
     if (s.log_first > 1) {
         mark_hit(sim, MARK_LOG_TRIMMED);
     }
-    if (s.refusing != NULL && !sim->rolled_back && (sim->opt.faults & disk_faults) == 0) {
+    if ((sim->opt.faults & DISK_FAULTS) != 0) {
+        return; /* writes are refused and the log has to wait for a commit, and rightly so */
+    }
+    if (s.refusing != NULL && !sim->rolled_back) {
         violate(sim, "G13: the core refuses writes, and nobody turned it back: %s", s.refusing);
     }
     if (s.log_bytes > sim->opt.log_bytes + LOG_SLACK) {
@@ -235,7 +239,7 @@ static void check_state(struct sim *sim, struct node *n, const struct hf_replica
     n->deaf_since = n->deaf_since == 0 ? sim->now : n->deaf_since;
     sim_us since = later_of(later_of(n->deaf_since, n->healed_at), n->started_at);
     since = later_of(since, core->started_at);
-    since = later_of(since, core->resumed_at);
+    since = later_of(since, later_of(n->resumed_at, core->resumed_at));
     bool fine = s->state == HF_REPLICA_LIVE || s->state == HF_REPLICA_LAGGING ||
                 s->state == HF_REPLICA_CATCHING_UP;
     sim_us beacon = sim->opt.beacon > 0 ? sim->opt.beacon : USUAL_BEACON;
@@ -392,6 +396,23 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
         }
     }
     return true;
+}
+
+void oracle_mark(struct sim *sim, hf_seq committed)
+{
+    const struct node *core = &sim->node[SIM_CORE];
+    struct hf_core_status s;
+    /* The mark is not synced, and one that cannot be written is done without. */
+    if (!core->alive || (sim->opt.faults & (DISK_FAULTS | FAULT_BIT(FAULT_POWER_CUT))) != 0) {
+        return;
+    }
+    hf_core_status(core->core, &s);
+    if (s.head < committed && s.refusing == NULL) {
+        violate(sim,
+                "G13: the core is back at %" PRIu64 ", its mark says %" PRIu64
+                ", and it takes writes",
+                s.head, committed);
+    }
 }
 
 /* G13: an edge that the old core knows has told it of what it does not know. */

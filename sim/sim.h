@@ -371,6 +371,9 @@ void oracle_core(struct sim *sim);        /* what a client sees of the core */
 void oracle_read(struct sim *sim, struct node *edge);     /* a client reads some keys */
 void oracle_read_all(struct sim *sim, struct node *edge); /* ... and all of them */
 void oracle_core_opened(struct sim *sim);
+/* The core went back to an old copy of its data, but not of the mark beside it, which named what it
+ * had committed. */
+void oracle_mark(struct sim *sim, hf_seq committed);
 bool oracle_converged(struct sim *sim, char *why, size_t cap);
 void oracle_final(struct sim *sim);
 

@@ -119,7 +119,7 @@ void spec_text(const struct sim_spec *s, char out[SPEC_TEXT_MAX])
         snprintf(seed, sizeof(seed), "%" PRIu64, s->seed);
     }
     faults_text(s->faults, faults);
-    snprintf(out, SPEC_TEXT_MAX, "--seed %s --edges %u --duration %g --every %" PRIu64 "%s%s%s",
+    snprintf(out, SPEC_TEXT_MAX, "--seed %s --edges %u --duration %.12g --every %" PRIu64 "%s%s%s",
              seed, s->edges, (double)s->duration_ms / 1000, s->every_ms,
              s->calm ? " --no-faults" : "", s->faults_given ? " --faults " : "",
              s->faults_given ? faults : "");

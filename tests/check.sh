@@ -59,8 +59,12 @@ daemons() {
     done
     # It is short and goes everywhere.
     run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
+    # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
+    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control flips-state flips-log \
+        flips-edge flips-core; do
+        run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
+    done
     for t in tests/e2e/*.sh; do
-        [ -e "$t" ] || continue
         run "e2e $(basename "$t")" 150 "$t" "$B"
     done
 }
@@ -86,10 +90,11 @@ computing() {
     run "scenario files that are wrong" 60 tests/scenario/wrong_files.sh "$B/holdfast-sim"
     run "simulator: same seed, two builds, same trace" 60 \
         tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
+    run "simulator: three planted bugs" 400 tests/bugs/bugs.sh --few
     for t in tests/lint/check_*.sh; do
         run "lint $(basename "$t" .sh)" 120 "$t" "$B"
     done
-    run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200
+    run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200 --jobs 1
 }
 
 lane() { # NAME NICENESS

@@ -33,13 +33,14 @@ enum hf_kind {
 enum hf_batch_kind {
     HF_BATCH_DATA = 0,
     HF_BATCH_KEYS = 1,       /* reserved: key list change */
-    HF_BATCH_DICTIONARY = 2, /* reserved */
+    HF_BATCH_DICTIONARY = 2, /* no changes, but a dictionary for later bodies (hf/dictionary.h) */
     HF_BATCH_EPOCH_END = 3,  /* reserved */
 };
 
 enum hf_compression {
     HF_COMPRESSION_NONE = 0,
     HF_COMPRESSION_ZSTD = 1,
+    HF_COMPRESSION_DICTIONARY = 2, /* bodies only: zstd with a dictionary, which it names */
 };
 
 struct hf_header {
@@ -171,6 +172,13 @@ enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_
 enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
                            const struct hf_key *key, void *zctx, struct hf_writer *scratch,
                            struct hf_writer *raw);
+/* The two halves of them: seals what is packed already, h->raw_bytes and h->compression set; and
+ * decrypts, to the beginning of plain. */
+enum hf_err hf_body_seal_plain(struct hf_header *h, struct hf_slice plain, uint32_t key_id,
+                               const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES],
+                               struct hf_writer *out);
+enum hf_err hf_body_decrypt(const struct hf_header *h, struct hf_slice sealed,
+                            const struct hf_key *key, struct hf_writer *plain);
 size_t hf_body_sealed_max(size_t raw_bytes);
 
 #endif

@@ -26,4 +26,13 @@ struct hf_slice hf_compress(const struct hf_slice *block, uint32_t count, void *
  * ZSTD_DCtx: HF_ARG without. HF_TOO_BIG, HF_MALFORMED. */
 enum hf_err hf_decompress(struct hf_slice plain, size_t want, void *zctx, struct hf_writer *raw);
 
+/* The same two with a dictionary, a ZSTD_CDict or a ZSTD_DDict, for bytes of any size:
+ * HF_COMPRESSION_DICTIONARY unless it does not gain. */
+struct hf_slice hf_compress_with(struct hf_slice raw, const void *dictionary, void *zctx,
+                                 struct hf_writer *scratch, enum hf_compression *compression);
+enum hf_err hf_decompress_with(struct hf_slice plain, size_t want, const void *dictionary,
+                               void *zctx, struct hf_writer *raw);
+/* The dictionary that such a frame names; 0 when it names none. */
+uint32_t hf_compress_dictionary_id(struct hf_slice plain);
+
 #endif

@@ -42,10 +42,12 @@ struct hf_core_config {
     /* The writes of a group have been answered, its frames are not published yet: a good moment to
      * send the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
     void (*on_answered)(void *ctx);
-    size_t waiting_bytes_max; /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
-    uint64_t delta_batches;   /* deletes are remembered for so many batches at most, which is how
-                                 far back DELTA reaches; 0 = no bound */
-    hf_ms scrub_ms;           /* all records are read through once in so long; 0 = never */
+    size_t waiting_bytes_max;  /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
+    uint64_t delta_batches;    /* deletes are remembered for so many batches at most, which is how
+                                  far back DELTA reaches; 0 = no bound */
+    bool dictionary;           /* small bodies are packed with one that is trained from them */
+    size_t dictionary_samples; /* bytes that it is trained from; 0 = default, which is the most */
+    hf_ms scrub_ms;            /* all records are read through once in so long; 0 = never */
 };
 
 /* Opens or creates the stream and replays the changelog. HF_MISMATCH for a directory of another

@@ -10,6 +10,7 @@
 
 #include "hf/batch.h"
 #include "hf/cursor.h"
+#include "hf/dictionary.h"
 #include "hf/err.h"
 #include "hf/ranges.h"
 #include "hf/seal.h"
@@ -25,6 +26,7 @@ enum hf_message_type {
 
 #define HF_VERSION_TEXT_MAX 31u
 #define HF_CONTENT_KEYS_MAX 64u
+#define HF_HELLO_DICTIONARIES_MAX 3u /* as many as fit into a reply beside 64 keys */
 #define HF_REPORT_HOLES_MAX 16u
 #define HF_REPLY_FRAMES_MAX 512u
 /* Plain bytes a data reply may use for frames or records, envelope and framing excluded. Those take
@@ -68,6 +70,8 @@ struct hf_hello_request {
     uint32_t wire_min, wire_max;
     uint64_t features;
     struct hf_slice version; /* of the software, text */
+    uint32_t dictionary_count;
+    hf_seq dictionary[HF_DICTIONARIES_MAX]; /* those that it has; rising */
 };
 
 struct hf_plan_request {
@@ -177,6 +181,10 @@ struct hf_hello_reply {
     struct hf_slice edge_name;
     struct hf_slice
         evidence; /* HF_FORK: msgpack [header, signature] of the core at that seq, else empty */
+    /* Frames of dictionaries that the edge has not and may need, the oldest first; if more are left
+     * it asks again, knowing these. */
+    uint32_t dictionary_count;
+    struct hf_slice dictionary[HF_HELLO_DICTIONARIES_MAX];
 };
 
 enum hf_plan_kind {

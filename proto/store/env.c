@@ -13,6 +13,7 @@
  * MDB_WRITEMAP are never set: what a power cut leaves of such a file cannot be told from a good
  * one.
  */
+#include "hf/doctor.h"
 #include "state_impl.h"
 
 #include <errno.h>
@@ -425,6 +426,11 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     }
     if (err == HF_OK) {
         err = hf_env_open(s, e);
+    }
+    /* A disk may have changed what nobody looked at since. LMDB trusts its pages: one bit of them
+     * can hide a key or end the process, and no checksum of ours is on the way to a record. */
+    if (err == HF_OK) {
+        err = hf_state_check_pages(s, true, e);
     }
     if (err != HF_OK) {
         hf_state_close(s);

@@ -119,6 +119,28 @@ static void forget_txn(struct hf_state *s)
     s->half = false;
 }
 
+/* After a failed write of its meta page LMDB refuses readers too, until the environment is opened
+ * anew. They shall not have to wait for the writer's next try, which may be a second away (G9);
+ * what the caller is owed, and owes, stays as it was. */
+static void let_readers_in(struct hf_state *s)
+{
+    enum hf_err error = s->error;
+    bool broken = s->broken;
+    struct hf_error ignored;
+    MDB_txn *probe;
+    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &probe);
+    if (rc == 0) {
+        mdb_txn_abort(probe);
+    }
+    if (rc != MDB_PANIC) {
+        return;
+    }
+    (void)hf_state_reopen(s, &ignored); /* what it could not do, the caller's own will say */
+    s->broken = s->broken || broken;
+    s->error = error;
+    s->open = true;
+}
+
 enum hf_err hf_state_commit(struct hf_state *s)
 {
     if (!s->open) {
@@ -150,6 +172,7 @@ enum hf_err hf_state_commit(struct hf_state *s)
          */
         s->error = hf_env_judge(s, hf_env_error(rc));
         s->broken = s->error == HF_IO;
+        let_readers_in(s);
         return s->error;
     }
     s->open = false;

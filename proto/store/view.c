@@ -13,6 +13,10 @@
 #include "view_impl.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+/* To open an environment anew takes one or two; the readers' loop stands still meanwhile. */
+#define PANIC_MS_MAX 50
 
 /* ---- life ---- */
 
@@ -59,15 +63,26 @@ void hf_view_reset(struct hf_view *v)
     hf_gate_leave(&v->s->gate);
 }
 
+static int begin(struct hf_view *v)
+{
+    if (v->txn != NULL) {
+        return mdb_txn_renew(v->txn);
+    }
+    return v->s->env == NULL ? MDB_PANIC : mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+}
+
 enum hf_err hf_view_renew(struct hf_view *v)
 {
+    static const struct timespec a_moment = {0, 1000000};
     hf_view_reset(v);
     hf_gate_enter(&v->s->gate);
-    int rc = MDB_PANIC;
-    if (v->txn != NULL) {
-        rc = mdb_txn_renew(v->txn);
-    } else if (v->s->env != NULL) {
-        rc = mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+    int rc = begin(v);
+    /* A commit has failed right now, and its thread is about to open the environment anew. */
+    for (int i = 0; i < PANIC_MS_MAX && rc == MDB_PANIC && v->s->env != NULL; i++) {
+        hf_gate_leave(&v->s->gate);
+        nanosleep(&a_moment, NULL);
+        hf_gate_enter(&v->s->gate);
+        rc = begin(v);
     }
     if (rc != 0) {
         drop_txn(v);
@@ -188,6 +203,38 @@ int hf_view_seek_after(MDB_cursor *c, MDB_val *k, MDB_val *data)
 
 /* ---- records ---- */
 
+/* A record on its own is under a checksum; the way to it is not. One flipped bit in a branch page
+ * leads a search to the wrong leaf, where the key is not. So its neighbours are asked: both must be
+ * sound, and the key must lie between them. */
+static enum hf_err prove_absent(struct hf_view *v, struct hf_slice key)
+{
+    MDB_cursor *c;
+    MDB_val k = hf_val(key);
+    MDB_val data;
+    struct hf_stored r;
+    int rc = mdb_cursor_open(v->txn, v->table[VIEW_BY_KEY], &c);
+    if (rc != 0) {
+        return hf_env_error(rc);
+    }
+    bool sound = true;
+    rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
+    bool is_last = rc == MDB_NOTFOUND;
+    if (rc == 0) {
+        sound = hf_slice_cmp(hf_slice_of_val(k), key) > 0 &&
+                hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK;
+    }
+    if (sound && (rc == 0 || is_last)) {
+        rc = mdb_cursor_get(c, &k, &data, is_last ? MDB_LAST : MDB_PREV);
+        sound = rc != 0 || (hf_slice_cmp(hf_slice_of_val(k), key) < 0 &&
+                            hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK);
+    }
+    mdb_cursor_close(c);
+    if (!sound) {
+        return HF_CORRUPT;
+    }
+    return rc == 0 ? HF_NOTFOUND : hf_env_error(rc);
+}
+
 enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out)
 {
@@ -199,7 +246,7 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
     MDB_val data;
     int rc = mdb_get(v->txn, v->table[VIEW_BY_KEY], &k, &data);
     if (rc != 0) {
-        return hf_env_error(rc);
+        return rc == MDB_NOTFOUND ? prove_absent(v, key) : hf_env_error(rc);
     }
     enum hf_err e = hf_record_get(key, data, out);
     return e == HF_OK && out->tombstone && !tombstones ? HF_NOTFOUND : e;

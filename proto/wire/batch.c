@@ -20,6 +20,8 @@
  */
 #include "hf/batch.h"
 
+#include "hf/dictionary.h"
+
 #include "fields.h"
 
 #include "hf/digest.h"
@@ -31,6 +33,7 @@ enum {
     /* Room for what later versions add; HF_HEADER_MAX is the bound that matters. */
     HEADER_FIELDS_MAX = 32,
     FRAME_FIELDS = 3,
+    DICTIONARY_RAW_MAX = HF_DICTIONARY_BYTES_MAX + 512, /* and what later versions add to it */
 };
 
 static const char signature_domain[] = "holdfast/v1/batch";
@@ -140,6 +143,7 @@ static bool compression_known(uint32_t compression)
     switch ((enum hf_compression)compression) {
     case HF_COMPRESSION_NONE:
     case HF_COMPRESSION_ZSTD:
+    case HF_COMPRESSION_DICTIONARY:
         return true;
     }
     return false;
@@ -149,7 +153,11 @@ static bool compression_known(uint32_t compression)
  * as what they are not. */
 static bool in_bounds(const struct hf_header *h)
 {
-    return h->kind == HF_BATCH_DATA && compression_known(h->compression) && h->seq >= 1 &&
+    bool kind =
+        h->kind == HF_BATCH_DATA || (h->kind == HF_BATCH_DICTIONARY && h->change_count == 0 &&
+                                     h->raw_bytes <= DICTIONARY_RAW_MAX);
+
+    return kind && compression_known(h->compression) && h->seq >= 1 &&
            h->body_bytes <= HF_BODY_SEALED_MAX && h->raw_bytes <= HF_BATCH_RAW_MAX &&
            h->change_count <= HF_BATCH_CHANGES_MAX;
 }

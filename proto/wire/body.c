@@ -210,19 +210,13 @@ static void associated_data(const struct hf_header *h, uint8_t out[AD_BYTES])
     }
 }
 
-enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_id,
-                         const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES], void *zctx,
-                         struct hf_writer *scratch, struct hf_writer *out)
+enum hf_err hf_body_seal_plain(struct hf_header *h, struct hf_slice plain, uint32_t key_id,
+                               const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES],
+                               struct hf_writer *out)
 {
-    enum hf_compression compression;
     uint8_t ad[AD_BYTES];
-    struct hf_slice plain;
     struct hf_slice sealed;
 
-    if (raw.len > HF_BATCH_RAW_MAX) {
-        return HF_TOO_BIG;
-    }
-    plain = hf_compress(&raw, 1, zctx, scratch, &compression);
     if (out->failed || plain.len + SEAL_OVERHEAD > out->cap - out->len) {
         out->failed = true;
         return HF_TOO_BIG;
@@ -236,9 +230,23 @@ enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_
     out->len += plain.len + HF_TAG_BYTES;
     h->body_hash = hf_hash_of("", &sealed, 1);
     h->body_bytes = (uint32_t)sealed.len;
+    return HF_OK;
+}
+
+enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_id,
+                         const struct hf_key *key, const uint8_t nonce[HF_NONCE_BYTES], void *zctx,
+                         struct hf_writer *scratch, struct hf_writer *out)
+{
+    enum hf_compression compression;
+    struct hf_slice plain;
+
+    if (raw.len > HF_BATCH_RAW_MAX) {
+        return HF_TOO_BIG;
+    }
+    plain = hf_compress(&raw, 1, zctx, scratch, &compression);
     h->raw_bytes = (uint32_t)raw.len;
     h->compression = compression;
-    return HF_OK;
+    return hf_body_seal_plain(h, plain, key_id, key, nonce, out);
 }
 
 /* Decrypts into w, at its end. */
@@ -261,6 +269,17 @@ static enum hf_err decrypt(const struct hf_header *h, struct hf_slice sealed,
     return HF_OK;
 }
 
+enum hf_err hf_body_decrypt(const struct hf_header *h, struct hf_slice sealed,
+                            const struct hf_key *key, struct hf_writer *plain)
+{
+    if (sealed.len < SEAL_OVERHEAD || sealed.len != h->body_bytes ||
+        h->raw_bytes > HF_BATCH_RAW_MAX) {
+        return HF_MALFORMED;
+    }
+    plain->len = 0;
+    return decrypt(h, sealed, key, plain);
+}
+
 enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
                            const struct hf_key *key, void *zctx, struct hf_writer *scratch,
                            struct hf_writer *raw)
@@ -278,12 +297,13 @@ enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
         }
         return decrypt(h, sealed, key, raw);
     case HF_COMPRESSION_ZSTD:
-        scratch->len = 0;
-        err = decrypt(h, sealed, key, scratch);
+        err = hf_body_decrypt(h, sealed, key, scratch);
         if (err != HF_OK) {
             return err;
         }
         return hf_decompress(hf_writer_bytes(scratch), h->raw_bytes, zctx, raw);
+    case HF_COMPRESSION_DICTIONARY:
+        return HF_SEALED;
     }
     return HF_MALFORMED;
 }

@@ -82,10 +82,10 @@ static bool zstd_frame(struct hf_slice plain)
            memcmp(plain.data, frame_magic, sizeof(frame_magic)) == 0;
 }
 
-enum hf_err hf_decompress(struct hf_slice plain, size_t want, void *zctx, struct hf_writer *raw)
+/* Whether it is one frame of `want` bytes, and they have room. */
+static enum hf_err frame_check(struct hf_slice plain, size_t want, const void *zctx,
+                               const struct hf_writer *raw)
 {
-    size_t len;
-
     if (zctx == NULL) {
         return HF_ARG;
     }
@@ -96,10 +96,60 @@ enum hf_err hf_decompress(struct hf_slice plain, size_t want, void *zctx, struct
         ZSTD_findFrameCompressedSize(plain.data, plain.len) != plain.len) {
         return HF_MALFORMED;
     }
-    len = ZSTD_decompressDCtx(zctx, raw->data + raw->len, want, plain.data, plain.len);
+    return HF_OK;
+}
+
+static enum hf_err frame_take(size_t len, size_t want, struct hf_writer *raw)
+{
     if (ZSTD_isError(len) || len != want) {
         return HF_MALFORMED;
     }
     raw->len += want;
     return HF_OK;
+}
+
+enum hf_err hf_decompress(struct hf_slice plain, size_t want, void *zctx, struct hf_writer *raw)
+{
+    enum hf_err err = frame_check(plain, want, zctx, raw);
+
+    if (err != HF_OK) {
+        return err;
+    }
+    return frame_take(ZSTD_decompressDCtx(zctx, raw->data + raw->len, want, plain.data, plain.len),
+                      want, raw);
+}
+
+/* ---- with a dictionary ---- */
+
+struct hf_slice hf_compress_with(struct hf_slice raw, const void *dictionary, void *zctx,
+                                 struct hf_writer *scratch, enum hf_compression *compression)
+{
+    size_t len =
+        ZSTD_compress_usingCDict(zctx, scratch->data, scratch->cap, raw.data, raw.len, dictionary);
+
+    *compression = HF_COMPRESSION_NONE;
+    if (ZSTD_isError(len) || len > raw.len * COMPRESS_PERCENT_MAX / 100) {
+        return raw;
+    }
+    scratch->len = len;
+    *compression = HF_COMPRESSION_DICTIONARY;
+    return hf_slice_of(scratch->data, len);
+}
+
+enum hf_err hf_decompress_with(struct hf_slice plain, size_t want, const void *dictionary,
+                               void *zctx, struct hf_writer *raw)
+{
+    enum hf_err err = frame_check(plain, want, zctx, raw);
+
+    if (err != HF_OK) {
+        return err;
+    }
+    return frame_take(ZSTD_decompress_usingDDict(zctx, raw->data + raw->len, want, plain.data,
+                                                 plain.len, dictionary),
+                      want, raw);
+}
+
+uint32_t hf_compress_dictionary_id(struct hf_slice plain)
+{
+    return zstd_frame(plain) ? ZSTD_getDictID_fromFrame(plain.data, plain.len) : 0;
 }

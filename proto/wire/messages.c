@@ -33,12 +33,12 @@
 enum {
     ENVELOPE_FIELDS = 2, /* counter and type, or type and code */
     JOIN_FIELDS = 4,
-    HELLO_FIELDS = 8,
+    HELLO_FIELDS = 9,
     PLAN_FIELDS = 2,
     REPORT_FIELDS = 15,
     HOLE_FIELDS = 2,
     COOKIE_REPLY_FIELDS = 1,
-    HELLO_REPLY_FIELDS = 6,
+    HELLO_REPLY_FIELDS = 7,
     PLAN_REPLY_FIELDS = 5,
     REPORT_REPLY_FIELDS = 1,
     PROOF_FIELDS = 3,
@@ -76,6 +76,10 @@ static void put_hello(const struct hf_hello_request *q, struct hf_writer *w)
     hf_write_uint(w, q->wire_max);
     hf_write_uint(w, q->features);
     hf_write_bin(w, q->version);
+    hf_write_array(w, q->dictionary_count);
+    for (uint32_t i = 0; i < q->dictionary_count; i++) {
+        hf_write_uint(w, q->dictionary[i]);
+    }
 }
 
 static void put_plan(const struct hf_plan_request *q, struct hf_writer *w)
@@ -181,6 +185,11 @@ static void get_hello(struct hf_reader *r, struct hf_hello_request *q)
     q->wire_max = hf_read_u32(r, WIRE_VERSION_MAX);
     q->features = hf_read_uint(r, UINT64_MAX);
     q->version = hf_read_bin(r, HF_VERSION_TEXT_MAX);
+    q->dictionary_count = hf_read_array(r, 0, HF_DICTIONARIES_MAX);
+    for (uint32_t i = 0; i < q->dictionary_count; i++) {
+        q->dictionary[i] = hf_read_seq(r);
+        hf_fields_check(r, q->dictionary[i] > (i == 0 ? 0 : q->dictionary[i - 1]));
+    }
     hf_fields_check(r, (q->applied == 0) == (q->header.len == 0) && q->wire_min <= q->wire_max);
 }
 
@@ -317,6 +326,10 @@ static void put_hello_reply(const struct hf_hello_reply *p, struct hf_writer *w)
     hf_write_uint(w, p->limits.beacon_ms);
     hf_write_bin(w, p->edge_name);
     hf_write_bin(w, p->evidence);
+    hf_write_array(w, p->dictionary_count);
+    for (uint32_t i = 0; i < p->dictionary_count; i++) {
+        hf_write_bin(w, p->dictionary[i]);
+    }
 }
 
 static void put_plan_reply(const struct hf_plan_reply *p, struct hf_writer *w)
@@ -429,6 +442,10 @@ static void get_hello_reply(struct hf_reader *r, struct hf_hello_reply *p)
     get_limits(r, &p->limits);
     p->edge_name = hf_read_bin(r, HF_NAME_MAX);
     p->evidence = hf_read_bin(r, HF_EVIDENCE_MAX);
+    p->dictionary_count = hf_read_array(r, 0, HF_HELLO_DICTIONARIES_MAX);
+    for (uint32_t i = 0; i < p->dictionary_count; i++) {
+        p->dictionary[i] = hf_read_bin(r, HF_DICTIONARY_FRAME_MAX);
+    }
     hf_fields_check(r, p->edge_name.len == 0 || hf_name_valid(p->edge_name));
 }
 

@@ -198,7 +198,7 @@ static int load(const struct arguments *a, const char *bin, struct script **s)
 {
     struct hf_error e = {.code = HF_OK};
     struct real_means means = {.max_us = a->max_us,
-                               .faults_library = is_there(bin, "libholdfast-faults.so")};
+                               .faults_library = is_there(bin, REAL_FAULTS_LIBRARY)};
     char path[512];
     shipped_find(a->scenario, path, sizeof(path));
     if (script_read(path, s, &e) != HF_OK || real_refuse(*s, &means, &e) != HF_OK) {

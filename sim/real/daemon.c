@@ -19,6 +19,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -48,6 +49,35 @@ static bool disk_size(const struct real_node *n, uint64_t bytes, unsigned long f
     char size[64];
     snprintf(size, sizeof(size), "size=%" PRIu64 ",mode=700", bytes);
     return mount("holdfast", n->dir, "tmpfs", flags | MS_NOSUID | MS_NODEV, size) == 0;
+}
+
+/* The page by which a preloaded library is steered, where the script wants what it can do. */
+static bool make_faults(struct real_node *n)
+{
+    const struct script *s = n->run->script;
+    char path[REAL_DIR_MAX + 8];
+    bool wanted = false;
+    for (uint32_t i = 0; i < s->action_count; i++) {
+        wanted |= real_needs_faults(s->action[i].verb) && script_has(&s->action[i].nodes, n->index);
+    }
+    if (!wanted) {
+        return true;
+    }
+    snprintf(path, sizeof(path), "%s.page", n->dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    void *page = MAP_FAILED;
+    if (fd >= 0 && ftruncate(fd, sizeof(*n->faults)) == 0) {
+        page = mmap(NULL, sizeof(*n->faults), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (page == MAP_FAILED) {
+        return false;
+    }
+    n->faults = page;
+    n->faults->set = 1;
+    return true;
 }
 
 static bool write_config(const struct real_node *n)
@@ -89,7 +119,7 @@ static bool write_config(const struct real_node *n)
 bool real_daemon_prepare(struct real_node *n)
 {
     n->small_disk = will_be_full(n);
-    if (mkdir(n->dir, 0700) != 0 || !write_config(n)) {
+    if (mkdir(n->dir, 0700) != 0 || !write_config(n) || !make_faults(n)) {
         real_fail(n->run, "%s: %s", n->dir, strerror(errno));
         return false;
     }
@@ -153,6 +183,22 @@ static void make_args(const struct real_node *n, char *text, size_t cap, const c
     HF_ASSERT(count < ARGS_MAX);
 }
 
+/* The library is in the environment of the nodes that it is for, and of no other process. */
+static void set_preload(const struct real_node *n)
+{
+    char library[REAL_DIR_MAX + 32];
+    char page[REAL_DIR_MAX + 8];
+    if (n->faults == NULL) {
+        (void)unsetenv("LD_PRELOAD");
+        return;
+    }
+    snprintf(library, sizeof(library), "%s/" REAL_FAULTS_LIBRARY, n->run->options.bin);
+    snprintf(page, sizeof(page), "%s.page", n->dir);
+    (void)setenv("LD_PRELOAD", library, 1);
+    (void)setenv("HF_FAULTS_DIR", n->dir, 1);
+    (void)setenv("HF_FAULTS_PAGE", page, 1);
+}
+
 static void spawn(struct real_node *n)
 {
     char text[3 * REAL_DIR_MAX];
@@ -170,7 +216,9 @@ static void spawn(struct real_node *n)
                                     .stdio = stdio,
                                     .stdio_count = 3};
     n->process.data = n;
+    set_preload(n);
     int rc = out < 0 ? -errno : uv_spawn(&n->run->loop, &n->process, &options);
+    (void)unsetenv("LD_PRELOAD");
     if (out >= 0) {
         close(out);
     }
@@ -223,7 +271,7 @@ bool real_run(const char *const *words)
            waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* ---- disks ---- */
+/* ---- disks and clocks ---- */
 
 static bool fill_disk(const struct real_node *n)
 {
@@ -246,5 +294,39 @@ void real_daemon_disk_full(struct real_node *n, bool full)
     }
     if (!(full ? fill_disk(n) : disk_size(n, DISK_BYTES, MS_REMOUNT))) {
         real_fail(n->run, "the size of the tmpfs on %s: %s", n->dir, strerror(errno));
+    }
+}
+
+void real_daemon_disk_slow(struct real_node *n, uint64_t us)
+{
+    n->faults->slow_ms = (uint32_t)(us / 1000);
+}
+
+void real_daemon_disk_failing(struct real_node *n)
+{
+    n->faults->error = EIO;
+    n->faults->error_stays = 1;
+    n->faults->error_at = n->faults->calls + 1;
+}
+
+void real_daemon_disk_well(struct real_node *n)
+{
+    real_daemon_disk_full(n, false);
+    if (n->faults != NULL) {
+        n->faults->slow_ms = 0;
+        n->faults->error_at = 0;
+    }
+}
+
+void real_daemon_clock(struct real_node *n, int64_t step_us)
+{
+    n->faults->clock_ns += step_us * 1000;
+}
+
+void real_daemon_release(struct real_node *n)
+{
+    if (n->faults != NULL) {
+        (void)munmap(n->faults, sizeof(*n->faults));
+        n->faults = NULL;
     }
 }

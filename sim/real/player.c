@@ -264,6 +264,7 @@ static void release(struct real *r)
 {
     for (uint32_t i = 0; i < r->node_count; i++) {
         free(r->node[i].token);
+        real_daemon_release(&r->node[i]);
     }
     if (r->writer != NULL) {
         real_writer_free(r->writer);

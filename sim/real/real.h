@@ -9,7 +9,7 @@
  *
  * command.c  `holdfast-sim wan`: options, what is refused, the network, the work directory
  * player.c   a run from its start to its verdict
- * daemon.c   processes: start, kill, pause; their disks
+ * daemon.c   processes: start, kill, pause; their disks and clocks
  * links.c    profiles, cuts, recorded traces, the emulator's counters
  * timeline.c an action of the script, carried out
  * writer.c   clients that write, and what they know of the core's state
@@ -27,7 +27,9 @@
 #include <stdio.h>
 #include <uv.h>
 
+#include "sim/preload/faults.h"
 #include "sim/real/client.h"
+#include "sim/real/refuse.h"
 #include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
@@ -69,8 +71,9 @@ struct real_node {
     bool ending;                         /* killed, not yet gone */
     void (*on_end)(struct real_node *n); /* what waits for that */
     uint32_t starts;
-    bool small_disk; /* the directory is a tmpfs of its own, which can be made full */
-    char *token;     /* owned; edges */
+    bool small_disk;          /* the directory is a tmpfs of its own, which can be made full */
+    struct hf_faults *faults; /* mapped; NULL = no library is preloaded */
+    char *token;              /* owned; edges */
     /* links.c */
     struct script_link link;
     bool cut_down, cut_up;
@@ -133,6 +136,12 @@ void real_daemon_pause(struct real_node *n, bool pause);
 /* Runs a program of the system to its end, which must be a good one: for short ones. */
 bool real_run(const char *const *words);
 void real_daemon_disk_full(struct real_node *n, bool full);
+/* The next three only where the script has said so (real_needs_faults). */
+void real_daemon_disk_slow(struct real_node *n, uint64_t us);
+void real_daemon_disk_failing(struct real_node *n);
+void real_daemon_clock(struct real_node *n, int64_t step_us);
+void real_daemon_disk_well(struct real_node *n);
+void real_daemon_release(struct real_node *n); /* at the end; the daemon is gone */
 
 /* ---- links.c ---- */
 void real_link_set(struct real_node *n, const struct script_link *link);

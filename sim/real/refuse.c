@@ -66,6 +66,11 @@ static enum hf_err links(const struct script *s, struct hf_error *e)
 
 /* ---- actions and expectations ---- */
 
+bool real_needs_faults(enum script_verb verb)
+{
+    return verb == SCRIPT_CLOCK || verb == SCRIPT_DISK_SLOW || verb == SCRIPT_DISK_FAILING;
+}
+
 /* NULL when the verb can be done. */
 static const char *verb_trouble(const struct script_action *a, const struct real_means *means)
 {

@@ -65,11 +65,30 @@ static void do_disk_full(struct real_node *n, const struct script_action *a)
     real_daemon_disk_full(n, true);
 }
 
+static void do_disk_slow(struct real_node *n, const struct script_action *a)
+{
+    real_watch_note(n, "disk: a sync takes %" PRIu64 " ms more", a->us / 1000);
+    real_daemon_disk_slow(n, a->us);
+}
+
+static void do_disk_failing(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_watch_note(n, "disk: failing");
+    real_daemon_disk_failing(n);
+}
+
 static void do_disk_well(struct real_node *n, const struct script_action *a)
 {
     (void)a;
     real_watch_note(n, "disk: well");
-    real_daemon_disk_full(n, false);
+    real_daemon_disk_well(n);
+}
+
+static void do_clock(struct real_node *n, const struct script_action *a)
+{
+    real_watch_note(n, "operator: steps the clock by %" PRId64 " ms", a->step_us / 1000);
+    real_daemon_clock(n, a->step_us);
 }
 
 /* ---- the core's directory, aside and back ---- */
@@ -169,9 +188,12 @@ static action *const actions[SCRIPT_VERBS] = {
     [SCRIPT_START] = do_start,
     [SCRIPT_PAUSE] = do_pause,
     [SCRIPT_RESUME] = do_resume,
+    [SCRIPT_DISK_SLOW] = do_disk_slow,
     [SCRIPT_DISK_FULL] = do_disk_full,
+    [SCRIPT_DISK_FAILING] = do_disk_failing,
     [SCRIPT_DISK_WELL] = do_disk_well,
     [SCRIPT_DAMAGE] = do_damage,
+    [SCRIPT_CLOCK] = do_clock,
     [SCRIPT_BACKUP] = do_backup,
     [SCRIPT_RESTORE] = do_restore,
     [SCRIPT_REVOKE] = do_revoke,
@@ -235,7 +257,7 @@ void real_heal_all(struct real *r)
 {
     for (uint32_t i = 0; i < r->node_count; i++) {
         struct real_node *n = &r->node[i];
-        real_daemon_disk_full(n, false);
+        real_daemon_disk_well(n);
         if (i != SCRIPT_CORE) {
             struct script_link link = n->link;
             link.loss = 0;

@@ -17,12 +17,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_bounds(const struct hf_header *h)
 {
-    HF_ASSERT(h->kind == HF_BATCH_DATA);
+    HF_ASSERT(h->kind == HF_BATCH_DATA || (h->kind == HF_BATCH_DICTIONARY && h->change_count == 0));
     HF_ASSERT(h->seq >= 1 && h->seq <= INT64_MAX);
     HF_ASSERT(h->body_bytes <= HF_BODY_SEALED_MAX);
     HF_ASSERT(h->raw_bytes <= HF_BATCH_RAW_MAX);
     HF_ASSERT(h->change_count <= HF_BATCH_CHANGES_MAX);
-    HF_ASSERT(h->compression <= HF_COMPRESSION_ZSTD);
+    HF_ASSERT(h->compression <= HF_COMPRESSION_DICTIONARY);
     HF_ASSERT((h->flags_critical & ~HF_FLAGS_CRITICAL_KNOWN) == 0);
 }
 

@@ -5,6 +5,7 @@
  * could travel with a frame unsigned. The body has test_body.c.
  */
 #include "hf/batch.h"
+#include "hf/dictionary.h"
 
 #include "hf/digest.h"
 
@@ -215,7 +216,7 @@ static void every_bound_of_the_header_is_checked(void **state)
     h.change_count = HF_BATCH_CHANGES_MAX + 1;
     assert_int_equal(decode_of(&h), HF_MALFORMED);
     h = sample_header();
-    h.compression = HF_COMPRESSION_ZSTD + 1;
+    h.compression = HF_COMPRESSION_DICTIONARY + 1;
     assert_int_equal(decode_of(&h), HF_MALFORMED);
 }
 
@@ -224,9 +225,27 @@ static void reserved_kinds_are_not_taken_for_data(void **state)
     struct hf_header h = sample_header();
 
     (void)state;
-    for (h.kind = HF_BATCH_KEYS; h.kind <= HF_BATCH_EPOCH_END + 1; h.kind++) {
+    const uint32_t reserved[] = {HF_BATCH_KEYS, HF_BATCH_EPOCH_END, HF_BATCH_EPOCH_END + 1};
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        h.kind = reserved[i];
         assert_int_equal(decode_of(&h), HF_MALFORMED);
     }
+}
+
+static void dictionary_has_no_changes_and_a_bound_of_its_own(void **state)
+{
+    struct hf_header h = sample_header();
+
+    (void)state;
+    h.kind = HF_BATCH_DICTIONARY;
+    h.raw_bytes = HF_DICTIONARY_BYTES_MAX + 512;
+    h.change_count = 0;
+    assert_int_equal(decode_of(&h), HF_OK);
+    h.change_count = 1;
+    assert_int_equal(decode_of(&h), HF_MALFORMED);
+    h.change_count = 0;
+    h.raw_bytes++;
+    assert_int_equal(decode_of(&h), HF_MALFORMED);
 }
 
 static void unknown_critical_flag_needs_an_upgrade_and_names_the_signer(void **state)
@@ -523,6 +542,7 @@ int main(void)
         cmocka_unit_test(largest_header_fits_its_limit),
         cmocka_unit_test(every_bound_of_the_header_is_checked),
         cmocka_unit_test(reserved_kinds_are_not_taken_for_data),
+        cmocka_unit_test(dictionary_has_no_changes_and_a_bound_of_its_own),
         cmocka_unit_test(unknown_critical_flag_needs_an_upgrade_and_names_the_signer),
         cmocka_unit_test(elements_of_a_later_version_are_skipped),
         cmocka_unit_test(header_past_its_size_or_element_limit_is_refused),

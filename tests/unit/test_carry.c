@@ -190,21 +190,39 @@ static void the_steps_end_and_the_head_says_what_they_made(void **state)
                      HF_ARG);
 }
 
-/* Records of an export of which the content key is changed before record `rotate`. */
-static uint32_t records_of(struct box *b, uint32_t rotate)
+/* Records of an export; before record `at` something happens. */
+static uint32_t records_of(struct box *b, uint32_t at, void (*happens)(struct box *b))
 {
     struct answer a = carry_begin(b, &(struct hf_carry_ask){.edge = "ship"});
     uint32_t records = 0;
     for (size_t len = 1; len > 0; records += len > 0) {
-        if (records == rotate) {
-            hf_core_edge_revoke(b->core, "other", on_admin, NULL);
-            box_work(b);
+        if (happens != NULL && records == at) {
+            happens(b);
         }
         a = carry_next(b, a.token, a.token_len);
         assert_int_equal(a.code, HF_OK);
         len = a.message_len;
     }
     return records;
+}
+
+static void key_changes(struct box *b)
+{
+    hf_core_edge_revoke(b->core, "other", on_admin, NULL);
+    box_work(b);
+}
+
+static void dictionary_comes(struct box *b)
+{
+    b->notes[0] = '\0';
+    for (int i = 0; strstr(b->notes, "dictionary") == NULL; i++) {
+        char key[16], value[128];
+        snprintf(key, sizeof(key), "row%d", i % 50);
+        snprintf(value, sizeof(value), "{\"service\":\"checkout\",\"port\":%d,\"zone\":\"eu-%d\"}",
+                 i, i % 7);
+        assert_int_equal(box_put(b, key, value).code, HF_OK);
+        assert_true(i < 10000);
+    }
 }
 
 static void a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own(void **state)
@@ -217,8 +235,22 @@ static void a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own(voi
     hf_core_edge_add(b->core, "other", &other.public_key, on_admin, NULL);
     box_work(b);
     hf_identity_free(&other);
-    uint32_t usual = records_of(b, UINT32_MAX);
-    assert_int_equal(records_of(b, 3), usual + 1);
+    uint32_t usual = records_of(b, UINT32_MAX, NULL);
+    assert_int_equal(records_of(b, 3, key_changes), usual + 1);
+}
+
+/* It begins the file where it is there from the start, and comes again where it is new. The chunks
+ * that follow are the same in number: it is short. */
+static void a_dictionary_that_comes_in_the_middle_is_in_a_record_of_its_own(void **state)
+{
+    struct box *b = *state;
+    box_close(b);
+    b->cfg.dictionary = true;
+    b->cfg.dictionary_samples = 16 << 10;
+    box_open(b);
+    enrol(b);
+    uint32_t before = records_of(b, 3, dictionary_comes);
+    assert_int_equal(before, records_of(b, UINT32_MAX, NULL) + 1);
 }
 
 static void a_core_refuses_what_it_cannot_export(void **state)
@@ -274,6 +306,7 @@ int main(void)
         T(a_record_is_bound_to_its_place_in_the_chain),
         T(the_steps_end_and_the_head_says_what_they_made),
         T(a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own),
+        T(a_dictionary_that_comes_in_the_middle_is_in_a_record_of_its_own),
         T(a_core_refuses_what_it_cannot_export),
         T(a_token_that_was_made_up_is_answered_or_refused),
     };

@@ -16,6 +16,8 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+static enum hf_err fill_batch(struct hf_state *s, uint32_t from, uint32_t n);
+
 /* ---- damage ---- */
 
 static void what_lmdb_says_of_its_own_pages_is_damage_and_no_failing_disk(void **state)
@@ -51,6 +53,66 @@ static void flipped_bit_is_found_when_the_record_is_read(void **state)
     hf_view_close(v);
     struct hf_change c = put_of("bad", "new");
     assert_int_equal(hf_state_apply(b->s, 3, 0, &c), HF_CORRUPT);
+}
+
+#define BRANCH_KEYS 1000u
+
+/* The keys of branch pages say where to go; nothing of a record is in them. */
+static int damage_branches(const char *dir, size_t nth)
+{
+    static uint8_t page[4096];
+    char path[256];
+    int hits = 0;
+    snprintf(path, sizeof(path), "%s/data.mdb", dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (off_t at = 2 * 4096; pread(fd, page, sizeof(page), at) == sizeof(page); at += 4096) {
+        bool is_branch = page[10] == 1 && page[11] == 0;
+        for (size_t i = 16; is_branch && i + 9 < sizeof(page); i++) {
+            /* The digit behind it is the first that differs, see key_of. */
+            if (memcmp(page + i, "key/", 4) == 0 && hits++ == (int)nth) {
+                page[i + 4] ^= 1;
+                assert_int_equal(pwrite(fd, page, sizeof(page), at), sizeof(page));
+            }
+        }
+    }
+    close(fd);
+    return hits;
+}
+
+static void key_behind_a_damaged_branch_page_is_never_called_absent(void **state)
+{
+    struct store *b = *state;
+    uint32_t refused = 0;
+    assert_ok(fill_batch(b->s, 0, BRANCH_KEYS));
+    assert_ok(hf_state_commit(b->s));
+    hf_state_close(b->s);
+    int places = damage_branches(b->dir, SIZE_MAX >> 1);
+    assert_true(places > 2);
+    for (size_t n = 0; n < (size_t)places; n++) {
+        struct hf_view *v;
+        struct hf_state_config c = {.dir = b->dir};
+        struct hf_error e = {HF_OK, ""};
+        b->s = open_store(b->dir);
+        (void)damage_branches(b->dir, n);
+        assert_ok(hf_view_open(b->s, &v));
+        for (uint32_t i = 0; i < BRANCH_KEYS; i++) {
+            char name[32];
+            struct hf_stored r;
+            enum hf_err got = hf_view_get(v, key_of(name, i), false, &r);
+            assert_true(got == HF_OK || got == HF_CORRUPT);
+            refused += got == HF_CORRUPT;
+        }
+        hf_view_close(v);
+        hf_state_close(b->s);
+        /* Met at a start, it is no state at all. */
+        assert_int_equal(hf_state_open(&c, &b->s, &e), HF_CORRUPT);
+        assert_non_null(strstr(e.text, "page "));
+        (void)damage_branches(b->dir, n); /* the same bit again: as it was */
+    }
+    assert_true(refused > 0);
+    b->s = open_store(b->dir);
+    assert_verified(b->s);
 }
 
 static void damage_to_objects_inbox_and_position_is_found(void **state)
@@ -334,6 +396,49 @@ static void view_goes_on_after_a_reopen(void **state)
     hf_state_reap_readers(b->s);
 }
 
+/* LMDB writes meta pages through a descriptor of their own, opened with O_DSYNC. Afterwards this
+ * one can only be read. */
+static void break_meta_writes(void)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int broken = 0;
+    for (int fd = 3; fd < 64; fd++) {
+        int flags = fcntl(fd, F_GETFL);
+        if (flags >= 0 && (flags & O_DSYNC) != 0) {
+            assert_int_equal(dup2(null, fd), fd);
+            broken++;
+        }
+    }
+    assert_int_equal(broken, 1);
+    close(null);
+}
+
+static void readers_do_not_notice_a_failed_write_of_the_meta_page(void **state)
+{
+    struct store *b = *state;
+    struct hf_view *v;
+    struct hf_stored r;
+    struct hf_error e = {HF_OK, ""};
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    write_one(b->s, "a", "2");
+    break_meta_writes();
+    assert_int_equal(hf_state_commit(b->s), HF_IO);
+    /* The writer has not reopened yet, and may take its time. */
+    assert_ok(hf_view_open(b->s, &v));
+    assert_ok(hf_view_next_key(v, hf_slice_of(NULL, 0), &r));
+    assert_true(hf_slice_eq(r.value, hf_slice_str("1")));
+    hf_view_close(v);
+    /* Its own duties are as before: abort, reopen, and nothing is written in between. */
+    assert_int_equal(hf_state_commit(b->s), HF_IO);
+    hf_state_abort(b->s);
+    assert_int_equal(hf_state_begin(b->s), HF_IO);
+    assert_ok(hf_state_reopen(b->s, &e));
+    write_one(b->s, "a", "3");
+    assert_ok(hf_state_commit(b->s));
+    assert_shows(b->s, "a", "3");
+}
+
 struct readers {
     struct hf_state *s;
     atomic_bool stop;
@@ -408,6 +513,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lmdb_says_of_its_own_pages_is_damage_and_no_failing_disk),
         IN_STORE(flipped_bit_is_found_when_the_record_is_read),
+        IN_STORE(key_behind_a_damaged_branch_page_is_never_called_absent),
         IN_STORE(damage_to_objects_inbox_and_position_is_found),
         IN_STORE(truncated_file_is_refused_instead_of_killing_the_process),
         IN_STORE(file_that_lacks_only_free_pages_is_opened_and_made_whole),
@@ -417,6 +523,7 @@ int main(void)
         IN_STORE(index_entry_too_many_is_found_by_the_check),
         IN_STORE(full_map_is_grown_and_the_batch_replayed),
         IN_STORE(view_goes_on_after_a_reopen),
+        IN_STORE(readers_do_not_notice_a_failed_write_of_the_meta_page),
         IN_STORE(readers_never_see_half_a_batch_nor_stop_growth),
         IN_STORE(full_disk_is_reported_and_recovers_without_a_restart),
     };

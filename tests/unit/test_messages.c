@@ -27,6 +27,9 @@ static void sample_hello(struct world *w)
     w->q.hello.wire_min = 1;
     w->q.hello.wire_max = 2;
     w->q.hello.features = UINT64_MAX;
+    w->q.hello.dictionary_count = 2;
+    w->q.hello.dictionary[0] = 5;
+    w->q.hello.dictionary[1] = 800;
     w->q.hello.version = hf_slice_str("0.1.0");
 }
 
@@ -78,6 +81,10 @@ static void sample_hello_reply(struct world *w)
     }
     p->limits = (struct hf_limits){HF_MESSAGE_MAX, 2, 1000, 1000};
     p->edge_name = hf_slice_str("edge-7");
+    p->dictionary_count = HF_HELLO_DICTIONARIES_MAX;
+    for (uint32_t i = 0; i < p->dictionary_count; i++) {
+        p->dictionary[i] = hf_slice_of(filler, HF_DICTIONARY_FRAME_MAX);
+    }
 }
 
 static void sample_plan_reply(struct world *w)
@@ -139,6 +146,8 @@ static void hello_comes_back(void **state)
     assert_int_equal(w->q2.hello.wire_min, 1);
     assert_int_equal(w->q2.hello.wire_max, 2);
     assert_true(w->q2.hello.features == UINT64_MAX);
+    assert_int_equal(w->q2.hello.dictionary_count, 2);
+    assert_true(w->q2.hello.dictionary[0] == 5 && w->q2.hello.dictionary[1] == 800);
     assert_true(hf_slice_eq(w->q2.hello.version, w->q.hello.version));
 }
 

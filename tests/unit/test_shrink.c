@@ -75,7 +75,7 @@ static bool masked(void *ctx, const struct sim_spec *s)
     (void)ctx;
     bool crash = (s->faults & BIT(FAULT_EDGE_CRASH)) != 0;
     bool cut = (s->faults & BIT(FAULT_CUT)) != 0;
-    return (s->faults & BIT(FAULT_LOSS)) != 0 && (!crash || cut);
+    return (s->faults & BIT(FAULT_DROP)) != 0 && (!crash || cut);
 }
 
 static void a_fault_is_tried_again_when_another_one_is_gone(void **state)
@@ -83,7 +83,7 @@ static void a_fault_is_tried_again_when_another_one_is_gone(void **state)
     (void)state;
     struct sim_spec s = everything();
     shrink(&s, masked, NULL);
-    assert_int_equal(s.faults, BIT(FAULT_LOSS));
+    assert_int_equal(s.faults, BIT(FAULT_DROP));
 }
 
 /* Nothing but the very first run fails. */

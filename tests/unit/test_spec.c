@@ -17,7 +17,7 @@ static void the_text_of_a_run_gives_the_same_run(void **state)
     char problem[SPEC_PROBLEM_MAX];
     spec_usual(&s, UINT64_MAX);
     s.edges = 200;
-    s.duration_ms = 14203;
+    s.duration_ms = 98765432109;
     s.faults_given = true;
     s.faults = FAULTS_ALL;
     spec_text(&s, text);

@@ -1,0 +1,69 @@
+#!/bin/sh
+# test_swarm.sh - a swarm finds what is wrong, says so, and leaves nothing behind. Argument: build directory.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+sim=$1/holdfast-sim
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+out=$work/out
+failed=0
+
+expect() { # STATUS LABEL COMMAND...
+    want=$1
+    label=$2
+    shift 2
+    "$@" >"$out" 2>"$work/err" </dev/null
+    got=$?
+    if [ "$got" -ne "$want" ]; then
+        echo "FAILED $label: exit status $got, expected $want"
+        cat "$out" "$work/err"
+        failed=1
+    else
+        echo "ok $label"
+    fi
+}
+says() { # PATTERN
+    grep -Eq -e "$1" "$out" "$work/err" || { echo "FAILED: nothing like '$1' in:"; cat "$out" "$work/err"; failed=1; }
+}
+
+# An oracle that sees nothing would let everything pass.
+expect 1 'the canary fails' "$sim" run --seed canary
+says 'VIOLATION .*G11'
+expect 0 'the same seed without the canary holds' "$sim" run --seed 1
+
+expect 0 'seeds over three workers' "$sim" swarm --seeds 6 --jobs 3 --duration 10
+says '^6 seeds, 0 violations'
+sed -n '/^mark/p' "$out" >"$work/marks"
+expect 0 'the same marks with one worker' "$sim" swarm --seeds 6 --jobs 1 --duration 10
+grep '^mark' "$out" | cmp -s - "$work/marks" || { echo 'FAILED: marks depend on --jobs'; failed=1; }
+expect 0 'each seed twice' "$sim" swarm --seeds 3 --duration 10 --twice
+expect 1 'marks that must be hit' "$sim" swarm --seeds 1 --no-faults --duration 5 --marks
+says 'marks were never hit'
+
+# A failure is made smaller, printed, kept, and replayed from what was kept.
+expect 1 'a failing swarm' "$sim" swarm --seed canary --seeds 2 --duration 20 --stop --jobs 1 \
+    --save "$work/seeds.txt" --commit abc
+says '^holdfast-sim run --trace --seed canary --edges 1 .*--faults none'
+says '^edges edge1$'
+says '^# VIOLATION'
+sed -n '/^edges/,/^# VIOLATION/p' "$out" >"$work/world.sim"
+grep -Eq '^[0-9-]{10} abc G11 --seed canary ' "$work/seeds.txt" || { echo 'FAILED: not kept:'; cat "$work/seeds.txt"; failed=1; }
+expect 1 'the replay of what was kept' "$sim" swarm --replay "$work/seeds.txt"
+says '1 runs of .*, 1 violations'
+expect 0 'what was printed is a scenario file' "$sim" scenario "$work/world.sim"
+expect 0 'a timeline with faults is one, too' sh -c \
+    "'$sim' run --seed 5 --duration 8 --faults cut,edge-crash,power-cut,pause,clock,forge,replay,swizzle --timeline \
+    >'$work/world.sim' && echo 'converge no' >>'$work/world.sim' && '$sim' scenario '$work/world.sim'"
+expect 0 'all that ever failed holds' "$sim" swarm --replay tests/seeds/seeds.txt
+
+# A crash of a worker is a finding: this run is killed for being slow.
+expect 1 'a run that takes too long' "$sim" swarm --seeds 1 --edges 100 --duration 100000 --limit 1 --no-shrink
+says 'VIOLATION hang'
+
+expect 2 'an unknown fault' "$sim" run --faults cuts
+says "'cuts' is no kind of fault"
+echo 'nonsense' >"$work/bad.txt"
+expect 2 'a bad line in a file of seeds' "$sim" swarm --replay "$work/bad.txt"
+says 'bad.txt:1: expected DATE COMMIT RULE'
+exit "$failed"
