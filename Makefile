@@ -37,8 +37,9 @@ CLI    := apply carry connect del edge export get import input keygen parse pars
           repair request status status_print text
 SIM    := rng world hop tcp conn net memo node load oracle expect faults attacks marks script script_words \
           script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
-          spec trial shrink seeds swarm history history_read
+          spec trial shrink seeds swarm workload history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
+REAL   := command refuse player daemon links timeline writer watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
@@ -49,6 +50,7 @@ EDGE_O  := $(EDGE:%=$B/edge/%.o)
 CLI_O   := $(CLI:%=$B/core/cli/%.o)
 SIM_O   := $(SIM:%=$B/sim/%.o)
 WAN_O   := $(WAN:%=$B/sim/wan/%.o)
+REAL_O  := $(REAL:%=$B/sim/real/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
@@ -101,8 +103,8 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(CORE_O) $(EDGE_O) $(PURE_O)
-	$(call link,$(MEMO_L) -ljansson $(BASE_L))
+$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+	$(call link,$(MEMO_L) -lhiredis -ljansson -luv $(BASE_L))
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
@@ -112,7 +114,7 @@ $B/libholdfast-faults.so: sim/preload/faults.c sim/preload/faults.h
 	$(if $Q,@echo "  LINK  $@")
 	$Qgcc -std=c11 -D_GNU_SOURCE -I. $(WARN) -Wconversion -O2 -g -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
 
-$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
+$B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)

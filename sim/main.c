@@ -1,9 +1,11 @@
 /*
- * main.c - holdfast-sim: finds the command that was asked for (command.h, wan/link.h).
+ * main.c - holdfast-sim: finds the command that was asked for (command.h, real/command.h,
+ * wan/link.h).
  */
 #include "sim/command.h"
 
 #include "hf/version.h"
+#include "sim/real/command.h"
 #include "sim/wan/link.h"
 
 #include <string.h>
@@ -30,10 +32,12 @@ static void help(void)
     for (size_t i = 0; i < COMMANDS; i++) {
         printf("  %-9s %s\n", commands[i].name, commands[i].what);
     }
-    puts("  link      -- COMMAND   real processes over an emulated WAN; link-exec and link-do act "
-         "on it\n"
-         "  --help, --version\n\n"
-         "exit status: 0 all held, 1 something was violated, 2 wrong use");
+    puts(
+        "  wan       FILE|NAME    play a scenario in real time, with daemons over an emulated WAN\n"
+        "  link      -- COMMAND   real processes over an emulated WAN; link-exec and link-do act "
+        "on it\n"
+        "  --help, --version\n\n"
+        "exit status: 0 all held, 1 something was violated, 2 wrong use");
 }
 
 int main(int argc, char **argv)
@@ -49,6 +53,9 @@ int main(int argc, char **argv)
     }
     if (hf_wan_is_command(name)) {
         return hf_wan_command(argc - 1, argv + 1);
+    }
+    if (real_is_command(name)) {
+        return real_command(argc - 1, argv + 1);
     }
     if (hf_crypto_init() != HF_OK) {
         fputs("holdfast-sim: libsodium does not start\n", stderr);

@@ -269,33 +269,42 @@ static void tear_down(struct link_run *l)
     }
 }
 
+static int run(struct link_run *l, const char *who)
+{
+    struct hf_error e;
+    if (set_up(l, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim %s: %s\n", who, e.text);
+        tear_down(l);
+        return FAILED;
+    }
+    (void)setpriority(PRIO_PROCESS, 0, FORWARDER_NICE); /* without the privilege it does without */
+    while (l->status < 0) {
+        hf_wan_step(l->wan);
+    }
+    if (!l->quiet) {
+        hf_wan_stats_print(l->wan, 1, hf_wan_edges(l->wan), stderr);
+    }
+    tear_down(l);
+    return l->status;
+}
+
+int hf_wan_link_run(const struct hf_wan_config *config, char **argv, const char *who)
+{
+    struct link_run l = {
+        .config = *config, .command = argv, .signals = -1, .status = -1, .quiet = true};
+    return run(&l, who);
+}
+
 static int command_link(int argc, char **argv)
 {
     struct link_run l = {.signals = -1, .status = -1};
-    struct hf_error e;
     l.config.edges = 1;
     hf_wan_profile_default(&l.config.profile);
     if (getrandom(&l.config.seed, sizeof(l.config.seed), 0) != sizeof(l.config.seed)) {
         return wrong("getrandom", strerror(errno));
     }
     int status = parse(argc, argv, &l);
-    if (status >= 0) {
-        return status;
-    }
-    if (set_up(&l, &e) != HF_OK) {
-        fprintf(stderr, "holdfast-sim link: %s\n", e.text);
-        tear_down(&l);
-        return FAILED;
-    }
-    (void)setpriority(PRIO_PROCESS, 0, FORWARDER_NICE); /* without the privilege it does without */
-    while (l.status < 0) {
-        hf_wan_step(l.wan);
-    }
-    if (!l.quiet) {
-        hf_wan_stats_print(l.wan, 1, hf_wan_edges(l.wan), stderr);
-    }
-    tear_down(&l);
-    return l.status;
+    return status >= 0 ? status : run(&l, argv[0]);
 }
 
 /* ---- in the command ---- */

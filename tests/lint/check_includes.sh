@@ -25,9 +25,10 @@ forbid 'core/|edge/' 'the simulator uses the public interfaces' $(files sim)
 forbid 'nng/' 'nng is for proto/node' $(echo "$all" | without '^proto/node/')
 forbid 'lmdb\.h' 'lmdb is for proto/store' $(echo "$all" | without '^proto/store/')
 forbid 'sodium' 'sodium is for proto/wire and key files' $(echo "$all" | without '^proto/wire/|^proto/node/keyfile\.c')
-forbid 'uv\.h' 'libuv is for proto/node and the daemons' $(echo "$all" | without '^proto/node/|/main\.c$')
+forbid 'uv\.h' 'libuv is for proto/node, the daemons and who runs them' \
+    $(echo "$all" | without '^proto/node/|/main\.c$|^sim/real/')
 forbid 'msgpack' 'msgpack-c is for proto/wire' $(echo "$all" | without '^proto/wire/')
-forbid 'hiredis' 'hiredis is for the command line tool' $(echo "$all" | without '^core/cli/')
+forbid 'hiredis' 'hiredis is for clients' $(echo "$all" | without '^core/cli/|^sim/real/')
 forbid 'time\.h|sys/(socket|stat|time)|unistd|fcntl|pthread|stdio\.h>.*net' 'wire and engines are pure' \
     $(files proto/wire | without 'err\.c') edge/replica.c edge/held.c edge/apply.c edge/fetch.c edge/pace.c edge/share.c edge/width.c edge/repair.c edge/liveness.c core/publisher.c
 for f in $all $(files tests); do
