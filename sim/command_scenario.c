@@ -76,7 +76,7 @@ static int refused(const struct hf_error *e)
     return 2;
 }
 
-static int play(const struct arguments *a, const char *path, const struct script *s)
+static int play(const struct arguments *a, const struct script *s)
 {
     struct sim_options o;
     struct sim_result r;
@@ -85,12 +85,12 @@ static int play(const struct arguments *a, const char *path, const struct script
     FILE *out = command_out(&a->report);
     sim_defaults(&o, seed);
     o.script = s;
-    o.record = command_record(s->title[0] != '\0' ? s->title : path);
+    o.record = command_record(s->title[0] != '\0' ? s->title : a->name);
     sim_run(&o, a->report.trace ? out : NULL, &r);
-    fprintf(out, "%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", path,
+    fprintf(out, "%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", a->name,
             r.ok ? "ok" : "FAILED", r.batches, r.trace_hash);
     snprintf(replay, sizeof(replay), "holdfast-sim scenario --trace --seed %" PRIu64 " %s", seed,
-             path);
+             a->name);
     return command_report("scenario", &a->report, &r, o.record, replay);
 }
 
@@ -111,7 +111,7 @@ int command_scenario(int argc, char **argv)
     if (script_read(path, &s, &e) != HF_OK) {
         return refused(&e);
     }
-    int status = scenario_check(s, &e) == HF_OK ? play(&a, path, s) : refused(&e);
+    int status = scenario_check(s, &e) == HF_OK ? play(&a, s) : refused(&e);
     script_free(s);
     return status;
 }
