@@ -1,7 +1,7 @@
 /*
  * workload.c - arrivals, keys and values, each drawn in an order that must not change: two worlds
- * write the same only as long as both draw alike. The virtual world's own is load.c: what changes there changes
- * here, and tests/reliability/agree.sh shows when it was forgotten. Next: workload.h.
+ * write the same only as long as both draw alike. The virtual world's own is load.c: what changes
+ * there changes here, and tests/reliability/agree.sh shows when it was forgotten. Next: workload.h.
  */
 #include "sim/workload.h"
 
