@@ -86,7 +86,8 @@ static void begin(struct hf_replica *r)
         return;
     }
     if (r->applied.seq == 0) {
-        give_up(r, HF_NOTFOUND); /* there is no state that the core could be asked about */
+        r->repair.known = false; /* there is no state, and no need of a snapshot in its place */
+        give_up(r, HF_NOTFOUND);
         return;
     }
     s->compared = s->ranges = s->records = s->bytes = 0;

@@ -109,7 +109,9 @@ static bool add_group(struct parser *p, const char *stem, unsigned first, unsign
 static bool is_range(const char *word, unsigned *first, unsigned *last)
 {
     int used = 0;
-    return word != NULL && isdigit((unsigned char)word[0]) &&
+    const char *dots = word != NULL ? strstr(word, "..") : NULL;
+    /* sscanf takes signs and blanks for part of a number. */
+    return dots != NULL && isdigit((unsigned char)word[0]) && isdigit((unsigned char)dots[2]) &&
            sscanf(word, "%5u..%5u%n", first, last, &used) == 2 && word[used] == '\0' &&
            *first <= *last;
 }

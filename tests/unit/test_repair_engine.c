@@ -367,6 +367,23 @@ static void no_plan_is_asked_for_over_known_damage(void **state)
     box_free(b);
 }
 
+/* A snapshot of batch 0 would be one that no frame ever completes. */
+static void a_repair_before_there_is_a_state_leaves_joining_alone(void **state)
+{
+    struct box *b = box_new(0);
+    (void)state;
+    box_start(b, true, false);
+    want_repair(b, true);
+    box_pass(b, 1000);
+    assert_int_equal(result_of(b), HF_REPAIR_FAILED);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_BEGIN), 0);
+    box_link(b, HF_CHANNEL_STREAM, true);
+    box_frame(b, 1);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 1);
+    box_free(b);
+}
+
 static void a_full_disk_puts_a_repair_off(void **state)
 {
     struct box *b = box_live(10);
@@ -401,6 +418,7 @@ int main(void)
         cmocka_unit_test(an_answer_to_something_older_is_not_compared),
         cmocka_unit_test(a_transfer_goes_before_a_repair_unless_damage_is_known),
         cmocka_unit_test(no_plan_is_asked_for_over_known_damage),
+        cmocka_unit_test(a_repair_before_there_is_a_state_leaves_joining_alone),
         cmocka_unit_test(a_full_disk_puts_a_repair_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
