@@ -79,26 +79,17 @@ enum option_id {
     HELP,
 };
 
-static const struct option longs[] = {{"seed", 1, NULL, CANARY},
-                                      {"edges", 1, NULL, SPEC},
-                                      {"duration", 1, NULL, SPEC},
-                                      {"every", 1, NULL, SPEC},
-                                      {"faults", 1, NULL, SPEC},
-                                      {"no-faults", 0, NULL, SPEC},
-                                      {"seeds", 1, NULL, SEEDS},
-                                      {"from", 1, NULL, FROM},
-                                      {"jobs", 1, NULL, JOBS},
-                                      {"marks", 0, NULL, MARKS},
-                                      {"no-marks", 0, NULL, NO_MARKS},
-                                      {"twice", 0, NULL, TWICE},
-                                      {"stop", 0, NULL, STOP},
-                                      {"no-shrink", 0, NULL, NO_SHRINK},
-                                      {"limit", 1, NULL, LIMIT},
-                                      {"save", 1, NULL, SAVE},
-                                      {"commit", 1, NULL, COMMIT},
-                                      {"replay", 1, NULL, REPLAY},
-                                      {"help", 0, NULL, HELP},
-                                      {NULL, 0, NULL, 0}};
+static const struct option longs[] = {
+    {"seed", 1, NULL, CANARY},       {"edges", 1, NULL, SPEC},
+    {"duration", 1, NULL, SPEC},     {"every", 1, NULL, SPEC},
+    {"faults", 1, NULL, SPEC},       {"no-faults", 0, NULL, SPEC},
+    {"seeds", 1, NULL, SEEDS},       {"from", 1, NULL, FROM},
+    {"jobs", 1, NULL, JOBS},         {"marks", 0, NULL, MARKS},
+    {"no-marks", 0, NULL, NO_MARKS}, {"twice", 0, NULL, TWICE},
+    {"stop", 0, NULL, STOP},         {"no-shrink", 0, NULL, NO_SHRINK},
+    {"limit", 1, NULL, LIMIT},       {"save", 1, NULL, SAVE},
+    {"commit", 1, NULL, COMMIT},     {"replay", 1, NULL, REPLAY},
+    {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
 
 /* False: --help was asked for. */
 static bool option(struct arguments *a, enum option_id id, const char *name)
