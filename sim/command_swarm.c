@@ -20,6 +20,7 @@ static const char help_text[] =
     "  --marks         fail when a rare state was never reached (from 1,000 seeds on by itself)\n"
     "  --no-marks      never do that\n"
     "  --twice         run each seed a second time, and compare the hashes\n"
+    "  --seed canary   runs that must fail, because their oracle is told something wrong\n"
     "  --stop          end with the first violation\n"
     "  --no-shrink     do not look for a smaller run that fails alike\n"
     "  --limit S       real seconds after which a run hangs (default 300)\n"
@@ -51,8 +52,18 @@ static void set_spec(struct arguments *a, const char *name)
     }
 }
 
+/* The seeds themselves are those of --from and --seeds. */
+static void set_canary(struct arguments *a)
+{
+    if (strcmp(optarg, "canary") != 0) {
+        command_usage("swarm", "--seed takes only 'canary' here; --from N is the first seed");
+    }
+    set_spec(a, "seed");
+}
+
 enum option_id {
     SPEC = 256, /* an option of spec.h, by its name */
+    CANARY,
     SEEDS,
     FROM,
     JOBS,
@@ -68,25 +79,17 @@ enum option_id {
     HELP,
 };
 
-static const struct option longs[] = {{"edges", 1, NULL, SPEC},
-                                      {"duration", 1, NULL, SPEC},
-                                      {"every", 1, NULL, SPEC},
-                                      {"faults", 1, NULL, SPEC},
-                                      {"no-faults", 0, NULL, SPEC},
-                                      {"seeds", 1, NULL, SEEDS},
-                                      {"from", 1, NULL, FROM},
-                                      {"jobs", 1, NULL, JOBS},
-                                      {"marks", 0, NULL, MARKS},
-                                      {"no-marks", 0, NULL, NO_MARKS},
-                                      {"twice", 0, NULL, TWICE},
-                                      {"stop", 0, NULL, STOP},
-                                      {"no-shrink", 0, NULL, NO_SHRINK},
-                                      {"limit", 1, NULL, LIMIT},
-                                      {"save", 1, NULL, SAVE},
-                                      {"commit", 1, NULL, COMMIT},
-                                      {"replay", 1, NULL, REPLAY},
-                                      {"help", 0, NULL, HELP},
-                                      {NULL, 0, NULL, 0}};
+static const struct option longs[] = {
+    {"seed", 1, NULL, CANARY},       {"edges", 1, NULL, SPEC},
+    {"duration", 1, NULL, SPEC},     {"every", 1, NULL, SPEC},
+    {"faults", 1, NULL, SPEC},       {"no-faults", 0, NULL, SPEC},
+    {"seeds", 1, NULL, SEEDS},       {"from", 1, NULL, FROM},
+    {"jobs", 1, NULL, JOBS},         {"marks", 0, NULL, MARKS},
+    {"no-marks", 0, NULL, NO_MARKS}, {"twice", 0, NULL, TWICE},
+    {"stop", 0, NULL, STOP},         {"no-shrink", 0, NULL, NO_SHRINK},
+    {"limit", 1, NULL, LIMIT},       {"save", 1, NULL, SAVE},
+    {"commit", 1, NULL, COMMIT},     {"replay", 1, NULL, REPLAY},
+    {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
 
 /* False: --help was asked for. */
 static bool option(struct arguments *a, enum option_id id, const char *name)
@@ -95,6 +98,9 @@ static bool option(struct arguments *a, enum option_id id, const char *name)
     switch (id) {
     case SPEC:
         set_spec(a, name);
+        break;
+    case CANARY:
+        set_canary(a);
         break;
     case SEEDS:
         c->count = number(1, UINT64_MAX);

@@ -124,23 +124,38 @@ static void schedule(struct sim *sim, sim_us at, uint64_t what, uint32_t node)
 
 __attribute__((format(printf, 2, 3))) static void struck(struct sim *sim, const char *format, ...)
 {
+    bool wordless = format[0] == '#';
+    bool late = sim->now > sim->opt.duration; /* a fault's end, which a scenario has no time for */
     if (sim->opt.timeline == NULL) {
         return;
     }
     va_list args;
     va_start(args, format);
-    fprintf(sim->opt.timeline, "%sat %.3fs ", format[0] == '#' ? "# " : "",
+    fprintf(sim->opt.timeline, "%sat %.3fs ", wordless || late ? "# " : "",
             (double)sim->now / (double)SIM_S);
-    vfprintf(sim->opt.timeline, format[0] == '#' ? format + 1 : format, args);
+    vfprintf(sim->opt.timeline, wordless ? format + 1 : format, args);
     fputc('\n', sim->opt.timeline);
     va_end(args);
+}
+
+/* Without a rate there is no limit to say, nor a queue to wait in. */
+static void timeline_link(const struct link_profile *p, FILE *out)
+{
+    fprintf(out, "link all delay %" PRIu64 "ms jitter %" PRIu64 "ms", p->delay / SIM_MS,
+            p->jitter / SIM_MS);
+    if (p->rate_bps > 0) {
+        fprintf(out, " rate %" PRIu64 "kbit queue %" PRIu64 "ms", p->rate_bps / 1000,
+                p->queue / SIM_MS);
+    }
+    fprintf(out, " loss %g%% burst %g drop %g%% duplicate %g%% reorder %g%% corrupt %g%%\n",
+            100 * p->loss, p->burst > 1 ? p->burst : 1, 100 * p->drop, 100 * p->duplicate,
+            100 * p->reorder, 100 * p->corrupt);
 }
 
 /* The beginning of the timeline: the world as the seed made it. */
 static void timeline_begin(struct sim *sim)
 {
     const struct sim_options *o = &sim->opt;
-    const struct link_profile *p = &o->profile;
     if (o->timeline == NULL) {
         return;
     }
@@ -155,12 +170,7 @@ static void timeline_begin(struct sim *sim)
             "KiB\n",
             (double)o->duration / (double)SIM_S, o->keys, o->value_max, o->write_every / SIM_MS,
             o->log_bytes >> 10);
-    fprintf(o->timeline,
-            "link all delay %" PRIu64 "ms jitter %" PRIu64 "ms rate %" PRIu64 "kbit queue %" PRIu64
-            "ms loss %g%% burst %g drop %g%% duplicate %g%% reorder %g%% corrupt %g%%\n",
-            p->delay / SIM_MS, p->jitter / SIM_MS, p->rate_bps / 1000, p->queue / SIM_MS,
-            100 * p->loss, p->burst > 1 ? p->burst : 1, 100 * p->drop, 100 * p->duplicate,
-            100 * p->reorder, 100 * p->corrupt);
+    timeline_link(&o->profile, o->timeline);
     if (has(sim, FAULT_LIMITS)) {
         const struct sim_limits *l = &sim->limits;
         fprintf(o->timeline,
@@ -232,6 +242,7 @@ void faults_plan(struct sim *sim)
 {
     struct rng *r = &sim->rng_fault;
     if (sim->opt.calm) {
+        timeline_begin(sim);
         return;
     }
     for (uint32_t f = 0; f < FAULT_KINDS; f++) {
@@ -325,14 +336,14 @@ static void step_clock(struct sim *sim, struct node *n, struct rng *r)
         mark_hit(sim, MARK_CLOCK_BACK);
     }
     sim_trace(sim, n, "clock: the wall clock steps by %" PRId64 " ms", step);
-    struck(sim, "#the wall clock of %s steps by %" PRId64 " ms", n->name, step);
+    struck(sim, "clock step %s %+" PRId64 "ms", n->name, step);
 }
 
 static void disk_begin(struct sim *sim, struct node *n, int error, struct rng *r)
 {
     disk_trouble(n->disk_io, error, rng_chance(r, 0.5) ? 1 : 0.2);
     sim_trace(sim, n, "disk: %s", error == ENOSPC ? "full" : "errors");
-    struck(sim, "#the disk of %s %s", n->name, error == ENOSPC ? "is full" : "has errors");
+    struck(sim, "disk %s at %s", error == ENOSPC ? "full" : "failing", n->name);
 }
 
 /* An old copy of the core: the mark beside it may be old, too, and then only an edge can tell. */
@@ -374,7 +385,7 @@ static void slow_disk(struct sim *sim, struct node *n, struct rng *r)
 {
     n->disk = 50 * SIM_MS;
     sim_trace(sim, n, "disk: slow");
-    struck(sim, "slow %s 50ms", n->name);
+    struck(sim, "disk slow 50ms at %s", n->name);
     lasting(sim, FAULT_SLOW_DISK, n, r);
 }
 
@@ -487,13 +498,13 @@ static void end(struct sim *sim, uint32_t f, struct node *n)
         break;
     case FAULT_SLOW_DISK:
         n->disk = DISK_USUAL;
-        struck(sim, "slow %s 150us", n->name);
+        struck(sim, "disk well at %s", n->name);
         break;
     case FAULT_DISK_FULL:
     case FAULT_DISK_ERROR:
         disk_trouble(n->disk_io, 0, 0);
         sim_trace(sim, n, "disk: well again");
-        struck(sim, "#the disk of %s is well again", n->name);
+        struck(sim, "disk well at %s", n->name);
         break;
     default: /* f is a number: what is left are the three crashes */
         if (n->index == SIM_CORE || n->invited) {

@@ -76,10 +76,10 @@ holds 'an address with a time' address "$work/run.html" "$work/run.json" '#t=10,
 mkdir -p "$work/x<"
 hostile="$work/x</script><img src=x onerror=harmed=1><b>.sim"
 cp tests/scenario/cut-and-heal.sim "$hostile"
-echo 'expect mark key-missing' >>"$hostile"
+echo 'expect mark core-fenced' >>"$hostile"
 "$sim" scenario "$hostile" --json "$work/hostile.json" --html "$work/hostile.html" >"$work/hostile.txt"
-[ $? -eq 1 ] && grep -q '^FAILED  expect mark key-missing' "$work/hostile.txt" || wrong 'a failed expectation goes unsaid'
-swap='s|"recife"|"\\u003cimg src=x onerror=harmed=1>\&amp;\x27\\"#t=1"|; s|expect mark cut|\\u003c/script>\\u003cb>|'
+[ $? -eq 1 ] && grep -q '^FAILED  mark core-fenced  not reached' "$work/hostile.txt" || wrong 'a failed expectation goes unsaid'
+swap='s|"recife"|"\\u003cimg src=x onerror=harmed=1>\&amp;\x27\\"#t=1"|; s|mark cut|\\u003c/script>\\u003cb>|'
 sed -i "$swap" "$work/hostile.json" "$work/hostile.html"
 grep -q 'harmed=1>&amp;' "$work/hostile.html" || wrong 'the hostile name is not in the page'
 holds 'hostile texts, and a failed run' hostile "$work/hostile.html" "$work/hostile.json"
@@ -104,8 +104,9 @@ multiply "$work/run.html" >"$work/many.html"
 holds '200 edges' many "$work/many.html" "$work/many.json"
 
 echo 'edges' >"$work/bad.sim"
-"$sim" scenario "$work/bad.sim" --json "$work/bad.json" --html "$work/bad.html" >/dev/null
-holds 'a scenario that cannot be read' nothing "$work/bad.html" "$work/bad.json"
+"$sim" scenario "$work/bad.sim" --html "$work/bad.html" 2>"$work/err"
+[ $? -eq 2 ] && [ ! -e "$work/bad.html" ] && grep -q 'bad.sim:1: expected names' "$work/err" ||
+    wrong 'a scenario that cannot be read has a report'
 
 noticed 's|clip(x(c.from_ms))|clip(x(c.from_ms + 900))|
     s|"applied":14,|"applied":15,|

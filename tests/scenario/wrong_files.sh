@@ -34,7 +34,7 @@ run() { # LINE...: what these expect of an edge that is cut off for 30 s
 # Each of these must fail: an expectation that cannot is worth nothing.
 while read -r line; do
     run "expect $line"
-    check 1 "FAILED expect $line: " "$work/run.sim"
+    check 1 "FAILED  $line  " "$work/run.sim"
 done <<END
 lagos cut-off
 lagos converged within 1ms of heal
@@ -52,13 +52,13 @@ core refusing
 mark core-fenced
 END
 run 'at 50s crash lagos for 5s' 'expect reads at lagos never fail'
-check 1 "FAILED expect reads at lagos never fail: " "$work/run.sim"
+check 1 "FAILED  reads at lagos never fail  " "$work/run.sim"
 run 'at 50s disk full at core for 5s' 'expect writes never refused'
-check 1 "FAILED expect writes never refused: " "$work/run.sim"
+check 1 "FAILED  writes never refused  " "$work/run.sim"
 
 # And each of these must hold.
 run 'expect lagos live' 'expect lagos converged within 3s of heal' 'expect lagos cut-off within 4s of cut' \
     'expect staleness of lagos >= 29s' 'expect staleness of lagos <= 2s while linked' 'expect bytes to lagos <= 5MB' \
     'expect plan of lagos log' 'expect reads at lagos never fail' 'expect writes never refused' 'expect mark cut'
-check 0 "ok     expect staleness of lagos >= 29s: 3" "$work/run.sim"
+check 0 "ok      staleness of lagos >= 29s              3" "$work/run.sim"
 exit $bad

@@ -22,7 +22,11 @@ static void the_text_of_a_run_gives_the_same_run(void **state)
     s.faults = FAULTS_ALL;
     spec_text(&s, text);
     assert_true(spec_parse(&again, text, problem));
-    assert_memory_equal(&again, &s, sizeof(s));
+    /* Member by member: what lies between them may differ. */
+    assert_true(again.seed == s.seed && again.edges == s.edges);
+    assert_true(again.duration_ms == s.duration_ms && again.every_ms == s.every_ms);
+    assert_true(again.faults == s.faults && again.faults_given == s.faults_given);
+    assert_true(again.calm == s.calm && again.canary == s.canary);
 }
 
 static void each_kind_of_fault_has_a_name_that_is_read_back(void **state)
