@@ -85,14 +85,16 @@ bool load_value_ok(struct hf_slice bytes, uint64_t value)
     }
     memcpy(&got, bytes.data, 8);
     rng_seed(&r, value, 7);
-    for (size_t at = 8; at < bytes.len && got == value; at += 8) {
-        uint64_t x = rng_next(&r);
-        size_t n = bytes.len - at < 8 ? bytes.len - at : 8;
-        if (memcmp(bytes.data + at, &x, n) != 0) {
+    size_t at = 8;
+    for (; at + 8 <= bytes.len && got == value; at += 8) {
+        uint64_t word;
+        memcpy(&word, bytes.data + at, 8);
+        if (word != rng_next(&r)) {
             return false;
         }
     }
-    return got == value;
+    uint64_t last = rng_next(&r);
+    return got == value && memcmp(bytes.data + at, &last, bytes.len - at) == 0;
 }
 
 /* ---- model ---- */
