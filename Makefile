@@ -54,7 +54,8 @@ REAL_O  := $(REAL:%=$B/sim/real/%.o)
 PURE_O  := $(WIRE_O) $(STORE_O)
 
 BASE_L  := -llmdb -lsodium -lzstd -lxxhash -lpthread -lm
-MEMO_L  := -Xlinker --wrap=crypto_sign_detached -Xlinker --wrap=crypto_sign_verify_detached
+MEMO_L  := $(patsubst %,-Xlinker --wrap=%,crypto_sign_detached crypto_sign_verify_detached hf_element_hash \
+           hf_lthash_digest hf_frame_body_matches hf_body_unseal)
 NODE_L  := -lnng -luv -linih $(BASE_L)
 BIN     := $(addprefix $B/,holdfast-core holdfast-edge holdfast holdfast-sim holdfast-blackhole)
 FAULTS  := $B/libholdfast-faults.so
@@ -118,6 +119,8 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:
 	$Qrm -f $@ && ar rcs $@ $^
 
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
+$B/tests/unit/test_sim_wrap: $B/sim/wrap.o
+$B/tests/unit/test_sim_wrap: TEST_L += $(MEMO_L)
 $B/tests/unit/test_disk $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))

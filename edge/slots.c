@@ -36,7 +36,9 @@ void slot_clear(struct slot *s)
 void slots_deinit(struct hf_edge *edge)
 {
     for (uint32_t i = 0; edge->slots != NULL && i < edge->slot_count; i++) {
-        slot_clear(&edge->slots[i]);
+        if (edge->slots[i].used) { /* of the others most were never touched */
+            slot_clear(&edge->slots[i]);
+        }
     }
     ZSTD_freeDCtx(edge->decompressor);
     free(edge->slots);
@@ -76,8 +78,11 @@ void slots_drop(struct hf_edge *edge, uint32_t index)
 
 void slots_release(struct hf_edge *edge, hf_seq last)
 {
-    for (uint32_t i = 0; i < edge->slot_count; i++) {
+    /* Few are in use, and the lowest ones: the table is not walked to its end. */
+    uint32_t left = edge->slot_count - edge->free_count;
+    for (uint32_t i = 0; left > 0; i++) {
         struct slot *s = &edge->slots[i];
+        left -= s->used;
         if (s->used && !s->orphan && s->frame.h.seq <= last) {
             slots_drop(edge, i);
         }

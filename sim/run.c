@@ -130,7 +130,7 @@ static void run_until(struct sim *sim, sim_us until, bool stop_converged)
     struct event *ev;
     char why[256];
     while (sim->violation[0] == '\0' && sim->heap_count > 0) {
-        if (sim->heap[0]->at > until) {
+        if (sim->heap[0].at > until) {
             sim->now = until;
             return;
         }

@@ -13,38 +13,32 @@
 
 /* ---- heap ---- */
 
-static bool before(const struct event *a, const struct event *b)
+static bool before(const struct due *a, const struct due *b)
 {
     return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
 
-static void sift_up(struct sim *sim, size_t i)
+static void sift_up(struct due *heap, size_t i)
 {
-    while (i > 0 && before(sim->heap[i], sim->heap[(i - 1) / 2])) {
-        struct event *t = sim->heap[i];
-        sim->heap[i] = sim->heap[(i - 1) / 2];
-        sim->heap[(i - 1) / 2] = t;
-        i = (i - 1) / 2;
+    struct due moved = heap[i];
+    for (; i > 0 && before(&moved, &heap[(i - 1) / 2]); i = (i - 1) / 2) {
+        heap[i] = heap[(i - 1) / 2];
     }
+    heap[i] = moved;
 }
 
-static void sift_down(struct sim *sim, size_t i)
+static void sift_down(struct due *heap, size_t count, size_t i)
 {
-    for (;;) {
-        size_t least = i;
-        for (size_t c = 2 * i + 1; c <= 2 * i + 2 && c < sim->heap_count; c++) {
-            if (before(sim->heap[c], sim->heap[least])) {
-                least = c;
-            }
+    struct due moved = heap[i];
+    for (size_t c = 2 * i + 1; c < count; c = 2 * i + 1) {
+        c += c + 1 < count && before(&heap[c + 1], &heap[c]);
+        if (!before(&heap[c], &moved)) {
+            break;
         }
-        if (least == i) {
-            return;
-        }
-        struct event *t = sim->heap[i];
-        sim->heap[i] = sim->heap[least];
-        sim->heap[least] = t;
-        i = least;
+        heap[i] = heap[c];
+        i = c;
     }
+    heap[i] = moved;
 }
 
 struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t node)
@@ -53,7 +47,7 @@ struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t 
     HF_ASSERT(ev != NULL);
     if (sim->heap_count == sim->heap_cap) {
         sim->heap_cap = sim->heap_cap == 0 ? 1024 : 2 * sim->heap_cap;
-        sim->heap = realloc(sim->heap, sim->heap_cap * sizeof(struct event *));
+        sim->heap = realloc(sim->heap, sim->heap_cap * sizeof(*sim->heap));
         HF_ASSERT(sim->heap != NULL);
     }
     ev->at = at > sim->now ? at : sim->now;
@@ -61,8 +55,8 @@ struct event *sim_at(struct sim *sim, sim_us at, enum event_type type, uint32_t 
     ev->type = type;
     ev->node = node;
     ev->life = sim->node[node].life;
-    sim->heap[sim->heap_count++] = ev;
-    sift_up(sim, sim->heap_count - 1);
+    sim->heap[sim->heap_count] = (struct due){.at = ev->at, .order = ev->order, .event = ev};
+    sift_up(sim->heap, sim->heap_count++);
     return ev;
 }
 
@@ -71,9 +65,9 @@ bool sim_next(struct sim *sim, struct event **ev)
     if (sim->heap_count == 0) {
         return false;
     }
-    *ev = sim->heap[0];
+    *ev = sim->heap[0].event;
     sim->heap[0] = sim->heap[--sim->heap_count];
-    sift_down(sim, 0);
+    sift_down(sim->heap, sim->heap_count, 0);
     return true;
 }
 
@@ -235,23 +229,25 @@ void world_abandon(struct sim *sim, struct node *n, bool tell)
 {
     size_t durable = (size_t)rng_below(&sim->rng_fault, 3);
     for (;;) {
-        struct event *first = NULL;
+        const struct due *first = NULL;
         for (size_t i = 0; i < sim->heap_count; i++) {
-            struct event *ev = sim->heap[i];
+            const struct due *d = &sim->heap[i];
+            const struct event *ev = d->event;
             if (ev->type == EV_JOB && ev->node == n->index && ev->life == n->life &&
-                ev->job != NULL && (first == NULL || before(ev, first))) {
-                first = ev;
+                ev->job != NULL && (first == NULL || before(d, first))) {
+                first = d;
             }
         }
         if (first == NULL) {
             return;
         }
-        struct hf_job *job = first->job;
-        first->job = NULL; /* the event stays in the heap, empty */
-        if (first->lane == HF_LANE_WRITER) {
+        struct hf_job *job = first->event->job;
+        bool writer = first->event->lane == HF_LANE_WRITER;
+        first->event->job = NULL; /* the event stays in the heap, empty */
+        if (writer) {
             mark_hit(sim, durable > 0 ? MARK_WORK_UNTOLD : MARK_WORK_LOST);
         }
-        if (first->lane == HF_LANE_WRITER && durable > 0) {
+        if (writer && durable > 0) {
             durable--;
             job->work(job);
         }
