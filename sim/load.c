@@ -171,7 +171,10 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     HF_ASSERT(p->open && p->sent);
     if (r->code == HF_BUSY || r->code == HF_FULL || r->code == HF_IO) {
         mark_hit(sim, MARK_WRITE_REFUSED);
-        sim->writes_refused += r->code != HF_BUSY;
+        if (r->code != HF_BUSY) {
+            sim->writes_refused++;
+            oracle_refused(sim, r->code);
+        }
         p->sent = false;
         if (!sim->resending) {
             sim->resending = true;

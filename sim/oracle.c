@@ -4,9 +4,10 @@
  * The oracle knows what clients were told and what went over the wire; it never asks an engine
  * whether it did well. Positions are checked after every event (G1 by chain and digest, G2, G6,
  * G11), contents by clients that read at random (G1, G4, C1, G15), the staleness bound at every
- * read (G8), the core at every restart (G3, G13), and everything once more, with all checksums, at
- * the end.
+ * read (G8), the core at every restart (G3, G13), what it refuses (G17), and everything once more,
+ * with all checksums, at the end.
  */
+#include "sim/disk.h"
 #include "sim/sim.h"
 
 #include <inttypes.h>
@@ -23,6 +24,8 @@
 #define USUAL_BEACON SIM_S
 /* A trim follows a commit and takes whole segments of 256 KiB; the newest ones stay. */
 #define LOG_SLACK (1u << 20)
+/* A core whose commit failed tries the next one after a second. */
+#define REFUSING_MAX (3 * SIM_S)
 
 void violate(struct sim *sim, const char *format, ...)
 {
@@ -113,7 +116,12 @@ void oracle_core_opened(struct sim *sim)
 void oracle_node(struct sim *sim, struct node *n)
 {
     struct hf_edge_info info;
-    if (!n->alive || n->index == SIM_CORE) {
+    if (n->index == SIM_CORE) {
+        bool well = n->alive && !n->paused && n->disk < SIM_MS && !disk_in_trouble(n->disk_io);
+        sim->hampered_at = well ? sim->hampered_at : sim->now;
+        return;
+    }
+    if (!n->alive) {
         return;
     }
     hf_edge_info(n->edge, &info);
@@ -145,6 +153,16 @@ void oracle_shown(void *ctx, hf_seq seq)
         violate(n->sim, "G7: %s tells readers of %" PRIu64 ", which they cannot see", n->name, seq);
     }
     hf_view_close(v);
+}
+
+/* G17: a full or failing disk may cost a write; once it is well again, the core takes writes. */
+void oracle_refused(struct sim *sim, enum hf_err code)
+{
+    if (sim->now - sim->hampered_at > REFUSING_MAX && !sim->rolled_back) {
+        violate(sim,
+                "G17: the core refuses a write (%s), and nothing has been wrong for %" PRIu64 " ms",
+                hf_err_name(code), (sim->now - sim->hampered_at) / SIM_MS);
+    }
 }
 
 void oracle_core(struct sim *sim)

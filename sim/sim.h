@@ -264,8 +264,9 @@ struct sim {
     struct release *releases; /* owned list, the newest first: what rolling back publishes */
     double *zipf;             /* owned; cumulative popularity of keys, or NULL */
     bool resending;           /* a LOAD_REFUSED is under way */
-    uint32_t reader;          /* the edge that was read last */
-    bool load_on, quiet;      /* quiet: the liveness phase, faults are over */
+    sim_us hampered_at;  /* when the core was last seen down, or with a disk that is not well */
+    uint32_t reader;     /* the edge that was read last */
+    bool load_on, quiet; /* quiet: the liveness phase, faults are over */
     bool rolled_back; /* a scenario restored an old core: its promises are void, the edges' are not
                        */
     bool may_stay_apart;       /* a scenario that does not end in convergence */
@@ -379,6 +380,7 @@ void oracle_core(struct sim *sim);        /* what a client sees of the core */
 void oracle_read(struct sim *sim, struct node *edge);     /* a client reads some keys */
 void oracle_read_all(struct sim *sim, struct node *edge); /* ... and all of them */
 void oracle_core_opened(struct sim *sim);
+void oracle_refused(struct sim *sim, enum hf_err code); /* a write, for want of room or a disk */
 /* The core went back to an old copy of its data, but not of the mark beside it, which named what it
  * had committed. */
 void oracle_mark(struct sim *sim, hf_seq committed);

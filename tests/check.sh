@@ -2,9 +2,10 @@
 # Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
 # "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
 #
-# Two processors have two lanes: daemons, which mostly wait for each other, in one; in the other what computes, at a
-# lower priority, so that the daemons' timing is not judged by what runs beside them. Each result is printed when it is
-# there, with its seconds.
+# Three lanes for two processors: daemons, which mostly wait for each other, in one; units, of which some wait, in the
+# second; the simulator, which only computes, fills what they leave. Each has a lower priority than the one before, so
+# that the daemons' timing is not judged by what runs beside them. Each result is printed when it is there, with its
+# seconds.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 B=$1
@@ -65,11 +66,14 @@ daemons() {
         run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
     done
     for t in tests/e2e/*.sh; do
-        run "e2e $(basename "$t")" 150 "$t" "$B"
+        case $t in
+        */test_report.sh | */test_swarm.sh) ;; # of the simulator, whose lane has them
+        *) run "e2e $(basename "$t")" 150 "$t" "$B" ;;
+        esac
     done
 }
 
-computing() {
+units() {
     for t in tests/unit/test_*.c; do
         name=$(basename "$t" .c)
         run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
@@ -80,6 +84,12 @@ computing() {
         [ -d "$corpus" ] || corpus=tests/fuzz/corpus/$name
         run "corpus $name (ASan, UBSan)" 120 "$A/tests/fuzz/$name" "$corpus"
     done
+    for t in tests/lint/check_*.sh; do
+        run "lint $(basename "$t" .sh)" 120 "$t" "$B"
+    done
+}
+
+simulator() {
     for t in tests/scenario/*.sim; do
         run "scenario $(basename "$t" .sim)" 60 tests/scenario/compare.sh "$A/holdfast-sim" "$t"
     done
@@ -91,9 +101,8 @@ computing() {
     run "simulator: same seed, two builds, same trace" 60 \
         tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
     run "simulator: three planted bugs" 400 tests/bugs/bugs.sh --few
-    for t in tests/lint/check_*.sh; do
-        run "lint $(basename "$t" .sh)" 120 "$t" "$B"
-    done
+    run "simulator: its report, in a browser" 150 tests/e2e/test_report.sh "$B"
+    run "simulator: what a swarm says" 150 tests/e2e/test_swarm.sh "$B"
     run "simulator: 200 seeds" 300 "$B/holdfast-sim" swarm --seeds 200 --jobs 1
 }
 
@@ -108,7 +117,8 @@ lane() { # NAME NICENESS
     lanes="$lanes $!"
 }
 lane daemons 0
-lane computing 10
+lane units 10
+lane simulator 15
 wait
 lanes=''
 awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed; exit failed > 0 || NR == 0 }' \

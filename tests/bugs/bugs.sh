@@ -34,7 +34,7 @@ chosen() { # NAME...: the patches, a line each
 patches=$(chosen "$@")
 [ -n "$patches" ] || { echo "bugs.sh: no patch in tests/bugs has such a name" >&2; exit 2; }
 # Those that take more than a few dozen seeds are for the long form.
-slow='repair-outrun|refusing-after|log-without|revoked-but|newer-edge|failed-commit'
+slow='closed-until|repair-outrun|refusing-after|log-without|revoked-but|newer-edge|failed-commit'
 if [ "$few" -eq 1 ]; then
     patches=$(echo "$patches" | grep -vE -e "$slow")
     count=$(echo "$patches" | wc -l)
