@@ -9,6 +9,7 @@
 #include "sim/disk.h"
 
 #include "hf/err.h"
+#include "sim/window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -197,30 +198,37 @@ static bool before_write(int fd, off_t at, size_t len)
     return true;
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
+/* Whether it does more with a write than to let it through. */
+static bool looks(const struct disk *d)
 {
-    return before_write(fd, at, len) ? kernel_pwrite(fd, bytes, len, at) : -1;
+    return d->remember || d->error != 0;
 }
 
-/* Where a write without a place of its own goes; only asked for when the disk looks at writes. */
-static off_t place(int fd)
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
-    bool looks = current != NULL && (current->remember || current->error != 0);
-    return looks ? lseek(fd, 0, SEEK_CUR) : -1;
+    struct iovec part = {(void *)(uintptr_t)bytes, len};
+    if (current != NULL && !looks(current) && window_write(fd, &part, 1, at)) {
+        return (ssize_t)len;
+    }
+    return before_write(fd, at, len) ? kernel_pwrite(fd, bytes, len, at) : -1;
 }
 
 ssize_t write(int fd, const void *bytes, size_t len)
 {
-    off_t at = place(fd);
+    off_t at = current == NULL || !looks(current) ? -1 : lseek(fd, 0, SEEK_CUR);
     return at < 0 || before_write(fd, at, len) ? syscall(SYS_write, fd, bytes, len) : -1;
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
-    off_t at = place(fd);
     size_t len = 0;
     for (int i = 0; i < count; i++) {
         len += parts[i].iov_len;
+    }
+    off_t at = current == NULL ? -1 : lseek(fd, 0, SEEK_CUR);
+    if (at >= 0 && !looks(current) && window_write(fd, parts, count, at)) {
+        (void)lseek(fd, at + (off_t)len, SEEK_SET);
+        return (ssize_t)len;
     }
     return at < 0 || before_write(fd, at, len) ? syscall(SYS_writev, fd, parts, count) : -1;
 }

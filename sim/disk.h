@@ -12,7 +12,8 @@
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.
  *
- * Without a disk in use the calls go straight to the kernel. One thread. Linked into holdfast-sim
+ * A disk that is well and remembers nothing writes through window.h, which is faster. Without a
+ * disk in use the calls go straight to the kernel. One thread. Linked into holdfast-sim
  * and nothing else, because it takes the place of libc in whatever it is linked into.
  */
 #ifndef HF_SIM_DISK_H

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -167,6 +168,31 @@ static void without_a_disk_in_use_nothing_fails(void **state)
     box_free(b);
 }
 
+/* The window of a disk that is well, then the kernel: the same bytes, the same place behind. */
+static void writev_leaves_the_place_behind_what_it_wrote(void **state)
+{
+    (void)state;
+    struct box *b = box_new(1);
+    struct disk *well = disk_new(1, false);
+    char text[] = "abcd";
+    struct iovec parts[] = {{text, 2}, {text + 2, 2}};
+    char got[9] = "";
+    put(b, 0, 'z');
+    disk_use(well);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(lseek(b->fd, 10, SEEK_SET), 10);
+        assert_int_equal(writev(b->fd, parts, 2), 4);
+        assert_int_equal(writev(b->fd, parts, 2), 4);
+        assert_int_equal(lseek(b->fd, 0, SEEK_CUR), 18);
+        assert_int_equal(pread(b->fd, got, 8, 10), 8);
+        assert_string_equal(got, "abcdabcd");
+        put(b, 0, 'z');
+        disk_trouble(well, EIO, 0); /* looked at, and let through */
+    }
+    box_free(b);
+    disk_free(well);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +202,7 @@ int main(void)
         cmocka_unit_test(a_page_whose_sync_failed_is_not_written_by_the_next_one),
         cmocka_unit_test(a_full_disk_takes_what_needs_no_room_and_recovers),
         cmocka_unit_test(without_a_disk_in_use_nothing_fails),
+        cmocka_unit_test(writev_leaves_the_place_behind_what_it_wrote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
