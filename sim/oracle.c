@@ -308,8 +308,7 @@ void oracle_read(struct sim *sim, struct node *n)
         violate(sim, "G6: %s shows readers an older state than before", n->name);
     }
     for (int i = 0; i < 4; i++) {
-        check_value(sim, n, v, a.at.seq,
-                    (uint32_t)rng_below(&sim->workload.rng, sim->opt.load.keys));
+        check_value(sim, n, v, a.at.seq, (uint32_t)rng_below(&sim->rng_read, sim->opt.load.keys));
     }
     hf_view_close(v);
     check_staleness(sim, n, &s, info.position.seq);

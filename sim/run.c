@@ -278,6 +278,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     XXH3_64bits_reset_withSeed(sim->trace, o->seed);
     rng_seed(&sim->rng_net, o->seed, SIM_RNG_NET);
     rng_seed(&sim->rng_fault, o->seed, SIM_RNG_FAULT);
+    rng_seed(&sim->rng_read, o->seed, SIM_RNG_READ);
     hop_init(&sim->hub_down, o->seed, SIM_RNG_HUB_DOWN);
     hop_init(&sim->hub_up, o->seed, SIM_RNG_HUB_UP);
     make_root(sim);

@@ -48,7 +48,8 @@ enum {
     SIM_RNG_LOAD = WORKLOAD_STREAM, /* taken by workload_init */
     SIM_RNG_FAULT,
     SIM_RNG_HUB_DOWN,
-    SIM_RNG_HUB_UP
+    SIM_RNG_HUB_UP,
+    SIM_RNG_READ /* apart from the writes: how often one reads must not change them */
 };
 
 struct sim;
@@ -236,9 +237,9 @@ struct sim {
     XXH3_state_t *trace;
     FILE *out; /* trace text, or NULL */
 
-    struct rng rng_net, rng_fault;    /* streams SIM_RNG_ of the seed */
-    struct rng rng_kind[FAULT_KINDS]; /* each kind of fault draws for itself (faults.h) */
-    struct hop hub_down, hub_up;      /* used when opt.hub has a rate */
+    struct rng rng_net, rng_fault, rng_read; /* streams SIM_RNG_ of the seed */
+    struct rng rng_kind[FAULT_KINDS];        /* each kind of fault draws for itself (faults.h) */
+    struct hop hub_down, hub_up;             /* used when opt.hub has a rate */
     struct hop_trace trace_of[SCRIPT_TRACES_MAX]; /* recordings that profiles follow, ... */
     const char *trace_path[SCRIPT_TRACES_MAX];    /* ... from these files; the script's */
     uint32_t trace_count;
