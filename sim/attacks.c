@@ -94,13 +94,13 @@ void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
     struct hf_view *v;
     struct hf_stored s;
     char path[300];
-    char key[16];
+    char key[WORKLOAD_KEY_BYTES];
     if (!edge->alive || hf_view_open(hf_edge_state(edge->edge), &v) != HF_OK) {
         return;
     }
     snprintf(path, sizeof(path), "%s/main/state/data.mdb", edge->dir);
     for (uint64_t i = 0; i < count; i++) {
-        load_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.keys), key);
+        workload_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.load.keys), key);
         if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
             uint8_t head[RECORD_HEAD];
             memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);

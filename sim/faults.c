@@ -168,8 +168,8 @@ static void timeline_begin(struct sim *sim)
     fprintf(o->timeline,
             "\nduration %.3fs\nkeys %u\nvalue max %u\nwrite every %" PRIu64 "ms\nlog %" PRIu64
             "KiB\n",
-            (double)o->duration / (double)SIM_S, o->keys, o->value_max, o->write_every / SIM_MS,
-            o->log_bytes >> 10);
+            (double)o->duration / (double)SIM_S, o->load.keys, o->load.value_max,
+            o->load.write_every_us / SIM_MS, o->log_bytes >> 10);
     timeline_link(&o->profile, o->timeline);
     if (has(sim, FAULT_LIMITS)) {
         const struct sim_limits *l = &sim->limits;
@@ -228,7 +228,7 @@ static void silly_limits(struct sim *sim)
     l->commit_changes = one_of(r, 1, 20, l->commit_changes);
     l->take_next = rng_chance(r, 0.5);
     sim->opt.liveness *= 5; /* a batch a round trip, where only two may be held */
-    sim->opt.value_max = one_of(r, 0, 1000, sim->opt.value_max);
+    sim->opt.load.value_max = one_of(r, 0, 1000, sim->opt.load.value_max);
 }
 
 uint64_t faults_drawn(uint64_t seed)
@@ -251,11 +251,12 @@ void faults_plan(struct sim *sim)
     uint64_t drawn = rng_next(r) & FAULTS_ALL; /* also when it is not used: what follows is drawn */
     sim->opt.faults = sim->opt.faults_given ? sim->opt.faults : drawn;
     link_faults(sim);
-    sim->opt.write_every = rng_between(r, 50 * SIM_MS, sim->opt.write_every + 1);
+    struct script_load *load = &sim->opt.load;
+    load->write_every_us = rng_between(r, 50 * SIM_MS, load->write_every_us + 1);
     /* Many keys written fast make transfers of several chunks, which can be cut in between. */
-    sim->opt.keys = rng_chance(r, 0.3) ? SIM_KEYS_MAX : sim->opt.keys;
-    if (sim->opt.keys == SIM_KEYS_MAX) {
-        sim->opt.write_every /= 4;
+    load->keys = rng_chance(r, 0.3) ? SIM_KEYS_MAX : load->keys;
+    if (load->keys == SIM_KEYS_MAX) {
+        load->write_every_us /= 4;
     }
     if (has(sim, FAULT_SMALL_LOG)) {
         sim->opt.log_bytes = 300 << 10;

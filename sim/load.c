@@ -3,8 +3,7 @@
  *
  * Every write carries a request id and is sent again after a core crash until it is answered, so
  * each one has exactly one seq in the end (G5), and the value of a key at seq n is known as soon as
- * no write to that key is open. Values are derived from a number, so that a reader can tell what it
- * got.
+ * no write to that key is open. What is written, and when, workload.h says.
  *
  * Random clients whose turn finds too many writes open go away; what a timeline orders (so many
  * writes, a release and its roll-back) waits instead, and is sent as the core answers.
@@ -12,13 +11,10 @@
 #include "sim/sim.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 
 #define WRITES_MAX 64u
 #define CHANGES_MAX SCRIPT_CHANGES_MAX
-/* Below the 4 MiB of an atomic request, with room for keys and framing. */
-#define REQUEST_BYTES (4032u << 10)
 /* When a client tries again what the core refused for now. */
 #define REFUSED_AGAIN (200 * SIM_MS)
 
@@ -32,16 +28,10 @@ struct pending_write {
     char id[24];
     uint32_t count;
     struct hf_change change[CHANGES_MAX];
-    uint32_t key[CHANGES_MAX];
-    uint64_t value[CHANGES_MAX];
-    char key_bytes[CHANGES_MAX][16];
+    struct workload_change drawn[CHANGES_MAX];
+    char key_bytes[CHANGES_MAX][WORKLOAD_KEY_BYTES];
     uint8_t *value_bytes[CHANGES_MAX]; /* owned */
 };
-
-void load_key(uint32_t k, char out[16])
-{
-    snprintf(out, 16, "key-%06u", k);
-}
 
 /* What a release replaced: the newest value of keys 0 to count-1. */
 struct release {
@@ -56,56 +46,6 @@ struct load_order {
     uint32_t key, key_end; /* still to be released or rolled back */
     struct release *back;  /* owned; rolled back to these, or NULL: new values */
 };
-
-static size_t value_len(uint64_t value, uint32_t min, uint32_t max)
-{
-    uint64_t h = value * UINT64_C(0x9e3779b97f4a7c15);
-    if (min > 0) {
-        return min + (size_t)((h >> 16) % (max - min + 1));
-    }
-    /* Mostly small; one in 64 is up to the maximum, so that large frames and fragments happen. */
-    uint64_t top = (h >> 8) % 64 == 0 ? max : max < 200 ? max : 200;
-    return 8 + (size_t)((h >> 32) % (top + 1));
-}
-
-/* The next `len` bytes of a value, 8 at most. Three in four are text, which packs; bytes do not. */
-static void value_next(struct rng *r, uint64_t value, uint8_t *out, size_t len)
-{
-    rng_fill(r, out, len);
-    for (size_t i = 0; i < len && value % 4 != 0; i++) {
-        out[i] = (uint8_t)('a' + out[i] % 16);
-    }
-}
-
-static void value_fill(uint64_t value, uint8_t *out, size_t len)
-{
-    struct rng r;
-    rng_seed(&r, value, 7);
-    memcpy(out, &value, 8);
-    for (size_t at = 8; at < len; at += 8) {
-        value_next(&r, value, out + at, len - at < 8 ? len - at : 8);
-    }
-}
-
-bool load_value_ok(struct hf_slice bytes, uint64_t value)
-{
-    uint64_t got = 0;
-    struct rng r;
-    if (bytes.len < 8) {
-        return false;
-    }
-    memcpy(&got, bytes.data, 8);
-    rng_seed(&r, value, 7);
-    for (size_t at = 8; at < bytes.len && got == value; at += 8) {
-        uint8_t want[8];
-        size_t n = bytes.len - at < 8 ? bytes.len - at : 8;
-        value_next(&r, value, want, n);
-        if (memcmp(bytes.data + at, want, n) != 0) {
-            return false;
-        }
-    }
-    return got == value;
-}
 
 /* ---- model ---- */
 
@@ -153,7 +93,7 @@ static void schedule(struct sim *sim, sim_us at, enum load_event what)
 static void close_write(struct pending_write *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
-        p->sim->unsettled[p->key[i]]--;
+        p->sim->unsettled[p->drawn[i].key]--;
         free(p->value_bytes[i]);
     }
     p->open = false;
@@ -197,7 +137,7 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     sim->writes_acked++;
     sim->acked = r->seq > sim->acked ? r->seq : sim->acked;
     for (uint32_t i = 0; i < p->count; i++) {
-        model_add(sim, p->key[i], r->seq, p->value[i]);
+        model_add(sim, p->drawn[i].key, r->seq, p->drawn[i].value);
     }
     close_write(p);
 }
@@ -215,56 +155,22 @@ static void send_write(struct sim *sim, struct pending_write *p)
     hf_core_write(sim->node[SIM_CORE].core, &p->w);
 }
 
-/* value 0: the key is deleted. */
-static void fill_change(struct sim *sim, struct pending_write *p, uint32_t key, uint64_t value)
+/* Makes bytes of what was drawn. */
+static void fill_change(struct pending_write *p, uint32_t i)
 {
-    uint32_t i = p->count++;
-    p->key[i] = key;
-    load_key(key, p->key_bytes[i]);
-    p->change[i].key = hf_slice_str(p->key_bytes[i]);
-    p->value_bytes[i] = NULL;
-    p->value[i] = value;
-    p->change[i].op = HF_OP_DEL;
-    p->change[i].value = (struct hf_slice){0};
-    if (value != 0) {
-        size_t len = value_len(value, sim->opt.value_min, sim->opt.value_max);
+    const struct workload_change *drawn = &p->drawn[i];
+    struct hf_change *change = &p->change[i];
+    workload_key(drawn->key, p->key_bytes[i]);
+    *change = (struct hf_change){.op = HF_OP_DEL, .key = hf_slice_str(p->key_bytes[i])};
+    if (drawn->value != 0) {
+        size_t len = workload_value_len(&p->sim->opt.load, drawn->value);
         p->value_bytes[i] = malloc(len);
         HF_ASSERT(p->value_bytes[i] != NULL);
-        value_fill(value, p->value_bytes[i], len);
-        p->change[i].op = HF_OP_PUT;
-        p->change[i].value = hf_slice_of(p->value_bytes[i], len);
+        workload_value_fill(drawn->value, p->value_bytes[i], len);
+        change->op = HF_OP_PUT;
+        change->value = hf_slice_of(p->value_bytes[i], len);
     }
-    sim->unsettled[key]++;
-}
-
-static bool chosen(const struct pending_write *p, uint32_t key)
-{
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (p->key[i] == key) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Key 0 is the most popular. */
-static uint32_t draw_key(struct sim *sim)
-{
-    if (sim->zipf == NULL) {
-        return (uint32_t)rng_below(&sim->rng_load, sim->opt.keys);
-    }
-    double at = (double)rng_below(&sim->rng_load, UINT64_C(1) << 53) * 0x1.0p-53;
-    uint32_t low = 0;
-    uint32_t high = sim->opt.keys - 1;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (sim->zipf[middle] > at) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return low;
+    p->sim->unsettled[drawn->key]++;
 }
 
 /* NULL when too many writes are open: the core has been down or slow for long. */
@@ -287,9 +193,12 @@ static struct pending_write *open_write(struct sim *sim, bool ordered)
     return p;
 }
 
-static void send_now(struct sim *sim, struct pending_write *p)
+static void send_drawn(struct sim *sim, struct pending_write *p)
 {
     const struct node *core = &sim->node[SIM_CORE];
+    for (uint32_t i = 0; i < p->count; i++) {
+        fill_change(p, i);
+    }
     if (core->alive && !core->paused) { /* else load_resend or its turn takes it */
         send_write(sim, p);
     }
@@ -301,18 +210,8 @@ static bool new_write(struct sim *sim, bool ordered)
     if (p == NULL) {
         return false;
     }
-    uint32_t count = (uint32_t)rng_between(&sim->rng_load, 1, sim->opt.changes_max);
-    /* Popular keys come up again and again: then the write gets fewer. */
-    for (uint32_t misses = 0; p->count < count && misses < 100;) {
-        uint32_t key = draw_key(sim);
-        if (chosen(p, key)) {
-            misses++;
-            continue;
-        }
-        bool del = rng_chance(&sim->rng_load, sim->opt.deletes);
-        fill_change(sim, p, key, del ? 0 : ++sim->next_value);
-    }
-    send_now(sim, p);
+    p->count = workload_write(&sim->workload, p->drawn);
+    send_drawn(sim, p);
     return true;
 }
 
@@ -323,12 +222,12 @@ static bool release_write(struct sim *sim, struct load_order *o)
     if (p == NULL) {
         return false;
     }
-    uint32_t most = REQUEST_BYTES / (sim->opt.value_max + 64);
-    most = most < 1 ? 1 : most < CHANGES_MAX ? most : CHANGES_MAX;
+    uint32_t most = workload_release_keys(&sim->opt.load);
     for (; p->count < most && o->key < o->key_end; o->key++) {
-        fill_change(sim, p, o->key, o->back == NULL ? ++sim->next_value : o->back->value[o->key]);
+        uint64_t value = o->back == NULL ? workload_value(&sim->workload) : o->back->value[o->key];
+        p->drawn[p->count++] = (struct workload_change){o->key, value};
     }
-    send_now(sim, p);
+    send_drawn(sim, p);
     return true;
 }
 
@@ -361,35 +260,19 @@ void load_resend(struct sim *sim)
 
 /* ---- when ---- */
 
-/* 0, or when the idle time ends that it is now. */
-static sim_us idle_until(const struct sim *sim)
-{
-    const struct sim_options *o = &sim->opt;
-    if (o->idle == 0) {
-        return 0;
-    }
-    sim_us start = sim->now - sim->now % o->idle_every;
-    return sim->now - start >= o->idle_every - o->idle ? start + o->idle_every : 0;
-}
-
 static void next_write(struct sim *sim)
 {
-    uint64_t count = !sim->opt.steady && rng_chance(&sim->rng_load, 0.05) ? 10 : 1;
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint32_t n = workload_turn(&sim->workload); n > 0; n--) {
         (void)new_write(sim, false);
     }
     flush(sim);
-    sim_us wait = rng_exponential(&sim->rng_load, sim->opt.write_every);
-    if (!sim->opt.steady && rng_chance(&sim->rng_load, 0.01)) {
-        wait += rng_between(&sim->rng_load, 2 * SIM_S, 10 * SIM_S); /* the publisher is idle */
-    }
-    schedule(sim, sim->now + wait, LOAD_NEXT);
+    schedule(sim, sim->now + workload_wait(&sim->workload), LOAD_NEXT);
 }
 
 static void next_burst(struct sim *sim)
 {
-    load_order_writes(sim, sim->opt.burst_writes);
-    schedule(sim, sim->now + sim->opt.burst_every, LOAD_BURST);
+    load_order_writes(sim, sim->opt.load.burst_writes);
+    schedule(sim, sim->now + sim->opt.load.burst_every_us, LOAD_BURST);
 }
 
 /* Sends as much of what was ordered as may be open at a time. */
@@ -413,7 +296,7 @@ static void send_ordered(struct sim *sim)
 
 void load_event(struct sim *sim, enum load_event what)
 {
-    sim_us idle = idle_until(sim);
+    sim_us idle = workload_idle_until(&sim->opt.load, sim->now);
     if (what == LOAD_ORDERED) {
         send_ordered(sim);
     } else if (what == LOAD_REFUSED) {
@@ -453,7 +336,7 @@ void load_order_writes(struct sim *sim, uint64_t count)
 void load_order_release(struct sim *sim, uint32_t keys)
 {
     struct release *r = malloc(sizeof(*r) + keys * sizeof(r->value[0]));
-    HF_ASSERT(r != NULL && keys <= sim->opt.keys);
+    HF_ASSERT(r != NULL && keys <= sim->opt.load.keys);
     r->older = sim->releases;
     r->count = keys;
     for (uint32_t k = 0; k < keys; k++) {
@@ -495,37 +378,18 @@ void load_give_up(struct sim *sim)
 
 /* ---- begin and end ---- */
 
-static void make_zipf(struct sim *sim)
-{
-    double sum = 0;
-    sim->zipf = calloc(sim->opt.keys, sizeof(*sim->zipf));
-    HF_ASSERT(sim->zipf != NULL);
-    for (uint32_t k = 0; k < sim->opt.keys; k++) {
-        sum += pow(k + 1, -sim->opt.zipf);
-        sim->zipf[k] = sum;
-    }
-    for (uint32_t k = 0; k < sim->opt.keys; k++) {
-        sim->zipf[k] /= sum;
-    }
-}
-
 void load_init(struct sim *sim)
 {
-    uint32_t most = REQUEST_BYTES / (sim->opt.value_max + 16);
-    sim->opt.changes_max = sim->opt.changes_max < most ? sim->opt.changes_max : most;
-    sim->opt.changes_max =
-        sim->opt.changes_max < sim->opt.keys ? sim->opt.changes_max : sim->opt.keys;
+    HF_ASSERT(sim->opt.load.keys <= SIM_KEYS_MAX);
+    HF_ASSERT(workload_init(&sim->workload, &sim->opt.load, sim->opt.seed) == HF_OK);
     sim->writes = calloc(WRITES_MAX, sizeof(*sim->writes));
-    HF_ASSERT(sim->writes != NULL && sim->opt.keys <= SIM_KEYS_MAX);
-    if (sim->opt.zipf > 0) {
-        make_zipf(sim);
-    }
+    HF_ASSERT(sim->writes != NULL);
     sim->load_on = true;
-    if (sim->opt.write_every > 0) {
+    if (sim->opt.load.write_every_us > 0) {
         schedule(sim, sim->now, LOAD_NEXT);
     }
-    if (sim->opt.burst_writes > 0) {
-        schedule(sim, sim->now + sim->opt.burst_every, LOAD_BURST);
+    if (sim->opt.load.burst_writes > 0) {
+        schedule(sim, sim->now + sim->opt.load.burst_every_us, LOAD_BURST);
     }
 }
 
@@ -554,5 +418,5 @@ void load_free(struct sim *sim)
     }
     free(sim->writes);
     free(sim->versions);
-    free(sim->zipf);
+    workload_deinit(&sim->workload);
 }

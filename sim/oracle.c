@@ -192,10 +192,10 @@ void oracle_core(struct sim *sim)
 
 static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_seq at, uint32_t k)
 {
-    char key[16];
+    char key[WORKLOAD_KEY_BYTES];
     uint64_t expected;
     struct hf_stored s;
-    load_key(k, key);
+    workload_key(k, key);
     if (!load_expect(sim, k, at, &expected)) {
         return;
     }
@@ -209,7 +209,7 @@ static void check_value(struct sim *sim, struct node *n, struct hf_view *v, hf_s
     if (err == HF_NOTFOUND ? expected != 0 : err != HF_OK) {
         violate(sim, "G1: %s reads %s at %" PRIu64 ": %s, expected value %" PRIu64, n->name, key,
                 at, hf_err_name(err), expected);
-    } else if (err == HF_OK && (expected == 0 || !load_value_ok(s.value, expected))) {
+    } else if (err == HF_OK && (expected == 0 || !workload_value_ok(s.value, expected))) {
         violate(sim, "G1: %s reads another value of %s at %" PRIu64, n->name, key, at);
     } else if (err == HF_OK && s.seq > at) {
         violate(sim, "G4: %s shows a change of %" PRIu64 " at %" PRIu64, n->name, s.seq, at);
@@ -327,7 +327,7 @@ void oracle_read(struct sim *sim, struct node *n)
         violate(sim, "G6: %s shows readers an older state than before", n->name);
     }
     for (int i = 0; i < 4; i++) {
-        check_value(sim, n, v, a.at.seq, (uint32_t)rng_below(&sim->rng_load, sim->opt.keys));
+        check_value(sim, n, v, a.at.seq, (uint32_t)rng_below(&sim->rng_read, sim->opt.load.keys));
     }
     hf_view_close(v);
     check_staleness(sim, n, &s, info.position.seq);
@@ -339,7 +339,7 @@ void oracle_read_all(struct sim *sim, struct node *n)
     struct hf_applied a;
     if (n->alive && hf_view_open(hf_edge_state(n->edge), &v) == HF_OK) {
         if (hf_view_applied(v, &a) == HF_OK) {
-            for (uint32_t k = 0; k < sim->opt.keys; k++) {
+            for (uint32_t k = 0; k < sim->opt.load.keys; k++) {
                 check_value(sim, n, v, a.at.seq, k);
             }
         }
@@ -467,7 +467,7 @@ void oracle_final(struct sim *sim)
             if (hf_view_verify(v, &e) != HF_OK) {
                 violate(sim, "G11/G15: the store of %s: %s", n->name, e.text);
             }
-            for (uint32_t k = 0; k < sim->opt.keys; k++) {
+            for (uint32_t k = 0; k < sim->opt.load.keys; k++) {
                 check_value(sim, n, v, a.at.seq, k);
             }
         }

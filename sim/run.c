@@ -26,12 +26,12 @@ void sim_defaults(struct sim_options *o, uint64_t seed)
         .edges = 4,
         .duration = 60 * SIM_S,
         .liveness = 120 * SIM_S,
-        .keys = 200,
-        .write_every = 1 * SIM_S,
-        .value_max = 90000,
-        .changes_max = 4,
-        .deletes = 0.15,
-        .read_every = 50 * SIM_MS,
+        .load = {.write_every_us = 1 * SIM_S,
+                 .keys = 200,
+                 .changes_max = 4,
+                 .deletes = 0.15,
+                 .value_max = 90000,
+                 .read_every_us = 50 * SIM_MS},
         .log_bytes = 64u << 20,
         .profile = {.delay = 25 * SIM_MS, .jitter = 5 * SIM_MS},
     };
@@ -119,7 +119,7 @@ static void dispatch(struct sim *sim, struct event *ev)
             oracle_read(sim, &sim->node[sim->reader]);
         }
         oracle_core(sim);
-        sim_at(sim, sim->now + sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
+        sim_at(sim, sim->now + sim->opt.load.read_every_us, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
         break;
     }
 }
@@ -277,8 +277,8 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     sim->trace = XXH3_createState();
     XXH3_64bits_reset_withSeed(sim->trace, o->seed);
     rng_seed(&sim->rng_net, o->seed, SIM_RNG_NET);
-    rng_seed(&sim->rng_load, o->seed, SIM_RNG_LOAD);
     rng_seed(&sim->rng_fault, o->seed, SIM_RNG_FAULT);
+    rng_seed(&sim->rng_read, o->seed, SIM_RNG_READ);
     hop_init(&sim->hub_down, o->seed, SIM_RNG_HUB_DOWN);
     hop_init(&sim->hub_up, o->seed, SIM_RNG_HUB_UP);
     make_root(sim);
@@ -291,7 +291,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
         goto out;
     }
     recorder_begin(sim);
-    sim_at(sim, sim->opt.read_every, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
+    sim_at(sim, sim->opt.load.read_every_us, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0') {
         liveness(sim);

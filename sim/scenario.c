@@ -56,7 +56,6 @@ static struct link_profile profile_of(struct sim *sim, const struct script_link 
 static void settings(struct sim *sim, const struct script *s)
 {
     struct sim_options *o = &sim->opt;
-    const struct script_load *l = &s->load;
     o->duration = s->duration_us;
     o->liveness = s->converge_us;
     sim->may_stay_apart = s->converge_us == 0;
@@ -64,19 +63,7 @@ static void settings(struct sim *sim, const struct script *s)
     o->log_age = s->log_age_us;
     o->tombstone = s->tombstone_us;
     o->beacon = s->beacon_us;
-    o->keys = l->keys;
-    o->zipf = l->zipf;
-    o->write_every = l->write_every_us;
-    o->steady = l->steady;
-    o->burst_writes = l->burst_writes;
-    o->burst_every = l->burst_every_us;
-    o->idle = l->idle_us;
-    o->idle_every = l->idle_every_us;
-    o->changes_max = l->changes_max;
-    o->deletes = l->deletes;
-    o->value_min = l->value_min;
-    o->value_max = l->value_max;
-    o->read_every = l->read_every_us;
+    o->load = s->load;
     o->hub.rate_bps = s->hub_rate_bps;
     o->hub.queue = s->hub_queue_us;
 }

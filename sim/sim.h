@@ -12,7 +12,8 @@
  * conn.c     the connections of an edge: dialling, breaking, half-open
  * net.c      messages: stream, requests and replies, and faults that TCP would not let through
  * node.c     starting, crashing and restarting the core and the edges
- * load.c     clients: writes with request ids, retried until answered, and the model they imply
+ * load.c     clients: writes with request ids, retried until answered, and the model they imply;
+ *            workload.c what they write, here and over real links
  * oracle.c   the promises, checked after every event
  * faults.c   which faults a seed has, and when they strike; attacks.c those of people and disks
  * disk.c     writes that fail, and what a power cut leaves of them
@@ -36,11 +37,20 @@
 #include "sim/rng.h"
 #include "sim/script.h"
 #include "sim/tcp.h"
+#include "sim/workload.h"
 
 #define SIM_EDGES_MAX 250u
 #define SIM_CORE 0u /* node index; edges are 1.. */
 
-enum { SIM_RNG_NET = 1, SIM_RNG_LOAD, SIM_RNG_FAULT, SIM_RNG_HUB_DOWN, SIM_RNG_HUB_UP };
+/* Streams of the seed (rng.h). */
+enum {
+    SIM_RNG_NET = 1,
+    SIM_RNG_LOAD = WORKLOAD_STREAM, /* taken by workload_init */
+    SIM_RNG_FAULT,
+    SIM_RNG_HUB_DOWN,
+    SIM_RNG_HUB_UP,
+    SIM_RNG_READ /* apart from the writes: how often one reads must not change them */
+};
 
 struct sim;
 struct node;
@@ -187,18 +197,8 @@ struct sim_options {
     uint32_t edges;
     sim_us duration; /* of the safety phase */
     sim_us liveness; /* bound for converging after everything healed */
-    uint32_t keys;
-    sim_us write_every; /* mean */
-    uint32_t value_max;
-    uint32_t value_min;   /* 0: mostly small, see load.c */
-    uint32_t changes_max; /* of one write */
-    double deletes;       /* part of the changes */
-    double zipf;          /* exponent of the keys' popularity, 0 = all alike */
-    bool steady;          /* no bursts and idle times but those that follow */
-    uint64_t burst_writes;
-    sim_us burst_every, idle, idle_every; /* 0 = none */
-    sim_us read_every;                    /* clients read at every edge */
-    sim_us beacon;                        /* 0 = default, as for the next two */
+    struct script_load load;
+    sim_us beacon; /* 0 = default, as for the next two */
     sim_us log_age, tombstone;
     uint64_t log_bytes;     /* core's retention: small ones make DELTA and SNAPSHOT happen */
     uint64_t delta_batches; /* ... and this makes tombstones go; 0 = they stay */
@@ -245,7 +245,7 @@ struct sim {
     XXH3_state_t *trace;
     FILE *out; /* trace text, or NULL */
 
-    struct rng rng_net, rng_load, rng_fault; /* streams SIM_RNG_ of the seed */
+    struct rng rng_net, rng_fault, rng_read; /* streams SIM_RNG_ of the seed */
     struct rng rng_kind[FAULT_KINDS];        /* each kind of fault draws for itself (faults.h) */
     struct hop hub_down, hub_up;             /* used when opt.hub has a rate */
     struct hop_trace trace_of[SCRIPT_TRACES_MAX]; /* recordings that profiles follow, ... */
@@ -257,12 +257,12 @@ struct sim {
     struct past *past;     /* index: seq */
     hf_seq past_cap, head; /* head: the highest known durable */
     hf_seq acked;          /* the highest acknowledged to a client */
+    struct workload workload;
     struct pending_write *writes;
     struct load_order *orders; /* owned list: what the timeline ordered and has not been sent yet */
     uint32_t writes_open, ordered_open; /* the latter: of orders */
-    uint64_t writes_sent, writes_acked, writes_refused, next_value;
+    uint64_t writes_sent, writes_acked, writes_refused;
     struct release *releases; /* owned list, the newest first: what rolling back publishes */
-    double *zipf;             /* owned; cumulative popularity of keys, or NULL */
     bool resending;           /* a LOAD_REFUSED is under way */
     sim_us hampered_at;  /* when the core was last seen down, or with a disk that is not well */
     uint32_t reader;     /* the edge that was read last */
@@ -365,10 +365,8 @@ bool load_order_done(const struct sim *sim); /* all is answered */
 void load_resend(struct sim *sim);       /* the core is back: everything unanswered goes again */
 void load_send_waiting(struct sim *sim); /* it was paused: what has not been sent goes now */
 void load_give_up(struct sim *sim);      /* the clients stop; what was not answered stays unknown */
-void load_key(uint32_t k, char out[16]);
 /* The value that key k has in the state of seq n. False: not known yet. */
 bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
-bool load_value_ok(struct hf_slice bytes, uint64_t value);
 
 /* ---- oracle.c ---- */
 __attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);

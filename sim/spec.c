@@ -130,7 +130,7 @@ void spec_options(const struct sim_spec *s, struct sim_options *o)
     sim_defaults(o, s->seed);
     o->edges = s->edges;
     o->duration = s->duration_ms * SIM_MS;
-    o->write_every = s->every_ms * SIM_MS;
+    o->load.write_every_us = s->every_ms * SIM_MS;
     o->calm = s->calm;
     o->faults = s->faults;
     o->faults_given = s->faults_given;

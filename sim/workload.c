@@ -1,7 +1,7 @@
 /*
- * workload.c - arrivals, keys and values, each drawn in an order that must not change: two worlds
- * write the same only as long as both draw alike. The virtual world's own is load.c: what changes
- * there changes here, and tests/reliability/agree.sh shows when it was forgotten. Next: workload.h.
+ * workload.c - arrivals, keys and values, each drawn in an order that must not change: golden
+ * timelines and the seeds of old failures depend on it. Two worlds carry the writes out: load.c in
+ * the virtual one, real/writer.c over real links. Next: workload.h.
  */
 #include "sim/workload.h"
 
@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define US_S UINT64_C(1000000)
-#define LOAD_STREAM 2 /* of rng.h: the virtual world's load draws from it, too */
 /* Popular keys come up again and again: then the write gets fewer. */
 #define MISSES_MAX 100u
 /* Below the 4 MiB of an atomic request, with room for keys and framing. */
@@ -44,7 +43,7 @@ enum hf_err workload_init(struct workload *w, const struct script_load *load, ui
     *w = (struct workload){.load = load, .changes_max = load->changes_max};
     w->changes_max = w->changes_max < most ? w->changes_max : most;
     w->changes_max = w->changes_max < load->keys ? w->changes_max : load->keys;
-    rng_seed(&w->rng, seed, LOAD_STREAM);
+    rng_seed(&w->rng, seed, WORKLOAD_STREAM);
     return load->zipf <= 0 || make_shares(w) ? HF_OK : HF_NOMEM;
 }
 
@@ -169,4 +168,24 @@ void workload_value_fill(uint64_t value, uint8_t *out, size_t len)
     for (size_t at = 8; at < len; at += 8) {
         value_next(&r, value, out + at, len - at < 8 ? len - at : 8);
     }
+}
+
+bool workload_value_ok(struct hf_slice bytes, uint64_t value)
+{
+    uint64_t got = 0;
+    struct rng r;
+    if (bytes.len < 8) {
+        return false;
+    }
+    memcpy(&got, bytes.data, 8);
+    rng_seed(&r, value, 7);
+    for (size_t at = 8; at < bytes.len && got == value; at += 8) {
+        uint8_t want[8];
+        size_t n = bytes.len - at < 8 ? bytes.len - at : 8;
+        value_next(&r, value, want, n);
+        if (memcmp(bytes.data + at, want, n) != 0) {
+            return false;
+        }
+    }
+    return got == value;
 }

@@ -11,9 +11,11 @@
 #ifndef HF_SIM_WORKLOAD_H
 #define HF_SIM_WORKLOAD_H
 
+#include "hf/types.h"
 #include "sim/rng.h"
 #include "sim/script.h"
 
+#define WORKLOAD_STREAM 2u     /* of rng.h: what a seed gives to a workload */
 #define WORKLOAD_KEY_BYTES 16u /* of a key and its NUL */
 
 struct workload {
@@ -50,5 +52,7 @@ uint64_t workload_value(struct workload *w);
 void workload_key(uint32_t key, char out[WORKLOAD_KEY_BYTES]);
 size_t workload_value_len(const struct script_load *load, uint64_t value);
 void workload_value_fill(uint64_t value, uint8_t *out, size_t len);
+/* Whether these are the bytes of that value, however many of them there are. */
+bool workload_value_ok(struct hf_slice bytes, uint64_t value);
 
 #endif

@@ -173,6 +173,22 @@ static void values_have_the_sizes_that_were_asked_and_tell_their_number(void **s
     assert_int_equal(most, 2000);
 }
 
+static void value_is_known_by_all_of_its_bytes(void **state)
+{
+    uint8_t bytes[100];
+    (void)state;
+    for (uint64_t v = 1; v <= 8; v++) {
+        for (size_t len = 8; len <= sizeof(bytes); len++) {
+            workload_value_fill(v, bytes, len);
+            assert_true(workload_value_ok(hf_slice_of(bytes, len), v));
+            assert_false(workload_value_ok(hf_slice_of(bytes, len), v + 4));
+            bytes[len - 1] ^= 1;
+            assert_false(workload_value_ok(hf_slice_of(bytes, len), v));
+        }
+        assert_false(workload_value_ok(hf_slice_of(bytes, 7), v));
+    }
+}
+
 static void write_stays_below_what_the_core_takes_at_once(void **state)
 {
     struct script_load load = load_of(1000);
@@ -200,6 +216,7 @@ int main(void)
         cmocka_unit_test(turns_come_at_the_mean_rate),
         cmocka_unit_test(idle_time_is_the_last_part_of_its_period),
         cmocka_unit_test(values_have_the_sizes_that_were_asked_and_tell_their_number),
+        cmocka_unit_test(value_is_known_by_all_of_its_bytes),
         cmocka_unit_test(write_stays_below_what_the_core_takes_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
