@@ -50,14 +50,15 @@ static void ended(struct hf_replica *r, enum hf_repair_result result)
 
 static void give_up(struct hf_replica *r, enum hf_err why)
 {
-    bool known = r->repair.known;
+    /* A snapshot of batch 0 would be one that no frame ever completes. */
+    bool snapshot = r->repair.known && r->head > 0;
     note(r, HF_NOTE_REPAIR_GIVEN_UP, 0, (uint64_t)why);
-    if (known) {
+    if (snapshot) {
         r->begin = HF_PLAN_SNAPSHOT;
         r->begin_head = r->head;
         r->drop_stage = r->stage.active;
     }
-    ended(r, known ? HF_REPAIR_SNAPSHOT : HF_REPAIR_FAILED);
+    ended(r, snapshot ? HF_REPAIR_SNAPSHOT : HF_REPAIR_FAILED);
 }
 
 /* Waits for its turn again, from the start. */
@@ -86,8 +87,7 @@ static void begin(struct hf_replica *r)
         return;
     }
     if (r->applied.seq == 0) {
-        r->repair.known = false; /* there is no state, and no need of a snapshot in its place */
-        give_up(r, HF_NOTFOUND);
+        give_up(r, HF_NOTFOUND); /* there is no state that the core could be asked about */
         return;
     }
     s->compared = s->ranges = s->records = s->bytes = 0;

@@ -367,8 +367,7 @@ static void no_plan_is_asked_for_over_known_damage(void **state)
     box_free(b);
 }
 
-/* A snapshot of batch 0 would be one that no frame ever completes. */
-static void a_repair_before_there_is_a_state_leaves_joining_alone(void **state)
+static void a_repair_before_anything_is_known_of_the_core_leaves_joining_alone(void **state)
 {
     struct box *b = box_new(0);
     (void)state;
@@ -381,6 +380,20 @@ static void a_repair_before_there_is_a_state_leaves_joining_alone(void **state)
     box_frame(b, 1);
     box_done(b);
     assert_int_equal(box_status(b).applied, 1);
+    box_free(b);
+}
+
+static void known_damage_before_the_first_batch_ends_in_a_snapshot(void **state)
+{
+    struct box *b = box_new(0);
+    (void)state;
+    box_start(b, true, false);
+    box_beacon(b, 10);
+    want_repair(b, true);
+    box_pass(b, 1000);
+    assert_int_equal(result_of(b), HF_REPAIR_SNAPSHOT);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
     box_free(b);
 }
 
@@ -418,7 +431,8 @@ int main(void)
         cmocka_unit_test(an_answer_to_something_older_is_not_compared),
         cmocka_unit_test(a_transfer_goes_before_a_repair_unless_damage_is_known),
         cmocka_unit_test(no_plan_is_asked_for_over_known_damage),
-        cmocka_unit_test(a_repair_before_there_is_a_state_leaves_joining_alone),
+        cmocka_unit_test(a_repair_before_anything_is_known_of_the_core_leaves_joining_alone),
+        cmocka_unit_test(known_damage_before_the_first_batch_ends_in_a_snapshot),
         cmocka_unit_test(a_full_disk_puts_a_repair_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
