@@ -182,8 +182,11 @@ void freshen(struct hf_replica *r)
     head_raise(r, r->applied.seq);
 }
 
+/* A HELLO shows the core the signed header of what is applied here, which a REPORT only claims:
+ * what was held when this edge greeted may have been applied since. */
 static void rolled_back(struct hf_replica *r, hf_seq head, hf_seq applied)
 {
+    r->need_hello |= !r->diverged;
     r->rolled_back |= !r->diverged;
     diverge(r, HF_NOTE_ROLLBACK, head, applied);
 }

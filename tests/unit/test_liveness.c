@@ -620,6 +620,8 @@ static void rollback_is_found_from_an_answer_to_our_own_request_only(void **stat
     box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 10);
     assert_int_equal(box_noted(b, HF_NOTE_ROLLBACK)->a, 10);
     assert_int_equal(box_noted(b, HF_NOTE_ROLLBACK)->b, 11);
+    box_pass(b, 200);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1); /* which has the proof */
     assert_int_equal(box_status(b).state, HF_REPLICA_DIVERGED);
     assert_int_equal(box_status(b).applied, 11);
     box_free(b);
