@@ -105,17 +105,37 @@ static struct page *page_of(struct file *f, uint64_t number)
     return p;
 }
 
+/* A write that is on the disk when the call returns takes along what its pages had before, such as
+ * the old meta page that LMDB puts back, unsynced, when it could not write a new one. */
+static void pages_settle(struct file *f, off_t at, size_t len)
+{
+    uint64_t first = (uint64_t)at / PAGE;
+    uint64_t last = ((uint64_t)at + len - 1) / PAGE;
+    struct page **link = &f->pages;
+    while (*link != NULL) {
+        struct page *p = *link;
+        if (p->number < first || p->number > last) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        free(p);
+    }
+}
+
 /* Before a write: the pages that it touches are remembered as they are. */
 static void remember(struct disk *d, int fd, off_t at, size_t len)
 {
     if (!d->remember || len == 0) {
         return;
     }
-    if ((fcntl(fd, F_GETFL) & O_DSYNC) != 0) {
-        return; /* on the disk when the call returns */
-    }
-    struct file *f = file_of(d, fd, true);
+    bool at_once = (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    struct file *f = file_of(d, fd, !at_once);
     if (f == NULL) {
+        return;
+    }
+    if (at_once) {
+        pages_settle(f, at, len);
         return;
     }
     for (uint64_t n = (uint64_t)at / PAGE; n <= ((uint64_t)at + len - 1) / PAGE; n++) {

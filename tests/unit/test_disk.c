@@ -115,6 +115,24 @@ static void a_synchronous_write_and_a_process_that_only_dies_lose_nothing(void *
     }
 }
 
+/* LMDB writes an old meta page back without a sync when it could not write a new one. */
+static void a_synchronous_write_takes_along_what_its_page_had_before(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < TRIES; seed++) {
+        struct box *b = box_new(seed);
+        put(b, 0, 'a');
+        assert_int_equal(fdatasync(b->fd), 0);
+        put(b, 0, 'b');
+        int fd = open(b->path, O_WRONLY | O_DSYNC | O_CLOEXEC);
+        assert_int_equal(pwrite(fd, "c", 1, 0), 1);
+        close(fd);
+        assert_int_equal(disk_power_cut(b->disk), 0);
+        assert_int_equal(get(b, 0), 'b');
+        box_free(b);
+    }
+}
+
 static void a_page_whose_sync_failed_is_not_written_by_the_next_one(void **state)
 {
     (void)state;
@@ -199,6 +217,7 @@ int main(void)
         cmocka_unit_test(what_was_synced_survives_every_power_cut),
         cmocka_unit_test(what_was_not_synced_goes_back_page_by_page),
         cmocka_unit_test(a_synchronous_write_and_a_process_that_only_dies_lose_nothing),
+        cmocka_unit_test(a_synchronous_write_takes_along_what_its_page_had_before),
         cmocka_unit_test(a_page_whose_sync_failed_is_not_written_by_the_next_one),
         cmocka_unit_test(a_full_disk_takes_what_needs_no_room_and_recovers),
         cmocka_unit_test(without_a_disk_in_use_nothing_fails),
