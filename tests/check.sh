@@ -2,10 +2,9 @@
 # Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
 # "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
 #
-# Three lanes for two processors: daemons, which mostly wait for each other, in one; units, of which some wait, in the
-# second; the simulator, which only computes, fills what they leave. Each has a lower priority than the one before, so
-# that the daemons' timing is not judged by what runs beside them. Each result is printed when it is there, with its
-# seconds.
+# Four lanes for two processors: daemons, which mostly wait for each other, in two; units, of which some wait, in the
+# third; the simulator, which only computes, fills what they leave. The later ones have a lower priority, so that the
+# daemons' timing is not judged by what runs beside them. Each result is printed when it is there, with its seconds.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 B=$1
@@ -52,6 +51,7 @@ daemons() {
     for t in tests/e2e/test_*.c; do
         name=$(basename "$t" .c)
         case $name in
+        test_transport_*) ;; # they have a lane
         test_crash | test_damage | test_main_path | test_wan)
             run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
             ;;
@@ -60,16 +60,24 @@ daemons() {
     done
     # It is short and goes everywhere.
     run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
-    # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
-    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control flips-state flips-log \
-        flips-edge flips-core; do
-        run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
-    done
     for t in tests/e2e/*.sh; do
         case $t in
         */test_report.sh | */test_swarm.sh) ;; # of the simulator, whose lane has them
         *) run "e2e $(basename "$t")" 150 "$t" "$B" ;;
         esac
+    done
+}
+
+# What becomes of links and disks: nearly all of it is waiting.
+harm() {
+    for t in tests/e2e/test_transport_*.c; do
+        name=$(basename "$t" .c)
+        run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
+    done
+    # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
+    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control flips-state flips-log \
+        flips-edge flips-core; do
+        run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
     done
 }
 
@@ -125,6 +133,7 @@ lane() { # NAME NICENESS
     lanes="$lanes $!"
 }
 lane daemons 0
+lane harm 0
 lane units 10
 lane simulator 15
 wait
