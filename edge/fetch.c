@@ -141,6 +141,7 @@ static void fetch_stage(struct hf_replica *r)
             continue;
         }
         if (!fx_room(r) || !data_room(r)) {
+            requests_give_up_late(r, false); /* all that may be under way may hang */
             return;
         }
         request_send(r, &(struct request){.kind = keys ? HF_REPRQ_KEYS : HF_REPRQ_DELTA,
@@ -148,7 +149,7 @@ static void fetch_stage(struct hf_replica *r)
                                           .last = r->stage.part[i].until.seq});
         r->part_turn = i + 1;
     }
-    requests_give_up_late(r);
+    requests_give_up_late(r, true);
 }
 
 /* The header that will decide the switch is of the newest state that a chunk was read from: asked

@@ -144,12 +144,17 @@ void requests_outlive_link(struct hf_replica *r)
     }
 }
 
-void requests_give_up_late(struct hf_replica *r)
+void requests_give_up_late(struct hf_replica *r, bool all_asked)
 {
     const struct pace *p = &r->pace[1];
     hf_ms patience = 2 * p->rtt > LATE_MS ? 2 * p->rtt : LATE_MS;
+    hf_ms up = r->link_since[HF_CHANNEL_CONTROL];
+    hf_ms moved = p->replied_at > up ? p->replied_at : up;
     if (r->now - r->heard[HF_CHANNEL_CONTROL] >= r->cfg.request_ms_min) {
         return; /* it is the link that is silent: what is asked now would be lost as well */
+    }
+    if (!all_asked && r->now - moved < patience) {
+        return; /* there is more to ask for, and replies come that make room for it */
     }
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         struct request *q = &r->request[i];

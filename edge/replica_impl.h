@@ -272,9 +272,9 @@ void requests_abandon(struct hf_replica *r);
 /* The same, but for those of a transfer's parts, which are late then: their connections may have
  * outlived the link, and TCP bring what it held. */
 void requests_outlive_link(struct hf_replica *r);
-/* Nothing else is to be asked: gives up the parts that are late, or slow, so that they are asked
- * again. */
-void requests_give_up_late(struct hf_replica *r);
+/* Gives up the parts that are late, or slow, so that they are asked again: when nothing else is to
+ * be asked (all_asked), or when none of those under way has brought anything for long. */
+void requests_give_up_late(struct hf_replica *r, bool all_asked);
 /* Nothing of a transfer is under way any more, as far as this engine cares. */
 void requests_abandon_stage(struct hf_replica *r);
 /* Another data request may be sent now. */

@@ -215,6 +215,25 @@ static void what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left(void **s
     box_free(b);
 }
 
+/* As after a dial into a link that swallowed what was sent first: no time-out of TCP tells. */
+static void parts_that_all_hang_are_asked_for_again_while_the_core_answers_reports(void **state)
+{
+    struct box *b = box_of(0);
+    uint32_t asked = box_sends(b, HF_REPRQ_DELTA);
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        uint32_t reports = box_sends(b, HF_REPRQ_REPORT);
+        if (reports > 0) {
+            box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, reports - 1), b->now,
+                            box_status(b).head);
+        }
+        assert_true(i > 4 || box_sends(b, HF_REPRQ_DELTA) == asked);
+        box_pass(b, 500);
+    }
+    assert_in_range(box_sends(b, HF_REPRQ_DELTA), asked + 1, 2 * asked);
+    box_free(b);
+}
+
 /* A link: replies come one behind the other. 1,000 bytes a ms and 20 ms there and back when 0. */
 struct link {
     uint32_t bytes_per_ms;
@@ -380,6 +399,7 @@ int main(void)
         cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
         cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
         cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
+        cmocka_unit_test(parts_that_all_hang_are_asked_for_again_while_the_core_answers_reports),
         cmocka_unit_test(what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left),
         cmocka_unit_test(width_narrows_where_fewer_bring_as_much),
         cmocka_unit_test(width_grows_where_each_connection_is_slow),
