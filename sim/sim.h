@@ -19,7 +19,7 @@
  * disk.c     writes that fail, and what a power cut leaves of them
  * marks.c    which rare states were reached
  * script.c   the parser of scenario files, which knows nothing of this world
- * scenario.c plays a script here; expect.c measures what it expects
+ * scenario.c plays a script here; expect.c measures what it expects (measure.h)
  * recorder.c samples for a report (record.h)
  * run.c      safety phase, liveness phase, the result
  */
@@ -284,7 +284,7 @@ struct sim {
 
     char violation[512]; /* empty = none */
     uint64_t marks[MARK_COUNT];
-    struct watch *watches; /* owned; expect.c */
+    struct measure *measures; /* owned; expect.c */
 };
 
 /* ---- world.c ---- */
