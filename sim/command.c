@@ -29,6 +29,26 @@ uint64_t command_number(const char *command, const char *text, uint64_t min, uin
     return n;
 }
 
+bool report_option(struct report_choice *c, int option, const char *value)
+{
+    switch (option) {
+    case REPORT_TRACE:
+        c->trace = true;
+        return true;
+    case REPORT_ALL:
+        c->all = true;
+        return true;
+    case REPORT_JSON:
+        c->json = value;
+        return true;
+    case REPORT_HTML:
+        c->html = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
 FILE *command_out(const struct report_choice *c)
 {
     bool taken = (c->json != NULL && strcmp(c->json, "-") == 0) ||

@@ -30,6 +30,17 @@ struct report_choice {
     const char *json, *html; /* NULL = not wanted */
 };
 
+/* These options among the command's own, for getopt_long: the rows of the table, the values that it
+ * then returns, and what one of them sets. False: the option is not one of them. */
+enum { REPORT_TRACE = 1000, REPORT_ALL, REPORT_JSON, REPORT_HTML };
+#define REPORT_OPTIONS                                                                             \
+    {"trace", 0, NULL, REPORT_TRACE}, {"all", 0, NULL, REPORT_ALL},                                \
+        {"json", 1, NULL, REPORT_JSON},                                                            \
+    {                                                                                              \
+        "html", 1, NULL, REPORT_HTML                                                               \
+    }
+bool report_option(struct report_choice *c, int option, const char *value);
+
 /* For any text of the command: what --json - or --html - writes must stand alone. */
 FILE *command_out(const struct report_choice *c);
 /* A recording of the virtual world; title is borrowed. */

@@ -72,41 +72,30 @@ static void set_spec(struct arguments *a, const char *name)
 /* False: --help was asked for. */
 static bool parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SPEC = 256, TWICE, TRACE, TIMELINE, ALL, JSON, HTML, HELP };
-    static const struct option longs[] = {
-        {"seed", 1, NULL, SPEC},   {"edges", 1, NULL, SPEC},  {"duration", 1, NULL, SPEC},
-        {"every", 1, NULL, SPEC},  {"faults", 1, NULL, SPEC}, {"no-faults", 0, NULL, SPEC},
-        {"twice", 0, NULL, TWICE}, {"trace", 0, NULL, TRACE}, {"timeline", 0, NULL, TIMELINE},
-        {"all", 0, NULL, ALL},     {"json", 1, NULL, JSON},   {"html", 1, NULL, HTML},
-        {"help", 0, NULL, HELP},   {NULL, 0, NULL, 0}};
+    enum { SPEC = 256, TWICE, TIMELINE, HELP };
+    static const struct option longs[] = {{"seed", 1, NULL, SPEC},
+                                          {"edges", 1, NULL, SPEC},
+                                          {"duration", 1, NULL, SPEC},
+                                          {"every", 1, NULL, SPEC},
+                                          {"faults", 1, NULL, SPEC},
+                                          {"no-faults", 0, NULL, SPEC},
+                                          {"twice", 0, NULL, TWICE},
+                                          {"timeline", 0, NULL, TIMELINE},
+                                          REPORT_OPTIONS,
+                                          {"help", 0, NULL, HELP},
+                                          {NULL, 0, NULL, 0}};
     int c;
     int index = 0;
     while ((c = getopt_long(argc, argv, "", longs, &index)) != -1) {
-        switch (c) {
-        case SPEC:
+        if (c == SPEC) {
             set_spec(a, longs[index].name);
-            break;
-        case TWICE:
+        } else if (c == TWICE) {
             a->twice = true;
-            break;
-        case TRACE:
-            a->report.trace = true;
-            break;
-        case TIMELINE:
+        } else if (c == TIMELINE) {
             a->timeline = true;
-            break;
-        case ALL:
-            a->report.all = true;
-            break;
-        case JSON:
-            a->report.json = optarg;
-            break;
-        case HTML:
-            a->report.html = optarg;
-            break;
-        case HELP:
+        } else if (c == HELP) {
             return false;
-        default:
+        } else if (!report_option(&a->report, c, optarg)) {
             exit(2); /* getopt has said why */
         }
     }

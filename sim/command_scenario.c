@@ -30,36 +30,22 @@ struct arguments {
 /* False: --help was asked for. */
 static bool parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SEED = 256, LIST, TRACE, ALL, JSON, HTML, HELP };
-    static const struct option longs[] = {{"seed", 1, NULL, SEED},   {"list", 0, NULL, LIST},
-                                          {"trace", 0, NULL, TRACE}, {"all", 0, NULL, ALL},
-                                          {"json", 1, NULL, JSON},   {"html", 1, NULL, HTML},
-                                          {"help", 0, NULL, HELP},   {NULL, 0, NULL, 0}};
+    enum { SEED = 256, LIST, HELP };
+    static const struct option longs[] = {{"seed", 1, NULL, SEED},
+                                          {"list", 0, NULL, LIST},
+                                          REPORT_OPTIONS,
+                                          {"help", 0, NULL, HELP},
+                                          {NULL, 0, NULL, 0}};
     int c;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case SEED:
+        if (c == SEED) {
             a->seed = command_number("scenario", optarg, 0, UINT64_MAX);
             a->seed_given = true;
-            break;
-        case LIST:
+        } else if (c == LIST) {
             a->list = true;
-            break;
-        case TRACE:
-            a->report.trace = true;
-            break;
-        case ALL:
-            a->report.all = true;
-            break;
-        case JSON:
-            a->report.json = optarg;
-            break;
-        case HTML:
-            a->report.html = optarg;
-            break;
-        case HELP:
+        } else if (c == HELP) {
             return false;
-        default:
+        } else if (!report_option(&a->report, c, optarg)) {
             exit(2); /* getopt has said why */
         }
     }
