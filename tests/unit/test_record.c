@@ -2,41 +2,7 @@
  * test_record.c - a recording stays bounded and true: points merge without losing an extreme or a
  * byte, figures do not depend on the width of a point, rare events outlive frequent ones.
  */
-#include "hf/replica.h"
-#include "sim/record.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
-static struct record *record_of(uint32_t edges)
-{
-    char name[16];
-    struct record *r = record_new();
-    for (uint32_t i = 1; i <= edges; i++) {
-        snprintf(name, sizeof(name), "edge%u", i);
-        assert_int_equal(record_add(r, name), i);
-    }
-    return r;
-}
-
-static const struct record_sample well = {
-    .head = 10, .applied = 10, .staleness_ms = 1000, .state = HF_REPLICA_LIVE};
-
-static struct record_sample cut(struct record_sample s)
-{
-    s.cut_down = s.cut_up = true;
-    return s;
-}
-
-static struct record_sample stopped(struct record_sample s)
-{
-    s.state = RECORD_NOT_RUNNING;
-    s.staleness_ms = RECORD_UNKNOWN;
-    return s;
-}
+#include "tests/unit/record_box.h"
 
 /* ---- points ---- */
 

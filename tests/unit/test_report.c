@@ -3,42 +3,13 @@
  * that carries it, the page is one file that asks for nothing, the table is short and names what
  * failed. What a browser makes of the page is tests/e2e/test_report.sh's.
  */
-#include "hf/replica.h"
+#include "tests/unit/record_box.h"
+
 #include "sim/report.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
 #include <jansson.h>
-
-static struct record *record_of(uint32_t edges)
-{
-    char name[16];
-    struct record *r = record_new();
-    for (uint32_t i = 1; i <= edges; i++) {
-        snprintf(name, sizeof(name), "edge%u", i);
-        assert_int_equal(record_add(r, name), i);
-    }
-    return r;
-}
-
-static const struct record_sample well = {
-    .head = 10, .applied = 10, .staleness_ms = 1000, .state = HF_REPLICA_LIVE};
-
-static struct record_sample cut(struct record_sample s)
-{
-    s.cut_down = s.cut_up = true;
-    return s;
-}
-
-static struct record_sample stopped(struct record_sample s)
-{
-    s.state = RECORD_NOT_RUNNING;
-    s.staleness_ms = RECORD_UNKNOWN;
-    return s;
-}
 
 /* ---- JSON and page ---- */
 
