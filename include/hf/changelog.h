@@ -84,9 +84,9 @@ enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_
                               size_t cap, size_t *len);
 
 /* Unlinks (or keeps as the next segment file) whole segments while the files of the log take more
- * than bytes_max, but never a frame above `keep` nor the newest segment. A fact at the end of a
- * segment stays until a frame after it is covered by keep. At most one segment a call, so that the
- * writer is never held for long; *again says whether more is due. */
+ * than bytes_max, but never a frame above `keep`, the newest frame, nor the newest segment. A fact
+ * at the end of a segment stays until a frame after it is covered by keep. At most one segment a
+ * call, so that the writer is never held for long; *again says whether more is due. */
 enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep,
                               bool *again);
 

@@ -480,8 +480,10 @@ void hf_changelog_synced_at(const struct hf_changelog *log, char path[512], uint
 
 /* ---- trim ---- */
 
-/* A fact at the end of a segment may be younger than the commit that made `keep` durable; a frame
- * behind it that is covered shows that it is not. */
+/* The newest frame stays: its signed header is what a transfer up to the head is checked against,
+ * and the segments behind it may hold facts alone. A fact at the end of a segment may be younger
+ * than the commit that made `keep` durable; a frame behind it that is covered shows that it is not.
+ */
 static bool trim_due(const struct hf_changelog *log, uint64_t bytes_max, hf_seq keep)
 {
     const struct hf_log_view *v = log->view;
@@ -491,7 +493,8 @@ static bool trim_due(const struct hf_changelog *log, uint64_t bytes_max, hf_seq 
         return false;
     }
     oldest = v->segments[0];
-    return oldest->last <= keep && (!oldest->fact_last || oldest->last < keep);
+    return oldest->last < v->last && oldest->last <= keep &&
+           (!oldest->fact_last || oldest->last < keep);
 }
 
 enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep,

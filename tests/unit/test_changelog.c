@@ -360,6 +360,25 @@ static void fact_at_the_end_of_a_segment_outlives_the_frame_before_it(void **sta
     assert_int_equal(hf_changelog_first(b->log), 2);
 }
 
+static void newest_frame_stays_when_only_facts_follow_it(void **state)
+{
+    struct box *b = *state;
+    char fact[6001];
+    bool again;
+
+    memset(fact, 'f', 6000);
+    fact[6000] = '\0';
+    open_with(b, 2, 6000);
+    for (int i = 0; i < 3; i++) {
+        append_fact(b, 2, fact);
+        sync_log(b);
+    }
+    do {
+        assert_int_equal(hf_changelog_trim(b->log, 0, 2, &again), HF_OK);
+    } while (again);
+    assert_frames(b, 2, 2, 6000);
+}
+
 static void segment_of_facts_alone_is_stepped_over_by_readers(void **state)
 {
     struct box *b = *state;
@@ -467,6 +486,7 @@ int main(void)
         BOX_TEST(recycled_file_shows_nothing_of_its_older_use),
         BOX_TEST(trim_keeps_what_is_above_keep_and_the_newest_segment),
         BOX_TEST(fact_at_the_end_of_a_segment_outlives_the_frame_before_it),
+        BOX_TEST(newest_frame_stays_when_only_facts_follow_it),
         BOX_TEST(segment_of_facts_alone_is_stepped_over_by_readers),
         BOX_TEST(readers_see_whole_frames_while_the_log_grows_and_is_trimmed),
     };
