@@ -263,8 +263,11 @@ void on_beacon(struct hf_replica *r, const struct hf_replica_event *ev)
 static enum hf_replica_state state_of(const struct hf_replica *r, hf_ms now)
 {
     hf_ms heard = later(r->heard[0], r->heard[1]);
-    bool frozen = r->beacon_at < 0 || now - r->beacon_at >= patience(r) ||
-                  (r->behind_since >= 0 && now - r->progress_at >= r->cfg.stall_ms);
+    bool current = r->beacon_at >= 0 && now - r->beacon_at < patience(r);
+    bool stalled = r->behind_since >= 0 && now - r->progress_at >= r->cfg.stall_ms;
+    /* A frame may be a recording: only an answer to a request of ours shows that it is served. */
+    hf_ms answered = r->heard[HF_CHANNEL_CONTROL];
+    bool served = current || (answered >= 0 && now - answered < patience(r));
     bool wide = r->head - r->applied.seq > r->cfg.plan_batches;
     if (r->diverged) {
         return HF_REPLICA_DIVERGED;
@@ -278,10 +281,10 @@ static enum hf_replica_state state_of(const struct hf_replica *r, hf_ms now)
     if (heard < 0 || now - heard >= patience(r)) {
         return HF_REPLICA_CUT_OFF;
     }
-    if (r->stage.active || (r->head > r->applied.seq && wide)) {
+    if (served && (r->stage.active || (r->head > r->applied.seq && wide))) {
         return HF_REPLICA_CATCHING_UP;
     }
-    if (frozen) {
+    if (!current || stalled) {
         return HF_REPLICA_FROZEN;
     }
     return r->head > r->applied.seq ? HF_REPLICA_LAGGING : HF_REPLICA_LIVE;

@@ -12,6 +12,11 @@
 #include <unistd.h>
 
 /* The newest frame again, for the next seq, signed by a key that nobody trusts. */
+static bool hears_stream(const struct node *edge)
+{
+    return edge->alive && !edge->paused && edge->link.conn[HF_CHANNEL_STREAM].up;
+}
+
 void fault_forge(struct sim *sim, struct node *edge)
 {
     struct hf_frame f;
@@ -21,7 +26,7 @@ void fault_forge(struct sim *sim, struct node *edge)
     uint8_t message[HF_MESSAGE_MAX + HF_FRAME_OVERHEAD];
     struct hf_writer h;
     struct hf_writer w;
-    if (!edge->alive || !edge->link.conn[HF_CHANNEL_STREAM].up || sim->last_frame == NULL ||
+    if (!hears_stream(edge) || sim->last_frame == NULL ||
         hf_frame_decode(hf_slice_of(sim->last_frame, sim->last_frame_len), &stream, &f) != HF_OK) {
         return;
     }
@@ -55,7 +60,7 @@ void fault_capture(struct sim *sim, struct hf_slice message)
 void fault_replay(struct sim *sim, struct node *edge, struct rng *r)
 {
     const struct captured *c = &sim->captured[rng_below(r, SIM_CAPTURED)];
-    if (edge->alive && edge->link.conn[HF_CHANNEL_STREAM].up && c->bytes != NULL) {
+    if (hears_stream(edge) && c->bytes != NULL) {
         mark_hit(sim, MARK_REPLAYED);
         hf_edge_on_message(edge->edge, hf_slice_of(c->bytes, c->len));
     }

@@ -346,6 +346,13 @@ static void what_readers_are_told_follows_links_and_head(void **state)
     }
     assert_int_equal(box_status(b).state, HF_REPLICA_FROZEN);
     box_free(b);
+    /* However far behind it is: nobody answers, and a recorded frame is no sign of the core. */
+    b = box_live(10);
+    box_beacon(b, 500);
+    b->now += 3 * b->cfg.beacon_ms;
+    box_frame(b, 11);
+    assert_int_equal(box_status(b).state, HF_REPLICA_FROZEN);
+    box_free(b);
     b = box_new(0);
     box_start(b, false, false);
     assert_int_equal(box_status(b).state, HF_REPLICA_JOINING);
