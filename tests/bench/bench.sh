@@ -30,6 +30,7 @@ KEYS=20000
 SIM_S=3000
 
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/common.sh"
 bin=$(cd "${1:-build}" 2>/dev/null && pwd) || bin=''
 [ $# -eq 0 ] || shift
 parts=${*:-stages publish propagate heal idle sim}
@@ -58,17 +59,6 @@ fail() {
 }
 
 # ---- processes ----
-
-wait_for() { # SECONDS WHAT COMMAND...
-    tries=$(($1 * 20))
-    what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || fail "waited too long: $what"
-        sleep 0.05
-    done
-}
 
 start() { # NAME PROGRAM ARGUMENTS...; the process id is in $started
     name=$1
@@ -131,15 +121,6 @@ start_redises() { # once: both ends sync each write before they answer, as holdf
 
 title() { printf '\n%s   (load %s)\n' "$1" "$(cut -d' ' -f1-3 /proc/loadavg)"; }
 
-# Median, least and largest of the numbers on stdin: "3.1 [2.9-4.0]"; $1 = format of a number.
-spread() {
-    sort -g | awk -v f="$1" '{ v[NR] = $1 } END {
-        m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
-        printf f " [" f "-" f "]", m, v[1], v[NR] }'
-}
-
-median() { spread '%.2f' | sed 's/ .*//'; }
-
 measure() { # MODE N: PAIRS runs of each in turn, into holdfast.MODE.I and redis.MODE.I
     for i in $(seq "$PAIRS"); do
         "$client" "$1" "$core" "$edge" "$2" >"holdfast.$1.$i" || fail "$1"
@@ -158,7 +139,7 @@ verdict() { awk -v a="$1" -v op="$2" -v b="$3" 'BEGIN {
 
 # The line of one figure: both systems, the median of the pairs' ratios, and how it is judged.
 line() { # SENTENCE MODE FIGURE OP TARGET
-    ratio=$(paste -d' ' - <<-ends | median
+    ratio=$(paste -d' ' - <<-ends | spread '%.2f' | middle
 	$(column holdfast "$2" "$3" >a.num; column redis "$2" "$3" >b.num; paste a.num b.num |
         awk '{ print $1 / $2 }')
 	ends
@@ -202,7 +183,7 @@ propagate() {
     line 'ack p99, us' propagate ack_p99_us
     printf '  %-34s holdfast %-24s redis %-24s target <= 3: %s\n' 'p99 / p50 of visible' \
         "$(tail_of holdfast | spread '%.1f')" "$(tail_of redis | spread '%.1f')" \
-        "$(verdict "$(tail_of holdfast | median)" '<=' 3)"
+        "$(verdict "$(tail_of holdfast | spread '%.2f' | middle)" '<=' 3)"
 }
 
 heal() {

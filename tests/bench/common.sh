@@ -1,9 +1,9 @@
-# common.sh - what the scripts of bench-wan share; they source it.
+# common.sh - what the scripts of bench and bench-wan share; they source it.
 #
 # A run is a file of "name value" lines. "never" is a value that is more than any number, so that a run
-# that did not end counts in a median instead of falling out of it. wait_for calls its script's fail. permit_congestion changes a setting of
-# the system, which its caller must undo by forbid_congestion however it ends. It must not print units or
-# judge. Next: catchup.sh, storm.sh, wan.sh.
+# that did not end counts in a median instead of falling out of it. wait_for calls its script's fail.
+# permit_congestion changes a setting of the system, which its caller must undo by forbid_congestion
+# however it ends. It must not print units or judge. Next: bench.sh, catchup.sh, storm.sh, wan.sh.
 
 wait_for() { # SECONDS WHAT COMMAND...
     tries=$(($1 * 20))
@@ -22,7 +22,8 @@ spread() { # FORMAT: "median [least-largest]" of the numbers on stdin
         { v[NR] = $1 }
         END {
             if (NR == 0) { printf "-"; exit }
-            printf "%s", text(v[int((NR + 1) / 2)])
+            middle = (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2
+            printf "%s", text(middle)
             if (NR > 1) printf " [%s-%s]", text(v[1]), text(v[NR])
         }'
 }
@@ -34,9 +35,9 @@ figure() { # NAME FORMAT DIVISOR FILE...
         spread "$format"
 }
 
-median() { # as figure, without the spread
-    figure "$@" | sed 's/ .*//'
-}
+middle() { sed 's/ .*//'; } # of a spread: its median alone
+
+median() { figure "$@" | middle; }
 
 # A congestion control that is not permitted to all cannot be the default of a namespace, so root adds it
 # to the system's list for as long as it takes.
