@@ -71,24 +71,29 @@ void fault_replay(struct sim *sim, struct node *edge, struct rng *r)
 /* The bytes in front of a stored value: seq, ordinal, flags, checksum (proto/store/state.c). */
 #define RECORD_HEAD 24u
 
-/* Flips a bit of the checksum or of the value behind it, wherever the head stands: older copies of
- * it are of no use. */
-static void damage_record(const char *path, const uint8_t head[RECORD_HEAD])
+/* Flips a bit of the checksum or of the value behind it, wherever the whole record stands. A copy
+ * of which something is left in the room between the entries of a page is not one: what follows it
+ * is the structure of the page, and LMDB writes outside of a page whose entries have wrong lengths.
+ */
+static void damage_record(const char *path, struct hf_slice record)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
     struct stat st;
     HF_ASSERT(fd >= 0 && fstat(fd, &st) == 0);
     size_t size = (size_t)st.st_size;
     uint8_t *file = malloc(size);
-    HF_ASSERT(file != NULL && pread(fd, file, size, 0) == st.st_size);
+    uint8_t *sought = malloc(record.len); /* the record itself changes under the first write */
+    HF_ASSERT(file != NULL && sought != NULL && pread(fd, file, size, 0) == st.st_size);
+    memcpy(sought, record.data, record.len);
     uint8_t *at = file;
     size_t which =
-        head[0] % 2 == 0 ? RECORD_HEAD : RECORD_HEAD - 1; /* values have 8 bytes at least */
-    while ((at = memmem(at, size - (size_t)(at - file), head, RECORD_HEAD)) != NULL) {
+        sought[0] % 2 == 0 ? RECORD_HEAD : RECORD_HEAD - 1; /* values have 8 bytes at least */
+    while ((at = memmem(at, size - (size_t)(at - file), sought, record.len)) != NULL) {
         uint8_t flipped = at[which] ^ 0x10;
         HF_ASSERT(pwrite(fd, &flipped, 1, at - file + (off_t)which) == 1);
-        at += RECORD_HEAD;
+        at += record.len;
     }
+    free(sought);
     free(file);
     close(fd);
 }
@@ -107,9 +112,7 @@ void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
     for (uint64_t i = 0; i < count; i++) {
         workload_key((uint32_t)rng_below(&sim->rng_fault, sim->opt.load.keys), key);
         if (hf_view_get(v, hf_slice_str(key), false, &s) == HF_OK) {
-            uint8_t head[RECORD_HEAD];
-            memcpy(head, s.value.data - RECORD_HEAD, RECORD_HEAD);
-            damage_record(path, head);
+            damage_record(path, hf_slice_of(s.value.data - RECORD_HEAD, RECORD_HEAD + s.value.len));
             edge->damaged = true;
         }
     }

@@ -380,6 +380,12 @@ static bool says(struct node *n, enum hf_replica_state state)
     return s.state == state;
 }
 
+/* The core was told to, and may have died before it could say that it has: then the edge knows. */
+static bool is_revoked(struct node *n)
+{
+    return n->revoked || (n->revoke_asked && n->alive && says(n, HF_REPLICA_REVOKED));
+}
+
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
 {
     struct hf_core_status core;
@@ -391,7 +397,7 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
         struct hf_edge_info info;
-        if (n->revoked || (n->revoke_asked && n->alive && says(n, HF_REPLICA_REVOKED))) {
+        if (is_revoked(n)) {
             continue;
         }
         if (!n->alive) {
@@ -459,7 +465,8 @@ void oracle_final(struct sim *sim)
         struct hf_view *v;
         struct hf_applied a;
         struct hf_error e = {.code = HF_OK};
-        if (!n->alive || (n->damaged && (n->revoked || sim->may_stay_apart)) ||
+        /* One that is revoked gets nothing any more that could heal it. */
+        if (!n->alive || (n->damaged && (is_revoked(n) || sim->may_stay_apart)) ||
             hf_view_open(hf_edge_state(n->edge), &v) != HF_OK) {
             continue;
         }
