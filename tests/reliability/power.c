@@ -155,6 +155,24 @@ static void run_a_while(void)
     e2e_sleep_ms((int)campaign_random_below(&campaign, RUN_MS_MAX));
 }
 
+/* Both at once, as on a machine that boots. */
+static void start_both(void)
+{
+    struct e2e_node *const node[] = {core_node, edge_node};
+    int status;
+
+    for (unsigned i = 0; i < 2; i++) {
+        recorder_start(recorder, name[i]);
+        launch(node[i]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (came_up(node[i], &status) != DAEMON_LIVES) {
+            show_log(node[i]);
+            fail_msg("%s does not start after a power cut", name[i]);
+        }
+    }
+}
+
 /* From the cut to the first answered write. */
 static void cut(void)
 {
@@ -167,10 +185,7 @@ static void cut(void)
     uint64_t newest = clients_newest(clients); /* nobody has answered for a while */
     uint64_t acked = clients_acked(clients);
     assert_true(mount_disk());
-    recorder_start(recorder, name[0]);
-    e2e_start(core_node);
-    recorder_start(recorder, name[1]);
-    e2e_start(edge_node);
+    start_both();
     redisContext *c = e2e_connect(core_node);
     if ((uint64_t)e2e_core_status(c).head < newest) {
         tally.lost++;
@@ -182,6 +197,18 @@ static void cut(void)
     if (tally.recovery_count < 1u << 16) {
         tally.recovery_ms[tally.recovery_count++] = (campaign_now_s() - began) * 1e3;
     }
+}
+
+/* A start reads the newest segment and makes the next: small ones are quick, and many are cut. */
+static void configure(struct e2e_node *core)
+{
+    const char *path = e2e_path("core.conf");
+    FILE *f = fopen(path, "we");
+
+    assert_non_null(f);
+    fputs(SMALL_SEGMENTS, f);
+    assert_int_equal(fclose(f), 0);
+    e2e_arg_set(core, "--config", path);
 }
 
 /* The harness makes its directory in the box. */
@@ -288,6 +315,7 @@ static void power_cuts(void **state)
     /* Outputs and config are no part of the disk that is cut. */
     snprintf(core_node->out, sizeof(core_node->out), "%s", e2e_path("core.out"));
     snprintf(core_node->err, sizeof(core_node->err), "%s", e2e_path("core.err"));
+    configure(core_node);
     if (control) {
         cut_without_syncs();
         assert_true(tally.noticed * 100 >= tally.cuts * CONTROL_MIN);
