@@ -213,6 +213,12 @@ static void show_log(const struct e2e_node *n)
         lines += text[at - 1] == '\n';
     }
     fprintf(stderr, "---- %s (%s) ----\n%s", n->name, n->program, text + at);
+    /* A signal leaves nothing in a log. */
+    if (n->pid == 0 && WIFSIGNALED(n->status)) {
+        fprintf(stderr, "(ended by signal %d)\n", WTERMSIG(n->status));
+    } else if (n->pid == 0 && WEXITSTATUS(n->status) != 0) {
+        fprintf(stderr, "(ended with status %d)\n", WEXITSTATUS(n->status));
+    }
 }
 
 /* What no test may overlook, whatever it was about. */
@@ -413,6 +419,7 @@ static void launch(struct e2e_node *n)
 {
     char program[600];
     char *argv[E2E_ARGS_MAX + 2] = {program};
+    n->status = 0;
     int out = open_output(n->out, O_TRUNC);
     int err = open_output(n->err, O_APPEND);
 
@@ -481,7 +488,7 @@ int e2e_start_refused(struct e2e_node *n, char *text, size_t cap)
 
 bool e2e_alive(struct e2e_node *n)
 {
-    if (n->pid > 0 && waitpid(n->pid, NULL, WNOHANG) == n->pid) {
+    if (n->pid > 0 && waitpid(n->pid, &n->status, WNOHANG) == n->pid) {
         n->pid = 0;
     }
     return n->pid > 0;

@@ -56,6 +56,7 @@ struct e2e_node {
     int resp_port; /* of local clients */
     char key[65];  /* public key, from the ready lines */
     pid_t pid;     /* 0 = not running */
+    int status;    /* of waitpid, when e2e_alive has found it gone; else 0 */
 };
 
 /* ---- the box ---- */
