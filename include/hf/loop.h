@@ -45,7 +45,8 @@ uint64_t hf_clock_wall_ms(void);
 
 /* "READY=1", "STOPPING=1", "STATUS=..."; nothing happens without $NOTIFY_SOCKET. */
 void hf_notify(const char *state);
-/* Replaces the process by itself with the same arguments; all descriptors but 0-2 are closed. */
+/* Replaces the process by itself with the same arguments; all descriptors but 0-2 close with the
+ * exec, and other threads have theirs until then. */
 _Noreturn void hf_reexec(char **argv);
 
 #endif

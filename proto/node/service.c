@@ -60,7 +60,9 @@ _Noreturn void hf_reexec(char **argv)
     sigemptyset(&none);
     /* A blocked signal stays blocked over exec, and this may be called from a thread of a lane. */
     sigprocmask(SIG_SETMASK, &none, NULL);
-    close_range(3, ~0u, 0);
+    /* By exec, not before: until then other threads go on, and one that finds its descriptor gone,
+     * or become another file's, aborts in libuv without a word, or writes into that file. */
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
     execv("/proc/self/exe", argv);
     static const char text[] = "error service: cannot start over\n";
     (void)!write(STDERR_FILENO, text, sizeof(text) - 1);

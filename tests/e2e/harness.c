@@ -237,7 +237,7 @@ int e2e_teardown(void **state)
         struct e2e_node *n = &box.node[i];
 
         bad = bad || complained(n);
-        if (n->pid > 0) {
+        if (e2e_alive(n)) {
             kill(n->pid, SIGKILL);
             waitpid(n->pid, NULL, 0);
         }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -479,6 +480,42 @@ static void reexec_closes_descriptors_and_keeps_arguments(void **state)
     close(fd);
 }
 
+/* What uv_async_send does: it ends the process when it cannot write. */
+static void *wake_a_loop(void *event)
+{
+    const uint64_t one = 1;
+    for (;;) {
+        if (write(*(int *)event, &one, sizeof(one)) != sizeof(one)) {
+            abort();
+        }
+    }
+    return NULL;
+}
+
+static void threads_at_work_find_their_descriptors_until_reexec_ends_them(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char program[] = "test_loop";
+            char flag[] = "--after-reexec";
+            char *argv[] = {program, flag, NULL};
+            int event = eventfd(0, EFD_CLOEXEC);
+            pthread_t thread;
+            for (int t = 0; t < 4; t++) {
+                pthread_create(&thread, NULL, wake_a_loop, &event);
+            }
+            usleep(2000);
+            hf_reexec(argv);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 42);
+    }
+}
+
 static int after_reexec(void)
 {
     sigset_t mask;
@@ -516,6 +553,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(readiness_goes_to_a_path_or_an_abstract_name),
         cmocka_unit_test(the_watchdog_is_fed_while_the_loop_turns),
         cmocka_unit_test(reexec_closes_descriptors_and_keeps_arguments),
+        cmocka_unit_test(threads_at_work_find_their_descriptors_until_reexec_ends_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
