@@ -39,7 +39,7 @@ SIM    := rng window world hop tcp conn net memo node load oracle measure expect
           script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
           spec trial shrink seeds swarm workload history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
-REAL   := command refuse player daemon links timeline writer watch reads judge compare damage print client
+REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client
 WAN    := shaper profile flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)

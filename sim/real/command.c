@@ -36,6 +36,7 @@ static const char usage_text[] =
     "  --congestion NAME   TCP congestion control in the nodes: cubic, bbr, reno (the system's)\n"
     "  --json FILE         the report as JSON; - is standard output\n"
     "  --html FILE         the report as a page with a timeline of each edge\n"
+    "  --history FILE      what clients asked and saw, for holdfast-sim check\n"
     "  --all               all edges in the table, not only the 20 with most trouble\n"
     "  --keep              leave the work directory, with the daemons' logs and data\n"
     "  --quiet             no progress\n";
@@ -43,7 +44,7 @@ static const char usage_text[] =
 struct arguments {
     uint64_t seed, max_us;
     bool seed_given, keep, quiet, all;
-    const char *congestion, *json, *html;
+    const char *congestion, *json, *html, *history;
     const char *scenario;
 };
 
@@ -80,12 +81,12 @@ static bool parse_time(const char *text, uint64_t *us)
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
-    enum { SEED = 256, MAX, CONGESTION, JSON, HTML, ALL, KEEP, QUIET, HELP };
+    enum { SEED = 256, MAX, CONGESTION, JSON, HTML, HISTORY, ALL, KEEP, QUIET, HELP };
     static const struct option longs[] = {
-        {"seed", 1, NULL, SEED}, {"max", 1, NULL, MAX},     {"congestion", 1, NULL, CONGESTION},
-        {"json", 1, NULL, JSON}, {"html", 1, NULL, HTML},   {"all", 0, NULL, ALL},
-        {"keep", 0, NULL, KEEP}, {"quiet", 0, NULL, QUIET}, {"help", 0, NULL, HELP},
-        {NULL, 0, NULL, 0}};
+        {"seed", 1, NULL, SEED}, {"max", 1, NULL, MAX},   {"congestion", 1, NULL, CONGESTION},
+        {"json", 1, NULL, JSON}, {"html", 1, NULL, HTML}, {"history", 1, NULL, HISTORY},
+        {"all", 0, NULL, ALL},   {"keep", 0, NULL, KEEP}, {"quiet", 0, NULL, QUIET},
+        {"help", 0, NULL, HELP}, {NULL, 0, NULL, 0}};
     int c;
     *a = (struct arguments){.seed = 1, .max_us = MAX_DEFAULT_US};
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -109,6 +110,9 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case HTML:
             a->html = optarg;
+            break;
+        case HISTORY:
+            a->history = optarg;
             break;
         case ALL:
             a->all = true;
@@ -198,7 +202,8 @@ static int load(const struct arguments *a, const char *bin, struct script **s)
 {
     struct hf_error e = {.code = HF_OK};
     struct real_means means = {.max_us = a->max_us,
-                               .faults_library = is_there(bin, REAL_FAULTS_LIBRARY)};
+                               .faults_library = is_there(bin, REAL_FAULTS_LIBRARY),
+                               .history = a->history != NULL};
     char path[512];
     shipped_find(a->scenario, path, sizeof(path));
     if (script_read(path, s, &e) != HF_OK || real_refuse(*s, &means, &e) != HF_OK) {
@@ -282,7 +287,8 @@ static int command_play(int argc, char **argv)
                              .quiet = a.quiet,
                              .all = a.all,
                              .json = a.json,
-                             .html = a.html};
+                             .html = a.html,
+                             .history = a.history};
     status = real_play(s, &o);
     script_free(s);
     return status;

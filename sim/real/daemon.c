@@ -8,7 +8,7 @@
  * Invariant: a process of the node is there from _start until on_end; a start that is ordered in
  * between waits for the end. Nobody but this file knows process ids. Next: real.h.
  */
-#include "sim/real/real.h"
+#include "sim/real/history.h"
 
 #include "hf/err.h"
 
@@ -235,6 +235,7 @@ void real_daemon_start(struct real_node *n)
 {
     n->wanted = true;
     if (!n->alive) {
+        real_history_start(n->run->history, n);
         spawn(n);
     }
 }

@@ -8,6 +8,7 @@
  *
  * Invariant: all handles of the loop are closed and all daemons ended before _play returns.
  */
+#include "sim/real/history.h"
 #include "sim/real/judge.h"
 #include "sim/real/writer.h"
 
@@ -15,6 +16,7 @@
 #include "hf/replica.h"
 #include "hf/version.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -295,12 +297,20 @@ int real_play(const struct script *s, const struct real_options *o)
     (void)uv_timer_init(&r->loop, &r->timeline_timer);
     (void)uv_timer_init(&r->loop, &r->watch_timer);
     r->timeline_timer.data = r->watch_timer.data = r;
-    start(r);
+    if (o->history != NULL && (r->history = real_history_new(o->history)) == NULL) {
+        real_fail(r, "--history %s: %s", o->history, strerror(errno));
+    } else {
+        start(r);
+    }
     if (r->failure[0] == '\0') {
         (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     }
     bool held = real_print_report(r);
     tear_down(r);
+    if (real_history_free(r->history) != 0) {
+        fprintf(stderr, "holdfast-sim wan: --history %s: %s\n", o->history, strerror(errno));
+        held = false;
+    }
     release(r);
     return held ? 0 : 1;
 }

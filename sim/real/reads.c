@@ -4,7 +4,7 @@
  * They count from the edge's first full copy on. A read has failed when it got an error, no answer,
  * or none within a second, whatever the reason: a process that is stopped or gone does not answer.
  */
-#include "sim/real/real.h"
+#include "sim/real/history.h"
 
 #include "sim/workload.h"
 
@@ -12,8 +12,7 @@
 
 static void judge(struct real_node *n, const redisReply *reply)
 {
-    bool good =
-        reply != NULL && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL);
+    bool good = reply != NULL && reply->type == REDIS_REPLY_ARRAY;
     if (n->reads == 0 && !good) {
         return; /* it has nothing complete to show yet */
     }
@@ -25,13 +24,14 @@ static void on_answer(void *ctx, const redisReply *reply)
 {
     struct real_node *n = ctx;
     n->read_since_us = 0;
+    real_history_got(n->run->history, n, reply);
     judge(n, reply);
 }
 
 static void read_key(struct real_node *n, uint32_t key, real_answer *answer)
 {
     char name[WORKLOAD_KEY_BYTES];
-    const char *const words[] = {"GET", name, NULL};
+    const char *const words[] = {"HF.GET", name, NULL}; /* says of what moment the answer is */
     workload_key(key, name);
     if (!real_client_say(&n->reader, answer, n, words)) {
         answer(n, NULL);
@@ -50,9 +50,12 @@ static void on_read(uv_timer_t *timer)
         return;
     }
     n->read_since_us = now > 0 ? now : 1;
-    read_key(n, (uint32_t)rng_below(&n->rng, n->run->script->load.keys), on_answer);
+    uint32_t key = (uint32_t)rng_below(&n->rng, n->run->script->load.keys);
+    real_history_read(n->run->history, n, key);
+    read_key(n, key, on_answer);
 }
 
+/* Not in the history: it would have to be a client of its own for each key. */
 static void on_one_of_all(void *ctx, const redisReply *reply)
 {
     judge(ctx, reply);

@@ -13,6 +13,7 @@
  * links.c    profiles, cuts, recorded traces, the emulator's counters
  * timeline.c an action of the script, carried out
  * writer.c   clients that write, and what they know of the core's state
+ * history.c  what all clients asked and were answered, for `holdfast-sim check`
  * watch.c    asks daemons how they are and reads their logs, for the recording (sim/record.h)
  * reads.c    clients that read at the edges
  * judge.c    the script's expectations
@@ -44,6 +45,7 @@ struct real_options {
     uint64_t seed;
     bool keep, quiet, all;   /* all: of the edges, in the table */
     const char *json, *html; /* files of the report, or NULL */
+    const char *history;     /* file for what clients saw, or NULL */
 };
 
 /* What is true of a node at a moment; what is about links and data of others is of edges only. */
@@ -104,16 +106,17 @@ struct real {
     struct real_node node[SCRIPT_EDGES_MAX + 1];
     uint32_t node_count, tokens;
     uint32_t next_action;
-    uint64_t copy;              /* number of the core's copy that is being taken or put back */
-    char refusing[256];         /* why the core refuses writes; empty = it does not */
-    bool rolled_back;           /* a copy was put back: what the core acknowledged may be gone */
-    struct real_writer *writer; /* owned */
-    struct real_judge *judge;   /* owned */
-    struct record *record;      /* owned */
-    uint64_t ended_us;          /* the timeline was over: all was healed, nothing more is written */
-    uint64_t equal_us;          /* all edges equalled the core after that; 0 = not yet */
-    uint64_t shown_us;          /* the last progress line */
-    char failure[512];          /* the first thing that went wrong; empty = nothing */
+    uint64_t copy;                /* number of the core's copy that is being taken or put back */
+    char refusing[256];           /* why the core refuses writes; empty = it does not */
+    bool rolled_back;             /* a copy was put back: what the core acknowledged may be gone */
+    struct real_writer *writer;   /* owned */
+    struct real_judge *judge;     /* owned */
+    struct record *record;        /* owned */
+    struct real_history *history; /* owned; NULL = none is kept */
+    uint64_t ended_us; /* the timeline was over: all was healed, nothing more is written */
+    uint64_t equal_us; /* all edges equalled the core after that; 0 = not yet */
+    uint64_t shown_us; /* the last progress line */
+    char failure[512]; /* the first thing that went wrong; empty = nothing */
     bool ended, done;
 };
 

@@ -140,6 +140,31 @@ static enum hf_err expectations(const struct script *s, struct hf_error *e)
     return HF_OK;
 }
 
+/* ---- the history ---- */
+
+/* NULL when the rules C1 to C9 hold whatever the verb does. */
+static const char *history_trouble(enum script_verb verb)
+{
+    return verb == SCRIPT_ROLLBACK ? "gives keys values that they had before, and a history must "
+                                     "tell which write a value is of"
+           : verb == SCRIPT_RESTORE
+               ? "takes back what was acknowledged, which a history is there to find"
+               : NULL;
+}
+
+static enum hf_err history(const struct script *s, struct hf_error *e)
+{
+    for (uint32_t i = 0; i < s->action_count; i++) {
+        const struct script_action *a = &s->action[i];
+        const char *why = history_trouble(a->verb);
+        if (why != NULL) {
+            return hf_error_set(e, HF_ARG, "%s:%" PRIu32 ": `%s` %s: leave --history out", s->path,
+                                a->line, script_verb_name(a->verb), why);
+        }
+    }
+    return HF_OK;
+}
+
 /* ---- the core ---- */
 
 static enum hf_err core(const struct script *s, struct hf_error *e)
@@ -168,5 +193,6 @@ enum hf_err real_refuse(const struct script *s, const struct real_means *means, 
     enum hf_err rc = core(s, e);
     rc = rc == HF_OK ? links(s, e) : rc;
     rc = rc == HF_OK ? actions(s, means, e) : rc;
+    rc = rc == HF_OK && means->history ? history(s, e) : rc;
     return rc == HF_OK ? expectations(s, e) : rc;
 }

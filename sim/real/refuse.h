@@ -16,6 +16,7 @@
 struct real_means {
     uint64_t max_us;     /* the longest run that the user wants to wait for */
     bool faults_library; /* disks that fail or are slow, clocks that step */
+    bool history;        /* what clients see is to be judged afterwards */
 };
 
 /* A slow or failing disk, a clock that steps: what a preloaded library does to a daemon. */

@@ -7,6 +7,7 @@
  *
  * Next: judge.c, which gets every sample.
  */
+#include "sim/real/history.h"
 #include "sim/real/judge.h"
 
 #include "hf/err.h"
@@ -139,6 +140,7 @@ static void on_status(void *ctx, const redisReply *reply)
     struct real_node *n = ctx;
     bool core = n->index == SCRIPT_CORE;
     n->asked = false;
+    real_history_state(n->run->history, n, reply);
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY || reply->elements < (core ? 12u : 17u)) {
         return;
     }
@@ -165,7 +167,11 @@ static void on_round(uv_timer_t *timer)
             n->last.staleness_ms = UINT64_MAX;
             keep(n);
         } else if (!n->asked) {
+            real_history_ask(r->history, n);
             n->asked = real_client_say(&n->status, on_status, n, words);
+            if (!n->asked) {
+                real_history_state(r->history, n, NULL);
+            }
         }
     }
     real_player_round(r);

@@ -6,6 +6,7 @@
  * is drawn.
  */
 #include "sim/real/writer.h"
+#include "sim/real/history.h"
 
 #include "hf/err.h"
 #include "sim/workload.h"
@@ -66,6 +67,11 @@ static void send_ordered(struct real_writer *w);
 
 /* ---- a write on its way ---- */
 
+static uint32_t slot_of(const struct write *p)
+{
+    return (uint32_t)(p - p->owner->write);
+}
+
 static void close_write(struct write *p)
 {
     struct real_writer *w = p->owner;
@@ -79,6 +85,8 @@ static void acknowledged(struct write *p, const redisReply *reply)
 {
     struct real_writer *w = p->owner;
     hf_seq seq = (hf_seq)reply->element[0]->integer;
+    bool repeated = strcmp(reply->element[1]->str, "repeated") == 0;
+    real_history_written(w->run->history, slot_of(p), seq, repeated);
     for (uint32_t i = 0; i < p->count; i++) {
         struct known *k = &w->known[p->change[i].key];
         if (seq >= k->seq) {
@@ -86,7 +94,7 @@ static void acknowledged(struct write *p, const redisReply *reply)
         }
     }
     w->count.acked++;
-    w->count.repeated += strcmp(reply->element[1]->str, "repeated") == 0;
+    w->count.repeated += repeated;
     w->count.acked_seq = seq > w->count.acked_seq ? seq : w->count.acked_seq;
     close_write(p);
 }
@@ -102,12 +110,14 @@ static void on_answer(void *ctx, const redisReply *reply)
 {
     struct write *p = ctx;
     struct real_writer *w = p->owner;
-    if (reply == NULL) { /* the connection broke: nobody knows, so the same id goes again */
-        p->sent = false;
+    if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
+        acknowledged(p, reply);
         return;
     }
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
-        acknowledged(p, reply);
+    /* One that was refused over an I/O error may come back with the next start. */
+    real_history_write_open(w->run->history, slot_of(p));
+    if (reply == NULL) { /* the connection broke: nobody knows, so the same id goes again */
+        p->sent = false;
         return;
     }
     const char *text = reply->str == NULL ? "no answer that is known" : reply->str;
@@ -154,7 +164,11 @@ static void send_write(struct write *p)
             word[count++] = (const char *)value[i];
         }
     }
+    real_history_write(w->run->history, slot_of(p), p->id, p->change, p->count);
     p->sent = real_client_ask(&w->client, on_answer, p, (int)count, word, len);
+    if (!p->sent) {
+        real_history_write_open(w->run->history, slot_of(p));
+    }
     for (uint32_t i = 0; i < p->count; i++) {
         free(value[i]);
     }

@@ -75,11 +75,20 @@ esac
 
 "$sim" scenario "$work/cut.sim" >"$work/virtual" || wrong 'the virtual world' "$work/virtual"
 mkdir "$work/t" # an own place, to see what is left in it
-TMPDIR=$work/t "$sim" wan --quiet "$work/cut.sim" >"$work/real" 2>&1 || wrong 'the real world' "$work/real"
+TMPDIR=$work/t "$sim" wan --quiet --history "$work/history" "$work/cut.sim" >"$work/real" 2>&1 ||
+    wrong 'the real world' "$work/real"
 cat "$work/virtual" "$work/real"
 [ "$(grep -c '^ok ' "$work/real")" = 6 ] || wrong 'not all expectations were judged'
 grep -q '^lagos .* 1 ' "$work/real" || wrong 'no cut of lagos in the table'
 [ -z "$(ls -A "$work/t")" ] || wrong "a run left $(ls -A "$work/t")"
+
+# What its clients saw holds under C1 to C9; and would not, had one answer been another.
+"$sim" check "$work/history" >"$work/out" 2>&1 || wrong 'the history does not hold' "$work/out"
+grep -q 'hold: [1-9][0-9]* writes, [1-9][0-9]* reads, [1-9][0-9]* states, 5 starts' "$work/out" ||
+    wrong 'the history is too short' "$work/out"
+sed '0,/"values":\["v/s//"values":["v9/' "$work/history" >"$work/other"
+"$sim" check "$work/other" >"$work/out" 2>&1
+[ $? -eq 1 ] && grep -q '^VIOLATION C1' "$work/out" || wrong 'a value that nobody wrote was not found' "$work/out"
 
 # An expectation that does not hold fails the run, and says what was measured.
 sed 's/>= 2s/>= 50s/' "$work/cut.sim" >"$work/hopeless.sim"

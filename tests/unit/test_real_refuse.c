@@ -14,9 +14,9 @@
 
 #define MINUTE UINT64_C(60000000)
 
-static struct hf_error refused(const char *text, uint64_t max_us, bool library)
+static struct hf_error refused(const char *text, uint64_t max_us, struct real_means means)
 {
-    struct real_means means = {.max_us = max_us, .faults_library = library};
+    means.max_us = max_us;
     struct script *s = NULL;
     struct hf_error e = {.code = HF_OK};
     if (script_parse("x.sim", hf_slice_str(text), &s, &e) != HF_OK) {
@@ -31,7 +31,7 @@ static void assert_played(const char *line, bool library)
 {
     char text[200];
     snprintf(text, sizeof(text), "edges lagos\n%s\n", line);
-    struct hf_error e = refused(text, 10 * MINUTE, library);
+    struct hf_error e = refused(text, 10 * MINUTE, (struct real_means){.faults_library = library});
     if (e.code != HF_OK) {
         fail_msg("%s: %s", line, e.text);
     }
@@ -42,7 +42,7 @@ static void assert_refused(const char *line, const char *words)
 {
     char text[200];
     snprintf(text, sizeof(text), "edges lagos\n%s\n", line);
-    struct hf_error e = refused(text, 10 * MINUTE, false);
+    struct hf_error e = refused(text, 10 * MINUTE, (struct real_means){0});
     if (e.code != HF_ARG || strncmp(e.text, "x.sim:", 6) != 0 || strstr(e.text, words) == NULL) {
         fail_msg("%s: %s", line, e.code == HF_OK ? "was not refused" : e.text);
     }
@@ -122,12 +122,31 @@ static void settings_that_no_daemon_takes_are_refused(void **state)
 
 static void run_that_is_longer_than_the_user_wants_is_refused(void **state)
 {
-    struct hf_error e = refused("edges lagos\nduration 11m\n", 10 * MINUTE, false);
+    struct hf_error e = refused("edges lagos\nduration 11m\n", 10 * MINUTE, (struct real_means){0});
     (void)state;
     assert_int_equal(e.code, HF_ARG);
     assert_non_null(strstr(e.text, "x.sim: takes 660 s of real time, and --max allows 600 s"));
-    e = refused("edges lagos\nduration 10m\n", 10 * MINUTE, false);
+    e = refused("edges lagos\nduration 10m\n", 10 * MINUTE, (struct real_means){0});
     assert_int_equal(e.code, HF_OK);
+}
+
+static void what_no_history_can_tell_is_refused_when_one_is_asked_for(void **state)
+{
+    static const struct {
+        const char *text, *words;
+    } cases[] = {
+        {"edges lagos\nat 1s release 10 keys\nat 2s rollback\n", "x.sim:3: `rollback` gives keys"},
+        {"edges lagos\nat 1s backup core\nat 2s restore core\n", "x.sim:3: `restore` takes back"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct hf_error e =
+            refused(cases[i].text, 10 * MINUTE, (struct real_means){.history = true});
+        assert_int_equal(e.code, HF_ARG);
+        assert_non_null(strstr(e.text, cases[i].words));
+        e = refused(cases[i].text, 10 * MINUTE, (struct real_means){.history = false});
+        assert_int_equal(e.code, HF_OK);
+    }
 }
 
 int main(void)
@@ -139,6 +158,7 @@ int main(void)
         cmocka_unit_test(clocks_of_another_speed_and_marks_are_of_the_virtual_world),
         cmocka_unit_test(settings_that_no_daemon_takes_are_refused),
         cmocka_unit_test(run_that_is_longer_than_the_user_wants_is_refused),
+        cmocka_unit_test(what_no_history_can_tell_is_refused_when_one_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
