@@ -40,7 +40,7 @@ SIM    := rng window world hop tcp conn net memo node load oracle measure expect
           spec trial shrink seeds swarm workload history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client
-WAN    := shaper profile flight netns loop control ask nest link
+WAN    := shaper profile middlebox flight netns loop control ask nest link
 
 WIRE_O  := $(WIRE:%=$B/proto/wire/%.o)
 STORE_O := $(STORE:%=$B/proto/store/%.o)

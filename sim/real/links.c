@@ -137,6 +137,13 @@ void real_link_heal(struct real_node *n)
     ask(n->run, line);
 }
 
+void real_link_half_open(struct real_node *n)
+{
+    char line[64];
+    snprintf(line, sizeof(line), "half-open %" PRIu32, n->index);
+    ask(n->run, line);
+}
+
 /* ---- counters ---- */
 
 /* A line of the table: edge, way, packets, bytes... */

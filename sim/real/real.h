@@ -151,6 +151,7 @@ void real_link_set(struct real_node *n, const struct script_link *link);
 void real_link_hub(struct real *r); /* the line that the core has to all edges together */
 void real_link_cut(struct real_node *n, bool down, bool up);
 void real_link_heal(struct real_node *n);
+void real_link_half_open(struct real_node *n); /* of an edge */
 void real_links_count(struct real *r); /* the emulator's counters, into each node's `last` */
 /* Packets that the emulator had no time for: more than 0 make figures void. */
 uint64_t real_links_overrun(const struct real *r);

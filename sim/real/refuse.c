@@ -76,19 +76,19 @@ static const char *verb_trouble(const struct script_action *a, const struct real
 {
     switch (a->verb) {
     case SCRIPT_DRIFT:
-        return "no process can be given a clock that runs at another speed: use the virtual world";
+        return "the kernel's timers wake a process, and they have one speed for all: use the "
+               "virtual world";
     case SCRIPT_DROP:
     case SCRIPT_FORGE:
     case SCRIPT_REPLAY:
         return NO_MESSAGE;
-    case SCRIPT_HALF_OPEN:
-        return "the emulated network knows packets, no connections: cut the link both ways instead";
     case SCRIPT_CLOCK:
     case SCRIPT_DISK_SLOW:
     case SCRIPT_DISK_FAILING:
         return means->faults_library ? NULL : NEEDS_LIBRARY;
     case SCRIPT_CUT:
     case SCRIPT_HEAL:
+    case SCRIPT_HALF_OPEN:
     case SCRIPT_LINK:
     case SCRIPT_CRASH:
     case SCRIPT_START:

@@ -27,6 +27,13 @@ static void do_heal(struct real_node *n, const struct script_action *a)
     real_link_heal(n);
 }
 
+static void do_half_open(struct real_node *n, const struct script_action *a)
+{
+    (void)a;
+    real_watch_note(n, "net: connections become half-open");
+    real_link_half_open(n);
+}
+
 static void do_link(struct real_node *n, const struct script_action *a)
 {
     real_link_set(n, &a->link);
@@ -183,6 +190,7 @@ static void do_damage(struct real_node *n, const struct script_action *a)
 static action *const actions[SCRIPT_VERBS] = {
     [SCRIPT_CUT] = do_cut,
     [SCRIPT_HEAL] = do_heal,
+    [SCRIPT_HALF_OPEN] = do_half_open,
     [SCRIPT_LINK] = do_link,
     [SCRIPT_CRASH] = do_crash,
     [SCRIPT_START] = do_start,

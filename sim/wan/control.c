@@ -158,6 +158,21 @@ static enum hf_err run_heal(struct request *r)
     return set_cut(r, false);
 }
 
+static enum hf_err run_half_open(struct request *r)
+{
+    enum hf_err rc = parse_which(r);
+    if (rc == HF_OK && r->from == r->to) {
+        return refuse(r, "a connection is half-open both ways, not only", r->word[r->next - 1]);
+    }
+    if (rc == HF_OK) {
+        rc = end_of_line(r);
+    }
+    for (unsigned i = r->first; rc == HF_OK && i <= r->last; i++) {
+        hf_wan_half_open(r->wan, i);
+    }
+    return rc;
+}
+
 static enum hf_err apply_words(struct request *r, struct hf_wan_profile *p)
 {
     for (unsigned i = r->next; i < r->count; i++) {
@@ -258,9 +273,10 @@ static enum hf_err run_line(struct request *r, char *line)
     static const struct {
         const char *name;
         enum hf_err (*run)(struct request *r);
-    } commands[] = {{"set", run_set},    {"cut", run_cut},     {"heal", run_heal},
-                    {"hub", run_hub},    {"stats", run_stats}, {"nodes", run_nodes},
-                    {"netns", run_netns}};
+    } commands[] = {{"set", run_set},     {"cut", run_cut},
+                    {"heal", run_heal},   {"hub", run_hub},
+                    {"stats", run_stats}, {"nodes", run_nodes},
+                    {"netns", run_netns}, {"half-open", run_half_open}};
     char *rest = NULL;
     for (char *w = strtok_r(line, " \t\r\n", &rest); w != NULL;
          w = strtok_r(NULL, " \t\r\n", &rest)) {

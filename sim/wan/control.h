@@ -7,6 +7,7 @@
  *   set WHICH [up|down] NAME=VALUE...   settings of profile.h; all of them, or none and an error
  *   cut WHICH [up|down]                 nothing passes any more, and nobody is told
  *   heal WHICH [up|down]
+ *   half-open WHICH                     open connections pass nothing any more; new ones work
  *   hub NAME=VALUE...                   rate and queue of what the core sends to all together
  *   stats [WHICH]                       a table of the counters, one line a direction (tabs)
  *   nodes                               NODE and ADDRESS of each

@@ -65,7 +65,7 @@ static const char usage_end[] =
     "  --seed N            of losses and jitter (random)\n"
     "  --quiet             no counters at the end\n\n"
     "link-do:  set WHICH [up|down] NAME=VALUE...   cut WHICH [up|down]   heal WHICH [up|down]\n"
-    "          hub NAME=VALUE...   stats [WHICH]   nodes\n"
+    "          half-open WHICH   hub NAME=VALUE...   stats [WHICH]   nodes\n"
     "          WHICH is an edge's number or all; the hub has rate and queue\n";
 
 /* ---- options ---- */

@@ -13,6 +13,7 @@
 #include "sim/wan/wan.h"
 
 #include "sim/wan/flight.h"
+#include "sim/wan/middlebox.h"
 #include "sim/wan/netns.h"
 
 #include <errno.h>
@@ -45,6 +46,7 @@ struct hf_wan {
     struct hf_wan_node node[HF_WAN_EDGES_MAX + 1];
     struct hf_wan_shaper hub;
     struct hf_wan_shaper link[HF_WAN_EDGES_MAX + 1][HF_WAN_WAYS]; /* [0] is not used */
+    struct hf_wan_middlebox box[HF_WAN_EDGES_MAX + 1];            /* as above */
 };
 
 static uint64_t now_ns(void)
@@ -136,6 +138,12 @@ struct hf_wan_shaper *hf_wan_link(struct hf_wan *w, unsigned edge, enum hf_wan_w
 {
     HF_ASSERT(edge >= 1 && edge <= w->edges && way < HF_WAN_WAYS);
     return &w->link[edge][way];
+}
+
+void hf_wan_half_open(struct hf_wan *w, unsigned edge)
+{
+    HF_ASSERT(edge >= 1 && edge <= w->edges);
+    hf_wan_middlebox_forget(&w->box[edge]);
 }
 
 struct hf_wan_shaper *hf_wan_hub(struct hf_wan *w)
@@ -231,6 +239,10 @@ static unsigned fate(struct hf_wan *w, const struct hf_wan_packet *p, uint64_t a
 {
     struct hf_wan_shaper *link = &w->link[p->edge][p->way];
     uint64_t now = now_ns();
+    if (!hf_wan_middlebox_pass(&w->box[p->edge], p->byte, p->len, (enum hf_wan_way)p->way)) {
+        link->count.forgotten++;
+        return 0;
+    }
     if (p->way == HF_WAN_DOWN) {
         if (hf_wan_shaper_offer(&w->hub, now, p->len, at_ns) == 0) {
             link->count.overflowed++;

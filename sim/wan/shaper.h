@@ -45,6 +45,7 @@ struct hf_wan_profile {
     X(lost, "packets that the link lost")                                                          \
     X(overflowed, "dropped before a full queue")                                                   \
     X(cut, "swallowed while the link was cut")                                                     \
+    X(forgotten, "of connections that had become half-open")                                       \
     X(reordered, "sent on a detour")                                                               \
     X(duplicated, "that arrived twice")                                                            \
     X(starved, "dropped for want of the emulator's own buffers; must be 0")

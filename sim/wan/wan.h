@@ -56,6 +56,9 @@ unsigned hf_wan_edges(const struct hf_wan *w);
 /* One direction of the link of an edge (1 to N): profile, cut and counters may be changed and read
  * between steps. Borrowed for the life of w. */
 struct hf_wan_shaper *hf_wan_link(struct hf_wan *w, unsigned edge, enum hf_wan_way way);
+/* The edge's connections become half-open: what they send vanishes from now on, and new ones work
+ * (middlebox.h). It lasts, and may come again. */
+void hf_wan_half_open(struct hf_wan *w, unsigned edge);
 /* What all packets of the core pass before the link of their edge. Only its rate and its queue may
  * be changed: links draw losses and delays. What it drops counts as overflowed at the edge's link,
  * and what a link then loses or swallows has had its share of the hub. Borrowed like a link. */

@@ -568,6 +568,23 @@ static void tcp_survives_a_cut_and_goes_on_after_it(void **state)
     pair_close(p);
 }
 
+static void half_open_connections_are_silent_and_new_ones_work(void **state)
+{
+    struct pair old = connection_open();
+    struct pollfd f = {old.edge, POLLIN, 0};
+    char byte = 'x';
+    (void)state;
+    ask("half-open 1");
+    assert_int_equal(send(old.core, &byte, 1, 0), 1);
+    struct pair new = connection_open();
+    struct pollfd g = {new.edge, POLLIN, 0};
+    assert_int_equal(send(new.core, &byte, 1, 0), 1);
+    assert_int_equal(poll(&g, 1, 3000), 1);
+    assert_int_equal(poll(&f, 1, 700), 0); /* three times sent again meanwhile, and no reset */
+    pair_close(old);
+    pair_close(new);
+}
+
 static void an_unshaped_link_is_fast(void **state)
 {
     struct pair p = connection_open();
@@ -744,6 +761,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(bursts_have_the_length_that_was_asked, calm),
         cmocka_unit_test_setup(a_cut_is_silent, calm),
         cmocka_unit_test_setup(tcp_survives_a_cut_and_goes_on_after_it, calm),
+        cmocka_unit_test_setup(half_open_connections_are_silent_and_new_ones_work, calm),
         cmocka_unit_test_setup(an_unshaped_link_is_fast, calm),
         cmocka_unit_test_setup(what_is_refused_changes_nothing, calm),
         cmocka_unit_test_setup(status_of_the_command_is_that_of_link, calm),
