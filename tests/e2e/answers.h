@@ -16,8 +16,10 @@
 redisContext *e2e_try_connect(const struct e2e_node *n)
 {
     const struct timeval patience = {20, 0};
+    int own = network_enter(n->netns);
     redisContext *c = redisConnectWithTimeout("127.0.0.1", n->resp_port, patience);
 
+    network_leave(own);
     if (c == NULL || c->err != 0) {
         redisFree(c);
         return NULL;

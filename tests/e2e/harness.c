@@ -11,6 +11,7 @@
  * test_main_path.c.
  */
 #include "tests/e2e/harness.h"
+#include "tests/e2e/network.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -427,7 +428,9 @@ static void launch(struct e2e_node *n)
     for (size_t i = 0; i < n->arg_count; i++) {
         argv[i + 1] = n->arg[i];
     }
+    int own = network_enter(n->netns);
     n->pid = spawn(argv, -1, out, err);
+    network_leave(own);
     close(out);
     close(err);
 }

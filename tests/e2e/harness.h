@@ -57,6 +57,7 @@ struct e2e_node {
     char key[65];  /* public key, from the ready lines */
     pid_t pid;     /* 0 = not running */
     int status;    /* of waitpid, when e2e_alive has found it gone; else 0 */
+    int netns;     /* the network that it runs in (network.h); 0 = that of this program */
 };
 
 /* ---- the box ---- */

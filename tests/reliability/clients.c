@@ -157,7 +157,8 @@ static void client_start(struct clients *all, struct client *c, unsigned number,
     c->c = (struct recorder_client){.recorder = all->config.recorder,
                                     .process = process,
                                     .node = all->config.name[node],
-                                    .port = all->config.port[node]};
+                                    .port = all->config.port[node],
+                                    .netns = all->config.netns[node]};
     c->started = pthread_create(&c->thread, NULL, run, c) == 0;
 }
 

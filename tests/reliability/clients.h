@@ -25,6 +25,7 @@ struct clients_config {
     struct recorder *recorder;
     const char *name[CLIENTS_NODES_MAX]; /* [0] is "core" */
     int port[CLIENTS_NODES_MAX];
+    int netns[CLIENTS_NODES_MAX]; /* as in struct recorder_client */
     unsigned node_count;
     unsigned writers;
     unsigned pause_us; /* between two operations of a client */

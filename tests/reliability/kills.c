@@ -8,6 +8,10 @@
  * requests of each writer must be known under the numbers they were answered, and all digests must
  * be equal.
  *
+ * --link wan does all that over emulated links (sim/wan): each daemon in a network of its own, 40
+ * ms away from the core each way, 20 Mbit/s, and one packet in a hundred lost, by kernel TCP. The
+ * program then starts itself anew as the command of `holdfast-sim link`.
+ *
  * Recovery of a kill: from the kill until a client of the campaign is answered again: at the core a
  * write, at an edge a read. What was there before the load counts as nothing: each run begins
  * empty.
@@ -18,14 +22,18 @@
 #include "tests/reliability/daemons.h"
 #include "tests/reliability/verdict.h"
 
+#include "sim/wan/control.h"
+
 #define NODES 3u
 #define WRITERS 3u
 #define PAUSE_US 1000 /* of a client between two operations */
 #define NEWEST 1000u  /* requests of each writer that are asked again at the end */
 #define DECADE_S 315360000
+#define LINK "--nodes", "2", "--rtt", "80", "--rate", "20", "--loss", "1"
 
 static struct campaign_option options[] = {
     {"--fault", "kill", "kill, pause or clock", NULL},
+    {"--link", "loopback", "loopback, or wan: 80 ms, 20 Mbit/s, 1 % of loss; needs root", NULL},
     {"--pause-ms", "2500", "the longest pause", NULL},
     {"--history", "", "keep the recorded history in this file", NULL},
     {NULL, NULL, NULL, NULL},
@@ -38,6 +46,7 @@ static struct fault_page page[NODES];
 static struct recorder *recorder;
 static struct clients *clients;
 static char history[256];
+static bool over_wan;
 
 static struct {
     double core_ms[1u << 16], edge_ms[1u << 16];
@@ -153,6 +162,21 @@ static void end_and_check(void)
 
 /* ---- the campaign ---- */
 
+/* The node in its network of the emulator, where the core is at another address. */
+static void move_to_wan(unsigned i)
+{
+    char line[32], url[80], address[HF_WAN_ADDRESS_BYTES];
+    struct hf_error e;
+
+    snprintf(line, sizeof(line), "netns %u", i);
+    if (hf_wan_ask(getenv("HF_WAN_CONTROL"), line, NULL, &node[i]->netns, &e) != HF_OK) {
+        fail_msg("%s: %s", line, e.text);
+    }
+    hf_wan_address(0, address);
+    snprintf(url, sizeof(url), "tcp://%s:%d", address, node[0]->port);
+    e2e_arg_set(node[i], i == 0 ? "--listen" : "--core", url);
+}
+
 static void start_load(void)
 {
     struct clients_config config = {.recorder = recorder,
@@ -164,6 +188,7 @@ static void start_load(void)
     for (unsigned i = 0; i < NODES; i++) {
         config.name[i] = name[i];
         config.port[i] = node[i]->resp_port;
+        config.netns[i] = node[i]->netns;
     }
     clients = clients_start(&config);
     assert_non_null(clients);
@@ -186,6 +211,9 @@ static void harm_under_load(void **state)
         fault_page_new(&page[i], file);
         fault_page_clear(&page[i]);
         node[i] = i == 0 ? e2e_core_new(name[0]) : e2e_edge_new(node[0], name[i], node[0]->port);
+        if (over_wan) {
+            move_to_wan(i);
+        }
         start_node(i);
         if (i == 0) { /* its key is known only now */
             char text[1024];
@@ -223,9 +251,35 @@ static int finish(void **state)
     return e2e_teardown(state);
 }
 
+/* This program once more, as the command of the emulator. */
+static int run_in_wan(char **argv)
+{
+    char sim[600];
+    const char *words[32] = {sim, "link", LINK, "--"};
+    size_t n = 0;
+
+    if (geteuid() != 0) {
+        return campaign_skip(&campaign, "an emulated WAN needs root here");
+    }
+    find_binaries();
+    snprintf(sim, sizeof(sim), "%s/holdfast-sim", box.bin);
+    while (words[n] != NULL) {
+        n++;
+    }
+    for (; *argv != NULL && n < 31; argv++) {
+        words[n++] = *argv;
+    }
+    execv(sim, (char *const *)(uintptr_t)words);
+    return campaign_skip(&campaign, strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     campaign_begin(&campaign, "kills", "kills, pauses or clock steps of real daemons under load",
                    20, options, argc, argv);
+    over_wan = strcmp(campaign_option(&campaign, "--link"), "wan") == 0;
+    if (over_wan && getenv("HF_WAN_CONTROL") == NULL) {
+        return run_in_wan(argv);
+    }
     return campaign_run(&campaign, harm_under_load, finish);
 }

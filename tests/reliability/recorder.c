@@ -8,6 +8,7 @@
  * It must not judge an answer, nor retry: the client decides.
  */
 #include "tests/reliability/recorder.h"
+#include "tests/e2e/network.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -93,7 +94,9 @@ static bool connected(struct recorder_client *c)
     const struct timeval patience = {PATIENCE_S, 0};
 
     if (c->c == NULL) {
+        int own = network_enter(c->netns);
         c->c = redisConnectWithTimeout("127.0.0.1", c->port, patience);
+        network_leave(own);
         if (c->c == NULL || c->c->err != 0) {
             recorder_disconnect(c);
             return false;

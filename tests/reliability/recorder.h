@@ -31,6 +31,7 @@ struct recorder_client {
     unsigned process; /* a number of its own in this history */
     const char *node; /* a name that lives as long as the client */
     int port;
+    int netns;       /* the network of the node (tests/e2e/network.h); 0 = that of this program */
     redisContext *c; /* NULL until it is needed, and after a connection broke */
 };
 

@@ -30,8 +30,9 @@ static const char *text_of(const json_t *o, const char *name)
 static bool is_shown_elsewhere(const char *name)
 {
     static const char *const names[] = {
-        "campaign", "ok",   "seconds", "count",   "seed",    "node",         "fault",   "lasting",
-        "new",      "step", "what",    "control", "history", "transactions", "pause-ms"};
+        "campaign", "ok",           "seconds",  "count", "seed",   "node",
+        "fault",    "lasting",      "new",      "step",  "what",   "control",
+        "history",  "transactions", "pause-ms", "link",  "slow-ms"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {
