@@ -75,8 +75,8 @@ harm() {
         run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
     done
     # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
-    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control flips-state flips-log \
-        flips-edge flips-core; do
+    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map \
+        flips-state flips-log flips-edge flips-core; do
         run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
     done
 }

@@ -133,6 +133,12 @@ static int order_times(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+double campaign_p99(double *ms, size_t count)
+{
+    qsort(ms, count, sizeof(*ms), order_times);
+    return count == 0 ? 0 : ms[count * 99 / 100];
+}
+
 static void set_ms(struct campaign *c, const char *name, const char *suffix, double ms)
 {
     char field[64];
@@ -146,9 +152,9 @@ void campaign_set_times(struct campaign *c, const char *name, double *ms, size_t
     if (count == 0) {
         return;
     }
-    qsort(ms, count, sizeof(*ms), order_times);
+    double p99 = campaign_p99(ms, count);
     set_ms(c, name, "p50", ms[count / 2]);
-    set_ms(c, name, "p99", ms[count * 99 / 100]);
+    set_ms(c, name, "p99", p99);
     set_ms(c, name, "max", ms[count - 1]);
 }
 

@@ -45,6 +45,8 @@ void campaign_set(struct campaign *c, const char *name, uint64_t value);
 void campaign_set_text(struct campaign *c, const char *name, const char *value);
 /* NAME_p50_ms and NAME_p99_ms, and NAME_max_ms; sorts the values. */
 void campaign_set_times(struct campaign *c, const char *name, double *ms, size_t count);
+/* The value that 99 in 100 do not exceed; sorts the values. */
+double campaign_p99(double *ms, size_t count);
 /* A line on stderr now and then. */
 void campaign_progress(struct campaign *c, uint64_t done);
 /* Prints the result and returns the exit status. */
