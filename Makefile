@@ -110,10 +110,10 @@ $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_ch
 $B/holdfast-blackhole: $B/sim/blackhole.o
 	$(call link,)
 # Without the hardening of programs: a preloaded library checks nothing for others.
-$B/libholdfast-faults.so: sim/preload/faults.c sim/preload/faults.h
+$B/libholdfast-faults.so: sim/preload/faults.c sim/preload/record.c sim/preload/faults.h sim/preload/record.h
 	@mkdir -p $(@D)
 	$(if $Q,@echo "  LINK  $@")
-	$Qgcc -std=c11 -D_GNU_SOURCE -I. $(WARN) -Wconversion -O2 -g -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
+	$Qgcc -std=c11 -D_GNU_SOURCE -I. $(WARN) -Wconversion -O2 -g -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $(filter %.c,$^)
 
 $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:%=$B/core/%.o)
 	$Qrm -f $@ && ar rcs $@ $^
@@ -130,7 +130,7 @@ $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
 
-RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips disks report)
+RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips disks lost report)
 $B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 

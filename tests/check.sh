@@ -75,7 +75,7 @@ harm() {
         run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
     done
     # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
-    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map \
+    for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map lost-writes \
         flips-state flips-log flips-edge flips-core; do
         run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
     done

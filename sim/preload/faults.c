@@ -13,6 +13,7 @@
  * are in faults.h; the drivers are in tests/reliability/.
  */
 #include "sim/preload/faults.h"
+#include "sim/preload/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@ static struct hf_faults own;
 static struct hf_faults *faults = &own;
 static char below[PATH_MAX]; /* empty: nothing counts */
 static size_t below_len;
+static bool recording; /* record.h */
 
 /* ---- settings ---- */
 
@@ -134,6 +136,7 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *dir = getenv("HF_FAULTS_DIR");
     const char *page = getenv("HF_FAULTS_PAGE");
+    const char *record = getenv("HF_FAULTS_RECORD");
 
     if (page != NULL) {
         map_page(page);
@@ -147,6 +150,10 @@ __attribute__((constructor)) static void begin(void)
     if (dir[0] != '/' || strlen(dir) >= sizeof(below)) {
         refuse("HF_FAULTS_DIR", dir, "an absolute path");
     }
+    if (record != NULL && (record[0] != '/' || hf_record_open(record) != 0)) {
+        refuse("HF_FAULTS_RECORD", record, "an absolute path that can be written");
+    }
+    recording = record != NULL;
     memcpy(below, dir, strlen(dir) + 1);
     below_len = strlen(dir);
 }
@@ -186,16 +193,13 @@ static bool fd_counts(int fd)
     return counts;
 }
 
-static bool path_counts(int dirfd, const char *path)
+/* The whole path, in the buffer or as it is; NULL when it is too long. */
+static const char *whole_path(int dirfd, const char *path, char name[2 * PATH_MAX])
 {
     int before = errno;
-    char name[2 * PATH_MAX];
 
-    if (below_len == 0) {
-        return false;
-    }
     if (path[0] == '/') {
-        return is_below(path);
+        return path;
     }
     if (dirfd == AT_FDCWD) {
         if (getcwd(name, PATH_MAX) == NULL) {
@@ -206,12 +210,55 @@ static bool path_counts(int dirfd, const char *path)
     }
     errno = before;
     size_t len = strlen(name);
-    if (strlen(path) >= sizeof(name) - len - 1) {
-        return false;
+    if (strlen(path) >= 2 * PATH_MAX - len - 1) {
+        return NULL;
     }
     name[len] = '/';
     memcpy(name + len + 1, path, strlen(path) + 1);
-    return is_below(name);
+    return name;
+}
+
+static bool path_counts(int dirfd, const char *path)
+{
+    char buffer[2 * PATH_MAX];
+
+    if (below_len == 0) {
+        return false;
+    }
+    const char *name = whole_path(dirfd, path, buffer);
+    return name != NULL && is_below(name);
+}
+
+/* ---- records of what has happened ---- */
+
+/* The name below the directory, of one that counts. */
+static const char *short_name(const char *name)
+{
+    return is_below(name) && name[below_len] == '/' ? name + below_len + 1 : "";
+}
+
+static void record_fd(enum hf_recorded_kind kind, int fd, uint64_t at, uint64_t bytes)
+{
+    char name[PATH_MAX];
+
+    name_of(fd, name, sizeof(name));
+    hf_record_call(kind, short_name(name), at, bytes);
+}
+
+static void record_path(enum hf_recorded_kind kind, int dirfd, const char *path)
+{
+    char buffer[2 * PATH_MAX];
+
+    hf_record_call(kind, short_name(whole_path(dirfd, path, buffer)), 0, 0);
+}
+
+static void record_write(int fd, const struct iovec *data, int count, ssize_t n, off_t at)
+{
+    char name[PATH_MAX];
+    int flags = fcntl(fd, F_GETFL);
+
+    name_of(fd, name, sizeof(name));
+    hf_record_write(short_name(name), data, count, n, (uint64_t)at, (flags & O_DSYNC) != 0);
 }
 
 /* ---- what happens to a call that counts ---- */
@@ -258,9 +305,16 @@ static int strike(bool is_write)
 /* ---- writes ---- */
 
 #define OWN_POSITION INT64_MIN
+/* Where n bytes were written, which may have been where the descriptor stood. */
+static off_t position_of(int fd, ssize_t n, off_t at)
+{
+    return at == OWN_POSITION ? (off_t)syscall(SYS_lseek, fd, 0L, SEEK_CUR) - n : at;
+}
+
 static ssize_t write_at(int fd, const void *data, size_t len, off_t at)
 {
-    int struck = fd_counts(fd) ? strike(true) : 0;
+    bool counts = fd_counts(fd);
+    int struck = counts ? strike(true) : 0;
 
     if (struck > 0) {
         errno = struck;
@@ -274,12 +328,17 @@ static ssize_t write_at(int fd, const void *data, size_t len, off_t at)
     if (struck == DIES_HALFWAY) {
         die();
     }
+    if (counts && recording && n > 0) {
+        const struct iovec all = {(void *)(uintptr_t)data, len};
+        record_write(fd, &all, 1, n, position_of(fd, n, at));
+    }
     return n;
 }
 
 static ssize_t writev_at(int fd, const struct iovec *iov, int count, off_t at)
 {
-    int struck = fd_counts(fd) ? strike(true) : 0;
+    bool counts = fd_counts(fd);
+    int struck = counts ? strike(true) : 0;
 
     if (struck > 0) {
         errno = struck;
@@ -292,6 +351,9 @@ static ssize_t writev_at(int fd, const struct iovec *iov, int count, off_t at)
                                    : syscall(SYS_pwritev, fd, iov, count, at, 0L);
     if (struck == DIES_HALFWAY) {
         die();
+    }
+    if (counts && recording && n > 0) {
+        record_write(fd, iov, count, n, position_of(fd, n, at));
     }
     return n;
 }
@@ -341,6 +403,8 @@ static void be_slow(void)
 static int sync_fd(long call, int fd)
 {
     bool counts = fd_counts(fd);
+    uint64_t covers = hf_record_position();
+    char name[PATH_MAX];
 
     STRIKE(counts);
     if (counts) {
@@ -349,7 +413,12 @@ static int sync_fd(long call, int fd)
             return 0;
         }
     }
-    return (int)syscall(call, fd);
+    int rc = (int)syscall(call, fd);
+    if (counts && recording && rc == 0) {
+        name_of(fd, name, sizeof(name));
+        hf_record_sync(short_name(name), covers);
+    }
+    return rc;
 }
 
 EXPORT int fsync(int fd)
@@ -379,38 +448,43 @@ EXPORT int msync(void *address, size_t len, int flags)
 
 EXPORT int ftruncate(int fd, off_t size)
 {
-    STRIKE(fd_counts(fd));
-    return (int)syscall(SYS_ftruncate, fd, size);
+    bool counts = fd_counts(fd);
+
+    STRIKE(counts);
+    int rc = (int)syscall(SYS_ftruncate, fd, size);
+    if (counts && recording && rc == 0) {
+        record_fd(HF_RECORDED_SIZE, fd, (uint64_t)size, 0);
+    }
+    return rc;
 }
 
 EXPORT int ftruncate64(int fd, off64_t size)
 {
-    STRIKE(fd_counts(fd));
-    return (int)syscall(SYS_ftruncate, fd, size);
+    return ftruncate(fd, size);
 }
 
 EXPORT int fallocate(int fd, int mode, off_t at, off_t len)
 {
-    STRIKE(fd_counts(fd));
-    return (int)syscall(SYS_fallocate, fd, mode, at, len);
+    bool counts = fd_counts(fd);
+
+    STRIKE(counts);
+    int rc = (int)syscall(SYS_fallocate, fd, mode, at, len);
+    if (counts && recording && rc == 0 && mode == 0) {
+        record_fd(HF_RECORDED_ALLOCATE, fd, (uint64_t)at, (uint64_t)len);
+    }
+    return rc;
 }
 
 EXPORT int fallocate64(int fd, int mode, off64_t at, off64_t len)
 {
-    STRIKE(fd_counts(fd));
-    return (int)syscall(SYS_fallocate, fd, mode, at, len);
+    return fallocate(fd, mode, at, len);
 }
 
 /* Returns an errno. Without the C library's way out, writing a byte a block, where the file system
  * cannot do it. */
 EXPORT int posix_fallocate(int fd, off_t at, off_t len)
 {
-    int struck = fd_counts(fd) ? strike(false) : 0;
-
-    if (struck != 0) {
-        return struck;
-    }
-    return syscall(SYS_fallocate, fd, 0, at, len) == 0 ? 0 : errno;
+    return fallocate(fd, 0, at, len) == 0 ? 0 : errno;
 }
 
 EXPORT int posix_fallocate64(int fd, off64_t at, off64_t len)
@@ -420,8 +494,16 @@ EXPORT int posix_fallocate64(int fd, off64_t at, off64_t len)
 
 EXPORT int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
-    STRIKE(path_counts(from_fd, from) || path_counts(to_fd, to));
-    return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+    bool counts = path_counts(from_fd, from) || path_counts(to_fd, to);
+    char a[2 * PATH_MAX], b[2 * PATH_MAX];
+
+    STRIKE(counts);
+    int rc = (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+    if (counts && recording && rc == 0) {
+        hf_record_rename(short_name(whole_path(from_fd, from, a)),
+                         short_name(whole_path(to_fd, to, b)));
+    }
+    return rc;
 }
 
 EXPORT int renameat(int from_fd, const char *from, int to_fd, const char *to)
@@ -436,8 +518,14 @@ EXPORT int rename(const char *from, const char *to)
 
 EXPORT int unlinkat(int dirfd, const char *path, int flags)
 {
-    STRIKE(path_counts(dirfd, path));
-    return (int)syscall(SYS_unlinkat, dirfd, path, flags);
+    bool counts = path_counts(dirfd, path);
+
+    STRIKE(counts);
+    int rc = (int)syscall(SYS_unlinkat, dirfd, path, flags);
+    if (counts && recording && rc == 0) {
+        record_path(HF_RECORDED_REMOVE, dirfd, path);
+    }
+    return rc;
 }
 
 EXPORT int unlink(const char *path)
@@ -452,8 +540,14 @@ EXPORT int rmdir(const char *path)
 
 EXPORT int mkdirat(int dirfd, const char *path, mode_t mode)
 {
-    STRIKE(path_counts(dirfd, path));
-    return (int)syscall(SYS_mkdirat, dirfd, path, mode);
+    bool counts = path_counts(dirfd, path);
+
+    STRIKE(counts);
+    int rc = (int)syscall(SYS_mkdirat, dirfd, path, mode);
+    if (counts && recording && rc == 0) {
+        record_path(HF_RECORDED_MKDIR, dirfd, path);
+    }
+    return rc;
 }
 
 EXPORT int mkdir(const char *path, mode_t mode)
@@ -475,13 +569,18 @@ static bool exists(int dirfd, const char *path)
 static int open_at(int dirfd, const char *path, int flags, mode_t mode)
 {
     bool counts = path_counts(dirfd, path);
+    bool makes = counts && (flags & O_CREAT) != 0 && !exists(dirfd, path);
+    bool empties = counts && (flags & O_TRUNC) != 0;
 
-    /* Opening what exists changes nothing, with O_CREAT neither. */
-    STRIKE(counts && ((flags & O_TRUNC) != 0 || ((flags & O_CREAT) != 0 && !exists(dirfd, path))));
+    STRIKE(makes || empties); /* Opening what exists changes nothing, with O_CREAT neither. */
     if (counts && faults->nosync != 0) {
         flags &= ~(O_SYNC | O_DSYNC);
     }
-    return (int)syscall(SYS_openat, dirfd, path, flags, mode);
+    int fd = (int)syscall(SYS_openat, dirfd, path, flags, mode);
+    if (recording && fd >= 0 && (makes || empties)) {
+        record_fd(makes ? HF_RECORDED_MAKE : HF_RECORDED_SIZE, fd, 0, 0);
+    }
+    return fd;
 }
 
 /* The mode is there only when the flags ask for it. */

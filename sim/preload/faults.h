@@ -6,14 +6,15 @@
  * or empty, and shift the wall clock. So "kill at every write" is a loop over N until a run ends
  * with fewer than N calls.
  *
- *     HF_FAULTS_DIR=DIR        required: only files below it count; an absolute path
- *     HF_FAULTS_PAGE=FILE      a struct hf_faults that the driver has mapped too: everything below
- * is read from it at each call, and the count is there after a kill -9 HF_FAULTS_KILL=N kill -9 in
- * place of the N-th call; N/half lets half of a write through HF_FAULTS_ERROR=EIO@N    the N-th
- * call fails (EIO, ENOSPC, EROFS, EDQUOT); EIO@N+ from it on HF_FAULTS_SLOW_MS=MS     fsync,
- * fdatasync and msync take so much longer HF_FAULTS_NOSYNC=1       these three do nothing, and
- * O_SYNC and O_DSYNC are taken off HF_FAULTS_CLOCK_S=S      the wall clock is off by so many
- * seconds
+ * - HF_FAULTS_DIR=DIR: required; only files below it count; an absolute path
+ * - HF_FAULTS_PAGE=FILE: a struct hf_faults that the driver has mapped too; everything below, but
+ *   for the record, is read from it at each call, and the count is there after a kill -9
+ * - HF_FAULTS_KILL=N: kill -9 in place of the N-th call; N/half lets half of a write through
+ * - HF_FAULTS_ERROR=EIO@N: the N-th call fails (EIO, ENOSPC, EROFS, EDQUOT); EIO@N+ from it on
+ * - HF_FAULTS_SLOW_MS=MS: fsync, fdatasync and msync take so much longer
+ * - HF_FAULTS_NOSYNC=1: these three do nothing, and O_SYNC and O_DSYNC are taken off
+ * - HF_FAULTS_CLOCK_S=S: the wall clock is off by so many seconds
+ * - HF_FAULTS_RECORD=FILE: each call that counts and succeeds is written down (record.h)
  *
  * The variables fill the page where a page is given and still all zero. Processes that a daemon
  * forks or becomes by exec share the count. What counts: write, pwrite, writev, pwritev, fsync,

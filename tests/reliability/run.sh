@@ -39,6 +39,8 @@ kill-edge|kill -9 at every write of 50 transactions: edge|positions --node edge 
 pauses|SIGSTOP for up to 2.5 s at random, core and two edges|kills --fault pause|100|30|-
 power-control|the same without syncs: must be noticed|power --control yes|100|30|1
 flips-edge|one bit flipped under a real edge|flips --what edge|500|100|3
+lost-writes|disks that lost, tore or reordered what was not synced: core|lost|1000|300|2
+lost-writes-control|the same as if nothing had been synced: must be noticed|lost --control yes|100|30|-
 slow-disk|syncs that take 200 ms longer, core and edge in turn: readers do not notice|disks --what slow|100|30|-
 hung-disk|syncs that take 3 s, core and edge in turn: readers do not notice|disks --what hang --slow-ms 3000|40|10|2 --slow-ms 500
 full-map|a map of 1 MiB, full again and again, and kill -9 in between|disks --what map|300|100|10
