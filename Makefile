@@ -21,7 +21,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 # ---- sources: a layer may use those before it; tests/lint checks who includes what ----
 
-WIRE   := err cursor ranges expand digest batch compress body seal genesis beacon token messages fetch records carry
+WIRE   := err cursor ranges expand elements digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables tree shape moves view walk verify sample stage parts staging repair \
           scrub doctor pages

@@ -25,6 +25,27 @@ struct hf_hash hf_hash_of(const char *domain, const struct hf_slice *parts, size
 /* Hash of one live element: key, the seq of its last change, value. */
 struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice value);
 
+/* Elements on their way into or out of a sum, hashed together (elements.c). An element that was
+ * noted is in the sum for sure only once the queue is settled: do so before the sum is used in any
+ * way, and clear the queue when the sum goes back to what it was. Belongs to one sum. */
+#define HF_ELEMENTS_WIDE 8u
+#define HF_ELEMENT_WORDS 48u
+struct hf_elements {
+    uint32_t count;
+    uint32_t len[HF_ELEMENTS_WIDE];
+    bool gone[HF_ELEMENTS_WIDE];
+    uint64_t message[HF_ELEMENTS_WIDE][HF_ELEMENT_WORDS]; /* the bytes, zeros behind them */
+};
+struct hf_element {
+    struct hf_slice key;
+    struct hf_slice value;
+    hf_seq seq;
+    bool gone; /* it is taken out */
+};
+void hf_elements_note(struct hf_elements *q, struct hf_lthash *sum, const struct hf_element *e);
+void hf_elements_settle(struct hf_elements *q, struct hf_lthash *sum);
+void hf_elements_clear(struct hf_elements *q);
+
 /* sum += element, as little-endian numbers modulo 2^256: the fingerprint of a range (PROTOCOL.md
  * section 8.5). An attacker can make two ranges agree in it: nothing but where to look may follow
  * from it. */

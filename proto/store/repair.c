@@ -322,6 +322,7 @@ static enum hf_err recount(struct hf_state *s)
     }
     if (e == HF_OK) {
         t->sum = n.sum;
+        hf_elements_clear(&t->waiting);
     }
     return e;
 }

@@ -351,8 +351,9 @@ static enum hf_err merge(struct hf_state *s)
     if (e != HF_OK) {
         return e;
     }
-    hf_lthash_merge(&to->sum.lanes, &from->sum.lanes);
-    to->sum.live_count += from->sum.live_count;
+    const struct hf_sum *staged = hf_tree_sum(from);
+    hf_lthash_merge(&to->sum.lanes, &staged->lanes);
+    to->sum.live_count += staged->live_count;
     while ((e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         struct hf_stored r;
         bool changed;
@@ -415,7 +416,7 @@ enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f)
         return hf_state_fail(s, e);
     }
     struct hf_tree *t = snapshot ? hf_tree_staged(s) : hf_tree_visible(s);
-    struct hf_hash digest = hf_lthash_digest(&t->sum.lanes);
+    struct hf_hash digest = hf_lthash_digest(&hf_tree_sum(t)->lanes);
     if (!hf_hash_eq(&digest, &f->h.digest)) {
         return hf_state_fail(s, HF_DIGEST);
     }

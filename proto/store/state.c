@@ -98,7 +98,8 @@ static enum hf_err save_head(struct hf_state *s)
     uint8_t head[HF_META_HEAD_MAX];
     uint8_t lanes[HF_META_LANES];
     struct hf_tree *t = hf_tree_visible(s);
-    s->head.live_count = t->sum.live_count;
+    const struct hf_sum *sum = hf_tree_sum(t);
+    s->head.live_count = sum->live_count;
     size_t len = hf_head_encode(&s->head, head);
     enum hf_err e = meta_put(s, "view", head, len);
     if (e != HF_OK) {
@@ -108,12 +109,13 @@ static enum hf_err save_head(struct hf_state *s)
     return meta_put(s, "lanes", lanes, sizeof(lanes));
 }
 
-/* The transaction and its cursors are gone; nothing may wait in the moves. */
+/* The transaction and its cursors are gone; nothing may wait for it. */
 static void forget_txn(struct hf_state *s)
 {
     for (int i = 0; i < 2; i++) {
         s->tree[i].cursor = NULL;
         hf_moves_clear(&s->tree[i].moves);
+        hf_elements_clear(&s->tree[i].waiting);
     }
     s->txn = NULL;
     s->half = false;
@@ -154,6 +156,7 @@ enum hf_err hf_state_commit(struct hf_state *s)
     }
     enum hf_err e = HF_OK;
     for (int i = 0; i < 2 && e == HF_OK; i++) {
+        (void)hf_tree_sum(&s->tree[i]); /* what it is now is what is kept */
         e = hf_tree_flush(s, &s->tree[i]);
     }
     if (e == HF_OK) {
@@ -320,9 +323,9 @@ enum hf_err hf_state_get(struct hf_state *s, struct hf_slice key, bool tombstone
 
 /* ---- the position ---- */
 
-struct hf_hash hf_state_digest(const struct hf_state *s)
+struct hf_hash hf_state_digest(struct hf_state *s)
 {
-    return hf_lthash_digest(&s->tree[s->head.generation & 1].sum.lanes);
+    return hf_lthash_digest(&hf_tree_sum(hf_tree_visible(s))->lanes);
 }
 
 struct hf_position hf_state_position(const struct hf_state *s)

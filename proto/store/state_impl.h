@@ -107,6 +107,7 @@ struct hf_tree {
     MDB_cursor *cursor; /* on `state` in the open transaction, or NULL */
     bool overlay;       /* DELTA, REPAIR: no index, the switch merges it */
     struct hf_sum sum;
+    struct hf_elements waiting; /* for the sum: read that by hf_tree_sum */
     struct hf_moves moves;
 };
 
@@ -123,6 +124,8 @@ enum hf_err hf_tree_find(struct hf_state *s, struct hf_tree *t, struct hf_slice 
 /* Writes `fresh` if the rule wants it. Its value must not lie in the environment. */
 enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf_stored *fresh,
                           enum hf_rule rule, bool *changed);
+/* The sum of all that was written. */
+struct hf_sum *hf_tree_sum(struct hf_tree *t);
 enum hf_err hf_tree_flush(struct hf_state *s, struct hf_tree *t);
 /* Empties one of its two tables; *again when the other is not empty. */
 enum hf_err hf_tree_drop(struct hf_state *s, struct hf_tree *t, bool *again);

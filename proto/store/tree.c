@@ -1,10 +1,11 @@
 /*
  * tree.c - writes changes into one generation: its record, its sum and its index move together.
  *
- * Invariant: after every call the sum of a tree is the LtHash of the live records of its state
- * table, and the index table with the moves that wait is the order of all its records. One lookup
- * finds the old record and the place of the new one. An overlay (a staged DELTA) has no index; that
- * comes into being when the switch writes its records into the visible tree.
+ * Invariant: after every call the sum of a tree, with what waits for it, is the LtHash of the live
+ * records of its state table, and the index table with the moves that wait is the order of all its
+ * records. One lookup finds the old
+ * record and the place of the new one. An overlay (a staged DELTA) has no index; that comes into
+ * being when the switch writes its records into the visible tree.
  *
  * An error leaves the tree as it happens to be: the caller makes it sticky and the transaction is
  * aborted. Read moves.c for the index, stage.c for who writes into the staged tree.
@@ -54,22 +55,30 @@ static bool wanted(enum hf_rule rule, const struct hf_stored *old, const struct 
     HF_UNREACHABLE();
 }
 
-static void sum_add(struct hf_sum *sum, const struct hf_stored *r)
+static void sum_note(struct hf_tree *t, const struct hf_stored *r, bool gone)
 {
-    if (!r->tombstone) {
-        struct hf_hash element = hf_element_hash(r->key, r->seq, r->value);
-        hf_lthash_add(&sum->lanes, &element);
-        sum->live_count++;
+    if (r->tombstone) {
+        return;
     }
+    struct hf_element e = {.key = r->key, .value = r->value, .seq = r->seq, .gone = gone};
+    hf_elements_note(&t->waiting, &t->sum.lanes, &e);
+    t->sum.live_count = gone ? t->sum.live_count - 1 : t->sum.live_count + 1;
 }
 
-static void sum_sub(struct hf_sum *sum, const struct hf_stored *r)
+static void sum_add(struct hf_tree *t, const struct hf_stored *r)
 {
-    if (!r->tombstone) {
-        struct hf_hash element = hf_element_hash(r->key, r->seq, r->value);
-        hf_lthash_sub(&sum->lanes, &element);
-        sum->live_count--;
-    }
+    sum_note(t, r, false);
+}
+
+static void sum_sub(struct hf_tree *t, const struct hf_stored *r)
+{
+    sum_note(t, r, true);
+}
+
+struct hf_sum *hf_tree_sum(struct hf_tree *t)
+{
+    hf_elements_settle(&t->waiting, &t->sum.lanes);
+    return &t->sum;
 }
 
 static void record_fill(MDB_val place, const struct hf_stored *fresh)
@@ -135,10 +144,10 @@ static enum hf_err account(struct hf_state *s, struct hf_tree *t, const struct h
                            const struct hf_stored *fresh, enum hf_rule rule)
 {
     if (old != NULL) {
-        sum_sub(&t->sum, old);
+        sum_sub(t, old);
     }
     if (rule != HF_RULE_MERGE) {
-        sum_add(&t->sum, fresh);
+        sum_add(t, fresh);
     }
     return t->overlay ? HF_OK : note_move(s, t, old, fresh);
 }
@@ -164,7 +173,7 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
     }
     if (!wanted(rule, &old, fresh)) {
         if (rule == HF_RULE_MERGE) {
-            sum_sub(&t->sum, fresh);
+            sum_sub(t, fresh);
         }
         return HF_OK;
     }

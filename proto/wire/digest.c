@@ -1,8 +1,7 @@
 /*
  * digest.c - hashes with a domain, and LtHash16 over BLAKE2b and ChaCha20.
  *
- *     element hash = BLAKE2b-256("holdfast/v1/element" || u32le key bytes || key || u64le seq
- *                                || u32le value bytes || value)
+ *     element hash = see elements.c
  *     lanes        = ChaCha20 stream (key = element hash, nonce = 8 zero bytes, from block 0),
  *                    2,048 bytes taken as 1,024 u16 little-endian
  *     fingerprint  = sum of element hashes as little-endian numbers, modulo 2^256
@@ -14,8 +13,8 @@
  *
  * Must not: allocate, or know in which order expand.c keeps the lanes in memory.
  *
- * Read next: expand.c for the lanes; include/hf/digest.h; tests/unit/test_digest.c has golden
- * vectors of another hand.
+ * Read next: elements.c for the hashes, expand.c for the lanes; include/hf/digest.h;
+ * tests/unit/test_digest.c has golden vectors of another hand.
  */
 #include "hf/digest.h"
 
@@ -27,22 +26,7 @@
 
 #define LANE_BYTES (HF_LTHASH_LANES * sizeof(uint16_t))
 
-static const char element_domain[] = "holdfast/v1/element";
 static const char state_domain[] = "holdfast/v1/state";
-
-static void store_u32(uint8_t out[4], uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++) {
-        out[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static void store_u64(uint8_t out[8], uint64_t value)
-{
-    for (unsigned i = 0; i < 8; i++) {
-        out[i] = (uint8_t)(value >> (8 * i));
-    }
-}
 
 struct hf_hash hf_hash_of(const char *domain, const struct hf_slice *parts, size_t count)
 {
@@ -54,33 +38,6 @@ struct hf_hash hf_hash_of(const char *domain, const struct hf_slice *parts, size
     for (size_t i = 0; i < count; i++) {
         crypto_generichash_update(&state, parts[i].data, parts[i].len);
     }
-    crypto_generichash_final(&state, out.b, HF_HASH_BYTES);
-    return out;
-}
-
-struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice value)
-{
-    uint8_t head[sizeof(element_domain) - 1 + 4 + HF_STORE_KEY_MAX + 8 + 4];
-    size_t at = sizeof(element_domain) - 1;
-    crypto_generichash_state state;
-    struct hf_hash out;
-
-    HF_ASSERT(key.len <= HF_STORE_KEY_MAX && value.len <= UINT32_MAX);
-    /* One update for all that is small: this runs once or twice for every change. */
-    memcpy(head, element_domain, at);
-    store_u32(head + at, (uint32_t)key.len);
-    at += 4;
-    if (key.len > 0) {
-        memcpy(head + at, key.data, key.len);
-        at += key.len;
-    }
-    store_u64(head + at, seq);
-    at += 8;
-    store_u32(head + at, (uint32_t)value.len);
-    at += 4;
-    crypto_generichash_init(&state, NULL, 0, HF_HASH_BYTES);
-    crypto_generichash_update(&state, head, at);
-    crypto_generichash_update(&state, value.data, value.len);
     crypto_generichash_final(&state, out.b, HF_HASH_BYTES);
     return out;
 }

@@ -82,6 +82,7 @@ struct bench {
     ZSTD_DCtx *dctx;
     struct hf_key content;
     struct hf_id stream;
+    struct hf_elements waiting;
     struct hf_lthash lanes; /* beside the store's: what the digest costs */
     uv_loop_t loop;
     struct hf_listener *listener;
@@ -201,11 +202,13 @@ static void digest(struct bench *b, hf_seq seq)
 {
     for (uint32_t i = 0; i < b->data.n; i++) {
         const struct hf_change *c = &b->data.change[i];
-        struct hf_hash old = hf_element_hash(c->key, seq - 1, c->value);
-        struct hf_hash fresh = hf_element_hash(c->key, seq, c->value);
-        hf_lthash_sub(&b->lanes, &old);
-        hf_lthash_add(&b->lanes, &fresh);
+        struct hf_element e = {.key = c->key, .value = c->value, .seq = seq - 1, .gone = true};
+        hf_elements_note(&b->waiting, &b->lanes, &e);
+        e.seq = seq;
+        e.gone = false;
+        hf_elements_note(&b->waiting, &b->lanes, &e);
     }
+    hf_elements_settle(&b->waiting, &b->lanes);
     (void)hf_lthash_digest(&b->lanes);
 }
 
