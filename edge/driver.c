@@ -186,7 +186,8 @@ enum hf_err edge_open_store(struct hf_edge *edge, struct hf_error *e)
         return hf_error_set(e, HF_NOMEM, "%s", hf_err_text(HF_NOMEM));
     }
     snprintf(path, sizeof(path), "%s/state", edge->cfg.dir);
-    struct hf_state_config sc = {.dir = path, .map_bytes = edge->cfg.map_bytes, .chainless = true};
+    struct hf_state_config sc = {
+        .dir = path, .map_bytes = edge->cfg.map_bytes, .chainless = true, .tombstone_index = true};
     err = hf_state_open(&sc, &edge->state, e);
     err = err == HF_OK ? storing_load(edge, e) : err;
     return err == HF_OK ? session_init(edge, e) : err;

@@ -24,7 +24,8 @@
 struct hf_state;
 struct hf_view;
 
-#define HF_STATE_FORMAT 1u
+/* The newest; in format 1 the index by seq has every record. */
+#define HF_STATE_FORMAT 2u
 
 struct hf_state_config {
     const char *dir;      /* created by way of a temporary directory and rename */
@@ -32,6 +33,10 @@ struct hf_state_config {
     uint32_t readers_max; /* 0 = 1024 */
     bool
         chainless; /* keeps no chain hashes of past seqs: nobody asks an edge, and each is a page */
+    /* The index by seq has tombstones only, which is all that an edge looks for in it: with every
+     * record in it, a change would rewrite two of its pages. A store that has them all is changed
+     * over when it is opened; one that has not stays as it is. */
+    bool tombstone_index;
     bool replayed; /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
 };
 
@@ -75,8 +80,8 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
 enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
 /* As next_key, tombstones included: for who bounds how many of these are stepped over at a time. */
 enum hf_err hf_view_next_record(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
-/* The first record by last change after (seq, ordinal), tombstones included. HF_NOTFOUND at the
- * end. */
+/* The first record by last change after (seq, ordinal), tombstones included, or these only where
+ * the index has no others. HF_NOTFOUND at the end. */
 enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out);
 /* Chain hash of a seq; HF_NOTFOUND when it is not kept. */

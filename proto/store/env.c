@@ -245,7 +245,7 @@ static int meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, const void *by
 }
 
 /* The first transaction: all tables, the format, and the empty state at seq 0. */
-static enum hf_err fill_new(MDB_env *env)
+static enum hf_err fill_new(MDB_env *env, uint32_t number)
 {
     static const struct hf_head empty;
     struct hf_lthash lanes;
@@ -258,7 +258,7 @@ static enum hf_err fill_new(MDB_env *env)
     hf_lthash_clear(&lanes);
     h.at.digest = hf_lthash_digest(&lanes);
     hf_lanes_encode(&lanes, 0, sum);
-    hf_store32(format, HF_STATE_FORMAT);
+    hf_store32(format, number);
     size_t head_len = hf_head_encode(&h, head);
     int rc = mdb_txn_begin(env, NULL, 0, &txn);
     if (rc != 0) {
@@ -302,7 +302,7 @@ static enum hf_err create(struct hf_state *s, struct hf_error *e)
     }
     enum hf_err err = hf_env_new(s, sub.text, MDB_NOTLS, &env);
     if (err == HF_OK) {
-        err = fill_new(env);
+        err = fill_new(env, s->tombstone_index ? 2 : 1);
     }
     if (env != NULL) {
         mdb_env_close(env);
@@ -343,10 +343,11 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
         return hf_error_set(e, HF_CORRUPT, "%s: the store does not say its format", s->dir);
     }
     uint32_t format = hf_load32(v.mv_data);
-    if (format != HF_STATE_FORMAT) {
-        return hf_error_set(e, HF_MISMATCH, "%s: store format %u, this software knows %u", s->dir,
-                            (unsigned)format, HF_STATE_FORMAT);
+    if (format == 0 || format > HF_STATE_FORMAT) {
+        return hf_error_set(e, HF_MISMATCH, "%s: store format %u, this software knows 1 to %u",
+                            s->dir, (unsigned)format, HF_STATE_FORMAT);
     }
+    s->tombstone_index = format == HF_STATE_FORMAT;
     rc = hf_tables_open(txn, 0, s->table);
     if (rc != 0) {
         return hf_error_set(e, HF_CORRUPT, "%s: a table is missing: %s", s->dir, mdb_strerror(rc));
@@ -411,6 +412,7 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
     s->readers_max = c->readers_max != 0 ? c->readers_max : READERS_DEFAULT;
     s->chainless = c->chainless;
+    s->tombstone_index = c->tombstone_index; /* if it is made anew */
     s->replayed = c->replayed;
     pthread_mutex_init(&s->gate.mutex, NULL);
     pthread_cond_init(&s->gate.changed, NULL);
@@ -431,6 +433,9 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
      * can hide a key or end the process, and no checksum of ours is on the way to a record. */
     if (err == HF_OK) {
         err = hf_state_check_pages(s, true, e);
+    }
+    if (err == HF_OK && c->tombstone_index && !s->tombstone_index) {
+        err = hf_index_change_over(s, e);
     }
     if (err != HF_OK) {
         hf_state_close(s);

@@ -1,14 +1,14 @@
 /*
  * moves.c - the by-seq index of the open transaction, held back until the commit.
  *
- * A key stands in byseq.G once, at its last change, so each change would delete one entry and
- * append another. Between two commits only the first place and the last one of a key matter. The
- * moves are noted one behind the other, without a look at what is there; the flush sorts the places
- * that were left and those that were taken, strikes out what is among both with the same key, then
- * deletes the old places in order and puts the new ones. A key changed a thousand times costs one
- * delete and one put, and the deletes walk the table from left to right instead of jumping: 0.35 us
- * a change at 20,000 keys, commit included. A hash of the keys would strike out at once, and cost
- * each new key of a SNAPSHOT more than all the rest of its move.
+ * A key stands in byseq.G at most once, at its last change, so each change would delete one entry
+ * and append another. Between two commits only the first place and the last one of a key matter.
+ * The moves are noted one behind the other, without a look at what is there; the flush sorts the
+ * places that were left and those that were taken, strikes out what is among both with the same
+ * key, then deletes the old places in order and puts the new ones. A key changed a thousand times
+ * costs one delete and one put, and the deletes walk the table from left to right instead of
+ * jumping: 0.35 us a change at 20,000 keys, commit included. A hash of the keys would strike out at
+ * once, and cost each new key of a SNAPSHOT more than all the rest of its move.
  *
  * Invariant: of the moves of one key each begins where the one before it ended, and the first where
  * the table in the open transaction has the key. Whoever reads byseq.G inside the transaction
@@ -140,13 +140,15 @@ static enum hf_err places_init(struct places *p, const struct hf_moves *m)
     p->old = malloc(m->count * sizeof(*p->old));
     p->new = malloc(m->count * sizeof(*p->new));
     p->old_count = 0;
-    p->new_count = m->count;
+    p->new_count = 0;
     if (p->old == NULL || p->new == NULL) {
         return HF_NOMEM;
     }
     for (uint32_t i = 0; i < m->count; i++) {
         const struct hf_move *move = &m->move[i];
-        p->new[i] = (struct place){move->new_seq, move->new_ordinal, i};
+        if (move->new_seq != 0) {
+            p->new[p->new_count++] = (struct place){move->new_seq, move->new_ordinal, i};
+        }
         if (move->old_seq != 0) {
             p->old[p->old_count++] = (struct place){move->old_seq, move->old_ordinal, i};
         }
@@ -233,8 +235,11 @@ static enum hf_err append_flag(MDB_cursor *cursor, const struct place *first, un
 
 static enum hf_err put_new(const struct hf_moves *m, const struct places *p, MDB_cursor *cursor)
 {
-    unsigned flag;
-    enum hf_err e = append_flag(cursor, &p->new[0], &flag);
+    unsigned flag = MDB_NOOVERWRITE;
+    enum hf_err e = HF_OK;
+    if (p->new_count > 0) {
+        e = append_flag(cursor, &p->new[0], &flag);
+    }
     for (uint32_t i = 0; i < p->new_count && e == HF_OK; i++) {
         uint8_t bytes[HF_POINT_BYTES];
         if (p->new[i].move != STRUCK) {

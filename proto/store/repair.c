@@ -182,6 +182,9 @@ static enum hf_err put_over(struct hf_state *s, const struct hf_stored *r)
     if (r->value.len > 0) {
         memcpy(p + HF_RECORD_HEAD, r->value.data, r->value.len);
     }
+    if (!hf_index_has(s, r->tombstone)) {
+        return HF_OK;
+    }
     hf_point_put(bytes, point_of(r));
     MDB_val place = {sizeof(bytes), bytes};
     MDB_val name = hf_val(r->key);
@@ -219,7 +222,8 @@ static enum hf_err put_staged(struct hf_state *s)
 
 /* ---- the recount ---- */
 
-/* Sums of hashes of (place, key): the index is right when it has the same as the records. */
+/* Sums of hashes of (place, key): the index is right when it has the same as the records that
+ * belong in it. */
 struct places {
     uint64_t count;
     uint64_t sum;
@@ -264,8 +268,10 @@ static enum hf_err count_record(void *ctx, MDB_val k, MDB_val data)
     if (e != HF_OK || k.mv_size > HF_STORE_KEY_MAX) {
         return HF_CORRUPT; /* outside of the ranges: damage that was not found, or is new */
     }
-    hf_point_put(bytes, point_of(&r));
-    place_add(&n->records, bytes, r.key);
+    if (hf_index_has(n->s, r.tombstone)) {
+        hf_point_put(bytes, point_of(&r));
+        place_add(&n->records, bytes, r.key);
+    }
     if (!r.tombstone) {
         struct hf_hash element = hf_element_hash(r.key, r.seq, r.value);
         hf_lthash_add(&n->sum.lanes, &element);
@@ -285,25 +291,6 @@ static enum hf_err count_place(void *ctx, MDB_val k, MDB_val data)
     return HF_OK;
 }
 
-static enum hf_err index_record(void *ctx, MDB_val k, MDB_val data)
-{
-    struct recount *n = ctx;
-    struct hf_stored r;
-    uint8_t bytes[HF_POINT_BYTES];
-    uint8_t key[HF_STORE_KEY_MAX];
-    enum hf_err e = hf_record_look(hf_slice_of_val(data), &r);
-    if (e != HF_OK) {
-        return e;
-    }
-    hf_point_put(bytes, point_of(&r));
-    memcpy(key, k.mv_data, k.mv_size); /* its length was looked at by count_record */
-    MDB_val place = {sizeof(bytes), bytes};
-    MDB_val name = {k.mv_size, key};
-    e = hf_env_error(
-        mdb_put(n->s->txn, hf_tree_visible(n->s)->byseq, &place, &name, MDB_NOOVERWRITE));
-    return e == HF_EXISTS ? HF_CORRUPT : e; /* two keys at one point */
-}
-
 static enum hf_err recount(struct hf_state *s)
 {
     struct hf_tree *t = hf_tree_visible(s);
@@ -315,10 +302,7 @@ static enum hf_err recount(struct hf_state *s)
     }
     bool right = n.records.count == n.index.count && n.records.sum == n.index.sum;
     if (e == HF_OK && !right) {
-        e = hf_env_error(mdb_drop(s->txn, t->byseq, 0));
-        if (e == HF_OK) {
-            e = each(s, t->state, index_record, &n);
-        }
+        e = hf_index_rebuild(s, t);
     }
     if (e == HF_OK) {
         t->sum = n.sum;

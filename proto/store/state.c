@@ -10,7 +10,8 @@
  *
  *   state.0/1    key -> u64 seq, u32 ordinal, u32 flags (1 = tombstone), u64 check, value
  *                check = sum(value; sum(key; sum(the first 16 bytes; 0)))
- *   byseq.0/1    u64 seq, u32 ordinal -> key; each key once, at its last change
+ *   byseq.0/1    u64 seq, u32 ordinal -> key; each key once, at its last change; in format 2 those
+ *                of tombstones only
  *   chain        u64 seq -> 32-byte chain hash, u64 sum(hash; seq)
  *   inbox        u64 seq -> u64 check, frame message; check = sum(message; sum(key; 0))
  *   object       name -> u64 check, bytes; as inbox
@@ -18,7 +19,7 @@
  *   requestseq   u64 seq, id -> nothing
  *   meta         four records, and a fragment for each part of a transfer that has one:
  *
- *   "format"     u32
+ *   "format"     u32, 1 or 2
  *   "view"       u32 visible generation, u32 length of the header, 16 epoch id, u64 seq, 32 chain,
  *                32 digest, 64 signature, u64 live count, u64 delta floor, u64 and u32 the point
  *                that tombstones are collected up to, u32 0, header, u64 sum(all before; 1)
@@ -105,7 +106,7 @@ static enum hf_err save_head(struct hf_state *s)
     if (e != HF_OK) {
         return e;
     }
-    hf_lanes_encode(&t->sum.lanes, s->head.at.seq, lanes);
+    hf_lanes_encode(&sum->lanes, s->head.at.seq, lanes);
     return meta_put(s, "lanes", lanes, sizeof(lanes));
 }
 

@@ -66,7 +66,7 @@ struct hf_head {
 
 struct hf_move {
     hf_seq old_seq; /* 0 = nowhere */
-    hf_seq new_seq;
+    hf_seq new_seq; /* 0 = nowhere: it has no place any more */
     uint32_t old_ordinal;
     uint32_t new_ordinal;
     uint32_t key_at;
@@ -86,8 +86,8 @@ void hf_moves_free(struct hf_moves *m);
 void hf_moves_clear(struct hf_moves *m);
 /* True when there may be no room for one more key. */
 bool hf_moves_full(const struct hf_moves *m);
-/* `old` is where the key is now, by the table or by the move of it that was noted last; seq 0 =
- * nowhere. HF_NOMEM. */
+/* `old` is where the key is now, by the table or by the move of it that was noted last, `new` where
+ * it goes; seq 0 = nowhere. HF_NOMEM. */
 enum hf_err hf_moves_note(struct hf_moves *m, struct hf_slice key, struct hf_point old,
                           struct hf_point new);
 /* Writes all moves to the table and clears them. */
@@ -212,6 +212,15 @@ struct hf_repair_range { /* behind `after`, up to and including `until`; of no l
  * what is older elsewhere; then computes sum and index anew from all records. */
 enum hf_err hf_repair_merge(struct hf_state *s);
 
+/* ---- index.c ---- */
+
+/* Whether a record has a place in the index by seq of its tree. */
+bool hf_index_has(const struct hf_state *s, bool tombstone);
+/* Makes the index of a tree anew from its records. HF_CORRUPT. */
+enum hf_err hf_index_rebuild(struct hf_state *s, struct hf_tree *t);
+/* Changes an open store of format 1 over to an index of tombstones, in a commit of its own. */
+enum hf_err hf_index_change_over(struct hf_state *s, struct hf_error *e);
+
 /* ---- the store ---- */
 
 struct hf_gate { /* views come and go; the owner of the environment closes it for a moment */
@@ -226,6 +235,7 @@ struct hf_state {
     uint64_t map_bytes;
     uint32_t readers_max;
     bool chainless;
+    bool tombstone_index; /* as the format says */
     bool replayed;
     int lock_fd;
     MDB_env *env; /* NULL after a reopen that failed */

@@ -3,7 +3,7 @@
  *
  * Invariant: after every call the sum of a tree, with what waits for it, is the LtHash of the live
  * records of its state table, and the index table with the moves that wait is the order of all its
- * records. One lookup finds the old
+ * records, or of its tombstones where no others are indexed (index.c). One lookup finds the old
  * record and the place of the new one. An overlay (a staged DELTA) has no index; that comes into
  * being when the switch writes its records into the visible tree.
  *
@@ -127,8 +127,15 @@ static enum hf_err note_move(struct hf_state *s, struct hf_tree *t, const struct
                              const struct hf_stored *fresh)
 {
     struct hf_point from = {0, 0};
-    if (old != NULL) {
+    struct hf_point to = {0, 0};
+    if (old != NULL && hf_index_has(s, old->tombstone)) {
         from = point_of(old);
+    }
+    if (hf_index_has(s, fresh->tombstone)) {
+        to = point_of(fresh);
+    }
+    if (from.seq == 0 && to.seq == 0) {
+        return HF_OK;
     }
     if (hf_moves_full(&t->moves)) {
         enum hf_err e = hf_tree_flush(s, t);
@@ -136,7 +143,7 @@ static enum hf_err note_move(struct hf_state *s, struct hf_tree *t, const struct
             return e;
         }
     }
-    return hf_moves_note(&t->moves, fresh->key, from, point_of(fresh));
+    return hf_moves_note(&t->moves, fresh->key, from, to);
 }
 
 /* What a record does to the sum and the index of its tree, `old` being the one that it replaces. */

@@ -26,7 +26,7 @@ static MAYBE_UNUSED int box_setup(void **state)
     b->core = core_new();
     b->a = calloc(1, sizeof(*b->a));
     b->edge.dir = scratch_new();
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
     begin_history(b->edge.s);
     *state = b;
     return 0;

@@ -283,7 +283,7 @@ static void newer_format_is_not_called_damaged(void **state)
     uint8_t *file = data_read(b->dir, &len);
     for (size_t i = 0; i + 10 < len; i++) {
         if (memcmp(file + i, "format\x01\0\0\0", 10) == 0) {
-            data_write(b->dir, "\x02", 1, i + 6);
+            data_write(b->dir, "\x03", 1, i + 6);
         }
     }
     free(file);

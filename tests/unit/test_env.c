@@ -261,13 +261,13 @@ static void raw_put(const char *dir, const char *table, MDB_val k, MDB_val v)
 static void newer_format_is_refused_not_guessed(void **state)
 {
     struct store *b = *state;
-    uint8_t two[4] = {HF_STATE_FORMAT + 1, 0, 0, 0};
+    uint8_t newer[4] = {HF_STATE_FORMAT + 1, 0, 0, 0};
     struct hf_error e = {HF_OK, ""};
     hf_state_close(b->s);
-    raw_put(b->dir, "meta", (MDB_val){6, (void *)(uintptr_t) "format"}, (MDB_val){4, two});
+    raw_put(b->dir, "meta", (MDB_val){6, (void *)(uintptr_t) "format"}, (MDB_val){4, newer});
     struct hf_state_config c = {.dir = b->dir, .map_bytes = 1 << 30};
     assert_int_equal(hf_state_open(&c, &b->s, &e), HF_MISMATCH);
-    assert_non_null(strstr(e.text, "format 2"));
+    assert_non_null(strstr(e.text, "format 3"));
 }
 
 static void index_entry_too_many_is_found_by_the_check(void **state)

@@ -294,7 +294,7 @@ static void restart_in_the_middle_goes_on_in_each_part(void **state)
             b->core = core_new();
             hf_state_close(b->edge.s);
             scratch_remove(b->edge.dir);
-            b->edge.s = open_store(b->edge.dir);
+            b->edge.s = open_edge(b->edge.dir);
             begin_history(b->edge.s);
         }
     }
@@ -322,7 +322,7 @@ static bool meta_has(struct box *b, const char *name)
     int rc = mdb_get(txn, meta, &k, &v);
     mdb_txn_abort(txn);
     mdb_env_close(env);
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
     return rc == 0;
 }
 
@@ -546,7 +546,7 @@ static void parts_side_by_side_leave_pages_as_full_as_one_part_does(void **state
     stage_many(b, HF_STAGE_PARTS_MAX, 20000);
     hf_state_close(b->edge.s);
     size_t pages = leaf_pages(b->edge.dir, "state.1");
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
     assert_in_range(pages, 20000 / 24, 20000 / 24 + 32);
 }
 
@@ -599,7 +599,7 @@ static void put_old_form(struct box *b)
     assert_int_equal(mdb_put(txn, meta, &k, &v, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
 }
 
 static void stage_of_the_form_without_parts_is_given_up_at_open(void **state)

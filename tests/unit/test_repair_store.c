@@ -74,7 +74,7 @@ static void flip(struct box *b, const char *value)
 {
     hf_state_close(b->edge.s);
     assert_true(damage(b->edge.dir, value, true) > 0);
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
     assert_int_equal(verified(b->edge.s), HF_CORRUPT);
 }
 

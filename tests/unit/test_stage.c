@@ -586,7 +586,7 @@ static void damaged_progress_is_given_up_at_open(void **state)
         }
     }
     close(fd);
-    b->edge.s = open_store(b->edge.dir);
+    b->edge.s = open_edge(b->edge.dir);
     assert_false(stage_of(b).active);
     begin(b, HF_PLAN_DELTA);
     while (fetch(b, 20000)) {
