@@ -134,6 +134,7 @@ void on_frame(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     struct held *h = insert(r, ev);
     h->state = HELD_VERIFYING;
+    r->frame_at = r->now;
     if (!order_take(r, h)) {
         fx_add(r, HF_REPFX_VERIFY)->slot = ev->slot;
     }

@@ -237,7 +237,8 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
         at = sooner(at, r->retry_at);
     }
     if (r->rest_until > r->now && !r->store_busy) {
-        at = sooner(at, r->rest_until);
+        hf_ms pause = frames_pause_at(r);
+        at = sooner(at, pause > r->now ? sooner(pause, r->rest_until) : r->rest_until);
     }
     if (r->store_retry > r->now) {
         at = sooner(at, r->store_retry);

@@ -173,6 +173,7 @@ struct hf_replica {
     hf_seq apply_last;
     enum hf_store_state store_state;
     hf_ms apply_began, rest_until; /* a busy store rests, so that more frames share a commit */
+    hf_ms frame_at, pause_ms;      /* ... unless no frame has come for that long since the last */
     hf_ms store_retry;             /* no store operation before this */
     hf_seq collected;              /* tombstones up to here are gone */
     hf_ms collect_at;              /* the next step of collecting is not due before this */
@@ -323,6 +324,8 @@ hf_seq want_last(const struct hf_replica *r);
 void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev);
 void on_checked(struct hf_replica *r, const struct hf_replica_event *ev);
 void duty_store(struct hf_replica *r);
+/* When the frames of the stream count as having paused, if no more come. */
+hf_ms frames_pause_at(const struct hf_replica *r);
 /* Orders TAKE for a frame that just arrived, if it is all that is to be done. */
 bool order_take(struct hf_replica *r, const struct held *h);
 /* There are tombstones that the core has forgotten, and nothing better to do. */
