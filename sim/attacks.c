@@ -6,6 +6,8 @@
  */
 #include "sim/sim.h"
 
+#include "hf/doctor.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -117,8 +119,51 @@ void fault_damage(struct sim *sim, struct node *edge, uint64_t count)
         }
     }
     hf_view_close(v);
+    struct hf_error e = {.code = HF_OK};
+    HF_ASSERT(hf_state_check_pages(hf_edge_state(edge->edge), true, &e) != HF_CORRUPT);
     if (edge->damaged) {
         sim_trace(sim, edge, "disk: damages records");
         mark_hit(sim, MARK_DAMAGED);
     }
+}
+
+#define PAGE_BYTES 4096u
+#define PAGE_HEAD 16u
+
+/* Where a page begins that says its own number; the pages behind the first one of a long value have
+ * no head. `from` is where to begin to look, and page 0 has one always. */
+static off_t page_with_head(int fd, off_t from)
+{
+    uint64_t number;
+    off_t page = from;
+    while (page > 0 &&
+           pread(fd, &number, sizeof(number), page * (off_t)PAGE_BYTES) == sizeof(number) &&
+           number != (uint64_t)page) {
+        page--;
+    }
+    return page * (off_t)PAGE_BYTES;
+}
+
+/* Flips a bit in the head of a page, which LMDB trusts. A process that has the store open may die
+ * of that at once, and here that is the whole world: so it happens to an edge that is down, and its
+ * next start has to notice. tests/reliability/flips.c does it to daemons. */
+void fault_shatter(struct sim *sim, struct node *edge, struct rng *r)
+{
+    char path[300];
+    struct stat st;
+    uint8_t byte;
+    snprintf(path, sizeof(path), "%s/main/state/data.mdb", edge->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return; /* it was never started */
+    }
+    HF_ASSERT(fstat(fd, &st) == 0 && st.st_size >= (off_t)PAGE_BYTES);
+    off_t page = page_with_head(fd, (off_t)rng_below(r, (uint64_t)st.st_size / PAGE_BYTES));
+    off_t at = page + (off_t)rng_below(r, PAGE_HEAD);
+    HF_ASSERT(pread(fd, &byte, 1, at) == 1);
+    byte = (uint8_t)(byte ^ 1u << rng_below(r, 8));
+    HF_ASSERT(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+    edge->shattered = true;
+    sim_trace(sim, edge, "disk: damages the head of a page at=%lld", (long long)at);
 }

@@ -484,6 +484,20 @@ static void begin(struct sim *sim, enum fault f)
     }
 }
 
+#define SHATTERED 0.2 /* of the restarts of an edge, where its disk is a bad one */
+
+static void start_again(struct sim *sim, struct node *n)
+{
+    struct rng *r = &sim->rng_kind[FAULT_DAMAGE];
+    bool bad = has(sim, FAULT_DAMAGE) && n->index != SIM_CORE;
+    if (bad && !n->alive && !sim->quiet && rng_chance(r, SHATTERED)) {
+        struck(sim, "#a page of the store of %s is damaged", n->name);
+        fault_shatter(sim, n, r);
+    }
+    struck(sim, "start %s", n->name);
+    node_start(sim, n);
+}
+
 static void end(struct sim *sim, uint32_t f, struct node *n)
 {
     switch (f) {
@@ -509,8 +523,7 @@ static void end(struct sim *sim, uint32_t f, struct node *n)
         break;
     default: /* f is a number: what is left are the three crashes */
         if (n->index == SIM_CORE || n->invited) {
-            struck(sim, "start %s", n->name);
-            node_start(sim, n);
+            start_again(sim, n);
         }
     }
 }

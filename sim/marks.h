@@ -32,6 +32,7 @@
     X(FORGED, "frame-forged", NULL)                                                                \
     X(REPLAYED, "message-replayed", NULL)                                                          \
     X(DAMAGED, "damaged", NULL)                                                                    \
+    X(SET_ASIDE, "store-set-aside", NULL)                                                          \
     X(DISK_FULL, "write-found-disk-full", NULL)                                                    \
     X(DISK_ERROR, "write-met-io-error", NULL)                                                      \
     X(SYNC_FAILED, "sync-failed", NULL)                                                            \

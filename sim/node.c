@@ -7,6 +7,8 @@
  */
 #include "sim/sim.h"
 
+#include "hf/doctor.h"
+
 #include "sim/disk.h"
 
 #include <errno.h>
@@ -103,6 +105,28 @@ static bool start_core(struct sim *sim, struct node *n)
     return true;
 }
 
+/* What the daemon does at its start with a store that is damaged below the records (edge/main.c):
+ * what it had is gone, and nobody can hold it to that any more. */
+static enum hf_err open_edge(struct node *n, const struct hf_edge_config *c, struct hf_error *e)
+{
+    char state[300];
+    char aside[340];
+    enum hf_err err = hf_edge_open(c, &n->world, &n->id, &n->edge, e);
+    if (err != HF_CORRUPT || !n->shattered) {
+        return err;
+    }
+    snprintf(state, sizeof(state), "%s/state", c->dir);
+    err = hf_state_set_aside(state, n->sim->now / SIM_S, aside, sizeof(aside), e);
+    if (err != HF_OK) {
+        return err;
+    }
+    sim_trace(n->sim, n, "node: damaged store is set aside");
+    mark_hit(n->sim, MARK_SET_ASIDE);
+    n->shattered = n->damaged = false;
+    n->reached = 0;
+    return hf_edge_open(c, &n->world, &n->id, &n->edge, e);
+}
+
 static bool start_edge(struct sim *sim, struct node *n)
 {
     char dir[300];
@@ -136,7 +160,7 @@ static bool start_edge(struct sim *sim, struct node *n)
         c.replica.collect_ms = 3 * c.replica.beacon_ms;
     }
     n->alive = true; /* open subscribes */
-    if (hf_edge_open(&c, &n->world, &n->id, &n->edge, &e) != HF_OK) {
+    if (open_edge(n, &c, &e) != HF_OK) {
         n->alive = false;
         return not_open(sim, n, &e);
     }

@@ -163,6 +163,7 @@ struct node {
     bool invited, revoked;
     bool revoke_asked;   /* the core may have died between doing it and saying so */
     bool damaged;        /* its disk was changed, and it is not known to be whole again */
+    bool shattered;      /* ... below the records, so that its store may not open any more */
     hf_seq revoked_head; /* what it may still reach: the head when it was revoked */
     char token[HF_TOKEN_TEXT_MAX];
     enum hf_plan_kind plan;       /* of its newest plan */
@@ -394,6 +395,7 @@ void faults_invite(struct sim *sim, uint32_t edge, sim_us at);
 /* Faults of a scenario; also struck by name in random runs. */
 void fault_forge(struct sim *sim, struct node *edge);
 void fault_damage(struct sim *sim, struct node *edge, uint64_t count);
+void fault_shatter(struct sim *sim, struct node *edge, struct rng *r); /* one that is not running */
 void fault_capture(struct sim *sim, struct hf_slice message);
 void fault_replay(struct sim *sim, struct node *edge, struct rng *r);
 /* HF_ARG for a script that this world cannot play, with the reason in e. */
