@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #define REAP_READERS_MS 10000
-#define LOST_MAX 64u
+#define LOST_MAX HF_REPLICA_REQUESTS_MAX
 struct app {
     struct hf_daemon daemon; /* first */
     struct edge_options opt;
@@ -63,7 +63,7 @@ static void world_request(void *ctx, uint64_t id, bool data, struct hf_slice mes
     enum hf_err err = data ? hf_dialer_fetch(app->dialer, id, message, timeout_ms)
                            : hf_dialer_request(app->dialer, id, message, timeout_ms);
     if (err != HF_OK) {
-        HF_ASSERT(app->lost_count < LOST_MAX); /* the engine has at most 16 open */
+        HF_ASSERT(app->lost_count < LOST_MAX); /* the engine has no more open */
         app->lost[app->lost_count++] = id;
         hf_loop_wake_at(app->daemon.loop, hf_clock_ms() + 1);
     }

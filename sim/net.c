@@ -280,7 +280,10 @@ void net_request(struct sim *sim, struct node *edge, uint64_t id, bool data,
 {
     struct link *l = &edge->link;
     struct ask *a = ask_of(l, 0);
-    HF_ASSERT(a != NULL); /* an edge has fewer open */
+    if (a == NULL) { /* an edge whose disk fails gives up request after request */
+        sim_at(sim, sim->now + SIM_MS, EV_TIMEOUT, edge->index)->b = id;
+        return; /* the daemon, too, hears of that at its next tick (edge/main.c) */
+    }
     *a = (struct ask){.number = ++l->asked,
                       .id = id,
                       .data = data,
@@ -340,6 +343,10 @@ void net_on_timeout(struct sim *sim, struct event *ev)
 {
     struct node *edge = &sim->node[ev->node];
     struct link *l = &edge->link;
+    if (ev->b != 0) { /* it was refused at once, for want of a place in the table */
+        hf_edge_on_reply(edge->edge, ev->b, (struct hf_slice){0});
+        return;
+    }
     struct ask *a = ask_of(l, ev->a);
     if (a == NULL) {
         return;

@@ -8,6 +8,7 @@
 #include "sim/sim.h"
 
 #include "sim/disk.h"
+#include "sim/interrupt.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -124,12 +125,12 @@ static void dispatch(struct sim *sim, struct event *ev)
     }
 }
 
-/* Runs until `until`, or until done says so. */
+/* Runs until `until`, or until all has converged where that ends it. */
 static void run_until(struct sim *sim, sim_us until, bool stop_converged)
 {
     struct event *ev;
     char why[256];
-    while (sim->violation[0] == '\0' && sim->heap_count > 0) {
+    while (sim->violation[0] == '\0' && sim->heap_count > 0 && !interrupt_seen()) {
         if (sim->heap[0].at > until) {
             sim->now = until;
             return;
@@ -213,6 +214,9 @@ static void liveness(struct sim *sim)
     sim_trace(sim, NULL, "liveness phase");
     run_until(sim, sim->now + (sim->may_stay_apart ? 20 * SIM_S : sim->opt.liveness),
               !sim->may_stay_apart);
+    if (interrupt_seen()) {
+        return;
+    }
     if (sim->violation[0] == '\0' && !sim->may_stay_apart &&
         !oracle_converged(sim, why, sizeof(why))) {
         violate(sim, "G10: not converged in %" PRIu64 " s: %s", sim->opt.liveness / SIM_S, why);
@@ -281,6 +285,7 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     rng_seed(&sim->rng_read, o->seed, SIM_RNG_READ);
     hop_init(&sim->hub_down, o->seed, SIM_RNG_HUB_DOWN);
     hop_init(&sim->hub_up, o->seed, SIM_RNG_HUB_UP);
+    interrupt_begin();
     make_root(sim);
     make_forger(sim);
     if (o->script == NULL) {
@@ -293,13 +298,16 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     recorder_begin(sim);
     sim_at(sim, sim->opt.load.read_every_us, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
-    if (sim->violation[0] == '\0') {
+    if (sim->violation[0] == '\0' && !interrupt_seen()) {
         liveness(sim);
     }
 out:
     if (o->script != NULL) {
         expect_judge(sim, result->expectation);
         result->expectation_count = o->script->expectation_count;
+    }
+    if (interrupt_seen()) {
+        violate(sim, "interrupted");
     }
     result->ok = sim->violation[0] == '\0';
     result->trace_hash = XXH3_64bits_digest(sim->trace);
@@ -313,4 +321,5 @@ out:
     tear_down(sim);
     XXH3_freeState(sim->trace);
     free(sim);
+    interrupt_end();
 }

@@ -60,8 +60,9 @@ static _Noreturn void work(int fd)
 {
     struct trial t;
     struct outcome o;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGINT, SIG_IGN); /* the parent ends us, and removes what we leave */
+    prctl(PR_SET_PDEATHSIG, SIGHUP); /* a run removes its directory first */
+    signal(SIGINT, SIG_IGN);         /* the parent ends us, and removes what we leave */
+    signal(SIGTERM, SIG_IGN);
     while (read(fd, &t, sizeof(t)) == (ssize_t)sizeof(t)) {
         trial_run(&t, NULL, &o);
         if (write(fd, &o, sizeof(o)) != (ssize_t)sizeof(o)) {

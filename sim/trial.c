@@ -67,7 +67,7 @@ void trial_died(const struct sim_spec *s, int status, bool hung, uint32_t limit_
 static void child(const struct trial *t, int result)
 {
     struct outcome o;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_PDEATHSIG, SIGHUP); /* a run removes its directory first */
     if (freopen("/dev/null", "w", stderr) == NULL) {
         _exit(2);
     }
@@ -120,7 +120,7 @@ void trial_timeline(const struct sim_spec *s, uint32_t limit_s)
     if (pid == 0) {
         struct sim_options o;
         struct sim_result r;
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_PDEATHSIG, SIGHUP); /* a run removes its directory first */
         alarm(limit_s);
         setvbuf(stdout, NULL, _IOLBF, 0); /* it may crash, and all lines before that count */
         spec_options(s, &o);

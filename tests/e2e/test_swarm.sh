@@ -65,6 +65,36 @@ expect 0 'all that ever failed holds' "$sim" swarm --replay tests/seeds/seeds.tx
 expect 1 'a run that takes too long' "$sim" swarm --seeds 1 --edges 100 --duration 100000 --limit 1 --no-shrink
 says 'VIOLATION hang'
 
+# A signal ends a run, and the run takes its directory along; so do the workers of a swarm that is killed.
+left() { # PIDS: the directories of their runs
+    for pid; do ls -d "/dev/shm/holdfast-sim.$pid".* "/tmp/holdfast-sim.$pid".*; done 2>/dev/null
+}
+await() { # SECONDS COMMAND...
+    tenths=$(($1 * 10))
+    shift
+    until "$@"; do
+        tenths=$((tenths - 1))
+        [ "$tenths" -gt 0 ] && sleep 0.1 || return 1
+    done
+}
+some_left() { [ -n "$(left "$@")" ]; }
+none_left() { [ -z "$(left "$@")" ]; }
+"$sim" run --duration 1000000 >"$out" 2>&1 &
+pid=$!
+await 20 some_left "$pid" && kill "$pid"
+wait "$pid"
+got=$?
+[ "$got" -eq 143 ] && none_left "$pid" && echo 'ok a run is ended' ||
+    { echo "FAILED a run is ended: exit status $got, expected 143; left: $(left "$pid")"; failed=1; }
+"$sim" swarm --seeds 2 --jobs 2 --duration 1000000 >"$out" 2>&1 &
+pid=$!
+await 20 pgrep -P "$pid" >/dev/null
+workers=$(pgrep -P "$pid")
+await 20 some_left $workers && kill -9 "$pid"
+wait "$pid" 2>/dev/null
+await 20 none_left $workers && echo 'ok a swarm is killed' ||
+    { echo "FAILED a swarm is killed; left: $(left $workers)"; failed=1; }
+
 expect 2 'an unknown fault' "$sim" run --faults cuts
 says "'cuts' is no kind of fault"
 echo 'nonsense' >"$work/bad.txt"
