@@ -6,6 +6,7 @@
  * reads, a pipe and a file outside the directory lie between and must not count.
  */
 #include "sim/preload/faults.h"
+#include "sim/preload/record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -221,6 +222,46 @@ static void remove_box(void)
     }
 }
 
+/* Each line of `expected` is one record: kind, names, at, bytes, and what was written. */
+static void what_has_happened_is_on_record(void **state)
+{
+    static const char *const expected[] = {"6 file 0 0 ", "1 file 0 4 aabb",     "1 file 0 4 ccdd",
+                                           "5 file 0 0 ", "7 file>renamed 0 0 ", "8 renamed 0 0 "};
+    char path[128], got[4096];
+    struct hf_recorded r;
+    (void)state;
+    snprintf(path, sizeof path, "%s/record", box);
+    setenv("HF_FAULTS_RECORD", path, 1);
+    assert_int_equal(run("act"), 0);
+    unsetenv("HF_FAULTS_RECORD");
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    long sync_from = 0;
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        char name[64] = "", bytes[64] = "";
+        long from = ftell(f);
+        assert_int_equal(fread(&r, sizeof r, 1, f), 1);
+        assert_int_equal(fread(name, 1, r.name_bytes, f), r.name_bytes);
+        if (r.kind == HF_RECORDED_RENAME) {
+            name[strlen(name)] = '>';
+        }
+        if (r.kind == HF_RECORDED_WRITE) {
+            assert_int_equal(fread(bytes, 1, r.bytes, f), r.bytes);
+        }
+        if (r.kind == HF_RECORDED_SYNC) {
+            sync_from = from;
+            assert_int_equal(r.covers, sync_from); /* all that was there */
+        }
+        snprintf(got, sizeof got, "%u %s %llu %llu %s", r.kind, name, (unsigned long long)r.at,
+                 (unsigned long long)r.bytes, bytes);
+        assert_string_equal(got, expected[i]);
+    }
+    assert_true(sync_from > 0);
+    assert_int_equal(fgetc(f), EOF);
+    fclose(f);
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +271,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(one_call_fails_or_all_from_it_on, set_up),
         cmocka_unit_test_setup(syncs_can_be_slow_or_left_out, set_up),
         cmocka_unit_test_setup(the_wall_clock_is_shifted, set_up),
+        cmocka_unit_test_setup(what_has_happened_is_on_record, set_up),
     };
 
     if (argc > 1) {
