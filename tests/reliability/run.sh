@@ -26,10 +26,11 @@ kept=$B/reliability
 rows() {
     cat <<'ROWS'
 swarm|the simulator: seeds with a random subset of faults each|swarm|20000|2000|-
-kills|kill -9 at random, core and two edges, under load|kills --fault kill|1000|300|5
-kills-wan|the same over a WAN: 80 ms, 20 Mbit/s, 1 % loss|kills --fault kill --link wan|200|50|-
-kill-core|kill -9 at every write of 50 transactions: core|positions --node core --fault kill|0|0|4 --step 50
 power|power cuts under core and edge|power|1000|300|2
+kills|kill -9 at random, core and two edges, under load|kills --fault kill|1000|300|5
+kill-core|kill -9 at every write of 50 transactions: core|positions --node core --fault kill|0|0|4 --step 50
+kills-wan|the same over a WAN: 80 ms, 20 Mbit/s, 1 % loss|kills --fault kill --link wan|200|50|-
+lost-writes|disks that lost, tore or reordered what was not synced: core|lost|1000|300|2
 kill-core-new|kill -9 at every write of a first start: core|positions --node core --fault kill --new yes --transactions 5|0|0|-
 eio-core-stays|EIO from every write on, until lifted: core|positions --node core --fault EIO --lasting stays --transactions 10|0|0|2 --step 25
 enospc-core|no space, once at every write: core|positions --node core --fault ENOSPC --transactions 10|0|0|-
@@ -39,7 +40,6 @@ kill-edge|kill -9 at every write of 50 transactions: edge|positions --node edge 
 pauses|SIGSTOP for up to 2.5 s at random, core and two edges|kills --fault pause|100|30|-
 power-control|the same without syncs: must be noticed|power --control yes|100|30|1
 flips-edge|one bit flipped under a real edge|flips --what edge|500|100|3
-lost-writes|disks that lost, tore or reordered what was not synced: core|lost|1000|300|2
 lost-writes-control|the same as if nothing had been synced: must be noticed|lost --control yes|100|30|-
 slow-disk|syncs that take 200 ms longer, core and edge in turn: readers do not notice|disks --what slow|100|30|-
 hung-disk|syncs that take 3 s, core and edge in turn: readers do not notice|disks --what hang --slow-ms 3000|40|10|2 --slow-ms 500
