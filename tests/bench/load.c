@@ -5,11 +5,11 @@
  *   load [KEYS [ROUNDS]]       1,000,000 keys, 3 rounds; ends 1 when a figure could not be had
  *
  * `plain` puts sorted records (head with checksum, value) into one table with a cursor, adds each
- * to an LtHash, puts the points of each commit into a second table in order, and commits with a
- * sync every 16 MiB of records. `staged` is hf_state_stage_chunk over the same records: KEYS in 16
- * parts, one chunk of 450 records of each part in turn, a commit every 16 MiB. Keys have 24 bytes,
- * values 100; points are spread at random over the keys. Only the calls are timed, not the making
- * of chunks. A round is plain, then staged, in new directories under $TMPDIR or /tmp.
+ * to an LtHash, and commits with a sync every 16 MiB of records. `staged` is hf_state_stage_chunk
+ * over the same records: KEYS in 16 parts, one chunk of 450 records of each part in turn, a commit
+ * every 16 MiB. Keys have 24 bytes, values 100; points are spread at random over the keys. Only the
+ * calls are timed, not the making of chunks. A round is plain, then staged, in new directories
+ * under $TMPDIR or /tmp.
  *
  * After the last round the SNAPSHOT is switched to; then a DELTA that changes every key is staged
  * and switched to, and a SNAPSHOT of as many keys again, after which the generation before is
@@ -207,33 +207,20 @@ static struct hf_hash digest_of(uint32_t version)
 
 /* ---- plain: sorted puts ---- */
 
-struct point {
-    uint8_t at[12];
-    char key[KEY_BYTES];
-};
-
 struct plain {
     MDB_env *env;
     MDB_txn *txn;
-    MDB_dbi state, byseq;
+    MDB_dbi state;
     MDB_cursor *cursor;
+    struct hf_elements waiting; /* for the sum */
     struct hf_lthash sum;
-    struct point *points;
-    uint32_t count;
 };
-
-static int point_cmp(const void *a, const void *b)
-{
-    return memcmp(a, b, 12);
-}
 
 static void plain_begin(struct plain *p)
 {
     must_db(mdb_txn_begin(p->env, NULL, 0, &p->txn), "begin");
     must_db(mdb_dbi_open(p->txn, "state", MDB_CREATE, &p->state), "table");
-    must_db(mdb_dbi_open(p->txn, "byseq", MDB_CREATE, &p->byseq), "table");
     must_db(mdb_cursor_open(p->txn, p->state, &p->cursor), "cursor");
-    p->count = 0;
 }
 
 static void plain_put(struct plain *p, const struct item *it)
@@ -242,8 +229,8 @@ static void plain_put(struct plain *p, const struct item *it)
     struct hf_slice value = hf_slice_of(it->value, VALUE_BYTES);
     MDB_val k = {KEY_BYTES, (void *)(uintptr_t)it->key};
     MDB_val v = {HEAD_BYTES + VALUE_BYTES, NULL};
-    struct hf_hash h = hf_element_hash(key, it->seq, value);
-    hf_lthash_add(&p->sum, &h);
+    struct hf_element e = {.key = key, .value = value, .seq = it->seq};
+    hf_elements_note(&p->waiting, &p->sum, &e);
     must_db(mdb_cursor_put(p->cursor, &k, &v, MDB_RESERVE), "put");
     uint8_t *out = v.mv_data;
     uint64_t seq = htole64(it->seq);
@@ -255,41 +242,26 @@ static void plain_put(struct plain *p, const struct item *it)
     check = htole64(XXH3_64bits_withSeed(value.data, value.len, check));
     memcpy(out + 16, &check, 8);
     memcpy(out + HEAD_BYTES, value.data, value.len);
-    struct point *at = &p->points[p->count++];
-    seq = htobe64(it->seq);
-    words[0] = htobe32(it->ordinal);
-    memcpy(at->at, &seq, 8);
-    memcpy(at->at + 8, words, 4);
-    memcpy(at->key, it->key, KEY_BYTES);
 }
 
 static void plain_commit(struct plain *p)
 {
-    MDB_cursor *c;
-    must_db(mdb_cursor_open(p->txn, p->byseq, &c), "cursor");
-    qsort(p->points, p->count, sizeof(*p->points), point_cmp);
-    for (uint32_t i = 0; i < p->count; i++) {
-        MDB_val k = {12, p->points[i].at};
-        MDB_val v = {KEY_BYTES, p->points[i].key};
-        must_db(mdb_cursor_put(c, &k, &v, MDB_NOOVERWRITE), "put");
-    }
-    mdb_cursor_close(c);
+    hf_elements_settle(&p->waiting, &p->sum);
     must_db(mdb_txn_commit(p->txn), "commit");
 }
 
 static struct watch plain_load(const char *dir)
 {
     static struct item block[CHUNK_RECORDS];
-    struct plain p = {.count = 0};
+    struct plain p = {.env = NULL};
     struct watch w = {0, 0, 0, 0};
     size_t bytes = 0;
     must(mkdir(dir, 0700) == 0 ? HF_OK : HF_IO, "directory");
     must_db(mdb_env_create(&p.env), "environment");
     must_db(mdb_env_set_mapsize(p.env, 16ull << 30), "map");
-    must_db(mdb_env_set_maxdbs(p.env, 2), "tables");
+    must_db(mdb_env_set_maxdbs(p.env, 1), "tables");
     must_db(mdb_env_open(p.env, dir, MDB_NOTLS, 0600), "open");
     hf_lthash_clear(&p.sum);
-    p.points = malloc(keys * sizeof(*p.points));
     plain_begin(&p);
     for (uint32_t i = 0; i < keys; i += CHUNK_RECORDS) {
         uint32_t n = keys - i < CHUNK_RECORDS ? keys - i : CHUNK_RECORDS;
@@ -310,7 +282,6 @@ static struct watch plain_load(const char *dir)
     }
     mdb_txn_abort(p.txn);
     mdb_env_close(p.env);
-    free(p.points);
     return w;
 }
 
@@ -327,7 +298,7 @@ struct feed {
 
 static struct hf_state *store_open(const char *dir)
 {
-    struct hf_state_config c = {.dir = dir, .chainless = true};
+    struct hf_state_config c = {.dir = dir, .chainless = true, .tombstone_index = true};
     struct hf_state *s = NULL;
     struct hf_error e = {HF_OK, ""};
     if (hf_state_open(&c, &s, &e) != HF_OK) {
