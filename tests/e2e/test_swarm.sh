@@ -82,7 +82,7 @@ none_left() { [ -z "$(left "$@")" ]; }
 "$sim" run --duration 1000000 >"$out" 2>&1 &
 pid=$!
 await 20 some_left "$pid" && kill "$pid"
-wait "$pid"
+wait "$pid" 2>/dev/null
 got=$?
 [ "$got" -eq 143 ] && none_left "$pid" && echo 'ok a run is ended' ||
     { echo "FAILED a run is ended: exit status $got, expected 143; left: $(left "$pid")"; failed=1; }
