@@ -167,6 +167,7 @@ static void on_wedged(void *ctx, const char *why)
 
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
     hf_running_end(&app->lived.running); /* the data has no part in this */
+    hf_state_vouch(hf_core_state(app->core));
     const char *const option[] = {"--listen", "--resp"};
     const char *const value[] = {app->url, app->resp[0] == '\0' ? app->opt.resp : app->resp};
     hf_daemon_again(&app->daemon, option, value, 2);
@@ -430,6 +431,7 @@ int main(int argc, char **argv)
     wake(&app);
     hf_loop_run(app.daemon.loop);
     hf_resp_close(app.server);
+    hf_state_vouch(hf_core_state(app.core)); /* all is committed, or the word is void */
     if (hf_commands_settled(app.commands) && hf_core_idle(app.core)) {
         hf_commands_free(app.commands);
         hf_core_close(app.core);

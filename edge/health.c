@@ -108,6 +108,9 @@ void edge_health_begin(struct edge_health *h)
 void edge_health_end(const struct edge_health *h)
 {
     hf_running_end(&h->running);
+    if (!h->alarmed && !h->looking) {
+        hf_state_vouch(hf_edge_state(h->edge));
+    }
 }
 
 void edge_health_undo(const struct edge_health *h)

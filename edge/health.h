@@ -57,7 +57,8 @@ void edge_health_watch(struct edge_health *h, struct hf_loop *loop, struct hf_ed
 void edge_health_note(struct edge_health *h, enum hf_level level);
 /* Looks when it is due. It asks for no tick of its own: a link that is up has several a second. */
 void edge_health_on_tick(struct edge_health *h, hf_ms now);
-/* A clean end, or one that the store has no part in. */
+/* A clean end, or one that the store has no part in: vouches for the store, unless an error that
+ * was not looked into may be about it. */
 void edge_health_end(const struct edge_health *h);
 /* The start failed for a reason that is no crash: it does not count. */
 void edge_health_undo(const struct edge_health *h);

@@ -431,7 +431,7 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     }
     /* A disk may have changed what nobody looked at since. LMDB trusts its pages: one bit of them
      * can hide a key or end the process, and no checksum of ours is on the way to a record. */
-    if (err == HF_OK) {
+    if (err == HF_OK && !hf_state_vouched(s)) {
         err = hf_state_check_pages(s, true, e);
     }
     if (err == HF_OK && c->tombstone_index && !s->tombstone_index) {
@@ -493,6 +493,7 @@ enum hf_err hf_state_grow(struct hf_state *s)
 enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e)
 {
     hf_state_abort(s);
+    atomic_store(&s->doubtful, true);
     hf_gate_close(&s->gate);
     hf_views_detach(s);
     if (s->env != NULL) {

@@ -52,6 +52,9 @@ enum hf_err hf_state_fail(struct hf_state *s, enum hf_err e)
     if (s->error == HF_OK) {
         s->error = hf_env_judge(s, e);
     }
+    if (s->error == HF_IO || s->error == HF_CORRUPT) {
+        atomic_store(&s->doubtful, true);
+    }
     return s->error;
 }
 
@@ -176,6 +179,7 @@ enum hf_err hf_state_commit(struct hf_state *s)
          */
         s->error = hf_env_judge(s, hf_env_error(rc));
         s->broken = s->error == HF_IO;
+        atomic_store(&s->doubtful, true);
         let_readers_in(s);
         return s->error;
     }

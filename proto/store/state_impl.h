@@ -3,11 +3,12 @@
  * gate.
  *
  * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
- * file first; record.c knows the bytes; moves.c holds back the by-seq index; tree.c writes changes
- * into one generation; state.c is the transaction; tables.c has the small tables; view.c reads;
- * walk.c reads on past damage; sample.c estimates; verify.c reads everything; stage.c stages a
- * transfer, parts.c cuts it into parts and moves them, staging.c keeps how far they got; repair.c
- * puts ranges of a transfer in the place of damaged ones.
+ * file first, vouch.c says when its pages need no check; record.c knows the bytes; moves.c holds
+ * back the by-seq index; tree.c writes changes into one generation; state.c is the transaction;
+ * tables.c has the small tables; view.c reads; walk.c reads on past damage; sample.c estimates;
+ * verify.c reads everything; stage.c stages a transfer, parts.c cuts it into parts and moves them,
+ * staging.c keeps how far they got; repair.c puts ranges of a transfer in the place of damaged
+ * ones.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing
@@ -24,6 +25,7 @@
 
 #include <endian.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum hf_table {
     HF_TABLE_STATE_0 = 0, /* generation G lives in tables STATE_0 + 2 * (G & 1) and the next */
@@ -248,6 +250,8 @@ struct hf_state {
     bool broken; /* the disk failed: nothing more is written before a reopen */
     bool half;   /* changes of a batch are in without its position */
     enum hf_err error; /* sticky until abort */
+    /* A write failed, or damage was met: its pages are not vouched for, until it is closed. */
+    atomic_bool doubtful;
     struct hf_head head;
     struct hf_head head_committed;
     struct hf_tree tree[2];
@@ -293,6 +297,8 @@ const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e);
+/* Whether the process before this one vouched for the file as it is now; asked once at an open. */
+bool hf_state_vouched(const struct hf_state *s);
 /* Waits until no view is live, and keeps new ones out until hf_gate_open. */
 void hf_gate_close(struct hf_gate *g);
 void hf_gate_open(struct hf_gate *g);

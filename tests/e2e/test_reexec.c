@@ -81,12 +81,39 @@ static void a_core_that_starts_anew_keeps_its_addresses_and_its_edges(void **sta
     e2e_passed();
 }
 
+static bool vouched(const struct e2e_node *n)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%.200s/main/state/sound", n->dir);
+    return access(path, F_OK) == 0;
+}
+
+static void a_store_is_vouched_for_at_a_clean_end_and_not_by_a_crash(void **state)
+{
+    struct e2e_node *nodes[2];
+
+    begin(state);
+    nodes[0] = edge_node;
+    nodes[1] = core_node;
+    for (int i = 0; i < 2; i++) {
+        e2e_stop(nodes[i], SIGTERM);
+        assert_true(vouched(nodes[i]));
+        e2e_start(nodes[i]);
+        assert_false(vouched(nodes[i]));
+        e2e_stop(nodes[i], SIGKILL);
+        assert_false(vouched(nodes[i]));
+    }
+    e2e_passed();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define BOXED(test) cmocka_unit_test_setup_teardown(test, e2e_setup, e2e_teardown)
         BOXED(an_edge_that_starts_anew_is_back_at_once),
         BOXED(a_core_that_starts_anew_keeps_its_addresses_and_its_edges),
+        BOXED(a_store_is_vouched_for_at_a_clean_end_and_not_by_a_crash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

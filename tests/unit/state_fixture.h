@@ -103,6 +103,30 @@ static MAYBE_UNUSED void begin_history(struct hf_state *s)
     assert_ok(hf_state_commit(s));
 }
 
+/* The keys of branch pages say where to go; nothing of a record is in them. Flips a bit of the nth
+ * one, of keys as key_of makes them, and returns how many there are. */
+static MAYBE_UNUSED int damage_branches(const char *dir, size_t nth)
+{
+    static uint8_t page[4096];
+    char path[256];
+    int hits = 0;
+    snprintf(path, sizeof(path), "%s/data.mdb", dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (off_t at = 2 * 4096; pread(fd, page, sizeof(page), at) == sizeof(page); at += 4096) {
+        bool is_branch = page[10] == 1 && page[11] == 0;
+        for (size_t i = 16; is_branch && i + 9 < sizeof(page); i++) {
+            /* The digit behind it is the first that differs, see key_of. */
+            if (memcmp(page + i, "key/", 4) == 0 && hits++ == (int)nth) {
+                page[i + 4] ^= 1;
+                assert_int_equal(pwrite(fd, page, sizeof(page), at), sizeof(page));
+            }
+        }
+    }
+    close(fd);
+    return hits;
+}
+
 /* What LMDB says of a table of a closed store. */
 static MAYBE_UNUSED MDB_stat table_stat(const char *dir, const char *table)
 {

@@ -57,29 +57,6 @@ static void flipped_bit_is_found_when_the_record_is_read(void **state)
 
 #define BRANCH_KEYS 1000u
 
-/* The keys of branch pages say where to go; nothing of a record is in them. */
-static int damage_branches(const char *dir, size_t nth)
-{
-    static uint8_t page[4096];
-    char path[256];
-    int hits = 0;
-    snprintf(path, sizeof(path), "%s/data.mdb", dir);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    for (off_t at = 2 * 4096; pread(fd, page, sizeof(page), at) == sizeof(page); at += 4096) {
-        bool is_branch = page[10] == 1 && page[11] == 0;
-        for (size_t i = 16; is_branch && i + 9 < sizeof(page); i++) {
-            /* The digit behind it is the first that differs, see key_of. */
-            if (memcmp(page + i, "key/", 4) == 0 && hits++ == (int)nth) {
-                page[i + 4] ^= 1;
-                assert_int_equal(pwrite(fd, page, sizeof(page), at), sizeof(page));
-            }
-        }
-    }
-    close(fd);
-    return hits;
-}
-
 static void key_behind_a_damaged_branch_page_is_never_called_absent(void **state)
 {
     struct store *b = *state;
