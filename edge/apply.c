@@ -37,7 +37,10 @@ static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_eff
     r->apply_began = r->now;
     r->store_busy = true;
     r->store_op = op;
-    return fx_add(r, op);
+    struct hf_replica_effect *e = fx_add(r, op);
+    e->a = r->transfer_total;
+    e->b = r->transfer_done;
+    return e;
 }
 
 /* ---- what is due ---- */
@@ -366,8 +369,11 @@ static void progress_note(struct hf_replica *r)
     if (r->now - r->progress_noted < PROGRESS_MS || r->transfer_total == 0) {
         return;
     }
-    r->progress_noted = r->now;
     hf_replica_status(r, r->now, &s);
+    if (s.transfer_eta_ms == UINT64_MAX) {
+        return; /* nothing came since it was taken up */
+    }
+    r->progress_noted = r->now;
     note(r, HF_NOTE_PROGRESS, 100 * s.transfer_done / s.transfer_total, s.transfer_eta_ms / 1000);
 }
 

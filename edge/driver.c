@@ -73,7 +73,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_EVIDENCE:
         if (fx->slot < edge->slot_count) {
             const struct hf_frame *f = &edge->slots[fx->slot].frame;
-            storing_evidence(edge, f->h.seq, f->header, &f->signature);
+            kept_evidence(edge, f->h.seq, f->header, &f->signature);
         }
         break;
     case HF_REPFX_NOTE:
@@ -160,13 +160,16 @@ static void start(struct hf_edge *edge)
     struct hf_replica_event ev = {.type = HF_REPEV_START,
                                   .position = &position,
                                   .stage = &stage,
+                                  .total = edge->kept.transfer_total,
+                                  .offset = edge->kept.transfer_done,
                                   .ok = edge->has_genesis,
                                   /* A token is spent once; who knows the genesis was enrolled. */
                                   .join = edge->has_token && !edge->has_genesis};
     edge_event(edge, &ev);
     if (stage.active) {
-        edge_note(edge, HF_LEVEL_INFO, "edge: goes on with a transfer bytes=%llu",
-                  (unsigned long long)stage.bytes);
+        edge_note(edge, HF_LEVEL_INFO, "edge: goes on with a transfer done=%llu total=%llu",
+                  (unsigned long long)edge->kept.transfer_done,
+                  (unsigned long long)edge->kept.transfer_total);
     }
     if (edge->has_genesis) {
         edge->world.subscribe(edge->world.ctx, &edge->stream);

@@ -5,6 +5,7 @@
  * slots.c    frames between arrival and durability, and their verification on the pool
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
+ * kept.c     what is kept beside the state over a restart
  * import.c   the same store, without engine and daemon: a carry file
  * compare.c  own records against the fingerprints of the core, for a repair
  *
@@ -91,6 +92,10 @@ struct store_job {
     struct staged staged;                   /* all: the stage as it is afterwards */
 };
 
+struct kept { /* by the process before this one; see kept.c */
+    uint64_t transfer_total, transfer_done;
+};
+
 struct comparison;
 
 struct hf_edge {
@@ -128,6 +133,7 @@ struct hf_edge {
     struct slot **store_slots; /* owned */
     struct staged staged;
     struct splits splits;
+    struct kept kept;
     struct hf_position position;            /* durable */
     struct chunk chunk[HF_STAGE_PARTS_MAX]; /* the newest of each part */
     struct comparison *comparison;          /* owned; NULL before the first */
@@ -241,9 +247,6 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
 void chunk_clear(struct chunk *c);
 void splits_copy(struct splits *to, const struct splits *from);
 void storing_check(struct hf_edge *edge);
-/* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */
-void storing_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
-                      const struct hf_signature *signature);
 /* Makes what HELLO brought durable, then calls done. */
 struct adoption;
 typedef void adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code);
@@ -265,5 +268,14 @@ struct adoption {
     adopted *done;
 };
 void storing_adopt(struct hf_edge *edge, struct adoption *a);
+
+/* ---- kept.c ---- */
+/* Puts how far a transfer is, in the open transaction. */
+enum hf_err kept_transfer_put(struct hf_state *s, uint64_t total, uint64_t done);
+/* Fills edge->kept. */
+void kept_load(struct hf_edge *edge, struct hf_view *v);
+/* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */
+void kept_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
+                   const struct hf_signature *signature);
 
 #endif

@@ -246,7 +246,7 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
         r->begin = ev->plan;
         r->begin_head = ev->seq;
         r->transfer_total = ev->total;
-        r->transfer_done = 0;
+        r->transfer_done = r->transfer_from = 0;
         r->transfer_began = r->progress_noted = r->now;
         head_raise(r, ev->seq);
     }

@@ -313,9 +313,9 @@ static void status_transfer(const struct hf_replica *r, hf_ms now, struct hf_rep
     /* The plan's estimate may have been low. */
     out->transfer_total =
         r->transfer_total > 0 && r->transfer_total < done ? done : r->transfer_total;
-    if (out->transfer_total > 0 && done > 0) {
+    if (out->transfer_total > 0 && done > r->transfer_from) {
         uint64_t took = (uint64_t)(now - r->transfer_began);
-        out->transfer_eta_ms = (out->transfer_total - done) * took / done;
+        out->transfer_eta_ms = (out->transfer_total - done) * took / (done - r->transfer_from);
     }
 }
 

@@ -142,6 +142,11 @@ static void on_start(struct hf_replica *r, const struct hf_replica_event *ev)
     r->applied = *ev->position;
     r->loaded = ev->position->seq > 0;
     r->stage = *ev->stage;
+    if (r->stage.active) {
+        r->transfer_total = ev->total;
+        r->transfer_done = r->transfer_from = ev->offset;
+        r->transfer_began = r->progress_noted = ev->now;
+    }
     width_begin(r, (uint64_t)stage_parts_left(r) << 16); /* about what a part has, or more */
     r->head = r->received = ev->position->seq;
     r->progress_at = r->report_due = ev->now;

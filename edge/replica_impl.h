@@ -229,6 +229,7 @@ struct hf_replica {
     hf_ms fresh_t0; /* -1 = unknown */
 
     uint64_t transfer_total, transfer_done;
+    uint64_t transfer_from; /* done when it was taken up, at transfer_began */
     hf_ms transfer_began, progress_noted;
     uint64_t duplicates, bad_frames, redials, timeouts, requests;
 };

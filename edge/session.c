@@ -446,7 +446,7 @@ static void evidence_take(struct hf_edge *edge, struct hf_slice evidence)
         edge->dropped++;
         return;
     }
-    storing_evidence(edge, h.seq, header, &signature);
+    kept_evidence(edge, h.seq, header, &signature);
 }
 
 static enum hf_want wanted(enum hf_replica_request kind)

@@ -7,8 +7,8 @@
  * whose digest fails is aborted and applied up to the last good one. A full map grows and the
  * operation runs again; a full disk is reported and nothing is kept of it.
  *
- * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), "evidence/<be64
- * seq>", and those of dictionaries.c.
+ * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), and those of
+ * dictionaries.c and kept.c.
  */
 #include "edge/driver_impl.h"
 
@@ -18,7 +18,6 @@
 #include <stdlib.h>
 
 #define GROW_TRIES 8u
-#define EVIDENCE_MAX 16u
 /* Records that a step of collecting looks at; some milliseconds, which a frame may have to wait. */
 #define COLLECT_STEP 2000u
 
@@ -145,9 +144,17 @@ static enum hf_err stage_one(struct hf_edge *edge, uint32_t part, const struct c
     return err == HF_ARG ? HF_OK : err;
 }
 
+/* What is committed of a transfer and how far it is then, in one. */
+static enum hf_err commit_staged(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    enum hf_err err = kept_transfer_put(s, j->effect.a, j->effect.b);
+    return err == HF_OK ? hf_state_commit(s) : err;
+}
+
 static enum hf_err commit_if(struct store_job *j)
 {
-    enum hf_err err = j->effect.commit ? hf_state_commit(j->edge->state) : HF_OK;
+    enum hf_err err = j->effect.commit ? commit_staged(j) : HF_OK;
     j->committed = j->effect.commit && err == HF_OK;
     return err;
 }
@@ -254,7 +261,7 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_COLLECT:
         HF_UNREACHABLE();
     }
-    return err == HF_OK ? hf_state_commit(s) : err;
+    return err == HF_OK ? commit_staged(j) : err;
 }
 
 static enum hf_err run_once(void *arg)
@@ -592,6 +599,7 @@ enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)
         return hf_error_set(e, err, "edge store: %s", hf_err_text(err));
     }
     err = load_facts(edge, v, e);
+    kept_load(edge, v);
     hf_view_close(v);
     struct hf_stage stage;
     hf_state_stage_get(edge->state, &stage);
@@ -599,7 +607,7 @@ enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)
     return err;
 }
 
-/* ---- check and evidence ---- */
+/* ---- check ---- */
 
 struct check_job {
     struct hf_job job; /* first */
@@ -640,78 +648,4 @@ void storing_check(struct hf_edge *edge)
     c->job.done = check_done;
     c->edge = edge;
     edge_run(edge, HF_LANE_POOL, &c->job);
-}
-
-struct evidence_job {
-    struct hf_job job; /* first */
-    struct hf_edge *edge;
-    hf_seq seq;
-    size_t len;
-    uint8_t bytes[HF_HEADER_MAX + HF_SIGNATURE_BYTES + 16];
-};
-
-/* Whether one more may be kept. The first proof for a seq is as good as any later one, and whoever
- * signs many histories must not fill the disk with them. */
-static bool evidence_room(struct hf_state *s, struct hf_slice name)
-{
-    struct hf_slice prefix = hf_slice_str("evidence/");
-    struct hf_slice at = {NULL, 0};
-    struct hf_slice bytes;
-    struct hf_view *v;
-    uint32_t count = 0;
-    bool there = false;
-    if (hf_view_open(s, &v) != HF_OK) {
-        return false;
-    }
-    while (hf_view_next_object(v, prefix, at, &at, &bytes) == HF_OK) {
-        count++;
-        there |= hf_slice_eq(at, name);
-    }
-    hf_view_close(v);
-    return !there && count < EVIDENCE_MAX;
-}
-
-static void evidence_work(struct hf_job *job)
-{
-    struct evidence_job *k = (struct evidence_job *)job;
-    uint8_t text[17] = "evidence/";
-    struct hf_slice name = hf_slice_of(text, sizeof(text));
-    for (int i = 0; i < 8; i++) {
-        text[9 + i] = (uint8_t)(k->seq >> (56 - 8 * i));
-    }
-    struct hf_state *s = k->edge->state;
-    if (!evidence_room(s, name)) {
-        return;
-    }
-    enum hf_err err = hf_state_object_put(s, name, hf_slice_of(k->bytes, k->len));
-    if (err != HF_OK || hf_state_commit(s) != HF_OK) {
-        hf_state_abort(s); /* the log line has been written; the proof comes again with the frame */
-    }
-}
-
-static void evidence_done(struct hf_job *job)
-{
-    struct evidence_job *k = (struct evidence_job *)job;
-    struct hf_edge *edge = k->edge;
-    free(k);
-    edge_job_ended(edge);
-}
-
-void storing_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
-                      const struct hf_signature *signature)
-{
-    struct evidence_job *k = calloc(1, sizeof(*k));
-    if (k == NULL) {
-        return;
-    }
-    struct hf_writer w;
-    hf_writer_init(&w, k->bytes, sizeof(k->bytes));
-    hf_signed_write(&w, header, signature);
-    HF_ASSERT(!w.failed);
-    k->job.work = evidence_work;
-    k->job.done = evidence_done;
-    k->edge = edge;
-    k->seq = seq;
-    k->len = w.len;
-    edge_run(edge, HF_LANE_WRITER, &k->job);
 }

@@ -58,7 +58,9 @@ void hf_replica_defaults(struct hf_replica_config *c);
 #define HF_REPLICA_REQUESTS_MAX 72u
 
 enum hf_replica_event_type {
-    HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first */
+    HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first;
+                         * total, offset = bytes of the transfer that is staged, in all and so far,
+                         * as kept with its last operation */
     HF_REPEV_RESTORED,  /* slot, header, bytes, chain: a frame of the inbox */
     HF_REPEV_LINK,      /* channel, ok = up */
     HF_REPEV_FRAME,     /* slot, header, bytes, chain, ok = has its body; not yet trusted; request =
@@ -105,7 +107,8 @@ enum hf_replica_effect_type {
     HF_REPFX_NARROW,   /* first = 0: all keys are to be compared with the core; 1: once more, what
                           differed, in smaller ranges */
     HF_REPFX_COMPARE,  /* the ranges that a reply brought with the own records -> COMPARED */
-    /* Store operations: each ends with one STORE_DONE. */
+    /* Store operations: each ends with one STORE_DONE. Those of a stage: a, b = bytes of the
+     * transfer on the wire, in all (0 = unknown) and so far, to be kept with it. */
     HF_REPFX_APPLY, /* frames first..last in one transaction */
     HF_REPFX_TAKE,  /* slot: verify it and, if it is good, apply it, in one: the next frame of an
                        idle edge */
@@ -260,8 +263,8 @@ struct hf_replica_status {
     uint32_t hole_count;
     struct hf_range hole[HF_REPORT_HOLES_MAX];
     enum hf_store_state store_state;
-    /* Bytes as they travel, since it was planned or this start; total (an estimate) is 0 without a
-     * transfer and for one that a restart interrupted. ETA: UINT64_MAX = unknown. */
+    /* Bytes as they travel, since it was planned; total (an estimate) is 0 without a transfer and
+     * for a repair. ETA, at the speed since this start: UINT64_MAX = unknown. */
     uint64_t transfer_done, transfer_total;
     uint64_t transfer_eta_ms;
     hf_seq transfer_base;

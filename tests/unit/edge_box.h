@@ -47,6 +47,7 @@ struct rig {
     hf_seq log_floor;
     enum hf_plan_kind plan;
     size_t chunk_bytes;
+    uint64_t plan_bytes;
     uint32_t parts;    /* that plans cut a range into */
     bool wants_cookie; /* answers with a cookie until it comes back */
     struct hf_id cookie;
@@ -395,7 +396,7 @@ static MAYBE_UNUSED void answer_plain(struct rig *rig, const struct asked *a, st
     case HF_MSG_PLAN:
         p->plan.kind = rig->plan;
         p->plan.head = hf_state_position(rig->core->s).seq;
-        p->plan.bytes = 1000;
+        p->plan.bytes = rig->plan_bytes;
         rig_split(rig, &p->plan);
         break;
     case HF_MSG_FETCH:
@@ -610,6 +611,7 @@ static MAYBE_UNUSED int rig_setup(void **state)
     rig->log_floor = 1;
     rig->plan = HF_PLAN_LOG;
     rig->chunk_bytes = 200;
+    rig->plan_bytes = 1000;
     assert_ok(hf_identity_from_seed(&rig->core_id, seed));
     seed[1] = 1;
     assert_ok(hf_identity_from_seed(&rig->edge_id, seed));

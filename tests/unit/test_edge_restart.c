@@ -1,0 +1,99 @@
+/*
+ * test_edge_restart.c - what an edge knows after a crash of what it was about.
+ *
+ * The process dies at an awkward moment and another one opens the same directory. That data and
+ * position are there is tested elsewhere (test_edge.c); here it is what status shows, and what is
+ * done without being told again.
+ */
+#include "edge_box.h"
+
+#define PLAN_BYTES 40000u
+
+/* Answers requests until so many for `want` were answered, and leaves the next ones unanswered. */
+static void answer_some(struct rig *rig, enum hf_want want, uint32_t count)
+{
+    for (int i = 0; i < 500 && rig->wants[want] < count; i++) {
+        rig_tick(rig, 10);
+        struct asked *a = rig_take(rig);
+        if (a != NULL) {
+            rig_answer(rig, a);
+            asked_free(a);
+        }
+        rig_jobs(rig);
+    }
+    assert_int_equal(rig->wants[want], count);
+}
+
+/* What was staged is committed meanwhile. */
+static void pass_in_silence(struct rig *rig)
+{
+    for (int i = 0; i < 60; i++) {
+        rig_tick(rig, 10);
+    }
+}
+
+static void transfer_shows_its_total_and_an_eta_after_a_crash(void **state)
+{
+    struct rig *rig = *state;
+    rig->plan = HF_PLAN_SNAPSHOT;
+    rig->plan_bytes = PLAN_BYTES;
+    rig->chunk_bytes = 60;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_puts(rig, 0, 100);
+    rig->log_floor = 90;
+    rig_beacon(rig);
+    answer_some(rig, HF_WANT_KEYS, 3);
+    pass_in_silence(rig);
+    struct hf_replica_status before = rig_status(rig);
+    assert_int_equal(before.transfer_total, PLAN_BYTES);
+    assert_in_range(before.transfer_done, 600, PLAN_BYTES / 2);
+    rig_crash(rig);
+    rig_start(rig);
+    hf_ms began = rig->now;
+    struct hf_replica_status after = rig_status(rig);
+    assert_int_equal(after.transfer_total, PLAN_BYTES);
+    assert_int_equal(after.transfer_done, before.transfer_done);
+    assert_true(after.transfer_eta_ms == UINT64_MAX); /* at what speed? */
+    hf_edge_on_link(rig->edge, HF_CHANNEL_STREAM, true);
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
+    answer_some(rig, HF_WANT_KEYS, 5);
+    after = rig_status(rig);
+    assert_true(after.transfer_done > before.transfer_done);
+    assert_int_equal(after.transfer_total, PLAN_BYTES);
+    uint64_t rest = PLAN_BYTES - after.transfer_done;
+    uint64_t came = after.transfer_done - before.transfer_done; /* at the speed of this start */
+    assert_int_equal(after.transfer_eta_ms, rest * (uint64_t)(rig->now - began) / came);
+}
+
+/* What was not committed comes again, and is counted once. */
+static void what_went_with_the_crash_is_not_counted_as_done(void **state)
+{
+    struct rig *rig = *state;
+    rig->plan = HF_PLAN_SNAPSHOT;
+    rig->plan_bytes = PLAN_BYTES;
+    rig->chunk_bytes = 60;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_puts(rig, 0, 100);
+    rig->log_floor = 90;
+    rig_beacon(rig);
+    answer_some(rig, HF_WANT_KEYS, 2);
+    pass_in_silence(rig);
+    uint64_t saved = rig_status(rig).transfer_done;
+    answer_some(rig, HF_WANT_KEYS, 4);
+    assert_true(rig_status(rig).transfer_done > saved);
+    rig_crash(rig);
+    rig_start(rig);
+    assert_int_equal(rig_status(rig).transfer_done, saved);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
+    const struct CMUnitTest tests[] = {
+        T(transfer_shows_its_total_and_an_eta_after_a_crash),
+        T(what_went_with_the_crash_is_not_counted_as_done),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
