@@ -266,6 +266,11 @@ void duty_store(struct hf_replica *r)
     if (r->now < r->store_retry) {
         return;
     }
+    if (repair_mark_due(r)) {
+        r->repair.marking = r->repair.damaged;
+        order(r, HF_REPFX_MARK)->first = r->repair.marking;
+        return;
+    }
     if (r->stage.active && r->drop_stage) {
         order(r, HF_REPFX_STAGE_DROP);
         return;
@@ -394,21 +399,27 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     if (ev->op == HF_REPFX_COLLECT) {
         on_collected(r, ev);
     }
+    if (ev->op == HF_REPFX_MARK) {
+        r->repair.marked = r->repair.marking;
+    }
     if (ev->op == HF_REPFX_APPLY) {
         rest(r, ev->position->seq - r->applied.seq);
     }
     uint64_t bytes = r->stage.bytes;
-    bool repaired = ev->op == HF_REPFX_STAGE_SWITCH && r->stage.kind == HF_PLAN_REPAIR;
+    bool switched = ev->op == HF_REPFX_STAGE_SWITCH;
+    enum hf_plan_kind kind = r->stage.kind;
     repair_staged(r, ev->stage);
     moved(r, ev->position);
     stage_is(r, ev->stage);
     saved(r, ev);
-    if (ev->op == HF_REPFX_STAGE_SWITCH) {
+    if (switched) {
         note(r, HF_NOTE_SWITCHED, ev->position->seq, bytes);
         r->transfer_total = r->transfer_done = 0;
     }
-    if (repaired) {
+    if (switched && kind == HF_PLAN_REPAIR) {
         repair_switched(r);
+    } else if (switched && kind == HF_PLAN_SNAPSHOT) {
+        repair_replaced(r);
     }
     if (r->stage.active && is_staging(ev->op)) {
         r->progress_at = r->now;
@@ -444,13 +455,16 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
     r->store_retry = r->now + STORE_RETRY_MS; /* whatever it was: not again at once */
     if (ev->code == HF_FULL || ev->code == HF_IO || ev->code == HF_NOMEM) {
         on_trouble(r, ev);
+    } else if (ev->op == HF_REPFX_MARK) {
+        r->repair.marked = r->repair.marking; /* a store that cannot keep even this is seen again */
     } else if (ev->op == HF_REPFX_STAGE_SWITCH || (is_staging(ev->op) && ev->code != HF_ARG)) {
         note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
         r->drop_stage = true;
         r->store_retry = r->now + r->cfg.backoff_ms_max;
         repair_refused(r, ev->code);
         /* Over a base that is damaged every DELTA is refused; only a look at it can tell. */
-        if (ev->code == HF_DIGEST && r->stage.kind == HF_PLAN_DELTA) {
+        bool doubt = ev->code == HF_DIGEST || ev->code == HF_CORRUPT;
+        if (doubt && r->stage.kind == HF_PLAN_DELTA) {
             order_check(r);
         }
     } else if (ev->code == HF_DIGEST || ev->code == HF_CORRUPT) {

@@ -97,6 +97,7 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_STAGE_SWITCH:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_MARK:
     case HF_REPFX_COLLECT:
         storing_order(edge, fx);
         break;
@@ -163,6 +164,7 @@ static void start(struct hf_edge *edge)
                                   .total = edge->kept.transfer_total,
                                   .offset = edge->kept.transfer_done,
                                   .ok = edge->has_genesis,
+                                  .damaged = edge->kept.damaged,
                                   /* A token is spent once; who knows the genesis was enrolled. */
                                   .join = edge->has_token && !edge->has_genesis};
     edge_event(edge, &ev);

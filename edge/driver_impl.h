@@ -94,6 +94,7 @@ struct store_job {
 
 struct kept { /* by the process before this one; see kept.c */
     uint64_t transfer_total, transfer_done;
+    bool damaged;
 };
 
 struct comparison;
@@ -272,6 +273,8 @@ void storing_adopt(struct hf_edge *edge, struct adoption *a);
 /* ---- kept.c ---- */
 /* Puts how far a transfer is, in the open transaction. */
 enum hf_err kept_transfer_put(struct hf_state *s, uint64_t total, uint64_t done);
+/* Puts whether the state is known to be damaged, in the open transaction. */
+enum hf_err kept_damage_put(struct hf_state *s, bool damaged);
 /* Fills edge->kept. */
 void kept_load(struct hf_edge *edge, struct hf_view *v);
 /* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */

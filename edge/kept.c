@@ -4,6 +4,7 @@
  * Objects in the store:
  *   "transfer"             uint total, uint done: bytes on the wire of the transfer that is staged,
  *                          written in the transaction that stores what they brought
+ *   "damaged"              nothing; while it is there, the state is known to be damaged
  *   "evidence/<be64 seq>"  a header that the core signed, with its signature, which proves a fork
  *
  * Invariant: none of it is needed to be right. What cannot be read is as if it were not there, and
@@ -47,9 +48,23 @@ static void load_transfer(struct hf_edge *edge, struct hf_view *v)
     }
 }
 
+/* ---- damage ---- */
+
+enum hf_err kept_damage_put(struct hf_state *s, bool damaged)
+{
+    struct hf_slice name = hf_slice_str("damaged");
+    if (damaged) {
+        return hf_state_object_put(s, name, hf_slice_of(NULL, 0));
+    }
+    enum hf_err err = hf_state_object_del(s, name);
+    return err == HF_NOTFOUND ? HF_OK : err;
+}
+
 void kept_load(struct hf_edge *edge, struct hf_view *v)
 {
+    struct hf_slice bytes;
     load_transfer(edge, v);
+    edge->kept.damaged = hf_view_object(v, hf_slice_str("damaged"), &bytes) != HF_NOTFOUND;
 }
 
 /* ---- proofs of a fork ---- */

@@ -16,8 +16,10 @@
  * it was read at, unless the damage itself keeps them from being applied.
  *
  * A repair is at most one comparison at a time at the core, and gives way to a transfer unless
- * damage is known. It is no promise that is kept over a restart: what led to it is seen again. Read
- * edge/compare.c for the driver's part, PROTOCOL.md section 8.5.
+ * damage is known. Over a restart only that is kept, since it may not be seen again for as long as
+ * the scrub takes: comparing then begins anew. The mark goes once a digest that the core signed was
+ * computed from all records again, here or by a SNAPSHOT. Read edge/compare.c for the driver's
+ * part, PROTOCOL.md section 8.5.
  */
 #include "edge/replica_impl.h"
 
@@ -46,6 +48,12 @@ static void ended(struct hf_replica *r, enum hf_repair_result result)
     r->repair.status.ended++;
     r->repair.wanted = r->repair.known = r->repair.blocked = false;
     r->repair.failures = 0;
+}
+
+/* From now on it goes before transfers, and may end in a snapshot. */
+static void know(struct hf_replica *r)
+{
+    r->repair.known = r->repair.damaged = true;
 }
 
 static void give_up(struct hf_replica *r, enum hf_err why)
@@ -206,7 +214,7 @@ static void want(struct hf_replica *r)
 void repair_want(struct hf_replica *r, bool blocked)
 {
     want(r);
-    r->repair.known = true;
+    know(r);
     r->repair.blocked |= blocked;
     if (blocked && r->repair.healed && r->repair.healed_at == r->applied.seq) {
         give_up(r, HF_DIGEST); /* it was repaired, and that has not helped */
@@ -221,7 +229,9 @@ void on_repair(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     want(r);
-    r->repair.known |= ev->ok;
+    if (ev->ok) {
+        know(r);
+    }
 }
 
 /* ---- what came back ---- */
@@ -285,6 +295,7 @@ static void narrowed(struct hf_replica *r, uint64_t ranges)
         narrow(r, 1);
     } else {
         note(r, HF_NOTE_REPAIR_FOUND, ranges, r->repair.status.compared);
+        r->repair.damaged = true;
         fetch_ranges(r);
     }
 }
@@ -298,7 +309,7 @@ void on_compared(struct hf_replica *r, const struct hf_replica_event *ev)
     r->progress_at = r->now;
     r->repair.failures = ev->code == HF_OK ? 0 : r->repair.failures;
     if (ev->code == HF_TOO_BIG || ev->code == HF_CORRUPT) {
-        r->repair.known = true; /* too much differs, or the table itself cannot be read */
+        know(r); /* too much differs, or the table itself cannot be read */
         give_up(r, ev->code);
     } else if (ev->code != HF_OK) {
         enter(r, REPAIR_ASKING);
@@ -324,9 +335,10 @@ bool repair_checked(struct hf_replica *r, enum hf_err code)
     }
     if (code == HF_OK) {
         note(r, HF_NOTE_REPAIR_SOUND, r->repair.status.compared, 0);
+        r->repair.damaged = false;
         ended(r, HF_REPAIR_SOUND);
     } else if (code == HF_CORRUPT || code == HF_DIGEST) {
-        r->repair.known = true;
+        know(r);
         fetch_ranges(r);
     } else {
         give_up(r, code);
@@ -349,16 +361,30 @@ void repair_switched(struct hf_replica *r)
     note(r, HF_NOTE_REPAIR_DONE, s->ranges, s->records);
     s->repairs++;
     s->ranges_healed += s->ranges;
+    r->repair.damaged = false;
     r->repair.healed = true;
     r->repair.healed_at = r->applied.seq;
     ended(r, HF_REPAIR_DONE);
+}
+
+void repair_replaced(struct hf_replica *r)
+{
+    r->repair.damaged = false;
+    if (r->repair.wanted && r->repair.phase == REPAIR_IDLE) {
+        ended(r, HF_REPAIR_SNAPSHOT); /* it waited for the transfer: what it was to heal is gone */
+    }
+}
+
+bool repair_mark_due(const struct hf_replica *r)
+{
+    return r->repair.damaged != r->repair.marked;
 }
 
 void repair_refused(struct hf_replica *r, enum hf_err code)
 {
     bool ours = r->stage.kind == HF_PLAN_REPAIR || !r->stage.active;
     if (r->repair.phase == REPAIR_STAGES && ours) {
-        r->repair.known = true; /* the digest says so */
+        know(r); /* the digest says so */
         give_up(r, code);
     }
 }

@@ -147,6 +147,10 @@ static void on_start(struct hf_replica *r, const struct hf_replica_event *ev)
         r->transfer_done = r->transfer_from = ev->offset;
         r->transfer_began = r->progress_noted = ev->now;
     }
+    r->repair.damaged = r->repair.marked = ev->damaged;
+    if (ev->damaged && r->applied.seq > 0) {
+        repair_want(r, false);
+    }
     width_begin(r, (uint64_t)stage_parts_left(r) << 16); /* about what a part has, or more */
     r->head = r->received = ev->position->seq;
     r->progress_at = r->report_due = ev->now;
@@ -281,8 +285,8 @@ static const struct {
     [HF_NOTE_PLAN] = {HF_LEVEL_INFO, "plan for the gap kind=%p bytes=%b"},
     [HF_NOTE_PROGRESS] = {HF_LEVEL_INFO, "transfer under way percent=%a eta_s=%b"},
     [HF_NOTE_SWITCHED] = {HF_LEVEL_INFO, "transferred state is visible seq=%a bytes=%b"},
-    [HF_NOTE_STAGE_REFUSED] =
-        {HF_LEVEL_ERROR, "transferred state does not match its signed digest, dropped seq=%a"},
+    [HF_NOTE_STAGE_REFUSED] = {HF_LEVEL_ERROR,
+                               "transferred state is refused, dropped seq=%a reason=%e"},
     [HF_NOTE_BAD_FRAME] = {HF_LEVEL_WARN, "frame refused seq=%a reason=%e"},
     [HF_NOTE_KEY_MISSING] = {HF_LEVEL_INFO,
                              "content key or dictionary missing, asking the core seq=%a"},

@@ -120,6 +120,9 @@ struct repair {
     bool wanted;
     bool known;         /* damage was seen: it goes before transfers, and ends in a healed state */
     bool blocked;       /* ... and keeps frames from being applied */
+    bool damaged;       /* known, and not healed yet, whoever is at it; kept over a restart ... */
+    bool marked;        /* ... once the store has it ... */
+    bool marking;       /* ... which MARK, if it is under way, makes of it */
     bool comparing;     /* a COMPARE has not ended, perhaps one that was given up */
     uint32_t level;     /* 0 = all keys, 1 = what differed */
     uint64_t step;      /* numbers what is asked, so that an answer to something older is known */
@@ -351,6 +354,10 @@ bool repair_checked(struct hf_replica *r, enum hf_err code);
 /* The staged ranges were stored, are visible, or were refused. */
 void repair_staged(struct hf_replica *r, const struct hf_stage *now);
 void repair_switched(struct hf_replica *r);
+/* A state that was fetched whole took the place of the damaged one. */
+void repair_replaced(struct hf_replica *r);
+/* What the store has of it is not what is known. */
+bool repair_mark_due(const struct hf_replica *r);
 void repair_refused(struct hf_replica *r, enum hf_err code);
 /* Frames up to here may be applied: a comparison needs both sides at one seq. */
 hf_seq repair_limit(const struct hf_replica *r);

@@ -186,6 +186,12 @@ enum hf_err stage_drop(struct hf_state *s)
     return HF_OK;
 }
 
+static enum hf_err op_mark(struct store_job *j)
+{
+    enum hf_err err = kept_damage_put(j->edge->state, j->effect.first != 0);
+    return err == HF_OK ? commit_staged(j) : err;
+}
+
 static enum hf_err op_collect(struct store_job *j)
 {
     bool again = false;
@@ -258,6 +264,7 @@ static enum hf_err op_stage(struct store_job *j)
     case HF_REPFX_STAGE_CHUNK:
     case HF_REPFX_STAGE_DROP:
     case HF_REPFX_REOPEN:
+    case HF_REPFX_MARK:
     case HF_REPFX_COLLECT:
         HF_UNREACHABLE();
     }
@@ -281,6 +288,8 @@ static enum hf_err run_once(void *arg)
         return stage_drop(j->edge->state);
     case HF_REPFX_REOPEN:
         return hf_state_reopen(j->edge->state, &e);
+    case HF_REPFX_MARK:
+        return op_mark(j);
     case HF_REPFX_COLLECT:
         return op_collect(j);
     case HF_REPFX_STAGE_BEGIN:

@@ -60,7 +60,7 @@ void hf_replica_defaults(struct hf_replica_config *c);
 enum hf_replica_event_type {
     HF_REPEV_START = 0, /* position, stage, ok = genesis is known, entropy; join = enrol first;
                          * total, offset = bytes of the transfer that is staged, in all and so far,
-                         * as kept with its last operation */
+                         * as kept with its last operation; damaged = the last MARK said so */
     HF_REPEV_RESTORED,  /* slot, header, bytes, chain: a frame of the inbox */
     HF_REPEV_LINK,      /* channel, ok = up */
     HF_REPEV_FRAME,     /* slot, header, bytes, chain, ok = has its body; not yet trusted; request =
@@ -124,6 +124,8 @@ enum hf_replica_effect_type {
                               which the store has the header */
     HF_REPFX_STAGE_DROP,
     HF_REPFX_REOPEN,  /* after an I/O error */
+    HF_REPFX_MARK,    /* first = 1: the own state is known to be damaged, 0: it is not any more; to
+                         be kept over a restart */
     HF_REPFX_COLLECT, /* a step: forget tombstones up to `last`; STORE_DONE: ok = that was all */
 };
 
@@ -169,6 +171,7 @@ struct hf_replica_event {
     enum hf_err code;
     bool ok;
     bool join;
+    bool damaged;
     enum hf_channel channel;
     uint32_t slot;
     uint32_t bytes;

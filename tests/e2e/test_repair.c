@@ -5,7 +5,8 @@
  * started again. What leads to the repair is, in turn, a change of the core that meets a damaged
  * record, a reader that does, and `holdfast repair`. In the end the edge has the core's digest and
  * every value, no snapshot was taken, and what it received is far less than a snapshot and grows
- * with the damage. A core whose scrub meets damage says so.
+ * with the damage. A kill in the middle of it delays it, and no more. A core whose scrub meets
+ * damage says so.
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
@@ -249,6 +250,80 @@ static void writes_of_the_core_do_not_look_like_damage(void **state)
     e2e_passed();
 }
 
+static void kill_and_start(struct pair *p)
+{
+    e2e_stop(p->edge_node, SIGKILL);
+    e2e_disconnect(p->edge);
+    e2e_start(p->edge_node);
+    p->edge = e2e_connect(p->edge_node);
+}
+
+/* Over 5 KB/s, what differs cannot be there within a second. Nobody reads, writes, or scrubs
+ * afterwards: it is what the store remembers that leads to the repair. Once only: after two such
+ * ends in a row the store is examined and replaced. */
+static void edge_killed_in_the_middle_of_a_repair_begins_it_again(void **state)
+{
+    struct pair p;
+
+    e2e_begin(state);
+    p = open_pair();
+    e2e_arg_set(p.edge_node, "--scrub", "0s");
+    start_damaged(&p, 100);
+    e2e_hole_rate(p.hole, 5000);
+    e2e_error(p.edge, "CORRUPT", "GET key-000001");
+    E2E_WAIT(SOON_MS, e2e_logged(p.edge_node, "comparing own records with the core"));
+    e2e_sleep_ms(1000);
+    assert_int_equal(info_of(p.edge, "repairs"), 0);
+    e2e_hole_rate(p.hole, 0);
+    kill_and_start(&p);
+    E2E_WAIT(SOON_MS, info_of(p.edge, "repairs") == 1);
+    assert_in_range(info_of(p.edge, "repaired_ranges"), 90, 100);
+    assert_healed(&p);
+    e2e_stop(p.edge_node, SIGTERM); /* it is forgotten once it is healed */
+    e2e_disconnect(p.edge);
+    e2e_start(p.edge_node);
+    p.edge = e2e_connect(p.edge_node);
+    E2E_WAIT(SOON_MS, e2e_edge_says(p.edge, "live"));
+    e2e_sleep_ms(1000);
+    assert_int_equal(info_of(p.edge, "repairs"), 0);
+    e2e_passed();
+}
+
+/* Frames cannot be applied for the damage, the core writes on, and the process is killed. */
+static void edge_blocked_by_damage_under_writes_heals_over_a_kill(void **state)
+{
+    struct pair p;
+    int64_t until, written = 0;
+    bool killed = false;
+
+    e2e_begin(state);
+    p = open_pair();
+    e2e_arg_set(p.edge_node, "--scrub", "0s");
+    start_damaged(&p, 100);
+    until = e2e_now_ms() + SOON_MS;
+    e2e_hole_rate(p.hole, 2000000);
+    e2e_ok(p.core, "SET key-000001 %s", "soon put back");
+    while (!killed || info_of(p.edge, "repairs") == 0) {
+        assert_true(e2e_now_ms() < until);
+        for (int i = 0; i < 50; i++) {
+            int key = (int)(noise((uint64_t)++written) % (KEYS / 2)) * 2;
+
+            e2e_ok(p.core, "SET key-%06d %s", key, value_of(key));
+            e2e_ok(p.core, "SET moving %d", (int)written);
+        }
+        if (!killed && e2e_logged(p.edge_node, "store: own state is damaged")) {
+            assert_int_equal(info_of(p.edge, "repairs"), 0);
+            kill_and_start(&p);
+            killed = true;
+        }
+    }
+    print_message("healed over a kill and %lld writes\n", (long long)written);
+    e2e_hole_rate(p.hole, 0);
+    e2e_ok(p.core, "SET key-000001 %s", value_of(1));
+    assert_healed(&p);
+    e2e_passed();
+}
+
 static void sound_edge_fetches_no_records_and_a_core_is_not_repaired(void **state)
 {
     struct pair p;
@@ -297,6 +372,10 @@ int main(void)
                                         e2e_teardown),
         cmocka_unit_test_setup_teardown(writes_of_the_core_do_not_look_like_damage, e2e_setup,
                                         e2e_teardown),
+        cmocka_unit_test_setup_teardown(edge_killed_in_the_middle_of_a_repair_begins_it_again,
+                                        e2e_setup, e2e_teardown),
+        cmocka_unit_test_setup_teardown(edge_blocked_by_damage_under_writes_heals_over_a_kill,
+                                        e2e_setup, e2e_teardown),
         cmocka_unit_test_setup_teardown(core_whose_scrub_meets_damage_raises_an_alarm, e2e_setup,
                                         e2e_teardown),
         cmocka_unit_test_setup_teardown(sound_edge_fetches_no_records_and_a_core_is_not_repaired,

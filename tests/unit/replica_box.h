@@ -3,9 +3,9 @@
  * memory of every effect.
  *
  * The box plays driver, store and core only as far as a test tells it to: nothing completes by
- * itself, so that a test chooses every order. After each step it asserts what must hold after any:
- * the effects fit their list, the next tick is in the future, at most one store operation is under
- * way, and applied never goes back.
+ * itself, so that a test chooses every order; but for MARK, unless it is told to wait. After each
+ * step it asserts what must hold after any: the effects fit their list, the next tick is in the
+ * future, at most one store operation is under way, and applied never goes back.
  *
  * Frame n of branch 0 is the true one; other branches are signed histories that should not exist.
  */
@@ -38,6 +38,8 @@ struct box {
     struct hf_replica_effect op; /* the store operation under way */
     bool unverified;             /* the verification in a TAKE fails */
     bool busy;
+    bool damaged;     /* as the last MARK that was stored says */
+    bool marks_wait;  /* for box_done, as all else */
     uint64_t counter; /* of beacons */
     struct hf_replica_effect log[BOX_LOG_MAX];
     uint32_t log_count;
@@ -134,6 +136,8 @@ static inline struct hf_replica_effect *box_noted(struct box *b, enum hf_replica
 
 /* ---- events ---- */
 
+static inline void box_marked(struct box *b, enum hf_err code);
+
 static inline void box_step(struct box *b, struct hf_replica_event *ev)
 {
     struct hf_replica_effects fx;
@@ -158,6 +162,22 @@ static inline void box_step(struct box *b, struct hf_replica_event *ev)
             b->op = fx.at[i];
         }
     }
+    if (b->busy && b->op.type == HF_REPFX_MARK && !b->marks_wait) {
+        box_marked(b, HF_OK);
+    }
+}
+
+static inline void box_marked(struct box *b, enum hf_err code)
+{
+    struct hf_replica_event ev = {.type = HF_REPEV_STORE_DONE,
+                                  .op = HF_REPFX_MARK,
+                                  .code = code,
+                                  .position = &b->at,
+                                  .stage = &b->stage};
+    assert_true(b->busy && b->op.type == HF_REPFX_MARK);
+    b->damaged = code == HF_OK ? b->op.first != 0 : b->damaged;
+    b->busy = false;
+    box_step(b, &ev);
 }
 
 static inline void box_event(struct box *b, enum hf_replica_event_type type)
@@ -432,7 +452,8 @@ static inline void box_start(struct box *b, bool genesis, bool join)
                                   .position = &b->at,
                                   .stage = &b->stage,
                                   .ok = genesis,
-                                  .join = join};
+                                  .join = join,
+                                  .damaged = b->damaged};
     hf_replica_free(b->r);
     b->r = hf_replica_new(&b->cfg);
     assert_non_null(b->r);

@@ -88,12 +88,45 @@ static void what_went_with_the_crash_is_not_counted_as_done(void **state)
     assert_int_equal(rig_status(rig).transfer_done, saved);
 }
 
+/* Compared with the core after a start at which nobody said a word. */
+static bool compares(struct rig *rig)
+{
+    rig->refuse = HF_BUSY;
+    rig->wants[HF_WANT_RANGES] = 0;
+    rig_connect(rig);
+    rig_pass(rig, 1000);
+    rig->refuse = HF_OK;
+    return rig->wants[HF_WANT_RANGES] > 0;
+}
+
+static void damage_is_remembered_by_the_store(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_puts(rig, 0, 3);
+    rig_beacon(rig);
+    rig_pass(rig, 500);
+    assert_int_equal(rig_status(rig).applied, 3);
+    rig_crash(rig);
+    rig_start(rig);
+    assert_false(compares(rig));
+    hf_edge_repair(rig->edge, true);
+    rig_crash(rig);
+    rig_start(rig);
+    assert_true(compares(rig));
+    rig_crash(rig);
+    rig_start(rig);
+    assert_true(compares(rig));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(transfer_shows_its_total_and_an_eta_after_a_crash),
         T(what_went_with_the_crash_is_not_counted_as_done),
+        T(damage_is_remembered_by_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
