@@ -1,8 +1,10 @@
 /*
- * cache.c - a table of chunks by name, and a list of them by when they were last asked for.
+ * cache.c - a table of chunks by name, and two lists of them by when they were last asked for:
+ * those that were made for one edge, and those that another was given too.
  *
- * Invariant: `bytes` is the sum of what the entries in the table take, and at most bytes_max. An
- * entry is in the table and the list, or in neither and held by a job, whose release frees it.
+ * Invariant: `bytes` of the lists is the sum of what their entries take, and both together at most
+ * bytes_max. An entry is in the table and one list, or in neither and held by a job, whose release
+ * frees it.
  *
  * It must not judge whether a chunk is new enough for an edge's stage: who asks says so. Read
  * cache.h.
@@ -27,16 +29,22 @@ struct entry {
     uint32_t key_id;
     uint32_t name_len;
     uint32_t users;
+    uint32_t row; /* of the edge that it was made for */
+    bool shared;  /* with another: it is in that list */
     bool dropped;
     size_t bytes;   /* all of it */
     uint8_t data[]; /* name, descriptor, sealed */
 };
 
-struct hf_cache {
-    size_t bytes_max;
+struct list {
     size_t bytes;
     struct entry *newest;
     struct entry *oldest;
+};
+
+struct hf_cache {
+    size_t bytes_max;
+    struct list list[2]; /* [shared] */
     struct entry *bucket[BUCKETS];
 };
 
@@ -69,16 +77,20 @@ bool hf_range_name_eq(const struct hf_range_name *a, const struct hf_range_name 
 
 static void list_remove(struct hf_cache *c, struct entry *e)
 {
-    *(e->newer != NULL ? &e->newer->older : &c->newest) = e->older;
-    *(e->older != NULL ? &e->older->newer : &c->oldest) = e->newer;
+    struct list *l = &c->list[e->shared];
+    *(e->newer != NULL ? &e->newer->older : &l->newest) = e->older;
+    *(e->older != NULL ? &e->older->newer : &l->oldest) = e->newer;
+    l->bytes -= e->bytes;
 }
 
 static void list_add(struct hf_cache *c, struct entry *e)
 {
+    struct list *l = &c->list[e->shared];
     e->newer = NULL;
-    e->older = c->newest;
-    *(c->newest != NULL ? &c->newest->newer : &c->oldest) = e;
-    c->newest = e;
+    e->older = l->newest;
+    *(l->newest != NULL ? &l->newest->newer : &l->oldest) = e;
+    l->newest = e;
+    l->bytes += e->bytes;
 }
 
 /* ---- entries ---- */
@@ -100,30 +112,40 @@ static void drop(struct hf_cache *c, struct entry **at)
     struct entry *e = *at;
     *at = e->chain;
     list_remove(c, e);
-    c->bytes -= e->bytes;
     e->dropped = true;
     if (e->users == 0) {
         free(e);
     }
 }
 
-static void drop_oldest(struct hf_cache *c)
+static void drop_oldest(struct hf_cache *c, const struct list *l)
 {
-    struct entry **at = &c->bucket[c->oldest->hash % BUCKETS];
-    while (*at != c->oldest) {
+    struct entry **at = &c->bucket[l->oldest->hash % BUCKETS];
+    while (*at != l->oldest) {
         at = &(*at)->chain;
     }
     drop(c, at);
 }
 
+static void make_room(struct hf_cache *c, size_t bytes)
+{
+    struct list *own = &c->list[false];
+    struct list *shared = &c->list[true];
+    while (hf_cache_bytes(c) + bytes > c->bytes_max) {
+        bool half = own->bytes + bytes > c->bytes_max / 2;
+        drop_oldest(c, own->oldest != NULL && (half || shared->oldest == NULL) ? own : shared);
+    }
+}
+
 const struct hf_cached *hf_cache_find(struct hf_cache *c, const struct hf_range_name *name,
-                                      uint32_t key_id, hf_seq asof_min)
+                                      uint32_t key_id, hf_seq asof_min, uint32_t row)
 {
     struct entry *e = *find(c, name, key_id);
     if (e == NULL || e->chunk.asof < asof_min) {
         return NULL;
     }
     list_remove(c, e);
+    e->shared |= e->row != row;
     list_add(c, e);
     e->users++;
     return &e->chunk;
@@ -141,12 +163,13 @@ void hf_cache_release(struct hf_cache *c, const struct hf_cached *entry)
 }
 
 void hf_cache_put(struct hf_cache *c, const struct hf_range_name *name,
-                  const struct hf_chunk *chunk)
+                  const struct hf_chunk *chunk, uint32_t row)
 {
     struct entry **old = find(c, name, chunk->key_id);
     if (*old != NULL && (*old)->chunk.asof >= chunk->asof) {
         return; /* two were made at once */
     }
+    bool shared = *old != NULL && (*old)->shared;
     if (*old != NULL) {
         drop(c, old);
     }
@@ -155,11 +178,13 @@ void hf_cache_put(struct hf_cache *c, const struct hf_range_name *name,
     if (e == NULL) {
         return;
     }
-    while (c->bytes + bytes > c->bytes_max) {
-        drop_oldest(c);
-    }
-    *e = (struct entry){
-        .hash = name->hash, .key_id = chunk->key_id, .name_len = name->len, .bytes = bytes};
+    make_room(c, bytes);
+    *e = (struct entry){.hash = name->hash,
+                        .key_id = chunk->key_id,
+                        .name_len = name->len,
+                        .row = row,
+                        .shared = shared,
+                        .bytes = bytes};
     uint8_t *descriptor = e->data + name->len;
     uint8_t *sealed = descriptor + chunk->descriptor.len;
     memcpy(e->data, name->bytes, name->len);
@@ -170,7 +195,6 @@ void hf_cache_put(struct hf_cache *c, const struct hf_range_name *name,
                                   .asof = chunk->asof};
     e->chain = c->bucket[name->hash % BUCKETS];
     c->bucket[name->hash % BUCKETS] = e;
-    c->bytes += bytes;
     list_add(c, e);
 }
 
@@ -178,7 +202,7 @@ void hf_cache_put(struct hf_cache *c, const struct hf_range_name *name,
 
 size_t hf_cache_bytes(const struct hf_cache *c)
 {
-    return c->bytes;
+    return c->list[false].bytes + c->list[true].bytes;
 }
 
 struct hf_cache *hf_cache_new(size_t bytes_max)
@@ -192,9 +216,11 @@ struct hf_cache *hf_cache_new(size_t bytes_max)
 
 void hf_cache_free(struct hf_cache *c)
 {
-    while (c != NULL && c->oldest != NULL) {
-        HF_ASSERT(c->oldest->users == 0);
-        drop_oldest(c);
+    for (int i = 0; c != NULL && i < 2; i++) {
+        while (c->list[i].oldest != NULL) {
+            HF_ASSERT(c->list[i].oldest->users == 0);
+            drop_oldest(c, &c->list[i]);
+        }
     }
     free(c);
 }

@@ -7,6 +7,11 @@
  * At most bytes_max are kept, those asked for last. An entry that a job is sending stays until it
  * is released, even if it is dropped meanwhile: that many more of HF_MESSAGE_MAX may be there.
  *
+ * An edge chooses its bounds, and with odd ones it has chunks made that nobody else will ask for.
+ * So the cache is a segmented LRU (Karedla, Love and Wherry, 1994): a chunk counts as shared once
+ * an edge other than the one it was made for was given it, and those that are not take the place of
+ * each other as soon as they have half of the room. One edge alone can drive out no more than that.
+ *
  * Owner's thread; a job may read the entry that it holds. Read next: transfer.c.
  */
 #ifndef CORE_CACHE_H
@@ -39,13 +44,15 @@ struct hf_cached {
 
 struct hf_cache *hf_cache_new(size_t bytes_max);
 void hf_cache_free(struct hf_cache *c); /* all entries were released */
-/* The chunk of that name, read at asof_min or later; NULL when there is none. Release it. */
+/* The chunk of that name, read at asof_min or later, for the edge of this row (registry.h); NULL
+ * when there is none. Release it. */
 const struct hf_cached *hf_cache_find(struct hf_cache *c, const struct hf_range_name *name,
-                                      uint32_t key_id, hf_seq asof_min);
+                                      uint32_t key_id, hf_seq asof_min, uint32_t row);
 void hf_cache_release(struct hf_cache *c, const struct hf_cached *entry);
-/* Keeps a copy, in place of an older one. Without memory it keeps nothing. */
+/* Keeps a copy of what was made for this edge, in place of an older one. Without memory it keeps
+ * nothing. */
 void hf_cache_put(struct hf_cache *c, const struct hf_range_name *name,
-                  const struct hf_chunk *chunk);
+                  const struct hf_chunk *chunk, uint32_t row);
 size_t hf_cache_bytes(const struct hf_cache *c);
 
 #endif

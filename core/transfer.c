@@ -265,7 +265,7 @@ static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const stru
     t->made = false;
     t->cached = NULL;
     if (is_range(&t->q)) {
-        t->cached = hf_cache_find(s->cache, &t->name, t->secret->content.id, t->asof_min);
+        t->cached = hf_cache_find(s->cache, &t->name, t->secret->content.id, t->asof_min, t->row);
         *(t->cached != NULL ? &s->n.cache_hits : &s->n.scans) += 1;
     }
     t->busy = true;
@@ -319,7 +319,7 @@ static void done(struct hf_job *job)
         t->cached = NULL;
     }
     if (t->made) {
-        hf_cache_put(s->cache, &t->name, &t->chunk);
+        hf_cache_put(s->cache, &t->name, &t->chunk, t->row);
     }
     /* It may have been revoked, or given another key, since it asked: then there is no answer. */
     bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);

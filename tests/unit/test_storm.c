@@ -447,27 +447,78 @@ static void cache_keeps_what_was_asked_for_last_within_its_bytes(void **state)
     (void)state;
     for (hf_seq i = 1; i <= 50; i++) {
         name_of(&n, i);
-        hf_cache_put(c, &n, &chunk);
+        hf_cache_put(c, &n, &chunk, 1);
         assert_true(hf_cache_bytes(c) <= 100000);
         name_of(&n, 1); /* asked for all the time */
-        held = hf_cache_find(c, &n, 1, 9);
+        held = hf_cache_find(c, &n, 1, 9, 1);
         assert_non_null(held);
         hf_cache_release(c, held);
     }
     assert_true(hf_cache_bytes(c) > 80000);
     name_of(&n, 40);
-    assert_null(hf_cache_find(c, &n, 1, 0));
+    assert_null(hf_cache_find(c, &n, 1, 0, 1));
     name_of(&n, 50);
-    assert_null(hf_cache_find(c, &n, 2, 0));
-    assert_null(hf_cache_find(c, &n, 1, 10));
-    held = hf_cache_find(c, &n, 1, 9);
+    assert_null(hf_cache_find(c, &n, 2, 0, 1));
+    assert_null(hf_cache_find(c, &n, 1, 10, 1));
+    held = hf_cache_find(c, &n, 1, 9, 1);
     for (hf_seq i = 100; i < 120; i++) { /* dropped, and stays for who holds it */
         name_of(&n, i);
-        hf_cache_put(c, &n, &chunk);
+        hf_cache_put(c, &n, &chunk, 1);
     }
     assert_int_equal(held->sealed.len, sizeof(bytes));
     assert_memory_equal(held->sealed.data, bytes, sizeof(bytes));
     hf_cache_release(c, held);
+    hf_cache_free(c);
+}
+
+static bool cached_for(struct hf_cache *c, hf_seq last, uint32_t row)
+{
+    struct hf_range_name n;
+    name_of(&n, last);
+    const struct hf_cached *held = hf_cache_find(c, &n, 1, 0, row);
+    if (held != NULL) {
+        hf_cache_release(c, held);
+    }
+    return held != NULL;
+}
+
+/* Row 1 asks for odd ranges, again and again, as fast as it can; nobody else wants them. */
+static void one_edge_drives_out_no_more_than_half_of_what_others_share(void **state)
+{
+    static uint8_t bytes[10000];
+    struct hf_cache *c = hf_cache_new(100000);
+    struct hf_range_name n;
+    struct hf_chunk chunk = {.asof = 9,
+                             .key_id = 1,
+                             .descriptor = hf_slice_of(bytes, 30),
+                             .sealed = hf_slice_of(bytes, sizeof(bytes))};
+    uint32_t kept = 0;
+    (void)state;
+    for (hf_seq i = 1; i <= 9; i++) {
+        name_of(&n, i);
+        hf_cache_put(c, &n, &chunk, 2);
+        assert_true(cached_for(c, i, 3));
+    }
+    for (hf_seq i = 100; i < 200; i++) {
+        name_of(&n, i);
+        hf_cache_put(c, &n, &chunk, 1);
+        assert_true(cached_for(c, i, 1));
+        assert_true(hf_cache_bytes(c) <= 100000);
+    }
+    for (hf_seq i = 1; i <= 9; i++) {
+        kept += cached_for(c, i, 4);
+    }
+    assert_in_range(kept, 4, 5);
+    assert_true(cached_for(c, 9, 4)); /* those that were asked for last */
+    /* A newer one of a range that is shared is shared too, and not the first to go. */
+    chunk.asof = 10;
+    name_of(&n, 9);
+    hf_cache_put(c, &n, &chunk, 2);
+    for (hf_seq i = 200; i < 300; i++) {
+        name_of(&n, i);
+        hf_cache_put(c, &n, &chunk, 1);
+    }
+    assert_true(cached_for(c, 9, 4));
     hf_cache_free(c);
 }
 
@@ -593,6 +644,7 @@ int main(void)
         F(crash_in_the_middle_of_a_storm_leaves_nothing),
         cmocka_unit_test(names_that_share_a_bucket_do_so_under_one_key_only),
         cmocka_unit_test(cache_keeps_what_was_asked_for_last_within_its_bytes),
+        cmocka_unit_test(one_edge_drives_out_no_more_than_half_of_what_others_share),
         cmocka_unit_test(sixteen_that_fill_their_lines_leave_a_third_to_others),
         cmocka_unit_test(lines_take_turns_and_are_in_order_inside),
         cmocka_unit_test(who_is_not_ready_is_passed_by_and_keeps_his_place),
