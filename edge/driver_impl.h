@@ -6,6 +6,7 @@
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
  * kept.c     what is kept beside the state over a restart
+ * history.c  whether a carry file is of the history that is applied
  * import.c   the same store, without engine and daemon: a carry file
  * compare.c  own records against the fingerprints of the core, for a repair
  *
@@ -280,5 +281,7 @@ void kept_load(struct hf_edge *edge, struct hf_view *v);
 /* Keeps a header that the core signed as proof of a fork: one a seq, and not many. */
 void kept_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
                    const struct hf_signature *signature);
+/* The same for a signed beacon whose head is seq. */
+void kept_beacon(struct hf_edge *edge, hf_seq seq, struct hf_slice signed_beacon);
 
 #endif

@@ -6,10 +6,11 @@
  * compares the digest of each batch and of the switch. Only the order is simpler: what the file
  * says next is next. PROTOCOL.md section 13.
  *
- * Invariant: whether the file suits this edge is known before the store is touched. LOG records are
- * a transaction each, at whole batches; DELTA and SNAPSHOT are staged and become visible with the
- * one that ends the file, so a crash in between leaves the old state, and a failure drops the
- * stage.
+ * Invariant: whether the file suits this edge is known before the store is touched, but for another
+ * history of the same epoch, which shows in what it brings (history.c), before it is visible. LOG
+ * records are a transaction each, at whole batches; DELTA and SNAPSHOT are staged and become
+ * visible with the one that ends the file, so a crash in between leaves the old state, and a
+ * failure drops the stage.
  *
  * It must not send, or trust anything that the pinned core key did not sign. Next: carried.c.
  */
@@ -17,6 +18,7 @@
 
 #include "edge/carried.h"
 #include "edge/driver_impl.h"
+#include "edge/history.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,11 +101,7 @@ static enum hf_err frame_apply(struct import *im)
         return HF_MALFORMED;
     }
     if (!hf_hash_eq(&f->h.prev, &at.chain)) {
-        hf_error_set(im->e, HF_FORK,
-                     "batch %" PRIu64 " of the file does not continue the history of this edge: "
-                     "one of both is of a core that was rolled back",
-                     f->h.seq);
-        return HF_FORK;
+        return HF_FORK; /* inside of the file: history_frame has seen to where it begins */
     }
     enum hf_err err = hf_state_apply_batch(s, f, &body);
     return err == HF_OK ? hf_state_inbox_del(s, 0, f->h.seq) : err;
@@ -150,6 +148,7 @@ static enum hf_err frame_take(struct import *im, struct hf_slice message)
     if (err == HF_OK && !hf_id_eq(&stream, &im->edge->stream)) {
         err = HF_MISMATCH;
     }
+    err = err == HF_OK ? history_frame(im->edge, &im->slot.frame, im->e) : err;
     if (err != HF_OK || frame_known(im, im->slot.frame.h.seq)) {
         return err;
     }
@@ -283,7 +282,10 @@ static enum hf_err chunk_take(struct import *im)
         return err;
     }
     im->records = hf_writer_bytes(&raw);
-    err = with_room(im->edge->state, chunk_once, im);
+    struct hf_records records;
+    hf_records_open(&records, im->records);
+    err = history_records(im->edge, c, records, im->e);
+    err = err == HF_OK ? with_room(im->edge->state, chunk_once, im) : err;
     free(raw.data);
     return err;
 }
@@ -422,6 +424,27 @@ static enum hf_err records_take(struct import *im)
                : refuse(im, HF_MALFORMED, "the file ends before the batch that it promises");
 }
 
+/* It ends where this edge is: in the same batch? */
+static enum hf_err ends_alike(struct import *im)
+{
+    struct hf_slice message;
+    enum hf_err err = HF_OK;
+    while (err == HF_OK && (err = carried_next(&im->file, &message, im->e)) == HF_OK) {
+        err = record_open(im, message);
+        const struct hf_reply *r = &im->reply;
+        bool frames = err == HF_OK && r->type == HF_MSG_FETCH && r->code == HF_OK &&
+                      r->fetch.want == HF_WANT_LOG;
+        struct hf_slice rest = r->fetch.frames;
+        while (err == HF_OK && frames && hf_fetch_next_frame(&rest, &message)) {
+            struct hf_id stream;
+            struct hf_frame f;
+            bool good = hf_frame_decode(message, &stream, &f) == HF_OK;
+            err = good ? history_frame(im->edge, &f, im->e) : HF_OK;
+        }
+    }
+    return err == HF_NOTFOUND ? HF_OK : refuse(im, err, "the file cannot be read");
+}
+
 /* ---- does it suit this edge ---- */
 
 static enum hf_err key_check(const struct import *im, struct hf_error *e)
@@ -493,6 +516,9 @@ static enum hf_err apply(struct import *im, struct hf_error *e)
     hf_seq from = im->edge->position.seq;
     hf_seq last = im->file.head.last;
     if (from == last) {
+        if (ends_alike(im) != HF_OK) {
+            return e->code;
+        }
         printf("nothing to do: this edge is at batch %" PRIu64 " already\n", from);
         return HF_OK;
     }

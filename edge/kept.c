@@ -6,6 +6,7 @@
  *                          written in the transaction that stores what they brought
  *   "damaged"              nothing; while it is there, the state is known to be damaged
  *   "evidence/<be64 seq>"  a header that the core signed, with its signature, which proves a fork
+ *   "evidence/<be64 seq>/beacon"  a signed beacon that does: its head is that seq
  *
  * Invariant: none of it is needed to be right. What cannot be read is as if it were not there, and
  * what is known of the state itself is in the state (include/hf/state.h).
@@ -72,10 +73,12 @@ void kept_load(struct hf_edge *edge, struct hf_view *v)
 struct evidence_job {
     struct hf_job job; /* first */
     struct hf_edge *edge;
-    hf_seq seq;
+    size_t name_len;
     size_t len;
-    uint8_t bytes[HF_HEADER_MAX + HF_SIGNATURE_BYTES + 16];
+    uint8_t name[9 + 8 + 7];
+    uint8_t bytes[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
 };
+_Static_assert(HF_BEACON_MAX <= HF_HEADER_MAX + HF_SIGNED_OVERHEAD, "a beacon fits in, too");
 
 /* Whether one more may be kept. The first proof for a seq is as good as any later one, and whoever
  * signs many histories must not fill the disk with them. */
@@ -101,11 +104,7 @@ static bool evidence_room(struct hf_state *s, struct hf_slice name)
 static void evidence_work(struct hf_job *job)
 {
     struct evidence_job *k = (struct evidence_job *)job;
-    uint8_t text[17] = "evidence/";
-    struct hf_slice name = hf_slice_of(text, sizeof(text));
-    for (int i = 0; i < 8; i++) {
-        text[9 + i] = (uint8_t)(k->seq >> (56 - 8 * i));
-    }
+    struct hf_slice name = hf_slice_of(k->name, k->name_len);
     struct hf_state *s = k->edge->state;
     if (!evidence_room(s, name)) {
         return;
@@ -124,10 +123,28 @@ static void evidence_done(struct hf_job *job)
     edge_job_ended(edge);
 }
 
+/* A job whose bytes are to be filled in; NULL without memory. */
+static struct evidence_job *evidence_new(struct hf_edge *edge, hf_seq seq, const char *suffix)
+{
+    struct evidence_job *k = calloc(1, sizeof(*k));
+    if (k == NULL) {
+        return NULL;
+    }
+    k->job = (struct hf_job){.work = evidence_work, .done = evidence_done};
+    k->edge = edge;
+    memcpy(k->name, "evidence/", 9);
+    for (int i = 0; i < 8; i++) {
+        k->name[9 + i] = (uint8_t)(seq >> (56 - 8 * i));
+    }
+    memcpy(k->name + 17, suffix, strlen(suffix));
+    k->name_len = 17 + strlen(suffix);
+    return k;
+}
+
 void kept_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
                    const struct hf_signature *signature)
 {
-    struct evidence_job *k = calloc(1, sizeof(*k));
+    struct evidence_job *k = evidence_new(edge, seq, "");
     if (k == NULL) {
         return;
     }
@@ -135,10 +152,18 @@ void kept_evidence(struct hf_edge *edge, hf_seq seq, struct hf_slice header,
     hf_writer_init(&w, k->bytes, sizeof(k->bytes));
     hf_signed_write(&w, header, signature);
     HF_ASSERT(!w.failed);
-    k->job.work = evidence_work;
-    k->job.done = evidence_done;
-    k->edge = edge;
-    k->seq = seq;
     k->len = w.len;
+    edge_run(edge, HF_LANE_WRITER, &k->job);
+}
+
+void kept_beacon(struct hf_edge *edge, hf_seq seq, struct hf_slice signed_beacon)
+{
+    struct evidence_job *k = evidence_new(edge, seq, "/beacon");
+    if (k == NULL) {
+        return;
+    }
+    HF_ASSERT(signed_beacon.len <= sizeof(k->bytes));
+    memcpy(k->bytes, signed_beacon.data, signed_beacon.len);
+    k->len = signed_beacon.len;
     edge_run(edge, HF_LANE_WRITER, &k->job);
 }

@@ -206,6 +206,15 @@ static void deliver(struct hf_edge *edge, const struct pending *p, struct hf_rep
     edge_event(edge, ev);
 }
 
+/* What is applied here is signed, too: both together prove the fork, which frames may never do if
+ * the other history ends here. */
+static bool is_of_fork(const struct hf_edge *edge, const struct hf_beacon *b)
+{
+    const struct hf_position *at = &edge->position;
+    return b->head == at->seq && hf_id_eq(&b->epoch_id, &at->epoch_id) &&
+           !hf_hash_eq(&b->chain, &at->chain);
+}
+
 bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon, const struct pending *p)
 {
     struct hf_beacon b;
@@ -215,6 +224,9 @@ bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon, const s
     const struct hf_key *signer = hf_genesis_signer(&edge->genesis, b.signer_id, b.head + 1);
     if (signer == NULL || !hf_beacon_verify(signed_beacon, signer)) {
         return false;
+    }
+    if (is_of_fork(edge, &b)) {
+        kept_beacon(edge, b.head, signed_beacon);
     }
     struct hf_replica_event ev = {.type = HF_REPEV_BEACON,
                                   .beacon = &b,

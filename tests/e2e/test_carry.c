@@ -397,6 +397,57 @@ static void an_import_that_is_killed_leaves_the_state_before_or_at_a_batch(void 
     e2e_passed();
 }
 
+static void copy_core(struct e2e_node *core, const char *to, bool back)
+{
+    char command[400];
+
+    snprintf(command, sizeof command, "rm -rf %s && cp -a %s %s", back ? core->dir : to,
+             back ? to : core->dir, back ? core->dir : to);
+    e2e_stop(core, SIGTERM);
+    assert_int_equal(system(command), 0);
+    e2e_start(core);
+}
+
+/* A core was put back to an older copy of its data, mark and all, and went on from there: its files
+ * are signed and well-formed, and of another history. */
+static void files_of_a_core_that_was_rolled_back_are_refused_by_who_has_more(void **state)
+{
+    static const char said[] = "one of both is of a core that was rolled back";
+    struct e2e_node *core_node = small_log_core("core");
+    const char *aside = path_of("core.aside");
+    struct e2e_edge_status before, after;
+    struct e2e_node *ship;
+    redisContext *core;
+
+    e2e_begin(state);
+    e2e_start(core_node);
+    ship = dark_edge(core_node, "ship");
+    core = e2e_connect(core_node);
+    put_many(core, "k", 20, 1000);
+    e2e_disconnect(core);
+    copy_core(core_node, aside, false);
+    core = e2e_connect(core_node);
+    put_many(core, "true", 10, 1000);
+    e2e_disconnect(core);
+    import_good(ship, export_for(core_node, "ship", "0", "for ship"), "applied 0 -> 30");
+    before = look(ship);
+    copy_core(core_node, aside, true);
+    core = e2e_connect(core_node);
+    put_many(core, "other", 10, 1000);
+    import_refused(ship, export_for(core_node, "ship", "0", "for ship"), said);
+    put_many(core, "other", 1, 900);
+    import_refused(ship, export_for(core_node, "ship", "0", "for ship"), said);
+    for (int i = 0; i < 100; i++) {
+        put_random(core, "big", 60000);
+    }
+    E2E_WAIT(SOON_MS, e2e_core_status(core).log_first > 32);
+    import_refused(ship, export_for(core_node, "ship", "0", "all of batch"), said);
+    after = look(ship);
+    assert_int_equal(after.applied, before.applied);
+    assert_string_equal(after.digest, before.digest);
+    e2e_passed();
+}
+
 /* ---- and the link again ---- */
 
 static void an_edge_that_was_carried_to_goes_on_over_a_link(void **state)
@@ -432,6 +483,7 @@ int main(void)
         T(a_snapshot_is_carried_while_the_core_goes_on_writing),
         T(what_changed_is_carried_to_an_edge_that_is_anywhere_above_its_beginning),
         T(every_wrong_file_is_refused_and_changes_nothing),
+        T(files_of_a_core_that_was_rolled_back_are_refused_by_who_has_more),
         T(an_import_that_is_killed_leaves_the_state_before_or_at_a_batch),
         T(an_edge_that_was_carried_to_goes_on_over_a_link),
     };

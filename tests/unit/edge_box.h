@@ -44,6 +44,7 @@ struct rig {
     uint8_t *body[EDGE_FRAMES_MAX]; /* owned; sealed */
     size_t body_len[EDGE_FRAMES_MAX];
     uint64_t counter; /* of beacons */
+    bool forked;      /* they are of another history */
     hf_seq log_floor;
     enum hf_plan_kind plan;
     size_t chunk_bytes;
@@ -280,6 +281,7 @@ static MAYBE_UNUSED struct hf_slice rig_sign_beacon(struct rig *rig, const uint8
                           .has_nonce = nonce != NULL,
                           .signer_id = 1};
     struct hf_writer w;
+    b.chain.b[0] ^= rig->forked;
     if (nonce != NULL) {
         b.nonce = hf_beacon_leaf(nonce);
     }
