@@ -187,6 +187,12 @@ static bool fails(struct disk *d, int fd, off_t end)
     return true;
 }
 
+/* Whether it does more with a write than to let it through. */
+static bool looks(const struct disk *d)
+{
+    return d->remember || d->error != 0;
+}
+
 static int sync_call(long number, int fd)
 {
     struct disk *d = current;
@@ -195,6 +201,9 @@ static int sync_call(long number, int fd)
         sync_failed(d, fd);
         errno = EIO;
         return -1;
+    }
+    if (d != NULL && !looks(d)) {
+        return 0; /* tmpfs has nothing to write, and this disk nothing to forget */
     }
     int rc = (int)syscall(number, fd);
     if (rc == 0 && d != NULL) {
@@ -218,12 +227,6 @@ static bool before_write(int fd, off_t at, size_t len)
     return true;
 }
 
-/* Whether it does more with a write than to let it through. */
-static bool looks(const struct disk *d)
-{
-    return d->remember || d->error != 0;
-}
-
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
     struct iovec part = {(void *)(uintptr_t)bytes, len};
@@ -233,9 +236,17 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
     return before_write(fd, at, len) ? kernel_pwrite(fd, bytes, len, at) : -1;
 }
 
+/* Where a write without an offset begins, as far as trouble and power need to know: -1 when nobody
+ * asks, or in a pipe. */
+static off_t position(int fd)
+{
+    window_settle(fd);
+    return current != NULL && looks(current) ? (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR) : -1;
+}
+
 ssize_t write(int fd, const void *bytes, size_t len)
 {
-    off_t at = current == NULL || !looks(current) ? -1 : lseek(fd, 0, SEEK_CUR);
+    off_t at = position(fd);
     return at < 0 || before_write(fd, at, len) ? syscall(SYS_write, fd, bytes, len) : -1;
 }
 
@@ -245,17 +256,39 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     for (int i = 0; i < count; i++) {
         len += parts[i].iov_len;
     }
-    off_t at = current == NULL ? -1 : lseek(fd, 0, SEEK_CUR);
-    if (at >= 0 && !looks(current) && window_write(fd, parts, count, at)) {
-        (void)lseek(fd, at + (off_t)len, SEEK_SET);
+    if (current != NULL && !looks(current) && window_write_here(fd, parts, count)) {
         return (ssize_t)len;
     }
+    off_t at = position(fd);
     return at < 0 || before_write(fd, at, len) ? syscall(SYS_writev, fd, parts, count) : -1;
+}
+
+ssize_t read(int fd, void *bytes, size_t len)
+{
+    window_settle(fd);
+    return syscall(SYS_read, fd, bytes, len);
+}
+
+off_t lseek(int fd, off_t at, int whence)
+{
+    if (whence == SEEK_SET && current != NULL && !looks(current) && window_seek(fd, at)) {
+        return at;
+    }
+    window_settle(fd);
+    return syscall(SYS_lseek, fd, at, whence);
 }
 
 int ftruncate(int fd, off_t len)
 {
+    window_settle(fd);
+    window_forget(fd);
     return fails(current, fd, len) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int close(int fd)
+{
+    window_forget(fd);
+    return (int)syscall(SYS_close, fd);
 }
 
 int posix_fallocate(int fd, off_t at, off_t len)

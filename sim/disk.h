@@ -3,8 +3,8 @@
  *
  * The store writes to files on tmpfs, which never fail and forget nothing. This unit takes the
  * place of pwrite, write, writev, ftruncate, posix_fallocate, fsync and fdatasync in the whole
- * program, LMDB included (the program's own symbols come before those of libc). While disk_use
- * names a disk, it adds to them:
+ * program, LMDB included (the program's own symbols come before those of libc), and that of close,
+ * lseek and read for window.h, which must know of them. While disk_use names a disk, it adds:
  *
  * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO; after a failed sync the
  *          pages that it was for count as clean though they are not on the disk, as in Linux.

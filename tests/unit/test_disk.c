@@ -195,8 +195,9 @@ static void writev_leaves_the_place_behind_what_it_wrote(void **state)
     char text[] = "abcd";
     struct iovec parts[] = {{text, 2}, {text + 2, 2}};
     char got[9] = "";
-    put(b, 0, 'z');
     disk_use(well);
+    put(b, 0, 'y'); /* makes the file longer, which is the kernel's */
+    put(b, 0, 'z'); /* through the window, which stays open */
     for (int round = 0; round < 2; round++) {
         assert_int_equal(lseek(b->fd, 10, SEEK_SET), 10);
         assert_int_equal(writev(b->fd, parts, 2), 4);
@@ -207,6 +208,47 @@ static void writev_leaves_the_place_behind_what_it_wrote(void **state)
         put(b, 0, 'z');
         disk_trouble(well, EIO, 0); /* looked at, and let through */
     }
+    box_free(b);
+    disk_free(well);
+}
+
+/* What the window keeps of a descriptor ends with it, and is told to the kernel before that reads.
+ */
+static void a_well_disk_follows_its_descriptors(void **state)
+{
+    (void)state;
+    struct box *b = box_new(1);
+    struct disk *well = disk_new(1, false);
+    char other_path[] = "/dev/shm/test_disk.XXXXXX";
+    struct iovec part = {(char[]){"ab"}, 2};
+    char c = 0;
+    disk_use(well);
+    put(b, 0, 'y');
+    put(b, 1, 'y');
+    put(b, 1, 'z');
+    assert_int_equal(lseek(b->fd, 4100, SEEK_SET), 4100);
+    assert_int_equal(read(b->fd, &c, 1), 1);
+    assert_int_equal(c, 'z');
+    assert_int_equal(lseek(b->fd, 4096, SEEK_SET), 4096);
+    assert_int_equal(writev(b->fd, &part, 1), 2);
+    assert_int_equal(write(b->fd, "c", 1), 1);
+    assert_int_equal(pread(b->fd, &c, 1, 4098), 1);
+    assert_int_equal(c, 'c');
+    assert_int_equal(ftruncate(b->fd, 4096), 0);
+    put(b, 1, 'x'); /* not into what was cut off */
+    assert_int_equal(get(b, 1), 'x');
+    int number = b->fd;
+    close(b->fd);
+    int other = mkstemp(other_path);
+    unlink(other_path);
+    assert_int_equal(other, number);
+    assert_int_equal(ftruncate(other, 8192), 0);
+    put(b, 0, 'o');
+    assert_int_equal(get(b, 0), 'o');
+    int old = open(b->path, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread(old, &c, 1, 17), 1);
+    assert_int_equal(c, 'y');
+    close(old);
     box_free(b);
     disk_free(well);
 }
@@ -222,6 +264,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_takes_what_needs_no_room_and_recovers),
         cmocka_unit_test(without_a_disk_in_use_nothing_fails),
         cmocka_unit_test(writev_leaves_the_place_behind_what_it_wrote),
+        cmocka_unit_test(a_well_disk_follows_its_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
