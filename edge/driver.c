@@ -371,6 +371,11 @@ void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out)
     hf_scrub_status(edge->scrub, &out->scrub);
 }
 
+const struct hf_position *hf_edge_position(const struct hf_edge *edge)
+{
+    return &edge->position;
+}
+
 const char *hf_edge_pending(const struct hf_edge *edge)
 {
     return hf_replica_pending(edge->replica);

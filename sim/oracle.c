@@ -115,7 +115,6 @@ void oracle_core_opened(struct sim *sim)
 
 void oracle_node(struct sim *sim, struct node *n)
 {
-    struct hf_edge_info info;
     if (n->index == SIM_CORE) {
         bool well = n->alive && !n->paused && n->disk < SIM_MS && !disk_in_trouble(n->disk_io);
         sim->hampered_at = well ? sim->hampered_at : sim->now;
@@ -124,8 +123,8 @@ void oracle_node(struct sim *sim, struct node *n)
     if (!n->alive) {
         return;
     }
-    hf_edge_info(n->edge, &info);
-    hf_seq seq = info.position.seq;
+    const struct hf_position *at = hf_edge_position(n->edge);
+    hf_seq seq = at->seq;
     if (seq < n->reached) {
         violate(sim, "G2/G6: %s went back from %" PRIu64 " to %" PRIu64, n->name, n->reached, seq);
     }
@@ -137,7 +136,7 @@ void oracle_node(struct sim *sim, struct node *n)
                 n->revoked_head);
     }
     n->reached = seq;
-    agree(sim, n->name, seq, &info.position.chain, &info.position.digest);
+    agree(sim, n->name, seq, &at->chain, &at->digest);
 }
 
 /* G7: who waits for seq is woken by this, and must find it. */
@@ -396,7 +395,6 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
     hf_core_status(sim->node[SIM_CORE].core, &core);
     for (uint32_t i = 1; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
-        struct hf_edge_info info;
         if (is_revoked(n)) {
             continue;
         }
@@ -404,11 +402,11 @@ bool oracle_converged(struct sim *sim, char *why, size_t cap)
             snprintf(why, cap, "%s is not running", n->name);
             return false;
         }
-        hf_edge_info(n->edge, &info);
-        if (info.position.seq != core.head || !hf_hash_eq(&info.position.digest, &core.digest)) {
+        const struct hf_position *at = hf_edge_position(n->edge);
+        if (at->seq != core.head || !hf_hash_eq(&at->digest, &core.digest)) {
             const char *pending = hf_edge_pending(n->edge);
-            snprintf(why, cap, "%s at %" PRIu64 " of %" PRIu64 ": %s", n->name, info.position.seq,
-                     core.head, pending == NULL ? "does not know the head" : pending);
+            snprintf(why, cap, "%s at %" PRIu64 " of %" PRIu64 ": %s", n->name, at->seq, core.head,
+                     pending == NULL ? "does not know the head" : pending);
             return false;
         }
         if (!is_whole(n)) {

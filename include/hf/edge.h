@@ -66,6 +66,8 @@ struct hf_edge_info {
     struct hf_scrub_status scrub;
 };
 void hf_edge_info(const struct hf_edge *edge, struct hf_edge_info *out);
+/* That of hf_edge_info, without the rest; borrowed until the next event. */
+const struct hf_position *hf_edge_position(const struct hf_edge *edge);
 const char *hf_edge_pending(const struct hf_edge *edge);
 
 #endif
