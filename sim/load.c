@@ -33,20 +33,6 @@ struct pending_write {
     uint8_t *value_bytes[CHANGES_MAX]; /* owned */
 };
 
-/* What a release replaced: the newest value of keys 0 to count-1. */
-struct release {
-    struct release *older;
-    uint32_t count;
-    uint64_t value[];
-};
-
-struct load_order {
-    struct load_order *next;
-    uint64_t writes;       /* of random clients, still to be sent; 0 = it is about keys */
-    uint32_t key, key_end; /* still to be released or rolled back */
-    struct release *back;  /* owned; rolled back to these, or NULL: new values */
-};
-
 /* ---- model ---- */
 
 static void model_add(struct sim *sim, uint32_t key, hf_seq seq, uint64_t value)
@@ -99,7 +85,8 @@ static void close_write(struct pending_write *p)
     p->open = false;
     p->sim->writes_open--;
     p->sim->ordered_open -= p->ordered;
-    if (p->sim->orders != NULL) { /* there is room for one more; not now, in the core's call */
+    if (orders_wait(
+            &p->sim->orders)) { /* there is room for one more; not now, in the core's call */
         schedule(p->sim, p->sim->now, LOAD_ORDERED);
     }
 }
@@ -204,31 +191,13 @@ static void send_drawn(struct sim *sim, struct pending_write *p)
     }
 }
 
-static bool new_write(struct sim *sim, bool ordered)
+static void new_write(struct sim *sim)
 {
-    struct pending_write *p = open_write(sim, ordered);
-    if (p == NULL) {
-        return false;
+    struct pending_write *p = open_write(sim, false);
+    if (p != NULL) {
+        p->count = workload_write(&sim->workload, p->drawn);
+        send_drawn(sim, p);
     }
-    p->count = workload_write(&sim->workload, p->drawn);
-    send_drawn(sim, p);
-    return true;
-}
-
-/* The next keys of a release or of its roll-back, as many as one request takes. */
-static bool release_write(struct sim *sim, struct load_order *o)
-{
-    struct pending_write *p = open_write(sim, true);
-    if (p == NULL) {
-        return false;
-    }
-    uint32_t most = workload_release_keys(&sim->opt.load);
-    for (; p->count < most && o->key < o->key_end; o->key++) {
-        uint64_t value = o->back == NULL ? workload_value(&sim->workload) : o->back->value[o->key];
-        p->drawn[p->count++] = (struct workload_change){o->key, value};
-    }
-    send_drawn(sim, p);
-    return true;
 }
 
 void load_send_waiting(struct sim *sim)
@@ -263,7 +232,7 @@ void load_resend(struct sim *sim)
 static void next_write(struct sim *sim)
 {
     for (uint32_t n = workload_turn(&sim->workload); n > 0; n--) {
-        (void)new_write(sim, false);
+        new_write(sim);
     }
     flush(sim);
     schedule(sim, sim->now + workload_wait(&sim->workload), LOAD_NEXT);
@@ -278,18 +247,13 @@ static void next_burst(struct sim *sim)
 /* Sends as much of what was ordered as may be open at a time. */
 static void send_ordered(struct sim *sim)
 {
-    while (sim->orders != NULL) {
-        struct load_order *o = sim->orders;
-        bool of_keys = o->key < o->key_end;
-        if (!(of_keys ? release_write(sim, o) : new_write(sim, true))) {
+    while (orders_wait(&sim->orders)) {
+        struct pending_write *p = open_write(sim, true);
+        if (p == NULL) {
             return;
         }
-        o->writes -= !of_keys;
-        if (o->writes == 0 && o->key == o->key_end) {
-            sim->orders = o->next;
-            free(o->back);
-            free(o);
-        }
+        p->count = orders_take(&sim->orders, &sim->workload, p->drawn);
+        send_drawn(sim, p);
         flush(sim);
     }
 }
@@ -315,49 +279,32 @@ void load_event(struct sim *sim, enum load_event what)
 
 /* ---- what a timeline orders ---- */
 
-static void order(struct sim *sim, struct load_order what)
-{
-    struct load_order *o = malloc(sizeof(*o));
-    struct load_order **at = &sim->orders;
-    HF_ASSERT(o != NULL);
-    *o = what;
-    while (*at != NULL) {
-        at = &(*at)->next;
-    }
-    *at = o;
-    send_ordered(sim);
-}
-
 void load_order_writes(struct sim *sim, uint64_t count)
 {
-    order(sim, (struct load_order){.writes = count});
+    orders_writes(&sim->orders, count);
+    send_ordered(sim);
 }
 
 void load_order_release(struct sim *sim, uint32_t keys)
 {
-    struct release *r = malloc(sizeof(*r) + keys * sizeof(r->value[0]));
-    HF_ASSERT(r != NULL && keys <= sim->opt.load.keys);
-    r->older = sim->releases;
-    r->count = keys;
+    HF_ASSERT(keys <= sim->opt.load.keys);
+    uint64_t *before = orders_release(&sim->orders, keys);
     for (uint32_t k = 0; k < keys; k++) {
         uint32_t at = sim->latest[k];
-        r->value[k] = at == 0 ? 0 : sim->versions[at - 1].value;
+        before[k] = at == 0 ? 0 : sim->versions[at - 1].value;
     }
-    sim->releases = r;
-    order(sim, (struct load_order){.key_end = keys});
+    send_ordered(sim);
 }
 
 void load_order_rollback(struct sim *sim)
 {
-    struct release *r = sim->releases;
-    HF_ASSERT(r != NULL); /* the parser has seen to it */
-    sim->releases = r->older;
-    order(sim, (struct load_order){.key_end = r->count, .back = r});
+    orders_rollback(&sim->orders);
+    send_ordered(sim);
 }
 
 bool load_order_done(const struct sim *sim)
 {
-    return sim->orders == NULL && sim->ordered_open == 0;
+    return !orders_wait(&sim->orders) && sim->ordered_open == 0;
 }
 
 void load_give_up(struct sim *sim)
@@ -393,24 +340,9 @@ void load_init(struct sim *sim)
     }
 }
 
-static void orders_free(struct sim *sim)
-{
-    while (sim->orders != NULL) {
-        struct load_order *o = sim->orders;
-        sim->orders = o->next;
-        free(o->back);
-        free(o);
-    }
-    while (sim->releases != NULL) {
-        struct release *r = sim->releases;
-        sim->releases = r->older;
-        free(r);
-    }
-}
-
 void load_free(struct sim *sim)
 {
-    orders_free(sim); /* first: what is closed now makes no room for them */
+    orders_deinit(&sim->orders); /* first: what is closed now makes no room for them */
     for (uint32_t i = 0; i < WRITES_MAX && sim->writes != NULL; i++) {
         if (sim->writes[i].open) {
             close_write(&sim->writes[i]);

@@ -27,12 +27,7 @@ void sim_defaults(struct sim_options *o, uint64_t seed)
         .edges = 4,
         .duration = 60 * SIM_S,
         .liveness = 120 * SIM_S,
-        .load = {.write_every_us = 1 * SIM_S,
-                 .keys = 200,
-                 .changes_max = 4,
-                 .deletes = 0.15,
-                 .value_max = 90000,
-                 .read_every_us = 50 * SIM_MS},
+        .load = script_load_usual,
         .log_bytes = 64u << 20,
         .profile = {.delay = 25 * SIM_MS, .jitter = 5 * SIM_MS},
     };

@@ -458,6 +458,13 @@ static bool parse_lines(struct parser *p, struct hf_slice text)
     return true;
 }
 
+const struct script_load script_load_usual = {.write_every_us = 1 * US_S,
+                                              .keys = 200,
+                                              .changes_max = 4,
+                                              .deletes = 0.15,
+                                              .value_max = 90000,
+                                              .read_every_us = 50 * US_MS};
+
 static void defaults(struct script *s)
 {
     snprintf(s->edge[SCRIPT_CORE].name, sizeof(s->edge[0].name), "core");
@@ -465,12 +472,7 @@ static void defaults(struct script *s)
         .delay_us = 25 * US_MS, .jitter_us = 5 * US_MS, .queue_us = 100 * US_MS, .burst = 1};
     s->hub_queue_us = 100 * US_MS;
     s->converge_us = 120 * US_S;
-    s->load = (struct script_load){.write_every_us = 1 * US_S,
-                                   .keys = 200,
-                                   .changes_max = 4,
-                                   .deletes = 0.15,
-                                   .value_max = 90000,
-                                   .read_every_us = 50 * US_MS};
+    s->load = script_load_usual;
 }
 
 enum hf_err script_parse(const char *path, struct hf_slice text, struct script **out,

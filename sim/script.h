@@ -77,6 +77,8 @@ struct script_load {
     uint32_t value_max;     /* under 200 bytes and up to max now and then */
     uint64_t read_every_us; /* clients read at every edge */
 };
+/* Where nothing else is said; also that of random runs. */
+extern const struct script_load script_load_usual;
 
 /* ---- the timeline ---- */
 

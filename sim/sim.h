@@ -13,7 +13,8 @@
  * net.c      messages: stream, requests and replies, and faults that TCP would not let through
  * node.c     starting, crashing and restarting the core and the edges
  * load.c     clients: writes with request ids, retried until answered, and the model they imply;
- *            workload.c what they write, here and over real links
+ *            workload.c what they write and orders.c what the timeline has them write, here and
+ *            over real links
  * oracle.c   the promises, checked after every event
  * faults.c   which faults a seed has, and when they strike; attacks.c those of people and disks
  * disk.c     writes that fail, and what a power cut leaves of them
@@ -33,6 +34,7 @@
 #include "hf/edge.h"
 #include "sim/faults.h"
 #include "sim/marks.h"
+#include "sim/orders.h"
 #include "sim/record.h"
 #include "sim/rng.h"
 #include "sim/script.h"
@@ -40,7 +42,8 @@
 #include "sim/workload.h"
 
 #define SIM_EDGES_MAX 250u
-#define SIM_CORE 0u /* node index; edges are 1.. */
+#define SIM_CORE 0u        /* node index; edges are 1.. */
+#define SIM_DISK_WELL 150u /* us that a job on the writer lane takes, on average */
 
 /* Streams of the seed (rng.h). */
 enum {
@@ -145,7 +148,7 @@ struct node {
     struct hf_world world;
     sim_us tick_at;      /* of the TICK event that counts; 0 = none */
     sim_us writer_free;  /* the writer lane is busy until then */
-    sim_us disk;         /* what a job on the writer lane takes */
+    sim_us disk;         /* what a job on the writer lane takes; SIM_DISK_WELL */
     bool paused;         /* its events wait in `held`, in order */
     struct event **held; /* owned */
     size_t held_count, held_cap;
@@ -260,11 +263,10 @@ struct sim {
     hf_seq acked;          /* the highest acknowledged to a client */
     struct workload workload;
     struct pending_write *writes;
-    struct load_order *orders; /* owned list: what the timeline ordered and has not been sent yet */
+    struct orders orders;
     uint32_t writes_open, ordered_open; /* the latter: of orders */
     uint64_t writes_sent, writes_acked, writes_refused;
-    struct release *releases; /* owned list, the newest first: what rolling back publishes */
-    bool resending;           /* a LOAD_REFUSED is under way */
+    bool resending;      /* a LOAD_REFUSED is under way */
     sim_us hampered_at;  /* when the core was last seen down, or with a disk that is not well */
     uint32_t reader;     /* the edge that was read last */
     bool load_on, quiet; /* quiet: the liveness phase, faults are over */

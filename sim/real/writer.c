@@ -1,5 +1,6 @@
 /*
- * writer.c - the open writes, the orders that wait, and the model of what the core acknowledged.
+ * writer.c - the open writes, what was ordered (sim/orders.h), and the model of what the core
+ * acknowledged.
  *
  * Invariant: an open write is under way on the connection, or waits for one (`sent` says which);
  * its changes are forgotten only when it was acknowledged or refused. Next: sim/workload.h for what
@@ -9,6 +10,7 @@
 #include "sim/real/history.h"
 
 #include "hf/err.h"
+#include "sim/orders.h"
 #include "sim/workload.h"
 
 #include <inttypes.h>
@@ -34,20 +36,6 @@ struct known {
     uint64_t value; /* 0 = none */
 };
 
-/* What a release replaced, for its rollback. */
-struct release {
-    struct release *older;
-    uint32_t count;
-    uint64_t value[];
-};
-
-struct order {
-    struct order *next;
-    uint64_t writes;       /* drawn ones, still to be sent */
-    uint32_t key, key_end; /* or keys, still to be released or rolled back */
-    struct release *back;  /* owned; rolled back to these; NULL = new values */
-};
-
 struct real_writer {
     struct real *run;
     struct workload load;
@@ -56,9 +44,8 @@ struct real_writer {
     bool on;          /* the load has turns */
     uint64_t turn_us; /* when the next is due: a late one does not delay all that follow */
     struct write write[OPEN_MAX];
-    struct order *orders;     /* owned list */
-    struct release *releases; /* owned list, the newest first */
-    struct known *known;      /* owned; by key */
+    struct orders orders;
+    struct known *known; /* owned; by key */
     uint32_t open, ordered_open;
     struct real_writer_status count;
 };
@@ -207,9 +194,9 @@ static struct write *open_write(struct real_writer *w, bool ordered)
     return p;
 }
 
-static bool draw_write(struct real_writer *w, bool ordered)
+static bool draw_write(struct real_writer *w)
 {
-    struct write *p = open_write(w, ordered);
+    struct write *p = open_write(w, false);
     if (p == NULL) {
         return false;
     }
@@ -239,7 +226,7 @@ static void on_turn(uv_timer_t *timer)
         w->turn_us = idle;
     } else {
         for (uint32_t n = workload_turn(&w->load); n > 0; n--) {
-            w->count.left_out += !draw_write(w, false);
+            w->count.left_out += !draw_write(w);
         }
         w->turn_us += workload_wait(&w->load);
     }
@@ -279,76 +266,38 @@ void real_writer_end(struct real_writer *w)
 
 /* ---- orders of the timeline ---- */
 
-/* The next keys of a release or of its rollback. */
-static bool release_write(struct real_writer *w, struct order *o)
-{
-    struct write *p = open_write(w, true);
-    uint32_t most = workload_release_keys(w->load.load);
-    if (p == NULL) {
-        return false;
-    }
-    for (; p->count < most && o->key < o->key_end; o->key++) {
-        uint64_t value = o->back == NULL ? workload_value(&w->load) : o->back->value[o->key];
-        p->change[p->count++] = (struct workload_change){o->key, value};
-    }
-    send_write(p);
-    return true;
-}
-
 static void send_ordered(struct real_writer *w)
 {
-    while (w->orders != NULL) {
-        struct order *o = w->orders;
-        bool of_keys = o->key < o->key_end;
-        if (!(of_keys ? release_write(w, o) : draw_write(w, true))) {
+    while (orders_wait(&w->orders)) {
+        struct write *p = open_write(w, true);
+        if (p == NULL) {
             return;
         }
-        o->writes -= !of_keys;
-        if (o->writes == 0 && o->key == o->key_end) {
-            w->orders = o->next;
-            free(o->back);
-            free(o);
-        }
+        p->count = orders_take(&w->orders, &w->load, p->change);
+        send_write(p);
     }
-}
-
-static void order(struct real_writer *w, struct order what)
-{
-    struct order *o = malloc(sizeof(*o));
-    struct order **at = &w->orders;
-    HF_ASSERT(o != NULL);
-    *o = what;
-    while (*at != NULL) {
-        at = &(*at)->next;
-    }
-    *at = o;
-    send_ordered(w);
 }
 
 void real_writer_order(struct real_writer *w, uint64_t writes)
 {
-    order(w, (struct order){.writes = writes});
+    orders_writes(&w->orders, writes);
+    send_ordered(w);
 }
 
 void real_writer_release(struct real_writer *w, uint32_t keys)
 {
-    struct release *r = malloc(sizeof(*r) + keys * sizeof(r->value[0]));
-    HF_ASSERT(r != NULL && keys <= w->load.load->keys);
-    r->older = w->releases;
-    r->count = keys;
+    HF_ASSERT(keys <= w->load.load->keys);
+    uint64_t *before = orders_release(&w->orders, keys);
     for (uint32_t k = 0; k < keys; k++) {
-        r->value[k] = w->known[k].value;
+        before[k] = w->known[k].value;
     }
-    w->releases = r;
-    order(w, (struct order){.key_end = keys});
+    send_ordered(w);
 }
 
 void real_writer_rollback(struct real_writer *w)
 {
-    struct release *r = w->releases;
-    HF_ASSERT(r != NULL); /* the parser has seen to it */
-    w->releases = r->older;
-    order(w, (struct order){.key_end = r->count, .back = r});
+    orders_rollback(&w->orders);
+    send_ordered(w);
 }
 
 /* ---- what is known ---- */
@@ -356,8 +305,8 @@ void real_writer_rollback(struct real_writer *w)
 void real_writer_status(const struct real_writer *w, struct real_writer_status *s)
 {
     *s = w->count;
-    s->ordered_done = w->orders == NULL && w->ordered_open == 0;
-    s->open = w->open > 0 || w->orders != NULL;
+    s->ordered_done = !orders_wait(&w->orders) && w->ordered_open == 0;
+    s->open = w->open > 0 || orders_wait(&w->orders);
 }
 
 bool real_writer_is_last(const struct real_writer *w, uint32_t key, const redisReply *value)
@@ -410,17 +359,7 @@ void real_writer_close(struct real_writer *w)
 
 void real_writer_free(struct real_writer *w)
 {
-    while (w->orders != NULL) {
-        struct order *o = w->orders;
-        w->orders = o->next;
-        free(o->back);
-        free(o);
-    }
-    while (w->releases != NULL) {
-        struct release *r = w->releases;
-        w->releases = r->older;
-        free(r);
-    }
+    orders_deinit(&w->orders);
     workload_deinit(&w->load);
     free(w->known);
     free(w);
