@@ -17,8 +17,6 @@
 
 enum { ENDS = 100, SCENARIO = 1000, INVITE }; /* event.a: kind, kind + ENDS, or one of these */
 
-#define DISK_USUAL 150u
-
 uint64_t fault_end_of_crash(void)
 {
     return ENDS + FAULT_EDGE_CRASH;
@@ -512,7 +510,7 @@ static void end(struct sim *sim, uint32_t f, struct node *n)
         struck(sim, "resume %s", n->name);
         break;
     case FAULT_SLOW_DISK:
-        n->disk = DISK_USUAL;
+        n->disk = SIM_DISK_WELL;
         struck(sim, "disk well at %s", n->name);
         break;
     case FAULT_DISK_FULL:
@@ -562,7 +560,7 @@ void faults_heal_all(struct sim *sim)
     sim->quiet = true;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
-        n->disk = DISK_USUAL;
+        n->disk = SIM_DISK_WELL;
         disk_trouble(n->disk_io, 0, 0);
         node_drift(n, 0);
         node_resume(sim, n);

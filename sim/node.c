@@ -26,7 +26,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
     memset(n, 0, sizeof(*n));
     n->sim = sim;
     n->index = index;
-    n->disk = 150;
+    n->disk = SIM_DISK_WELL;
     net_init(sim, n);
     snprintf(n->name, sizeof(n->name), "%s", name);
     snprintf(n->dir, sizeof(n->dir), "%s/%.63s", sim->root, name);
