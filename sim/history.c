@@ -417,12 +417,12 @@ static bool check_together(struct check *c, const struct history_op *op)
 /* C7: everything acknowledged before (the read's begin - bound) is in what it shows. */
 static void check_age(struct check *c, const struct history_op *op)
 {
-    int64_t since = op->from_us - (int64_t)op->staleness_ms * 1000;
     size_t low = 0, high = c->answered_count;
 
     if (op->staleness_ms >= INT64_MAX / 1000 || op->seq == HISTORY_NONE) {
         return;
     }
+    int64_t since = op->from_us - (int64_t)op->staleness_ms * 1000;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
 

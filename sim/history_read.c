@@ -289,6 +289,7 @@ bool history_read(FILE *file, struct history *h, char *error, size_t cap)
     struct reader *r = calloc(1, sizeof(*r));
     char *text = NULL;
     size_t text_cap = 0;
+    ssize_t len;
     bool good = r != NULL;
 
     memset(h, 0, sizeof(*h));
@@ -297,9 +298,10 @@ bool history_read(FILE *file, struct history *h, char *error, size_t cap)
         return false;
     }
     *r = (struct reader){.h = h, .error = error, .cap = cap};
-    while (good && getline(&text, &text_cap, file) >= 0) {
+    while (good && (len = getline(&text, &text_cap, file)) >= 0) {
         json_error_t e;
-        json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, &e);
+        /* By its length: what stands behind a zero byte must not be skipped. */
+        json_t *o = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &e);
 
         r->line++;
         good = json_is_object(o) ? take_line(r, o)

@@ -237,6 +237,28 @@ static void what_is_no_history_is_refused_with_its_line(void **state)
     refused("0 or above", "'time_us':-1,'type':'start','node':'core'");
 }
 
+/* The reader stopped there once, and what followed the zero byte was never looked at. */
+static void nothing_is_skipped_behind_a_zero_byte(void **state)
+{
+    static char text[] = "{\"time_us\":1,\"type\":\"start\",\"node\":\"core\"}\n"
+                         "{\"time_us\":2,\"type\":\"start\",\"node\":\"core\"}\0, and more\n";
+    struct history h;
+    char error[256] = "";
+    FILE *f = fmemopen(text, sizeof(text) - 1, "r");
+
+    (void)state;
+    assert_false(history_read(f, &h, error, sizeof error));
+    fclose(f);
+    assert_non_null(strstr(error, "line 2: not a JSON object"));
+}
+
+static void a_bound_of_a_million_years_bounds_nothing(void **state)
+{
+    (void)state;
+    EXPECT(NULL, 0, 0, WRITE(1, "a", "['k','1']"), WROTE(1, 1), READ(2, "lagos", "'k'"),
+           SHOWN_AGE(2, "null", 0, 9223372036854775807));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +274,8 @@ int main(void)
         cmocka_unit_test(c8_what_was_deleted_stays_deleted),
         cmocka_unit_test(c9_a_write_is_seen_as_a_whole),
         cmocka_unit_test(what_is_no_history_is_refused_with_its_line),
+        cmocka_unit_test(nothing_is_skipped_behind_a_zero_byte),
+        cmocka_unit_test(a_bound_of_a_million_years_bounds_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
