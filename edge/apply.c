@@ -31,6 +31,20 @@ bool stage_in_tail(const struct hf_replica *r)
            r->stage.covered >= r->stage.target;
 }
 
+bool stage_begins(const struct hf_replica *r)
+{
+    return r->begin != HF_PLAN_NONE || (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN);
+}
+
+void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
+{
+    r->begin = plan;
+    r->begin_head = head;
+    /* One that the store is beginning right now has to go too as soon as it is there: a stage that
+     * is active while another waits to begin would never move. */
+    r->drop_stage = r->stage.active || (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN);
+}
+
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
 {
     HF_ASSERT(!r->store_busy);

@@ -242,7 +242,7 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
         r->log_floor = 0; /* the core knows better than the beacon that said so */
         return;
     }
-    if (!r->stage.active && r->begin == HF_PLAN_NONE && !repair_goes_first(r)) {
+    if (!r->stage.active && !stage_begins(r) && !repair_goes_first(r)) {
         r->begin = ev->plan;
         r->begin_head = ev->seq;
         r->transfer_total = ev->total;

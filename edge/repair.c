@@ -62,9 +62,7 @@ static void give_up(struct hf_replica *r, enum hf_err why)
     bool snapshot = r->repair.known && r->head > 0;
     note(r, HF_NOTE_REPAIR_GIVEN_UP, 0, (uint64_t)why);
     if (snapshot) {
-        r->begin = HF_PLAN_SNAPSHOT;
-        r->begin_head = r->head;
-        r->drop_stage = r->stage.active;
+        stage_replace(r, HF_PLAN_SNAPSHOT, r->head);
     }
     ended(r, snapshot ? HF_REPAIR_SNAPSHOT : HF_REPAIR_FAILED);
 }
@@ -90,7 +88,7 @@ static void begin(struct hf_replica *r)
 {
     struct hf_repair_status *s = &r->repair.status;
     bool may = r->has_genesis && !r->join && !r->revoked && !r->diverged && !r->stage.active &&
-               r->begin == HF_PLAN_NONE && !r->checking && !r->reopen && !r->repair.comparing;
+               !stage_begins(r) && !r->checking && !r->reopen && !r->repair.comparing;
     if (!may || r->now < r->store_retry || r->now < r->retry_at) {
         return;
     }
@@ -134,7 +132,7 @@ static bool stage_is_gone(const struct hf_replica *r)
 void duty_repair(struct hf_replica *r)
 {
     struct repair *p = &r->repair;
-    bool transfers = r->stage.active || r->begin != HF_PLAN_NONE;
+    bool transfers = r->stage.active || stage_begins(r);
     if (!fx_room(r)) {
         return;
     }
@@ -271,8 +269,7 @@ void repair_counts(struct hf_replica *r, const struct request *q, uint32_t bytes
 
 static void fetch_ranges(struct hf_replica *r)
 {
-    r->begin = HF_PLAN_REPAIR;
-    r->begin_head = r->applied.seq;
+    stage_replace(r, HF_PLAN_REPAIR, r->applied.seq);
     enter(r, REPAIR_STAGES);
 }
 

@@ -337,6 +337,10 @@ bool collect_due(const struct hf_replica *r);
 /* In the tail of a transfer: the position that staged data has reached. */
 hf_seq stage_at(const struct hf_replica *r);
 bool stage_in_tail(const struct hf_replica *r);
+/* A transfer was decided on, and the store has not begun it yet. */
+bool stage_begins(const struct hf_replica *r);
+/* Decides on this one, instead of any that was decided on, begins or is there. */
+void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head);
 bool stage_in_keys(const struct hf_replica *r);
 
 /* ---- repair.c ---- */

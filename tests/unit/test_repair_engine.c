@@ -397,6 +397,89 @@ static void known_damage_before_the_first_batch_ends_in_a_snapshot(void **state)
     box_free(b);
 }
 
+/* An edge at 0 whose core has 200 asks for a plan. */
+static struct box *asks_for_a_plan(struct hf_replica_effect *asked)
+{
+    struct box *b = box_new(0);
+    box_start(b, true, false);
+    box_connect(b);
+    box_beacon(b, 200);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+    *asked = *box_sent(b, HF_REPRQ_PLAN, 0);
+    box_clear(b);
+    return b;
+}
+
+static void plan_comes(struct box *b, const struct hf_replica_effect *asked, enum hf_plan_kind kind)
+{
+    box_answer(b, asked, (struct hf_replica_event){.plan = kind, .seq = 200, .total = 5000});
+}
+
+/* It wanted a snapshot of its own once, behind which the one that had just begun stood still. */
+static void damage_waits_for_the_transfer_that_the_store_begins(void **state)
+{
+    struct hf_replica_effect asked;
+    struct box *b = asks_for_a_plan(&asked);
+    (void)state;
+    plan_comes(b, &asked, HF_PLAN_SNAPSHOT);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    want_repair(b, true);
+    box_done(b);
+    assert_int_equal(result_of(b), HF_REPAIR_WAITING);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 1);
+    box_free(b);
+}
+
+static void a_plan_that_comes_while_a_transfer_begins_is_late(void **state)
+{
+    struct hf_replica_effect asked;
+    struct box *b = asks_for_a_plan(&asked);
+    (void)state;
+    want_repair(b, true);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    plan_comes(b, &asked, HF_PLAN_SNAPSHOT);
+    box_done(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 1);
+    box_free(b);
+}
+
+/* The own records are read through when a gap opens, and the core plans a DELTA. */
+static struct box *checks_while_a_delta_begins(void)
+{
+    struct box *b = box_live(10);
+    want_repair(b, false);
+    ranges_come(b, 10);
+    compared(b, HF_OK, true, 0);
+    assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
+    box_beacon(b, 200);
+    box_pass(b, b->cfg.gap_ms);
+    struct hf_replica_effect asked = *box_sent(b, HF_REPRQ_PLAN, 0);
+    plan_comes(b, &asked, HF_PLAN_DELTA);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    return b;
+}
+
+static void damage_that_a_check_finds_ends_a_transfer_that_has_begun(void **state)
+{
+    (void)state;
+    for (int done = 0; done < 2; done++) {
+        struct box *b = checks_while_a_delta_begins();
+        if (done == 1) {
+            box_done(b);
+            checked(b, HF_CORRUPT);
+        } else {
+            checked(b, HF_CORRUPT);
+            box_done(b);
+        }
+        assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+        box_done(b);
+        assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+        assert_int_equal(b->op.plan, HF_PLAN_REPAIR);
+        box_free(b);
+    }
+}
+
 static void a_full_disk_puts_a_repair_off(void **state)
 {
     struct box *b = box_live(10);
@@ -433,6 +516,9 @@ int main(void)
         cmocka_unit_test(no_plan_is_asked_for_over_known_damage),
         cmocka_unit_test(a_repair_before_anything_is_known_of_the_core_leaves_joining_alone),
         cmocka_unit_test(known_damage_before_the_first_batch_ends_in_a_snapshot),
+        cmocka_unit_test(damage_waits_for_the_transfer_that_the_store_begins),
+        cmocka_unit_test(a_plan_that_comes_while_a_transfer_begins_is_late),
+        cmocka_unit_test(damage_that_a_check_finds_ends_a_transfer_that_has_begun),
         cmocka_unit_test(a_full_disk_puts_a_repair_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
