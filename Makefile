@@ -12,7 +12,7 @@ WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-protot
           -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wimplicit-fallthrough
 HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE
 HARDEN += $(if $(filter address,$(SAN)),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)
-HARDEN += $(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer-no-link -fsanitize=address -fsanitize=undefined)
+HARDEN += $(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer-no-link -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)
 HARDEN += $(if $(filter thread,$(SAN)),-fsanitize=thread)
 HARDEN += $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 OPT    ?= -O2 -g
@@ -128,7 +128,7 @@ $B/tests/unit/test_preload: $(FAULTS)
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
-	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -lmsgpackc $(NODE_L))
+	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -ljansson -lmsgpackc $(NODE_L))
 
 RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips disks lost report)
 $B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
@@ -165,9 +165,9 @@ check:  ## install what is missing, build, run all tests; ends with "N passed, N
 unit: $(UNIT:%=$B/tests/unit/%)  ## build and run the unit tests (SAN=address for sanitizers)
 	@for t in $^; do $$t || exit 1; done
 
-fuzz:  ## run every fuzz target with libFuzzer for SECONDS=120 each
+fuzz:  ## run every fuzz target, or ONLY="replica resp", with libFuzzer for SECONDS=120 each
 	@$(MAKE) --no-print-directory -j2 SAN=fuzzer OPT='-O1 -g' $(FUZZ:%=build/fuzzer/tests/fuzz/%)
-	@tests/fuzz/fuzz.sh build/fuzzer/tests/fuzz $(or $(SECONDS),120)
+	@tests/fuzz/fuzz.sh build/fuzzer/tests/fuzz $(or $(SECONDS),120) $(ONLY)
 
 # test_doctor has no place here: it lets LMDB run into damaged pages.
 THREADED := $(foreach t,changelog core edge env loop recovery resp service stage transfer transport,\

@@ -112,6 +112,57 @@ static void check_descriptor(const struct hf_chunk *c)
     (void)compare(c->descriptor, &w);
 }
 
+/* The lists are one bin each in the reply, so they are walked by themselves. */
+static void check_frames(const struct hf_fetch_reply *p)
+{
+    struct hf_slice rest = p->frames;
+    struct hf_slice message;
+    uint32_t count = 0;
+
+    while (hf_fetch_next_frame(&rest, &message)) {
+        count++;
+    }
+    HF_ASSERT(rest.len == 0 && count == p->frame_count && count <= HF_REPLY_FRAMES_MAX);
+}
+
+static void check_ranges(const struct hf_fetch_reply *p)
+{
+    static uint8_t buffer[HF_MESSAGE_MAX];
+    struct hf_slice rest = p->ranges;
+    struct hf_subrange s;
+    struct hf_writer w;
+    uint32_t count = 0;
+
+    hf_writer_init(&w, buffer, sizeof(buffer));
+    for (; hf_fetch_next_range(&rest, &s); count++) {
+        HF_ASSERT(s.last.len <= HF_STORE_KEY_MAX && s.count <= HF_RANGES_READ_MAX);
+        HF_ASSERT(s.last.len > 0 || (rest.len == 0 && p->end));
+        hf_fetch_put_range(&w, &s);
+    }
+    HF_ASSERT(rest.len == 0 && count == p->range_count && count <= HF_SUBRANGES_MAX);
+    (void)compare(p->ranges, &w);
+}
+
+static void check_data(const struct hf_fetch_reply *p)
+{
+    switch (p->want) {
+    case HF_WANT_LOG:
+        check_frames(p);
+        return;
+    case HF_WANT_BODY:
+        HF_ASSERT(p->body.len > 0 && p->offset + p->body.len <= p->total);
+        return;
+    case HF_WANT_DELTA:
+    case HF_WANT_KEYS:
+        check_descriptor(&p->chunk);
+        return;
+    case HF_WANT_RANGES:
+        check_ranges(p);
+        return;
+    }
+    HF_UNREACHABLE(); /* data says what it is */
+}
+
 static void try_reply(struct hf_slice bytes)
 {
     static struct hf_reply p;
@@ -120,9 +171,8 @@ static void try_reply(struct hf_slice bytes)
     if (hf_reply_decode(bytes, &p) != HF_OK) {
         return;
     }
-    if (p.type == HF_MSG_FETCH && p.code == HF_OK &&
-        (p.fetch.want == HF_WANT_DELTA || p.fetch.want == HF_WANT_KEYS)) {
-        check_descriptor(&p.fetch.chunk);
+    if (p.type == HF_MSG_FETCH && p.code == HF_OK) {
+        check_data(&p.fetch);
     }
     hf_writer_init(&w, again, sizeof(again));
     hf_reply_encode(&p, &w);

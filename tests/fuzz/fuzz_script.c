@@ -51,14 +51,6 @@ static void check_script(const struct script *s)
     }
 }
 
-/* A script is large, and freed memory that is kept aside would count against the fuzzer's limit. */
-const char *__asan_default_options(void);
-
-const char *__asan_default_options(void)
-{
-    return "quarantine_size_mb=16";
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
