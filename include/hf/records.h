@@ -62,7 +62,8 @@ void hf_columns_init(struct hf_columns *c, uint8_t *memory, size_t cap);
 /* Nothing follows a record whose value has no end yet, and only the first may lack its beginning.
  * A column that is full makes hf_columns_finish fail. */
 void hf_columns_add(struct hf_columns *c, const struct hf_record *rec);
-/* What hf_columns_finish would write now, at most. */
+/* What hf_columns_finish would write now, at most; of no records that is what their array takes, so
+ * that whoever asks how much of the first one fits leaves room for it. */
 size_t hf_columns_bytes(const struct hf_columns *c);
 /* Blocks of different nature, side by side: numbers, keys, values. */
 #define HF_RECORDS_BLOCKS 3u

@@ -115,7 +115,7 @@ void hf_columns_add(struct hf_columns *c, const struct hf_record *rec)
 
 size_t hf_columns_bytes(const struct hf_columns *c)
 {
-    size_t sum = c->count > 0 ? HF_RECORDS_OVERHEAD : 0;
+    size_t sum = HF_RECORDS_OVERHEAD;
 
     for (unsigned i = 0; i < HF_COLUMNS; i++) {
         sum += c->column[i].len;

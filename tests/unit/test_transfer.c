@@ -309,6 +309,31 @@ static void chunks_are_compressed_when_that_gains(void **state)
     assert_int_equal(count_records(chunk_open(f, &r->fetch.chunk, raw)), 1);
 }
 
+/* What packs well is cut where the raw bytes end, not where the reply does. */
+static void a_long_value_that_packs_well_comes_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t raw[CHUNK_RAW_MAX];
+    static char value[300000];
+    struct hf_bound from = after(0);
+    uint32_t offset = 0;
+    memset(value, 'x', sizeof(value) - 1);
+    box_put(f->b, "long", value);
+    box_commit(f->b);
+    while (from.seq == 0 || from.offset != HF_OFFSET_END) {
+        struct hf_reply r = *fetch_delta(f, from, 1);
+        struct hf_records reader;
+        struct hf_record rec;
+        assert_int_equal(r.code, HF_OK);
+        hf_records_open(&reader, chunk_open(f, &r.fetch.chunk, raw));
+        assert_true(hf_records_next(&reader, &rec));
+        assert_int_equal(rec.offset, offset);
+        offset += (uint32_t)rec.value.len;
+        from = r.fetch.chunk.to;
+    }
+    assert_int_equal(offset, sizeof(value) - 1);
+}
+
 static void a_fragment_whose_record_changed_has_moved(void **state)
 {
     struct fixture *f = *state;
@@ -614,6 +639,7 @@ int main(void)
         T(no_number_of_deleted_keys_makes_one_request_long),
         T(nothing_above_the_acknowledged_head_is_given),
         T(chunks_are_compressed_when_that_gains),
+        T(a_long_value_that_packs_well_comes_in_pieces),
         T(a_fragment_whose_record_changed_has_moved),
         T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
