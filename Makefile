@@ -25,7 +25,7 @@ WIRE   := err cursor ranges expand elements digest batch compress body seal gene
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables tree shape vouch moves index view walk verify sample stage parts staging repair \
           scrub doctor pages
-NODE   := daemon loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
+NODE   := daemon stdio loop service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
           cache frames chunks ranges plan enrol inspect ages retention carry trainer hello
@@ -102,7 +102,7 @@ $B/holdfast-core: $B/core/main.o $(COMMANDS:%=$B/core/%.o) $(CORE_O) $(NODE_O) $
 	$(call link,$(NODE_L))
 $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/options.o $(EDGE_O) $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
-$B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $(WIRE_O)
+$B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $B/proto/node/stdio.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
 $B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,$(MEMO_L) -lhiredis -ljansson -luv $(BASE_L))

@@ -87,8 +87,13 @@ static void run_begin(struct hf_call *call)
     char name[HF_NAME_MAX + 1] = "";
     struct carry_op *op;
 
-    if (!hf_name_valid(word) || (call->argc == 4 && !read_since(call->argv[3], &ask))) {
-        hf_call_fail(call, "ERR HF.CARRY BEGIN edge [epoch:seq]");
+    if (!hf_name_valid(word)) {
+        hf_call_fail(call, "ERR that is not the name of an edge: holdfast edge list");
+        return;
+    }
+    if (call->argc == 4 && !read_since(call->argv[3], &ask)) {
+        hf_call_fail(call, "ERR since is EPOCH:SEQ, the epoch and the APPLIED in the status of the "
+                           "edge, as 1:120; or 0 for everything");
         return;
     }
     memcpy(name, word.data, word.len);

@@ -366,7 +366,7 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
         run_repair(k, c, argv, argc);
     } else if (hf_kv_is(argv[0], "INFO") && argc <= 2) {
         run_info(k, c, argv, argc);
-    } else if (hf_kv_is(argv[0], "HF.EDGE")) {
+    } else if (hf_kv_is(argv[0], "HF.EDGE") || hf_kv_is(argv[0], "HF.CARRY")) {
         hf_resp_error(
             c, "READONLY this is an edge; the core knows the edges: ask it, with its --data");
     } else if (is_write(argv[0])) {

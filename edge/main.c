@@ -17,6 +17,7 @@
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
+#include "hf/stdio.h"
 #include "hf/transport.h"
 #include "hf/version.h"
 
@@ -291,7 +292,7 @@ static _Noreturn void import_and_exit(struct app *app)
         hf_daemon_die(&app->daemon, &e);
     }
     remember(app);
-    exit(fflush(stdout) == 0 ? 0 : 1);
+    exit(hf_stdio_finish(app->daemon.name) ? 0 : 1);
 }
 
 /* ---- start ---- */

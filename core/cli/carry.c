@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -163,6 +164,22 @@ static bool write_head(struct carry *x)
     return ok;
 }
 
+/* The file takes its name when it is whole: that of a device would be taken away from it. */
+static bool may_replace(const char *path)
+{
+    struct stat s;
+
+    if (strcmp(path, "-") == 0) {
+        hf_cli_fail("a carry file is written to a FILE, not to standard output");
+        return false;
+    }
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) {
+        hf_cli_fail("%s is no regular file; give the name of one, which may be new", path);
+        return false;
+    }
+    return true;
+}
+
 static bool write_file(struct carry *x, const char *path)
 {
     static const uint8_t none[HF_CARRY_HEAD_BYTES];
@@ -205,7 +222,7 @@ int hf_cli_carry(struct hf_cli *cli, const char *edge, const char *since, const 
     if (snprintf(x.part, sizeof x.part, "%s.part", path) >= (int)sizeof x.part) {
         return hf_cli_usage(cli, "the name of the file is too long");
     }
-    if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
+    if (!may_replace(path) || !hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
     }
     ok = begin(&x, edge, since != NULL ? since : "0") && write_file(&x, path);

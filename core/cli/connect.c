@@ -158,6 +158,13 @@ out:
 static void explain_break(const struct hf_cli *cli)
 {
     const struct redisContext *redis = cli->redis;
+
+    if (redis->err == REDIS_ERR_PROTOCOL) {
+        hf_cli_fail("%s does not speak RESP; give the address that the daemon printed as resp, not "
+                    "that of its stream or control",
+                    cli->target);
+        return;
+    }
     bool late = redis->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK);
 
     hf_cli_fail("%s: %s", cli->target,

@@ -126,7 +126,7 @@ int hf_cli_edge(struct hf_cli *cli, int argc, char **argv)
         return cli->status;
     }
     if (cli->first == argc) {
-        return hf_cli_usage(cli, "edge needs a verb");
+        return hf_cli_usage(cli, "what about edges? invite, add, list or revoke");
     }
     verb = argv[cli->first];
     if (cli->first + 1 < argc && strcmp(argv[cli->first + 1], "--help") == 0) {
@@ -138,9 +138,10 @@ int hf_cli_edge(struct hf_cli *cli, int argc, char **argv)
             continue;
         }
         if (argc - cli->first - 1 != verbs[i].operands) {
-            return hf_cli_usage(cli, "edge %s takes %d operand(s)", verb, verbs[i].operands);
+            return hf_cli_usage(cli, "edge %s takes %d operand%s", verb, verbs[i].operands,
+                                verbs[i].operands == 1 ? "" : "s");
         }
         return verbs[i].run(cli, argv + cli->first + 1);
     }
-    return hf_cli_usage(cli, "there is no edge %.60s", verb);
+    return hf_cli_usage(cli, "there is no subcommand edge %.60s", verb);
 }

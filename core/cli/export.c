@@ -96,8 +96,8 @@ static bool write_json(struct export *x, struct hf_slice key, struct hf_slice va
               json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
 
     json_decref(object);
-    if (!ok) {
-        hf_cli_fail("cannot write the output");
+    if (!ok && !ferror(stdout)) { /* main says what went wrong with the output */
+        hf_cli_fail("out of memory");
     }
     return ok;
 }

@@ -149,6 +149,7 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
 {
     const size_t block_bytes = 1u << 20;
     bool standard = strcmp(file, "-") == 0;
+    const char *what = standard ? "standard input" : file;
     int fd = standard ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
     int copy = -1;
     uint8_t *block = NULL;
@@ -161,6 +162,7 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
     if (lseek(fd, 0, SEEK_SET) != 0) {
         copy = temporary_file();
         if (copy < 0) {
+            what = "cannot keep a copy of the input; set TMPDIR to a directory with room for it";
             goto out;
         }
     }
@@ -175,10 +177,10 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
         fd = copy;
     }
     ok = lseek(fd, 0, SEEK_SET) == 0;
-    hf_input_init(&m->in, fd, standard ? "standard input" : file);
+    hf_input_init(&m->in, fd, what);
 out:
     if (!ok) {
-        hf_cli_fail("%s: %s", file, strerror(errno));
+        hf_cli_fail("%s: %s", what, strerror(errno));
     }
     free(block);
     return ok;

@@ -10,6 +10,7 @@
  */
 #include "core/cli/cli.h"
 
+#include "hf/stdio.h"
 #include "hf/version.h"
 
 #include <signal.h>
@@ -271,13 +272,14 @@ int main(int argc, char **argv)
     struct hf_cli cli = {0};
     int status;
 
+    hf_stdio_open();
     /* A daemon that goes away must end in a message, not in a signal. */
     signal(SIGPIPE, SIG_IGN);
     status = run(&cli, argc, argv);
     hf_cli_disconnect(&cli);
     /* Output that did not reach its file (full disk, closed pipe) is a failure of the command. */
-    if (fflush(stdout) != 0 && status == HF_CLI_OK) {
-        status = hf_cli_fail("cannot write the output");
+    if (!hf_stdio_finish("holdfast") && status == HF_CLI_OK) {
+        status = HF_CLI_NO;
     }
     return status;
 }

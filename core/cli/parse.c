@@ -242,5 +242,8 @@ enum hf_parsed hf_parser_end(struct hf_parser *p)
     if (p->in_certificate) {
         return hf_parser_bad(p, "the file ends inside a certificate");
     }
+    if (p->format == HF_FORMAT_PEM && p->certificates == 0) {
+        return hf_parser_bad(p, "there is no certificate in it");
+    }
     return HF_PARSED_NOTHING;
 }

@@ -53,7 +53,8 @@ void hf_parser_deinit(struct hf_parser *p);
 /* May change the text of the line. */
 enum hf_parsed hf_parser_line(struct hf_parser *p, char *line, size_t len,
                               struct hf_line_change *out);
-/* After the last line: NOTHING, or BAD when the input ends inside a certificate. */
+/* After the last line: NOTHING, or BAD when the input ends inside a certificate or, being PEM, had
+ * none. */
 enum hf_parsed hf_parser_end(struct hf_parser *p);
 
 /* ---- for the files of the parser only ---- */

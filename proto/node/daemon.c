@@ -7,6 +7,7 @@
 #include "hf/daemon.h"
 
 #include "hf/log.h"
+#include "hf/stdio.h"
 #include "hf/version.h"
 
 #include <errno.h>
@@ -33,20 +34,21 @@ void hf_daemon_options(const struct hf_daemon *d, const struct hf_config_table *
 {
     struct hf_error e = {.code = HF_OK};
     int next = d->argc;
+    hf_stdio_open();
     hf_config_presets(t, options);
     enum hf_err err = hf_config_args(t, d->argc, d->argv, options, &next, &e);
     if (err == HF_NOTFOUND && strcmp(e.text, "help") == 0) {
         fputs(usage, stdout);
         hf_config_help(t, stdout);
-        exit(0);
+        exit(hf_stdio_finish(d->name) ? 0 : 1);
     }
     if (err == HF_NOTFOUND) {
         printf("%s %s\n", d->name, HF_VERSION);
-        exit(0);
+        exit(hf_stdio_finish(d->name) ? 0 : 1);
     }
     if (err == HF_OK && *example) {
         hf_config_example(t, stdout);
-        exit(0);
+        exit(hf_stdio_finish(d->name) ? 0 : 1);
     }
     if (err == HF_OK && next < d->argc) {
         err = hf_error_set(&e, HF_ARG, "unexpected argument '%s' (see --help)", d->argv[next]);

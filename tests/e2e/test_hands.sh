@@ -1,0 +1,108 @@
+#!/bin/sh
+# test_hands.sh - what a user's hands do wrong gets a sentence, and harms nothing. Argument: build directory.
+#
+# One core and one edge on ports of their own; each line is a mistake that somebody made. Next: test_refusals.c, for what
+# the daemons refuse.
+set -u
+bin=$(cd "$1" && pwd) || exit 1
+PATH=$bin:$PATH
+work=$(mktemp -d) || exit 1
+cd "$work" || exit 1
+pids=''
+# shellcheck disable=SC2086 # a list of process ids
+stop() {
+    [ -z "$pids" ] || { kill $pids && wait $pids; }
+    rm -rf "$work"
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+failed=0
+
+expect() { # STATUS LABEL COMMAND...
+    want=$1
+    label=$2
+    shift 2
+    "$@" >out 2>err </dev/null
+    got=$?
+    if [ "$got" -ne "$want" ]; then
+        echo "FAILED $label: exit status $got, expected $want"
+        cat out err
+        failed=1
+    else
+        echo "ok $label"
+    fi
+}
+says() { # PATTERN, in what people read
+    grep -Eq -e "$1" err || { echo "FAILED: nothing like '$1' in:"; cat err; failed=1; }
+}
+silent() {
+    [ ! -s err ] || { echo 'FAILED: it said:'; cat err; failed=1; }
+}
+ready() { # DIR
+    for _ in $(seq 100); do
+        [ -S "$1/holdfast.sock" ] && return
+        sleep 0.1
+    done
+    echo "FAILED: $1 did not start"
+    exit 1
+}
+
+holdfast-core --data core --listen tcp://127.0.0.1:0 --resp 127.0.0.1:0 >core.out 2>core.err &
+pids=$!
+ready core
+stream=$(sed -n 's,^stream tcp://,,p' core.out)
+token=$(holdfast --data core edge invite lagos 2>/dev/null)
+holdfast-edge --data lagos --join "$token" --resp 127.0.0.1:0 >edge.out 2>edge.err &
+pids="$pids $!"
+ready lagos
+seq 30000 | holdfast --data core import --format lines - >/dev/null
+
+# Output that does not arrive, and output of which somebody had enough.
+for command in 'get 7' status 'status --json' 'edge list' export 'export --format jsonl' --help version; do
+    expect 1 "$command on a full disk" sh -c "holdfast --data core $command >/dev/full"
+    says 'cannot write the output'
+    [ "$(grep -c . err)" = 1 ] || { echo 'FAILED: said more than once'; cat err; failed=1; }
+done
+for command in 'holdfast-core --example-config' 'holdfast-edge --help' 'holdfast-edge --version'; do
+    expect 1 "$command on a full disk" sh -c "$command >/dev/full"
+    says "^${command%% *}: cannot write the output"
+done
+for format in tsv jsonl; do
+    expect 0 "export of $format into head" sh -c "holdfast --data core export --format $format | head -1"
+    silent
+done
+
+# A daemon or a tool without its three descriptors.
+holdfast-core --data closed --listen tcp://127.0.0.1:0 --resp off <&- >&- 2>&- &
+pids="$pids $!"
+ready closed
+for fd in 0 1 2; do
+    at=$(readlink "/proc/$!/fd/$fd")
+    [ "$at" = /dev/null ] || { echo "FAILED: descriptor $fd of the daemon is $at"; failed=1; }
+done
+expect 1 'import from a closed standard input' sh -c 'holdfast --data core import --format lines - <&-'
+says 'standard input: Bad file descriptor'
+expect 1 'put from a closed standard input' sh -c 'holdfast --data core put k - <&-'
+says 'standard input: Bad file descriptor'
+
+# The wrong daemon, port, file or word.
+expect 1 "the stream's port" holdfast --host "$stream" status
+says 'does not speak RESP.*printed as resp'
+expect 1 'an export for an edge, asked of an edge' holdfast --data lagos export --for lagos f.hf
+says 'this is an edge.*ask it'
+expect 1 'a --since that is none' holdfast --data core export --for lagos --since yesterday f.hf
+says 'since is EPOCH:SEQ'
+expect 1 'an export for an edge to standard output' holdfast --data core export --for lagos -
+says 'written to a FILE'
+mkfifo device
+expect 1 'an export for an edge to a device' holdfast --data core export --for lagos device
+says 'device is no regular file'
+[ -p device ] || { echo 'FAILED: the device was replaced'; failed=1; }
+expect 2 'a verb that edges have not' holdfast --data core edge remove lagos
+says 'no subcommand edge remove'
+expect 1 'no room for a copy of a pipe' sh -c 'seq 3 | TMPDIR=/nonexistent holdfast --data core import -'
+says 'set TMPDIR'
+expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
+says 'there is no certificate in it'
+
+exit "$failed"
