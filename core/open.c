@@ -317,6 +317,19 @@ static void mark_check(struct opening *o)
     }
 }
 
+/* A mark that cannot be written is no reason to refuse service, but whoever put it on another disk
+ * should not find out after the rollback. */
+static void mark_begin(struct opening *o)
+{
+    const struct hf_core_writer *w = o->w;
+    if (hf_mark_write(w->mark_path, &w->head.at) != HF_OK && o->out->note[0] == '\0') {
+        snprintf(o->out->note, sizeof(o->out->note),
+                 "high-water mark %s cannot be written, so that it will not find out a rollback; "
+                 "is its directory there, and may this daemon write to it?",
+                 w->mark_path);
+    }
+}
+
 /* ---- opening ---- */
 
 static enum hf_err memory_get(struct hf_core_writer *w)
@@ -427,7 +440,7 @@ static enum hf_err recover(struct opening *o)
         evidence_check(o);
     }
     if (o->out->fenced[0] == '\0' && o->out->uncommitted == HF_OK) {
-        (void)hf_mark_write(w->mark_path, &w->head.at);
+        mark_begin(o);
     }
     return HF_OK;
 }

@@ -24,7 +24,7 @@ static const struct hf_config_row rows[] = {
     {"core", "mark", HF_CONFIG_TEXT, AT(mark), NULL, 0, 255, "mark", "FILE",
      "high-water mark, best kept on another disk than DIR: it finds out a disk that was rolled "
      "back"},
-    {"core", "log", HF_CONFIG_TEXT, AT(log), "info", 4, 15, "log", "LEVEL",
+    {"core", "log", HF_CONFIG_TEXT, AT(log), "info", 1, 15, "log", "LEVEL",
      "error, warn, info or debug"},
     {"core", "clients_max", HF_CONFIG_UINT, AT(clients_max), "1024", 1, 100000, NULL, NULL,
      "local clients connected at once"},

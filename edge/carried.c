@@ -127,7 +127,10 @@ enum hf_err carried_open(struct carried *c, const char *path, const struct hf_ke
         carried_close(c);
         return e->code;
     }
-    enum hf_err err = head_check(c, (uint64_t)st.st_size, core, e);
+    enum hf_err err = S_ISREG(st.st_mode) ? head_check(c, (uint64_t)st.st_size, core, e)
+                                          : hf_error_set(e, HF_MALFORMED,
+                                                         "it is no file; give one that `holdfast "
+                                                         "export --for` wrote");
     err = err == HF_OK ? read_through(c, e) : err;
     if (err != HF_OK) {
         carried_close(c);

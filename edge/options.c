@@ -22,7 +22,7 @@ static const struct hf_config_row rows[] = {
      "where local readers connect; off: only DIR/holdfast.sock"},
     {"edge", "clients_max", HF_CONFIG_UINT, AT(clients_max), "1024", 1, 100000, NULL, NULL,
      "readers connected at once"},
-    {"edge", "log", HF_CONFIG_TEXT, AT(log), "info", 4, 15, "log", "LEVEL",
+    {"edge", "log", HF_CONFIG_TEXT, AT(log), "info", 1, 15, "log", "LEVEL",
      "error, warn, info or debug"},
     {"link", "catchup_connections", HF_CONFIG_UINT, AT(catchup_connections), "16", 0, 32,
      "catchup-connections", "N",

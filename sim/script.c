@@ -128,6 +128,9 @@ static bool edges_statement(struct parser *p)
         if (is_range(name, &first, &last)) {
             return parse_fail(p, "'%s': a group needs a name: `edges shop %s`", name, name);
         }
+        if (isdigit((unsigned char)name[0]) && strstr(name, "..") != NULL) {
+            return parse_fail(p, "'%s': expected a range as 1..40, the lower number first", name);
+        }
         bool good = is_range(parse_peek(p), &first, &last) ? add_group(p, name, first, last)
                                                            : add_edge(p, name);
         p->at += good && is_range(parse_peek(p), &first, &last);

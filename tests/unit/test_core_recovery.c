@@ -354,6 +354,19 @@ static void a_torn_mark_is_reported_and_replaced(void **state)
     assert_int_equal(box_put(b, "a", "1").code, HF_OK);
 }
 
+static void a_mark_that_cannot_be_written_is_reported(void **state)
+{
+    struct box *b = *state;
+    char in_its_way[128];
+    box_close(b);
+    snprintf(in_its_way, sizeof(in_its_way), "%s/main.mark.new", b->root);
+    assert_int_equal(mkdir(in_its_way, 0700), 0);
+    b->notes[0] = '\0';
+    box_open(b);
+    assert_non_null(strstr(b->notes, "main.mark cannot be written"));
+    assert_int_equal(box_put(b, "a", "1").code, HF_OK);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
 
 int main(void)
@@ -376,6 +389,7 @@ int main(void)
         T(a_new_stream_beside_an_old_mark_is_fenced),
         T(a_mark_with_another_history_at_the_same_seq_fences),
         T(a_torn_mark_is_reported_and_replaced),
+        T(a_mark_that_cannot_be_written_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,6 +321,10 @@ static void missing_and_surplus_words_are_errors(void **state)
                                                     "line");
     assert_refused("edges a a\n", "x.sim:1: there is a node called a already");
     assert_refused("edges 1..4\n", "x.sim:1: '1..4': a group needs a name: `edges shop 1..4`");
+    assert_refused("edges shop 1..100000\n",
+                   "x.sim:1: '1..100000': expected a range as 1..40, the lower number first");
+    assert_refused("edges shop 9..1\n",
+                   "x.sim:1: '9..1': expected a range as 1..40, the lower number first");
     assert_refused("duration 5s\n", "x.sim:1: no edges; begin with `edges NAME...`");
     assert_refused("at 5s cut a\n",
                    "x.sim:1: 'a': there are no edges yet; begin with `edges NAME...`");
