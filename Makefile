@@ -104,7 +104,7 @@ $B/holdfast-edge: $B/edge/main.o $B/edge/commands.o $B/edge/health.o $B/edge/opt
 	$(call link,$(NODE_L))
 $B/holdfast: $B/core/cli/main.o $(CLI_O) $B/proto/node/keyfile.o $B/proto/node/stdio.o $(WIRE_O)
 	$(call link,-lhiredis -ljansson $(BASE_L))
-$B/holdfast-sim: $B/sim/main.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
+$B/holdfast-sim: $B/sim/main.o $B/proto/node/stdio.o $(SIM_COMMANDS:%=$B/sim/%.o) $B/sim/disk.o $B/sim/wrap.o $(SIM_O) $(WAN_O) $(REAL_O) $(CORE_O) $(EDGE_O) $(PURE_O)
 	$(call link,$(MEMO_L) -lhiredis -ljansson -luv $(BASE_L))
 $B/sim/report_html.o: sim/report.html sim/report.css sim/report.js sim/report_charts.js
 $B/holdfast-blackhole: $B/sim/blackhole.o
@@ -214,6 +214,7 @@ install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, sc
 	install -m 644 deploy/core.conf deploy/edge.conf $(D)/share/doc/holdfast/examples
 	install -m 644 sim/scenarios/* $(D)/share/doc/holdfast/scenarios
 	install -m 644 README.md deploy/RUNBOOK.md $(D)/share/doc/holdfast
+	install -D -m 644 sim/README.md $(D)/share/doc/holdfast/sim/README.md
 
 clean:  ## remove build/
 	rm -rf build

@@ -4,6 +4,7 @@
  */
 #include "sim/command.h"
 
+#include "hf/stdio.h"
 #include "hf/version.h"
 #include "sim/real/command.h"
 #include "sim/wan/link.h"
@@ -40,7 +41,7 @@ static void help(void)
         "exit status: 0 all held, 1 something was violated, 2 wrong use");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0) {
@@ -70,4 +71,12 @@ int main(int argc, char **argv)
             *name == '\0' ? "expected a command" : "'", name,
             *name == '\0' ? "" : "' is no command");
     return 2;
+}
+
+int main(int argc, char **argv)
+{
+    hf_stdio_open();
+    int status = run(argc, argv);
+    /* A timeline that did not arrive must not look like one that held. */
+    return hf_stdio_finish("holdfast-sim") || status != 0 ? status : 2;
 }

@@ -21,8 +21,9 @@ struct hf_daemon {
 
 /* Prints "name: text" and exits: 2 for a wrong use (HF_ARG), 1 for anything else. */
 _Noreturn void hf_daemon_die(const struct hf_daemon *d, const struct hf_error *e);
-/* Comes first in main: descriptors 0 to 2, presets, --config, options. --help, --version and --example-config (when *example became true)
- * print and exit 0 (1 if that cannot be written); a wrong option exits 2. `usage` is what --help says above the options. */
+/* Comes first in main: descriptors 0 to 2, presets, --config, options. --help, --version and
+ * --example-config (when *example became true) print and exit 0 (1 if that cannot be written); a
+ * wrong option exits 2. `usage` is what --help says above the options. */
 void hf_daemon_options(const struct hf_daemon *d, const struct hf_config_table *t, void *options,
                        const bool *example, const char *usage);
 /* "error", "warn", "info", "debug"; exits 2 for another word. */

@@ -67,6 +67,10 @@ for command in 'holdfast-core --example-config' 'holdfast-edge --help' 'holdfast
     expect 1 "$command on a full disk" sh -c "$command >/dev/full"
     says "^${command%% *}: cannot write the output"
 done
+for command in --help 'run --seed 1 --duration 3' 'run --seed 1 --duration 3 --trace'; do
+    expect 2 "holdfast-sim $command on a full disk" sh -c "holdfast-sim $command >/dev/full"
+    says '^holdfast-sim: cannot write the output'
+done
 for format in tsv jsonl; do
     expect 0 "export of $format into head" sh -c "holdfast --data core export --format $format | head -1"
     silent
