@@ -235,8 +235,7 @@ static void on_plan(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     note(r, HF_NOTE_PLAN, (uint64_t)ev->plan, ev->total);
     r->plan_now = false;
-    width_begin(r, ev->total);
-    share_measure(r);
+    pace_transfer(r, ev->total);
     if (ev->plan == HF_PLAN_NONE || ev->plan == HF_PLAN_LOG) {
         r->plan_until = ev->seq > r->applied.seq ? ev->seq : r->applied.seq + 1;
         r->log_floor = 0; /* the core knows better than the beacon that said so */

@@ -38,10 +38,19 @@
 
 void pace_begin(struct hf_replica *r)
 {
-    width_begin(r, 0);
-    share_measure(r);
     r->size.data_max = DATA_MAX_FIRST;
+    pace_transfer(r, 0);
     r->throttle.live_at = -1;
+}
+
+void pace_transfer(struct hf_replica *r, uint64_t bytes)
+{
+    width_begin(r, bytes);
+    share_measure(r);
+    r->pace[1].rtt_mean = 0;
+    if (r->size.data_max > DATA_MAX_FIRST) {
+        r->size = (struct size){.data_max = DATA_MAX_FIRST};
+    }
 }
 
 /* ---- the table ---- */
@@ -144,23 +153,29 @@ void requests_outlive_link(struct hf_replica *r)
     }
 }
 
+static hf_ms at_least(hf_ms a, hf_ms b)
+{
+    return a > b ? a : b;
+}
+
+/* While replies come, those that hang are left to TCP: asked again, what it brings of them has come
+ * for nothing. Only those of a lost link are not, once all else is asked for. */
 void requests_give_up_late(struct hf_replica *r, bool all_asked)
 {
-    const struct pace *p = &r->pace[1];
-    hf_ms patience = 2 * p->rtt > LATE_MS ? 2 * p->rtt : LATE_MS;
+    struct pace *p = &r->pace[1];
     hf_ms up = r->link_since[HF_CHANNEL_CONTROL];
-    hf_ms moved = p->replied_at > up ? p->replied_at : up;
+    hf_ms silence = at_least(p->rtt_mean, LATE_MS);
+    bool silent = r->now - at_least(p->replied_at, up) >= silence;
     if (r->now - r->heard[HF_CHANNEL_CONTROL] >= r->cfg.request_ms_min) {
         return; /* it is the link that is silent: what is asked now would be lost as well */
     }
-    if (!all_asked && r->now - moved < patience) {
-        return; /* there is more to ask for, and replies come that make room for it */
-    }
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         struct request *q = &r->request[i];
-        hf_ms since = q->late ? r->link_since[HF_CHANNEL_CONTROL] : q->sent;
-        if (is_chunk(q) && q->state == REQUEST_SENT && r->now - since >= patience) {
+        hf_ms waited = r->now - (q->late ? up : q->sent);
+        bool lost = q->late && all_asked && waited >= at_least(2 * p->rtt, LATE_MS);
+        if (is_chunk(q) && q->state == REQUEST_SENT && (lost || (silent && waited >= silence))) {
             q->id = 0;
+            p->rtt_mean = silence + silence / 2; /* or a slow link would be given up for ever */
         }
     }
 }
@@ -283,10 +298,12 @@ static bool expects_data(const struct hf_replica *r, enum hf_replica_request kin
 }
 
 /* Each part of a transfer is asked for by one request at a time. When much fewer parts are left
- * than requests may be under way, each asks for more: the end has fewer round trips then. */
+ * than requests may be under way, each asks for more: the end has fewer round trips then. But not
+ * where replies take long as it is: a cut would waste more, and a hanging one is the end of all. */
 static uint32_t chunk_step(const struct hf_replica *r)
 {
-    bool few = 2 * stage_parts_left(r) <= r->width.now;
+    bool quick = 2 * (r->pace[1].rtt_mean - r->pace[0].rtt_least) < TRANSFER_MS_MOST;
+    bool few = quick && 2 * stage_parts_left(r) <= r->width.now;
     uint32_t step = few ? 2 * r->size.data_max : r->size.data_max;
     return step < DATA_MAX_STEP_MOST ? step : DATA_MAX_STEP_MOST;
 }
@@ -351,6 +368,7 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
     /* ... and what a reply takes on a lossy link tells of the way there only when it is least. */
     pace->rtt_least =
         pace->rtt_least == 0 || took < pace->rtt_least ? took : (15 * pace->rtt_least + took) / 16;
+    pace->rtt_mean = pace->rtt_mean == 0 ? took : (7 * pace->rtt_mean + took) / 8;
     pace->timeouts_in_row = 0;
     pace->replied_at = r->now;
     r->timeouts_in_row = 0;

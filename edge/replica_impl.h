@@ -61,6 +61,7 @@ struct request {
 struct pace {
     hf_ms rtt;        /* smoothed; 0 = unknown */
     hf_ms rtt_least;  /* the same, of the quickest */
+    hf_ms rtt_mean;   /* and of all: what most take */
     hf_ms replied_at; /* the last reply */
     uint32_t timeouts_in_row;
 };
@@ -264,6 +265,8 @@ bool held_gap(const struct hf_replica *r, hf_seq from, hf_seq to, struct hf_rang
 
 /* ---- pace.c ---- */
 void pace_begin(struct hf_replica *r);
+/* A transfer of so many bytes begins, 0 = it is not known: the link may be another. */
+void pace_transfer(struct hf_replica *r, uint64_t bytes);
 /* The one that was sent and is not answered, given up or timed out; NULL when there is none. */
 struct request *request_sent(struct hf_replica *r, uint64_t id);
 struct request *request_free(struct hf_replica *r);
@@ -277,8 +280,8 @@ void requests_abandon(struct hf_replica *r);
 /* The same, but for those of a transfer's parts, which are late then: their connections may have
  * outlived the link, and TCP bring what it held. */
 void requests_outlive_link(struct hf_replica *r);
-/* Gives up the parts that are late, or slow, so that they are asked again: when nothing else is to
- * be asked (all_asked), or when none of those under way has brought anything for long. */
+/* Gives up the parts that are late when nothing else is to be asked (all_asked), and those that are
+ * slow when none of them has brought anything for long, so that they are asked for again. */
 void requests_give_up_late(struct hf_replica *r, bool all_asked);
 /* Nothing of a transfer is under way any more, as far as this engine cares. */
 void requests_abandon_stage(struct hf_replica *r);

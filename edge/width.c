@@ -4,10 +4,11 @@
  * Each has a connection of its own while there are enough, so this is also how many connections
  * are made. A transfer begins with 4, or with one for each 64 KiB that its plan names, since a
  * connection that brings less costs more to make; until the first round is measured each answer
- * opens it by one, up to twice that. From there on it is tried: half as many again are kept when
- * goodput rises by a tenth with them, which it does on a link that loses, where a TCP connection
- * carries only a part of the rate; a quarter less are kept when goodput stays. Steps are that large
- * because replies over a lossy link vary.
+ * opens it by one, up to twice that, unless one was slow: what is under way when a thin link is cut
+ * is late, and the part of it that is asked for again is lost. From there on it is tried: half as
+ * many again are kept when goodput rises by a tenth with them, which it does on a link that loses,
+ * where a TCP connection carries only a part of the rate; a quarter less are kept when goodput
+ * stays. Steps are that large because replies over a lossy link vary.
  *
  * A round counts only when the width was what bound it: not at the end of a transfer, and not while
  * the stream has its share. It must not take loss for a lack of room: the width closes only when
@@ -19,6 +20,7 @@
 #define WIDTH_PLANNED_MOST 16u
 #define WIDTH_PLANNED_BYTES (64u << 10)
 #define WIDTH_LEAST 2u
+#define OPENING_MS_MOST 2000
 /* A round is so long, and has two answers to each of the requests. */
 #define ROUND_MS 1000
 #define ROUND_ANSWERS 2u
@@ -98,7 +100,7 @@ void width_replied(struct hf_replica *r, hf_ms sent, uint32_t open)
 {
     struct width *w = &r->width;
     if (w->opening) {
-        w->opening = ++w->now < w->open_to;
+        w->opening = r->now - sent < OPENING_MS_MOST && ++w->now < w->open_to;
         width_restart(r);
         return;
     }

@@ -6,6 +6,8 @@
  */
 #include "replica_box.h"
 
+#include "edge/replica_impl.h"
+
 static struct box *box_planned(uint32_t rate_max, uint64_t total)
 {
     struct box *b = box_new(10);
@@ -84,6 +86,38 @@ static void width_opens_to_all_parts_as_answers_come(void **state)
     assert_int_equal(count, 16);
     (void)round_trip(b, 100, &count);
     assert_int_equal(count, 31); /* and one for the header that decides */
+    box_free(b);
+}
+
+static void width_opens_no_further_once_an_answer_was_slow(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint32_t count;
+    (void)round_trip(b, 2500, &count);
+    assert_int_equal(count, 16);
+    (void)round_trip(b, 2500, &count);
+    assert_in_range(count, 16, 17); /* one may be for the header that decides */
+    box_free(b);
+}
+
+static struct hf_replica_effect *last_asked(struct box *b)
+{
+    return box_sent(b, HF_REPRQ_DELTA, box_sends(b, HF_REPRQ_DELTA) - 1);
+}
+
+/* What was learned may be of another link: much would be under way when that turns out. */
+static void each_transfer_begins_with_requests_of_32_kib_at_most(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    uint32_t count;
+    assert_int_equal(box_sent(b, HF_REPRQ_DELTA, 0)->data_max, 32 << 10);
+    (void)round_trip(b, 100, &count);
+    assert_int_equal(last_asked(b)->data_max, 63488);
+    pace_transfer(b->r, 100 << 20);
+    (void)round_trip(b, 1000, &count);
+    assert_int_equal(last_asked(b)->data_max, 32 << 10);
     box_free(b);
 }
 
@@ -231,6 +265,38 @@ static void parts_that_all_hang_are_asked_for_again_while_the_core_answers_repor
         box_pass(b, 500);
     }
     assert_in_range(box_sends(b, HF_REPRQ_DELTA), asked + 1, 2 * asked);
+    box_free(b);
+}
+
+/* Answers a report if one is out: the link lives. */
+static void report_answered(struct box *b)
+{
+    uint32_t reports = box_sends(b, HF_REPRQ_REPORT);
+    if (reports > 0) {
+        box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, reports - 1), b->now, box_status(b).head);
+    }
+}
+
+/* Over a link that loses, a reply can take ten times as long as another. */
+static void one_that_hangs_is_left_to_tcp_while_others_are_answered(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    struct hf_replica_effect hangs = *box_sent(b, HF_REPRQ_DELTA, 0);
+    struct hf_replica_effect next = *box_sent(b, HF_REPRQ_DELTA, 1);
+    for (int i = 0; i < 16; i++) {
+        report_answered(b);
+        box_clear(b);
+        box_pass(b, 400);
+        box_answer(b, &next, (struct hf_replica_event){.bytes = next.data_max});
+        drain(b);
+        next = *box_sent(b, HF_REPRQ_DELTA, 0);
+        assert_int_not_equal(next.part, hangs.part);
+    }
+    box_clear(b);
+    box_answer(b, &hangs, (struct hf_replica_event){.bytes = hangs.data_max});
+    assert_true(b->busy);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
     box_free(b);
 }
 
@@ -394,11 +460,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_transfer_begins_with_one_request_for_each_64_kib),
         cmocka_unit_test(width_opens_to_all_parts_as_answers_come),
+        cmocka_unit_test(width_opens_no_further_once_an_answer_was_slow),
+        cmocka_unit_test(each_transfer_begins_with_requests_of_32_kib_at_most),
         cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),
         cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
         cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
         cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
         cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
+        cmocka_unit_test(one_that_hangs_is_left_to_tcp_while_others_are_answered),
         cmocka_unit_test(parts_that_all_hang_are_asked_for_again_while_the_core_answers_reports),
         cmocka_unit_test(what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left),
         cmocka_unit_test(width_narrows_where_fewer_bring_as_much),
