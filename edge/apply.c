@@ -13,6 +13,7 @@
  */
 #include "edge/replica_impl.h"
 
+#define ROOM_WAIT_MS_MOST 30000 /* between transfers that found no room: each crosses the link */
 #define STORE_RETRY_MS 500 /* a full disk is looked at twice a second: recovers within 2 s (T6) */
 
 hf_seq stage_at(const struct hf_replica *r)
@@ -322,6 +323,7 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     const struct held *h = held_find(r, r->applied.seq + 1);
     bool repair = r->stage.active || (h != NULL && !h->streamed);
     r->applied = *at;
+    r->room_wait = r->room_at = 0;
     r->progress_at = r->now;
     if (r->now < r->survey_until) {
         r->report_due = r->now; /* somebody at the core waits for this */
@@ -400,6 +402,8 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     if (ev->op == HF_REPFX_REOPEN) {
         r->reopen = false; /* it can be read; whether it can be written, the next operation says */
+    } else if (ev->op == HF_REPFX_STAGE_DROP || ev->op == HF_REPFX_STAGE_BEGIN) {
+        ; /* hardly a byte: there may be as little room as before */
     } else if (r->store_state == HF_STORE_FULL || r->store_state == HF_STORE_FAILED) {
         r->store_state = HF_STORE_OK;
         note(r, HF_NOTE_STORE_WELL, ev->position->seq, 0);
@@ -454,8 +458,14 @@ static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
     /* Where LMDB could not write its meta page nobody can begin to read until it is opened anew
      * (G9). */
     r->reopen_now = ev->code == HF_IO && ev->op != HF_REPFX_REOPEN;
-    /* Staged data is the first to go when there is no room: the served state is not. */
-    r->drop_stage |= ev->code == HF_FULL && r->stage.active;
+    /* Staged data is the first to go when there is no room: the served state is not. It is fetched
+     * again later and later, until something was applied. */
+    if (ev->code == HF_FULL && r->stage.active) {
+        hf_ms wait = r->room_wait > 0 ? 2 * r->room_wait : STORE_RETRY_MS;
+        r->drop_stage = true;
+        r->room_wait = wait < ROOM_WAIT_MS_MOST ? wait : ROOM_WAIT_MS_MOST;
+        r->room_at = r->now + r->room_wait;
+    }
 }
 
 static void order_check(struct hf_replica *r)

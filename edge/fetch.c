@@ -202,6 +202,9 @@ void duty_fetch(struct hf_replica *r)
         if (repair_goes_first(r)) {
             return; /* a DELTA over a damaged base would be refused */
         }
+        if (r->now < r->room_at) {
+            return;
+        }
         if (!request_open(r, HF_REPRQ_PLAN)) {
             request_send(r, &(struct request){.kind = HF_REPRQ_PLAN});
         }

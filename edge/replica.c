@@ -252,6 +252,9 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     if (r->store_retry > r->now) {
         at = sooner(at, r->store_retry);
     }
+    if (r->room_at > r->now) {
+        at = sooner(at, r->room_at);
+    }
     at = sooner(at, repair_deadline(r));
     if (r->staged_since >= 0 && !r->store_busy) {
         at = sooner(at, r->staged_since + r->cfg.stage_ms);

@@ -411,6 +411,36 @@ static void frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls(void 
 
 /* ---- trouble ---- */
 
+/* Each time it is asked for, all of it crosses the link for nothing. */
+static void a_transfer_that_finds_no_room_is_asked_for_later_and_later(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    const hf_ms due[] = {500, 1000, 2000, 4000, 8000, 16000, 30000, 30000};
+    for (uint32_t i = 0; i < sizeof(due) / sizeof(due[0]); i++) {
+        box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_OK);
+        assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+        box_clear(b);
+        box_fail(b, HF_FULL, 10);
+        box_pass(b, 500 - 1);
+        assert_false(b->busy);
+        box_pass(b, 1);
+        assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+        box_done(b);
+        assert_int_equal(box_status(b).store_state, HF_STORE_FULL);
+        for (hf_ms left = due[i] - 500; left > 0; left -= 500) {
+            assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 0);
+            box_pass(b, 500);
+            box_beacon(b, 500);
+        }
+        assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
+        struct hf_replica_event ev = {.plan = HF_PLAN_DELTA, .seq = 500, .total = 5000};
+        box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+        box_done(b); /* STAGE_BEGIN */
+    }
+    box_free(b);
+}
+
 static void a_full_disk_publishes_nothing_retries_and_recovers(void **state)
 {
     (void)state;
@@ -772,6 +802,7 @@ int main(void)
         cmocka_unit_test(a_transfer_goes_on_after_a_restart),
         cmocka_unit_test(a_slow_chunk_is_waited_for_longer_than_the_stall_time),
         cmocka_unit_test(frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls),
+        cmocka_unit_test(a_transfer_that_finds_no_room_is_asked_for_later_and_later),
         cmocka_unit_test(a_full_disk_publishes_nothing_retries_and_recovers),
         cmocka_unit_test(an_io_error_reopens_the_store_before_it_writes_again),
         cmocka_unit_test(a_store_that_does_not_reopen_is_tried_twice_a_second),
