@@ -87,7 +87,7 @@ static const struct {
     {"net: the newest frame arrives again", RECORD_OPERATOR},
     {"VIOLATION ", RECORD_ALARM},
     {"writes are refused", RECORD_ALARM},
-    {"replica: transferred state does not match", RECORD_ALARM},
+    {"replica: transferred state is refused", RECORD_ALARM},
     {"replica: frame refused", RECORD_ALARM},
     {"replica: store refused", RECORD_ALARM},
     {"replica: state differs", RECORD_ALARM},

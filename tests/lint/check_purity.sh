@@ -26,7 +26,7 @@ for o in "$B"/proto/wire/*.o; do
     case $o in
     */err.o) check "$o" 'abort|stderr|__?f?printf(_chk)?|__fprintf_chk|__vsnprintf_chk|vsnprintf|fflush' ;;
     # What the processor has chooses between two ways to the same bytes.
-    */expand.o) check "$o" 'hf_[a-z0-9_]*|crypto_[a-z0-9_]*|__cpu_model' ;;
+    */expand.o | */elements.o) check "$o" 'hf_[a-z0-9_]*|crypto_[a-z0-9_]*|__cpu_model' ;;
     *) check "$o" 'hf_[a-z0-9_]*|crypto_[a-z0-9_]*|sodium_[a-z0-9_]*|ZSTD_[A-Za-z0-9_]*|msgpack_[a-z0-9_]*|free|strchr|strncmp' ;;
     esac
 done

@@ -497,13 +497,19 @@ static MAYBE_UNUSED void answer_end(struct answer *a)
     assert_false(a->records.failed);
 }
 
+/* Nothing, before the first record: however small the limit, each chunk gets on. */
+static MAYBE_UNUSED size_t answer_bytes(const struct answer *a)
+{
+    return a->columns.count > 0 ? hf_columns_bytes(&a->columns) : 0;
+}
+
 /* Puts what fits of the record from `offset`; true when all of it did. */
 static MAYBE_UNUSED bool answer_record(struct answer *a, const struct hf_stored *r, uint32_t offset,
                                        size_t limit)
 {
     struct hf_record rec = {r->key, r->seq,  r->ordinal, r->tombstone, (uint32_t)r->value.len,
                             offset, r->value};
-    size_t used = hf_columns_bytes(&a->columns);
+    size_t used = answer_bytes(a);
     size_t room = used < limit ? limit - used : 0;
     rec.value.data += offset;
     rec.value.len -= offset;
@@ -567,7 +573,7 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part
             break;
         }
         assert_ok(e);
-        if (hf_columns_bytes(&a->columns) >= limit) {
+        if (answer_bytes(a) >= limit) {
             a->chunk.to = before;
             break;
         }
