@@ -1,0 +1,155 @@
+/*
+ * test_take.c - the replica engine and the next frame of an idle edge: verified and applied in one
+ * job of the store, and the rest of a busy store, in which frames gather for one commit.
+ */
+#include "replica_box.h"
+
+static struct box *box_taker(hf_seq applied)
+{
+    struct box *b = box_new(applied);
+    b->cfg.take_next = true;
+    box_connect(b);
+    return b;
+}
+
+static void the_next_frame_of_an_idle_edge_is_taken_in_one_job(void **state)
+{
+    (void)state;
+    struct box *b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    assert_int_equal(box_count(b, HF_REPFX_TAKE), 1);
+    assert_int_equal(box_count(b, HF_REPFX_VERIFY), 0);
+    assert_int_equal(box_status(b).received, 10); /* not before it verified */
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    assert_int_equal(box_status(b).received, 11);
+    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 1);
+    box_free(b);
+}
+
+static void only_a_frame_that_continues_the_chain_alone_is_taken(void **state)
+{
+    (void)state;
+    struct box *b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 12});
+    box_arrive(b, (struct box_frame){.seq = 11, .branch = 1});
+    box_arrive(b, (struct box_frame){.seq = 13, .header_only = true});
+    assert_int_equal(box_count(b, HF_REPFX_TAKE), 0);
+    assert_int_equal(box_count(b, HF_REPFX_VERIFY), 3);
+    box_free(b);
+    b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    box_frame(b, 12); /* while the store is busy */
+    assert_int_equal(box_count(b, HF_REPFX_TAKE), 1);
+    box_done(b);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 12);
+    box_free(b);
+}
+
+static void a_taken_frame_that_does_not_verify_changes_nothing(void **state)
+{
+    (void)state;
+    struct box *b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    b->unverified = true;
+    box_fail(b, HF_AUTH, 11);
+    assert_int_equal(box_status(b).applied, 10);
+    assert_int_equal(box_status(b).head, 10);
+    assert_int_equal(box_status(b).bad_frames, 1);
+    assert_int_equal(box_count(b, HF_REPFX_DROP), 1);
+    b->unverified = false;
+    box_arrive(b, (struct box_frame){.seq = 11});
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    box_free(b);
+}
+
+static void a_taken_frame_that_is_sealed_waits_for_its_key(void **state)
+{
+    (void)state;
+    struct box *b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    b->unverified = true;
+    box_fail(b, HF_SEALED, 11);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1);
+    assert_int_equal(box_status(b).held_now, 1);
+    assert_int_equal(box_count(b, HF_REPFX_DROP), 0);
+    box_free(b);
+}
+
+static void a_taken_frame_that_the_disk_refuses_is_applied_later(void **state)
+{
+    (void)state;
+    struct box *b = box_taker(10);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    box_fail(b, HF_FULL, 11);
+    assert_int_equal(box_status(b).applied, 10);
+    assert_int_equal(box_status(b).store_state, HF_STORE_FULL);
+    box_pass(b, 600);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 11);
+    assert_int_equal(box_status(b).store_state, HF_STORE_OK);
+    box_free(b);
+}
+
+static void a_busy_store_rests_so_that_frames_share_a_commit(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    box_frame(b, 12);
+    box_frame(b, 13);
+    box_done(b); /* 11 alone: no rest */
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 2);
+    b->now += 10; /* the commit of 12 and 13 takes 10 ms */
+    box_done(b);
+    box_clear(b);
+    box_frame(b, 14);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
+    box_pass(b, 31);
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
+    box_done(b);
+    assert_int_equal(box_status(b).applied, 14);
+    box_free(b);
+}
+
+static void a_resting_store_goes_on_when_the_frames_pause(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 11);
+    for (hf_seq seq = 12; seq <= 15; seq++) {
+        b->now += 5;
+        box_frame(b, seq);
+    }
+    box_done(b); /* 12 to 15 are next: 5 ms from one to the next */
+    b->now += 20;
+    box_done(b); /* their commit took 20 ms, so the rest is 60 */
+    box_clear(b);
+    for (hf_seq seq = 16; seq <= 18; seq++) {
+        box_frame(b, seq);
+        box_pass(b, 10);
+    }
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
+    box_pass(b, 15); /* none came for 25 ms, and 15 of the rest are left */
+    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
+    assert_int_equal(b->op.last, 18);
+    box_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_next_frame_of_an_idle_edge_is_taken_in_one_job),
+        cmocka_unit_test(only_a_frame_that_continues_the_chain_alone_is_taken),
+        cmocka_unit_test(a_taken_frame_that_does_not_verify_changes_nothing),
+        cmocka_unit_test(a_taken_frame_that_is_sealed_waits_for_its_key),
+        cmocka_unit_test(a_taken_frame_that_the_disk_refuses_is_applied_later),
+        cmocka_unit_test(a_busy_store_rests_so_that_frames_share_a_commit),
+        cmocka_unit_test(a_resting_store_goes_on_when_the_frames_pause),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
