@@ -649,6 +649,17 @@ static MAYBE_UNUSED int rig_setup(void **state)
     return 0;
 }
 
+/* An empty edge meets a core of 100 keys, whose log no longer begins with them. */
+static MAYBE_UNUSED void rig_begin_snapshot(struct rig *rig)
+{
+    rig->plan = HF_PLAN_SNAPSHOT;
+    rig_start(rig);
+    rig_connect(rig);
+    rig_puts(rig, 0, 100);
+    rig->log_floor = 90;
+    rig_beacon(rig);
+}
+
 static MAYBE_UNUSED int rig_teardown(void **state)
 {
     struct rig *rig = *state;

@@ -461,12 +461,7 @@ static void parts_of_a_range_are_fetched_side_by_side(void **state)
 static void a_snapshot_goes_on_where_a_crash_left_it(void **state)
 {
     struct rig *rig = *state;
-    rig->plan = HF_PLAN_SNAPSHOT;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 100);
-    rig->log_floor = 90;
-    rig_beacon(rig);
+    rig_begin_snapshot(rig);
     for (int i = 0; i < 50 && rig->wants[HF_WANT_KEYS] < 2; i++) {
         rig_tick(rig, 10);
         struct asked *a = rig_take(rig);
@@ -512,12 +507,7 @@ static void a_late_cookie_does_not_ask_again_for_a_part_of_a_transfer_that_ended
 {
     const struct hf_reply cookie = {.type = HF_MSG_COOKIE, .counter = 1000};
     struct rig *rig = *state;
-    rig->plan = HF_PLAN_SNAPSHOT;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 100);
-    rig->log_floor = 90;
-    rig_beacon(rig);
+    rig_begin_snapshot(rig);
     struct asked *late = keys_asked(rig);
     assert_non_null(late);
     /* Only one of its connections broke: the answer is still on its way over another. */
@@ -536,12 +526,7 @@ static void a_late_cookie_does_not_ask_again_for_a_part_of_a_transfer_that_ended
 static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void **state)
 {
     struct rig *rig = *state;
-    rig->plan = HF_PLAN_SNAPSHOT;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 100);
-    rig->log_floor = 90;
-    rig_beacon(rig);
+    rig_begin_snapshot(rig);
     struct asked *late = keys_asked(rig);
     assert_non_null(late);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);

@@ -35,14 +35,9 @@ static void pass_in_silence(struct rig *rig)
 static void transfer_shows_its_total_and_an_eta_after_a_crash(void **state)
 {
     struct rig *rig = *state;
-    rig->plan = HF_PLAN_SNAPSHOT;
     rig->plan_bytes = PLAN_BYTES;
     rig->chunk_bytes = 60;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 100);
-    rig->log_floor = 90;
-    rig_beacon(rig);
+    rig_begin_snapshot(rig);
     answer_some(rig, HF_WANT_KEYS, 3);
     pass_in_silence(rig);
     struct hf_replica_status before = rig_status(rig);
@@ -70,14 +65,9 @@ static void transfer_shows_its_total_and_an_eta_after_a_crash(void **state)
 static void what_went_with_the_crash_is_not_counted_as_done(void **state)
 {
     struct rig *rig = *state;
-    rig->plan = HF_PLAN_SNAPSHOT;
     rig->plan_bytes = PLAN_BYTES;
     rig->chunk_bytes = 60;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 100);
-    rig->log_floor = 90;
-    rig_beacon(rig);
+    rig_begin_snapshot(rig);
     answer_some(rig, HF_WANT_KEYS, 2);
     pass_in_silence(rig);
     uint64_t saved = rig_status(rig).transfer_done;

@@ -28,11 +28,37 @@ static void compared(struct box *b, enum hf_err code, bool all, uint64_t ranges)
     box_step(b, &ev);
 }
 
+/* One step of a comparison, with ranges that differ or without. */
+static void narrowed(struct box *b, hf_seq asof, bool all, uint64_t ranges)
+{
+    ranges_come(b, asof);
+    compared(b, HF_OK, all, ranges);
+}
+
+static void assert_begins(struct box *b, enum hf_plan_kind plan)
+{
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    assert_int_equal(b->op.plan, plan);
+}
+
 static void checked(struct box *b, enum hf_err code)
 {
     struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = code};
     box_clear(b);
     box_step(b, &ev);
+}
+
+/* A repair that found one range of keys to differ, and has asked for them. */
+static struct box *box_fetching(void)
+{
+    struct box *b = box_live(10);
+    want_repair(b, true);
+    narrowed(b, 10, true, 1);
+    narrowed(b, 10, true, 1);
+    b->parts = 1;
+    box_clear(b);
+    box_done(b);
+    return b;
 }
 
 static enum hf_repair_result result_of(struct box *b)
@@ -46,10 +72,8 @@ static void a_sound_edge_asks_for_ranges_and_ends_with_a_check(void **state)
     (void)state;
     want_repair(b, false);
     assert_int_equal(box_nth(b, HF_REPFX_NARROW, 0)->first, 0);
-    ranges_come(b, 10);
-    compared(b, HF_OK, false, 0);
-    ranges_come(b, 10); /* the next stretch of keys */
-    compared(b, HF_OK, true, 0);
+    narrowed(b, 10, false, 0);
+    narrowed(b, 10, true, 0); /* the next stretch of keys */
     assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
     checked(b, HF_OK);
     assert_int_equal(result_of(b), HF_REPAIR_SOUND);
@@ -65,13 +89,10 @@ static void what_differs_is_narrowed_down_and_fetched(void **state)
     struct box *b = box_live(10);
     (void)state;
     want_repair(b, false);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 2);
+    narrowed(b, 10, true, 2);
     assert_int_equal(box_nth(b, HF_REPFX_NARROW, 0)->first, 1);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 3);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_REPAIR);
+    narrowed(b, 10, true, 3);
+    assert_begins(b, HF_PLAN_REPAIR);
     b->parts = 3;
     box_clear(b);
     box_done(b);
@@ -150,11 +171,9 @@ static void known_damage_without_a_difference_is_a_recount(void **state)
 {
     struct box *b = box_damaged();
     (void)state;
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 0);
+    narrowed(b, 10, true, 0);
     assert_int_equal(box_count(b, HF_REPFX_CHECK), 0);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_REPAIR);
+    assert_begins(b, HF_PLAN_REPAIR);
     b->parts = 0;
     box_done(b);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
@@ -171,8 +190,7 @@ static void a_repair_that_does_not_help_ends_in_a_snapshot(void **state)
 {
     struct box *b = box_damaged();
     (void)state;
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 0);
+    narrowed(b, 10, true, 0);
     box_done(b);
     box_done(b);
     box_pass(b, 1000);
@@ -180,24 +198,15 @@ static void a_repair_that_does_not_help_ends_in_a_snapshot(void **state)
     box_fail(b, HF_DIGEST, 11);
     checked(b, HF_DIGEST);
     box_pass(b, 1000);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    assert_begins(b, HF_PLAN_SNAPSHOT);
     assert_int_equal(result_of(b), HF_REPAIR_SNAPSHOT);
     box_free(b);
 }
 
 static void a_refused_repair_ends_in_a_snapshot(void **state)
 {
-    struct box *b = box_live(10);
+    struct box *b = box_fetching();
     (void)state;
-    want_repair(b, true);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 1);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 1);
-    b->parts = 1;
-    box_clear(b);
-    box_done(b);
     box_reply(b, box_sent(b, HF_REPRQ_KEYS, 0), HF_OK);
     box_chunk_done(b, 10, true);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
@@ -205,24 +214,15 @@ static void a_refused_repair_ends_in_a_snapshot(void **state)
     box_pass(b, b->cfg.backoff_ms_max + 1000);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
     box_done(b);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    assert_begins(b, HF_PLAN_SNAPSHOT);
     box_free(b);
 }
 
 /* The ranges are of a newer state, and what lies between is neither in the log nor remembered. */
 static void a_repair_behind_both_floors_ends_in_a_snapshot(void **state)
 {
-    struct box *b = box_live(10);
+    struct box *b = box_fetching();
     (void)state;
-    want_repair(b, true);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 1);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 1);
-    b->parts = 1;
-    box_clear(b);
-    box_done(b);
     box_beacon(b, 40);
     box_reply(b, box_sent(b, HF_REPRQ_KEYS, 0), HF_OK);
     box_chunk_done(b, 40, true);
@@ -233,8 +233,7 @@ static void a_repair_behind_both_floors_ends_in_a_snapshot(void **state)
     box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_BELOW_FLOOR);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
     box_done(b);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    assert_begins(b, HF_PLAN_SNAPSHOT);
     assert_int_equal(result_of(b), HF_REPAIR_SNAPSHOT);
     box_free(b);
 }
@@ -392,8 +391,7 @@ static void known_damage_before_the_first_batch_ends_in_a_snapshot(void **state)
     want_repair(b, true);
     box_pass(b, 1000);
     assert_int_equal(result_of(b), HF_REPAIR_SNAPSHOT);
-    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
-    assert_int_equal(b->op.plan, HF_PLAN_SNAPSHOT);
+    assert_begins(b, HF_PLAN_SNAPSHOT);
     box_free(b);
 }
 
@@ -449,8 +447,7 @@ static struct box *checks_while_a_delta_begins(void)
 {
     struct box *b = box_live(10);
     want_repair(b, false);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 0);
+    narrowed(b, 10, true, 0);
     assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
     box_beacon(b, 200);
     box_pass(b, b->cfg.gap_ms);
@@ -485,8 +482,7 @@ static void a_full_disk_puts_a_repair_off(void **state)
     struct box *b = box_live(10);
     (void)state;
     want_repair(b, true);
-    ranges_come(b, 10);
-    compared(b, HF_OK, true, 0);
+    narrowed(b, 10, true, 0);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
     box_fail(b, HF_FULL, 10);
     assert_int_equal(result_of(b), HF_REPAIR_WAITING);
