@@ -114,6 +114,7 @@ simulator() {
         run "scenario $name (shipped)" 120 "$B/holdfast-sim" scenario "$t"
     done
     run "scenario files that are wrong" 60 tests/scenario/wrong_files.sh "$B/holdfast-sim"
+    run "scenario samples in the READMEs" 60 tests/scenario/samples.sh "$B/holdfast-sim" README.md sim/README.md
     run "simulator: same seed, two builds, same trace" 60 \
         tests/scenario/same_trace.sh "$B/holdfast-sim" "$A/holdfast-sim"
     run "simulator: three planted bugs" 400 tests/bugs/bugs.sh --few
