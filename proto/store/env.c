@@ -355,7 +355,7 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     return HF_OK;
 }
 
-enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e)
+enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
 {
     struct path data = path_of(s->dir, "data.mdb");
     unsigned flags = MDB_NOTLS | (s->replayed ? MDB_NOMETASYNC : 0);
@@ -373,6 +373,15 @@ enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e)
     err = hf_env_new(s, s->dir, flags, &s->env);
     if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
+    }
+    /* A disk may have changed what nobody looked at since. LMDB trusts its pages: one bit of them
+     * can hide a key or end the process, from the first one on in which it looks for a table, and
+     * no checksum of ours is on the way to a record. */
+    if (look && !hf_state_vouched(s)) {
+        err = hf_state_check_pages(s, true, e);
+        if (err != HF_OK) {
+            goto fail;
+        }
     }
     int dead = 0;
     mdb_reader_check(s->env, &dead);
@@ -427,12 +436,7 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
         err = lock_dir(s, e);
     }
     if (err == HF_OK) {
-        err = hf_env_open(s, e);
-    }
-    /* A disk may have changed what nobody looked at since. LMDB trusts its pages: one bit of them
-     * can hide a key or end the process, and no checksum of ours is on the way to a record. */
-    if (err == HF_OK && !hf_state_vouched(s)) {
-        err = hf_state_check_pages(s, true, e);
+        err = hf_env_open(s, true, e);
     }
     if (err == HF_OK && c->tombstone_index && !s->tombstone_index) {
         err = hf_index_change_over(s, e);
@@ -500,7 +504,7 @@ enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e)
         mdb_env_close(s->env);
     }
     s->env = NULL;
-    enum hf_err err = hf_env_open(s, e);
+    enum hf_err err = hf_env_open(s, false, e);
     s->broken = err != HF_OK;
     hf_gate_open(&s->gate);
     return err;

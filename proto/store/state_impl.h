@@ -292,7 +292,8 @@ enum hf_err hf_env_error(int rc);
 /* HF_FULL for an HF_IO whose cause is a full disk. */
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
-enum hf_err hf_env_open(struct hf_state *s, struct hf_error *e);
+/* `look`: at all pages before LMDB does, unless they are vouched for. */
+enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e);
 const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */

@@ -92,6 +92,41 @@ static void key_behind_a_damaged_branch_page_is_never_called_absent(void **state
     assert_verified(b->s);
 }
 
+/* The page in which LMDB looks for a table before anything else: its first look can be its last. */
+static void damage_to_the_page_of_the_tables_is_found_before_lmdb_reads_it(void **state)
+{
+    struct store *b = *state;
+    const off_t lower = 12; /* where its list of entries ends */
+    uint8_t meta[2][4096];
+    uint8_t bytes[2];
+    uint64_t txn[2];
+    uint64_t root;
+    char path[256];
+    assert_ok(fill_batch(b->s, 0, BRANCH_KEYS));
+    assert_ok(hf_state_commit(b->s));
+    hf_state_close(b->s);
+    snprintf(path, sizeof(path), "%s/data.mdb", b->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, meta, sizeof(meta), 0), sizeof(meta));
+    memcpy(&txn[0], meta[0] + 144, 8);
+    memcpy(&txn[1], meta[1] + 144, 8);
+    memcpy(&root, meta[txn[1] > txn[0]] + 128, 8);
+    assert_int_equal(pread(fd, bytes, 2, (off_t)root * 4096 + lower), 2);
+    for (unsigned bit = 0; bit < 16; bit++) {
+        struct hf_state_config c = {.dir = b->dir};
+        struct hf_error e = {HF_OK, ""};
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(pwrite(fd, bytes, 2, (off_t)root * 4096 + lower), 2);
+        assert_int_equal(hf_state_open(&c, &b->s, &e), HF_CORRUPT);
+        assert_non_null(strstr(e.text, "page "));
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(pwrite(fd, bytes, 2, (off_t)root * 4096 + lower), 2);
+    close(fd);
+    b->s = open_store(b->dir);
+    assert_verified(b->s);
+}
+
 static void damage_to_objects_inbox_and_position_is_found(void **state)
 {
     struct store *b = *state;
@@ -491,6 +526,7 @@ int main(void)
         cmocka_unit_test(what_lmdb_says_of_its_own_pages_is_damage_and_no_failing_disk),
         IN_STORE(flipped_bit_is_found_when_the_record_is_read),
         IN_STORE(key_behind_a_damaged_branch_page_is_never_called_absent),
+        IN_STORE(damage_to_the_page_of_the_tables_is_found_before_lmdb_reads_it),
         IN_STORE(damage_to_objects_inbox_and_position_is_found),
         IN_STORE(truncated_file_is_refused_instead_of_killing_the_process),
         IN_STORE(file_that_lacks_only_free_pages_is_opened_and_made_whole),
