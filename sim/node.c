@@ -115,6 +115,7 @@ static enum hf_err open_edge(struct node *n, const struct hf_edge_config *c, str
     if (err != HF_CORRUPT || !n->shattered) {
         return err;
     }
+    n->reached = 0; /* from now on, also if a failing disk lets it be set aside but not say so */
     snprintf(state, sizeof(state), "%s/state", c->dir);
     err = hf_state_set_aside(state, n->sim->now / SIM_S, aside, sizeof(aside), e);
     if (err != HF_OK) {
@@ -123,7 +124,6 @@ static enum hf_err open_edge(struct node *n, const struct hf_edge_config *c, str
     sim_trace(n->sim, n, "node: damaged store is set aside");
     mark_hit(n->sim, MARK_SET_ASIDE);
     n->shattered = n->damaged = false;
-    n->reached = 0;
     return hf_edge_open(c, &n->world, &n->id, &n->edge, e);
 }
 

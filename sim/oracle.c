@@ -258,6 +258,7 @@ static void check_state(struct sim *sim, struct node *n, const struct hf_replica
     sim_us since = later_of(later_of(n->deaf_since, n->healed_at), n->started_at);
     since = later_of(since, core->started_at);
     since = later_of(since, later_of(n->resumed_at, core->resumed_at));
+    since = later_of(since, n->told_at);
     bool fine = s->state == HF_REPLICA_LIVE || s->state == HF_REPLICA_LAGGING ||
                 s->state == HF_REPLICA_CATCHING_UP;
     sim_us beacon = sim->opt.beacon > 0 ? sim->opt.beacon : USUAL_BEACON;

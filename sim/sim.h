@@ -175,8 +175,9 @@ struct node {
     hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
     sim_us healed_at;
     sim_us started_at, deaf_since; /* nothing can have reached it since then; 0 = it can */
-    sim_us unread_since;           /* readers find its store closed since then; 0 = open */
-    bool in_backup;                /* the copy of the core that was taken knows it */
+    sim_us told_at;      /* somebody played a message to it that it may not have had before */
+    sim_us unread_since; /* readers find its store closed since then; 0 = open */
+    bool in_backup;      /* the copy of the core that was taken knows it */
 };
 
 /* ---- history and model ---- */
@@ -229,6 +230,7 @@ struct sim_limits {
 struct captured {   /* a message of the stream, for replaying it later */
     uint8_t *bytes; /* owned */
     size_t len;
+    sim_us at; /* when the core said it */
 };
 
 struct recorder {
