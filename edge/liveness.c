@@ -119,6 +119,8 @@ static void watch_progress(struct hf_replica *r)
         return;
     }
     note(r, HF_NOTE_STALLED, r->head, r->applied.seq);
+    /* What is given up here cannot time out any more, and it may be the link that took it. */
+    r->timeouts_in_row += r->now - r->heard[HF_CHANNEL_CONTROL] >= r->cfg.stall_ms;
     requests_abandon(r);
     r->need_hello = true;
     r->plan_until = 0;

@@ -467,7 +467,7 @@ static inline struct box *box_new(hf_seq applied)
     struct box *b = calloc(1, sizeof(*b));
     assert_non_null(b);
     hf_replica_defaults(&b->cfg);
-    b->cfg.take_next = false; /* the long way; test_apply.c has the short one */
+    b->cfg.take_next = false; /* the long way; test_take.c has the short one */
     b->now = 1000000;
     b->at = box_position(applied);
     return b;

@@ -412,6 +412,27 @@ static void stall_leads_to_asking_from_the_start(void **state)
     box_free(b);
 }
 
+/* Requests may be patient for longer than a stall: what it gives up can never time out, so the link
+ * that took all of them must not stay for that. */
+static void
+control_link_that_answers_nothing_is_dialled_anew_though_stalls_give_up_first(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    b->cfg.request_ms_min = b->cfg.request_ms_max = 4 * b->cfg.stall_ms;
+    box_connect(b);
+    box_verified(b, box_arrive(b, (struct box_frame){.seq = 11}), HF_SEALED); /* asks for the key */
+    hf_ms end = b->now + 4 * b->cfg.stall_ms;
+    while (b->now < end && box_count(b, HF_REPFX_REDIAL) == 0) {
+        box_pass(b, b->cfg.beacon_ms);
+        box_beacon(b, 11);
+        box_idle(b); /* HOLD */
+    }
+    assert_int_equal(box_count(b, HF_REPFX_REDIAL), 1);
+    assert_int_equal(box_nth(b, HF_REPFX_REDIAL, 0)->channel, HF_CHANNEL_CONTROL);
+    box_free(b);
+}
+
 /* ---- joining ---- */
 
 /* Milliseconds from the time-out of its first JOIN to the second one. */
@@ -723,6 +744,8 @@ int main(void)
         cmocka_unit_test(what_readers_are_told_follows_links_and_head),
         cmocka_unit_test(a_stream_that_no_answer_of_ours_confirms_is_frozen),
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
+        cmocka_unit_test(
+            control_link_that_answers_nothing_is_dialled_anew_though_stalls_give_up_first),
         cmocka_unit_test(edges_that_joined_together_and_had_no_answer_come_back_one_by_one),
         cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
         cmocka_unit_test(an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had),
