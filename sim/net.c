@@ -375,9 +375,14 @@ void net_arrived(struct sim *sim, struct node *edge, uint32_t conn, bool down, s
         ev->a = tag;
         ev->b = from;
         ev->peer_life = edge->life;
-    } else if (!down) {
+        return;
+    }
+    if (!down) {
         request_arrived(sim, from, edge->life, tag, hf_slice_of(p->bytes, p->len));
-    } else if (conn == HF_CHANNEL_STREAM) {
+        return;
+    }
+    edge->told_at = sim->now; /* also what TCP still had of a core that has stopped since */
+    if (conn == HF_CHANNEL_STREAM) {
         stream_arrived(edge, hf_slice_of(p->bytes, p->len));
     } else {
         reply_arrived(sim, edge, conn, p, tag);

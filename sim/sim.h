@@ -175,7 +175,7 @@ struct node {
     hf_seq reached; /* the highest position seen; never goes back (G6), survives crashes (G2) */
     sim_us healed_at;
     sim_us started_at, deaf_since; /* nothing can have reached it since then; 0 = it can */
-    sim_us told_at;      /* somebody played a message to it that it may not have had before */
+    sim_us told_at;      /* a message reached it, or one was played to it that may have been new */
     sim_us unread_since; /* readers find its store closed since then; 0 = open */
     bool in_backup;      /* the copy of the core that was taken knows it */
 };
