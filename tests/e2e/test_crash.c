@@ -290,7 +290,8 @@ static void check_all(struct pair *p)
         check_writer(p, &writers[i]);
         check_repeats(p, &writers[i]);
     }
-    assert_int_equal(e2e_core_status(p->core).head, head);
+    /* Nothing was applied again; but the core may have sent a dictionary meanwhile. */
+    assert_in_range(e2e_core_status(p->core).head, head, head + 1);
     print_message("%d requests acknowledged, %d of them at a second try of one already made\n",
                   acked_in_all(), writers[0].repeats + writers[1].repeats);
 }
