@@ -370,6 +370,7 @@ enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
     if (err != HF_OK) {
         return err;
     }
+    s->settled = false;
     err = hf_env_new(s, s->dir, flags, &s->env);
     if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
