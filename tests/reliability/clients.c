@@ -249,6 +249,9 @@ bool clients_finish(struct clients *c)
 
 void clients_free(struct clients *c)
 {
+    if (c != NULL) {
+        clients_stop(c, true);
+    }
     free(c);
 }
 

@@ -43,9 +43,10 @@ uint64_t clients_newest(const struct clients *c);
 uint64_t clients_read(const struct clients *c, unsigned node);
 /* Ends the load: each writer after the request it has under way, or at once. */
 void clients_stop(struct clients *c, bool at_once);
-/* After the stop: reads every key at every node and sends the last requests of each writer once
- * more, for the record; then frees all. False when a node does not answer. NULL is fine. */
+/* After the stop: reads every key at every node, for the record. False when a node does not answer.
+ */
 bool clients_finish(struct clients *c);
+/* Ends the load at once, if it goes on. NULL is fine. */
 void clients_free(struct clients *c);
 /* After the stop: how many of the answered requests are not known any more, or under another
  * number, and how many were asked about: the newest of each writer, at most `newest`. */

@@ -13,6 +13,7 @@
 
 #include "sim/preload/faults.h"
 #include "tests/reliability/campaign.h"
+#include "tests/reliability/clients.h"
 
 #include <sys/mman.h>
 
@@ -21,6 +22,22 @@
 #define SETTLE_MS 20000
 /* Small files, so that a copy of a node is quick. */
 #define SMALL_SEGMENTS "[store]\nsegment = 1MiB\n"
+
+/* ---- load ---- */
+
+/* For clients at these nodes, of which the first is the core. */
+static inline struct clients_config clients_at(struct e2e_node *const node[],
+                                               const char *const name[], unsigned count)
+{
+    struct clients_config config = {.node_count = count};
+
+    for (unsigned i = 0; i < count; i++) {
+        config.name[i] = name[i];
+        config.port[i] = node[i]->resp_port;
+        config.netns[i] = node[i]->netns;
+    }
+    return config;
+}
 
 /* ---- faults ---- */
 

@@ -147,16 +147,12 @@ static void be_slow(unsigned i, uint32_t slow_ms, bool hang)
 
 static void start_load(void)
 {
-    struct clients_config config = {.recorder = recorder,
-                                    .node_count = NODES,
-                                    .writers = WRITERS,
-                                    .pause_us = PAUSE_US,
-                                    .seed = campaign.seed};
+    struct clients_config config = clients_at(node, name, NODES);
 
-    for (unsigned i = 0; i < NODES; i++) {
-        config.name[i] = name[i];
-        config.port[i] = node[i]->resp_port;
-    }
+    config.recorder = recorder;
+    config.writers = WRITERS;
+    config.pause_us = PAUSE_US;
+    config.seed = campaign.seed;
     clients = clients_start(&config);
     assert_non_null(clients);
     E2E_WAIT(SETTLE_MS, clients_acked(clients) > 10);
@@ -328,10 +324,7 @@ static void harm_disks(void **state)
 
 static int finish(void **state)
 {
-    if (clients != NULL) {
-        clients_stop(clients, true);
-        clients_free(clients);
-    }
+    clients_free(clients);
     recorder_free(recorder);
     campaign_set(&campaign, "count", tally.done);
     campaign_set(&campaign, "acknowledged", tally.acked);

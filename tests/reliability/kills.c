@@ -179,17 +179,12 @@ static void move_to_wan(unsigned i)
 
 static void start_load(void)
 {
-    struct clients_config config = {.recorder = recorder,
-                                    .node_count = NODES,
-                                    .writers = WRITERS,
-                                    .pause_us = PAUSE_US,
-                                    .seed = campaign.seed};
+    struct clients_config config = clients_at(node, name, NODES);
 
-    for (unsigned i = 0; i < NODES; i++) {
-        config.name[i] = name[i];
-        config.port[i] = node[i]->resp_port;
-        config.netns[i] = node[i]->netns;
-    }
+    config.recorder = recorder;
+    config.writers = WRITERS;
+    config.pause_us = PAUSE_US;
+    config.seed = campaign.seed;
     clients = clients_start(&config);
     assert_non_null(clients);
 }
@@ -233,10 +228,7 @@ static void harm_under_load(void **state)
 
 static int finish(void **state)
 {
-    if (clients != NULL) {
-        clients_stop(clients, true);
-        clients_free(clients);
-    }
+    clients_free(clients);
     if (recorder != NULL) {
         recorder_free(recorder);
     }

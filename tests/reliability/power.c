@@ -134,14 +134,13 @@ static void stop_disk(void)
 
 static void start_load(unsigned nodes)
 {
-    struct clients_config config = {
-        .recorder = recorder,
-        .name = {name[0], name[1]},
-        .port = {core_node->resp_port, nodes > 1 ? edge_node->resp_port : 0},
-        .node_count = nodes,
-        .writers = 3,
-        .pause_us = 500,
-        .seed = campaign.seed + tally.cuts};
+    struct e2e_node *const node[] = {core_node, edge_node};
+    struct clients_config config = clients_at(node, name, nodes);
+
+    config.recorder = recorder;
+    config.writers = 3;
+    config.pause_us = 500;
+    config.seed = campaign.seed + tally.cuts;
 
     clients = clients_start(&config);
     assert_non_null(clients);
@@ -334,10 +333,7 @@ static void power_cuts(void **state)
 
 static int finish(void **state)
 {
-    if (clients != NULL) {
-        clients_stop(clients, true);
-        clients_free(clients);
-    }
+    clients_free(clients);
     recorder_free(recorder);
     campaign_set(&campaign, "count", tally.cuts);
     campaign_set(&campaign, "acknowledged", tally.acked);
