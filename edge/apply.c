@@ -32,9 +32,14 @@ bool stage_in_tail(const struct hf_replica *r)
            r->stage.covered >= r->stage.target;
 }
 
+bool store_does(const struct hf_replica *r, enum hf_replica_effect_type op)
+{
+    return r->store_busy && r->store_op == op;
+}
+
 bool stage_begins(const struct hf_replica *r)
 {
-    return r->begin != HF_PLAN_NONE || (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN);
+    return r->begin != HF_PLAN_NONE || store_does(r, HF_REPFX_STAGE_BEGIN);
 }
 
 void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
@@ -43,7 +48,7 @@ void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
     r->begin_head = head;
     /* One that the store is beginning right now has to go too as soon as it is there: a stage that
      * is active while another waits to begin would never move. */
-    r->drop_stage = r->stage.active || (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN);
+    r->drop_stage = r->stage.active || store_does(r, HF_REPFX_STAGE_BEGIN);
 }
 
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
@@ -518,7 +523,7 @@ static bool taken(struct hf_replica *r, const struct hf_replica_event *ev)
 
 void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    HF_ASSERT(r->store_busy && r->store_op == ev->op);
+    HF_ASSERT(store_does(r, ev->op));
     r->store_busy = false;
     chunks_stored(r);
     if (ev->op == HF_REPFX_TAKE && !taken(r, ev)) {

@@ -129,7 +129,7 @@ static void fetch_body(struct hf_replica *r)
 static void fetch_stage(struct hf_replica *r)
 {
     bool keys = stage_in_keys(r);
-    if (r->store_busy && r->store_op == HF_REPFX_STAGE_SKIP) {
+    if (store_does(r, HF_REPFX_STAGE_SKIP)) {
         return; /* it moves a cursor that is not known yet */
     }
     uint32_t count = r->stage.part_count;
@@ -193,16 +193,13 @@ void duty_fetch(struct hf_replica *r)
         return;
     }
     /* What is being stored may be just what is missing, or the transfer that a plan asked for. */
-    bool applying =
-        r->store_busy && (r->store_op == HF_REPFX_APPLY || r->store_op == HF_REPFX_TAKE);
-    if (r->store_busy && r->store_op == HF_REPFX_STAGE_BEGIN) {
+    bool applying = store_does(r, HF_REPFX_APPLY) || store_does(r, HF_REPFX_TAKE);
+    if (store_does(r, HF_REPFX_STAGE_BEGIN)) {
         return;
     }
     if (!r->stage.active && plan_due(r) && !applying) {
-        if (repair_goes_first(r)) {
-            return; /* a DELTA over a damaged base would be refused */
-        }
-        if (r->now < r->room_at) {
+        /* A DELTA over a damaged base would be refused, and there may be no room for one. */
+        if (repair_goes_first(r) || r->now < r->room_at) {
             return;
         }
         if (!request_open(r, HF_REPRQ_PLAN)) {

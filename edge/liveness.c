@@ -12,11 +12,6 @@
 
 #define BEACONS_MISSED 3
 
-static hf_ms later(hf_ms a, hf_ms b)
-{
-    return a > b ? a : b;
-}
-
 static hf_ms patience(const struct hf_replica *r)
 {
     return BEACONS_MISSED * r->cfg.beacon_ms;

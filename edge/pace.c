@@ -153,26 +153,21 @@ void requests_outlive_link(struct hf_replica *r)
     }
 }
 
-static hf_ms at_least(hf_ms a, hf_ms b)
-{
-    return a > b ? a : b;
-}
-
 /* While replies come, those that hang are left to TCP: asked again, what it brings of them has come
  * for nothing. Only those of a lost link are not, once all else is asked for. */
 void requests_give_up_late(struct hf_replica *r, bool all_asked)
 {
     struct pace *p = &r->pace[1];
     hf_ms up = r->link_since[HF_CHANNEL_CONTROL];
-    hf_ms silence = at_least(p->rtt_mean, LATE_MS);
-    bool silent = r->now - at_least(p->replied_at, up) >= silence;
+    hf_ms silence = later(p->rtt_mean, LATE_MS);
+    bool silent = r->now - later(p->replied_at, up) >= silence;
     if (r->now - r->heard[HF_CHANNEL_CONTROL] >= r->cfg.request_ms_min) {
         return; /* it is the link that is silent: what is asked now would be lost as well */
     }
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
         struct request *q = &r->request[i];
         hf_ms waited = r->now - (q->late ? up : q->sent);
-        bool lost = q->late && all_asked && waited >= at_least(2 * p->rtt, LATE_MS);
+        bool lost = q->late && all_asked && waited >= later(2 * p->rtt, LATE_MS);
         if (is_chunk(q) && q->state == REQUEST_SENT && (lost || (silent && waited >= silence))) {
             q->id = 0;
             p->rtt_mean = silence + silence / 2; /* or a slow link would be given up for ever */
@@ -292,7 +287,7 @@ bool data_room(const struct hf_replica *r)
 /* Who was cut off for long has much to fetch, and connections take round trips to make. */
 static bool expects_data(const struct hf_replica *r, enum hf_replica_request kind)
 {
-    hf_ms heard = r->heard[0] > r->heard[1] ? r->heard[0] : r->heard[1];
+    hf_ms heard = later(r->heard[0], r->heard[1]);
     bool cut_off = heard >= 0 && r->now - heard >= LONG_CUT_MS;
     return kind == HF_REPRQ_PLAN || (kind == HF_REPRQ_HELLO && cut_off);
 }

@@ -225,11 +225,6 @@ void hf_replica_step(struct hf_replica *r, const struct hf_replica_event *ev,
     r->fx = NULL;
 }
 
-static hf_ms sooner(hf_ms a, hf_ms b)
-{
-    return a < b ? a : b;
-}
-
 hf_ms hf_replica_deadline(const struct hf_replica *r)
 {
     if (r->more_due) {

@@ -241,6 +241,16 @@ struct hf_replica {
 
 /* ---- replica.c ---- */
 /* Room is left for the effects of one duty; a duty that finds none stops and is called again. */
+static inline hf_ms later(hf_ms a, hf_ms b)
+{
+    return a > b ? a : b;
+}
+
+static inline hf_ms sooner(hf_ms a, hf_ms b)
+{
+    return a < b ? a : b;
+}
+
 bool fx_room(const struct hf_replica *r);
 struct hf_replica_effect *fx_add(struct hf_replica *r, enum hf_replica_effect_type type);
 void note(struct hf_replica *r, enum hf_replica_note n, uint64_t a, uint64_t b);
@@ -341,6 +351,8 @@ bool collect_due(const struct hf_replica *r);
 /* In the tail of a transfer: the position that staged data has reached. */
 hf_seq stage_at(const struct hf_replica *r);
 bool stage_in_tail(const struct hf_replica *r);
+/* Whether it is what the store is busy with. */
+bool store_does(const struct hf_replica *r, enum hf_replica_effect_type op);
 /* A transfer was decided on, and the store has not begun it yet. */
 bool stage_begins(const struct hf_replica *r);
 /* Decides on this one, instead of any that was decided on, begins or is there. */

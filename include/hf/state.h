@@ -24,8 +24,7 @@
 struct hf_state;
 struct hf_view;
 
-/* The newest; in format 1 the index by seq has every record. */
-#define HF_STATE_FORMAT 2u
+#define HF_STATE_FORMAT 2u /* the newest */
 
 struct hf_state_config {
     const char *dir;      /* created by way of a temporary directory and rename */

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -72,13 +71,9 @@ enum hf_err hf_env_error(int rc)
     }
 }
 
-struct path {
-    char text[PATH_MAX];
-};
-
-static struct path path_of(const char *dir, const char *name)
+struct hf_path hf_path_of(const char *dir, const char *name)
 {
-    struct path p;
+    struct hf_path p;
     int n = snprintf(p.text, sizeof(p.text), "%s/%s", dir, name);
     HF_ASSERT(n > 0 && (size_t)n < sizeof(p.text)); /* hf_state_open refuses longer ones */
     return p;
@@ -92,7 +87,7 @@ enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e)
     if (e != HF_IO) {
         return e;
     }
-    struct path p = path_of(s->dir, "probe");
+    struct hf_path p = hf_path_of(s->dir, "probe");
     int fd = open(p.text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     ssize_t n = fd < 0 ? -1 : pwrite(fd, pages, sizeof(pages), 0);
     bool full = n < 0 ? errno == ENOSPC || errno == EDQUOT : (size_t)n < sizeof(pages);
@@ -158,7 +153,7 @@ static enum hf_err sync_path(const char *path)
 
 static enum hf_err lock_dir(struct hf_state *s, struct hf_error *e)
 {
-    struct path p = path_of(s->dir, "lock");
+    struct hf_path p = hf_path_of(s->dir, "lock");
     s->lock_fd = open(p.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock_fd < 0) {
         return hf_error_set(e, hf_env_error(errno), "%s: %s", p.text, strerror(errno));
@@ -284,17 +279,17 @@ static enum hf_err fill_new(MDB_env *env, uint32_t number)
 /* What an earlier creation left behind in DIR/new, or this one. */
 static void remove_new(const char *dir)
 {
-    struct path sub = path_of(dir, "new");
-    unlink(path_of(sub.text, "data.mdb").text);
-    unlink(path_of(sub.text, "lock.mdb").text);
+    struct hf_path sub = hf_path_of(dir, "new");
+    unlink(hf_path_of(sub.text, "data.mdb").text);
+    unlink(hf_path_of(sub.text, "lock.mdb").text);
     rmdir(sub.text);
 }
 
 static enum hf_err create(struct hf_state *s, struct hf_error *e)
 {
-    struct path sub = path_of(s->dir, "new");
-    struct path made = path_of(sub.text, "data.mdb");
-    struct path final = path_of(s->dir, "data.mdb");
+    struct hf_path sub = hf_path_of(s->dir, "new");
+    struct hf_path made = hf_path_of(sub.text, "data.mdb");
+    struct hf_path final = hf_path_of(s->dir, "data.mdb");
     MDB_env *env = NULL;
     remove_new(s->dir);
     if (mkdir(sub.text, 0700) != 0) {
@@ -302,7 +297,7 @@ static enum hf_err create(struct hf_state *s, struct hf_error *e)
     }
     enum hf_err err = hf_env_new(s, sub.text, MDB_NOTLS, &env);
     if (err == HF_OK) {
-        err = fill_new(env, s->tombstone_index ? 2 : 1);
+        err = fill_new(env, s->tombstone_index ? FORMAT_TOMBSTONES : FORMAT_FULL_INDEX);
     }
     if (env != NULL) {
         mdb_env_close(env);
@@ -343,11 +338,11 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
         return hf_error_set(e, HF_CORRUPT, "%s: the store does not say its format", s->dir);
     }
     uint32_t format = hf_load32(v.mv_data);
-    if (format == 0 || format > HF_STATE_FORMAT) {
-        return hf_error_set(e, HF_MISMATCH, "%s: store format %u, this software knows 1 to %u",
-                            s->dir, (unsigned)format, HF_STATE_FORMAT);
+    if (format < FORMAT_FULL_INDEX || format > HF_STATE_FORMAT) {
+        return hf_error_set(e, HF_MISMATCH, "%s: store format %u, this software knows %u to %u",
+                            s->dir, (unsigned)format, FORMAT_FULL_INDEX, HF_STATE_FORMAT);
     }
-    s->tombstone_index = format == HF_STATE_FORMAT;
+    s->tombstone_index = format == FORMAT_TOMBSTONES;
     rc = hf_tables_open(txn, 0, s->table);
     if (rc != 0) {
         return hf_error_set(e, HF_CORRUPT, "%s: a table is missing: %s", s->dir, mdb_strerror(rc));
@@ -357,7 +352,7 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
 
 enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
 {
-    struct path data = path_of(s->dir, "data.mdb");
+    struct hf_path data = hf_path_of(s->dir, "data.mdb");
     unsigned flags = MDB_NOTLS | (s->replayed ? MDB_NOMETASYNC : 0);
     MDB_txn *txn = NULL;
     enum hf_err err = HF_OK;
@@ -405,6 +400,32 @@ fail:
     mdb_env_close(s->env);
     s->env = NULL;
     return err;
+}
+
+/* Makes what LMDB reads as its meta pages durable, by writing the same bytes again. A sync that
+ * failed may have given up the meta page of the commit before it: the kernel has it still, calls it
+ * clean and never writes it. LMDB would go on from it, and reuse pages of the tree that the disk
+ * still names; a power cut would leave that tree, overwritten. */
+enum hf_err hf_env_settle(struct hf_state *s)
+{
+    if (!s->replayed || s->settled) {
+        return HF_OK;
+    }
+    MDB_stat st;
+    int fd;
+    if (mdb_env_get_fd(s->env, &fd) != 0 || mdb_env_stat(s->env, &st) != 0) {
+        return HF_IO;
+    }
+    size_t bytes = 2 * (size_t)st.ms_psize;
+    uint8_t *pages = malloc(bytes);
+    if (pages == NULL) {
+        return HF_NOMEM;
+    }
+    bool good = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
+                pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
+    free(pages);
+    s->settled = good;
+    return good ? HF_OK : HF_IO;
 }
 
 enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out,

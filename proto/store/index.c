@@ -12,8 +12,6 @@
  */
 #include "state_impl.h"
 
-#define FORMAT_TOMBSTONES 2u
-
 bool hf_index_has(const struct hf_state *s, bool tombstone)
 {
     return tombstone || !s->tombstone_index;

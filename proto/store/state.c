@@ -38,9 +38,6 @@
 #include "state_impl.h"
 
 #include <stdlib.h>
-#include <unistd.h>
-
-#include <stdlib.h>
 
 /* ---- begin, commit, abort ---- */
 
@@ -69,28 +66,6 @@ enum hf_err hf_state_writable(struct hf_state *s)
     return s->open ? HF_OK : hf_state_begin(s);
 }
 
-/* Makes what LMDB reads as its meta pages durable, by writing the same bytes again. A sync that
- * failed may have given up the meta page of the commit before it: the kernel has it still, calls it
- * clean and never writes it. LMDB would go on from it, and reuse pages of the tree that the disk
- * still names; a power cut would leave that tree, overwritten. */
-static enum hf_err settle_metas(struct hf_state *s)
-{
-    MDB_stat st;
-    int fd;
-    if (mdb_env_get_fd(s->env, &fd) != 0 || mdb_env_stat(s->env, &st) != 0) {
-        return HF_IO;
-    }
-    size_t bytes = 2 * (size_t)st.ms_psize;
-    uint8_t *pages = malloc(bytes);
-    if (pages == NULL) {
-        return HF_NOMEM;
-    }
-    bool good = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
-                pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
-    free(pages);
-    return good ? HF_OK : HF_IO;
-}
-
 enum hf_err hf_state_begin(struct hf_state *s)
 {
     if (s->open) {
@@ -99,13 +74,10 @@ enum hf_err hf_state_begin(struct hf_state *s)
     if (s->env == NULL || s->broken) {
         return HF_IO;
     }
-    if (s->replayed && !s->settled) {
-        enum hf_err e = settle_metas(s);
-        s->settled = e == HF_OK;
+    enum hf_err e = hf_env_settle(s);
+    if (e != HF_OK) {
         s->broken = e == HF_IO;
-        if (e != HF_OK) {
-            return e;
-        }
+        return e;
     }
     int rc = mdb_txn_begin(s->env, NULL, 0, &s->txn);
     if (rc != 0) {

@@ -24,6 +24,7 @@
 #include <lmdb.h>
 
 #include <endian.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -289,10 +290,21 @@ enum hf_err hf_state_settle(struct hf_state *s, const struct hf_header *h, struc
 enum hf_err hf_state_load(struct hf_state *s, struct hf_error *e);
 enum hf_err hf_chain_put(struct hf_state *s, hf_seq seq, const struct hf_hash *chain);
 
+/* What a store says that its index by seq has. */
+#define FORMAT_FULL_INDEX 1u /* every record: a core's */
+#define FORMAT_TOMBSTONES 2u /* tombstones only: an edge's */
+
+struct hf_path {
+    char text[PATH_MAX];
+};
+/* A file of a store's directory, whose name hf_state_open has found short enough. */
+struct hf_path hf_path_of(const char *dir, const char *name);
 enum hf_err hf_env_error(int rc);
 /* HF_FULL for an HF_IO whose cause is a full disk. */
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
+/* Before the first write since a core's environment was opened: writes its meta pages again. */
+enum hf_err hf_env_settle(struct hf_state *s);
 /* `look`: at all pages before LMDB does, unless they are vouched for. */
 enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e);
 const char *hf_table_name(enum hf_table table);

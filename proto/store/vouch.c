@@ -25,13 +25,6 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 192u
-#define PATH_MAX_BYTES 4096u
-
-static bool path_of(const struct hf_state *s, const char *name, char path[PATH_MAX_BYTES])
-{
-    int n = snprintf(path, PATH_MAX_BYTES, "%s/%s", s->dir, name);
-    return n > 0 && (unsigned)n < PATH_MAX_BYTES;
-}
 
 /* One line of a small file; false when there is none. */
 static bool line_read(const char *path, char line[LINE_MAX_BYTES])
@@ -65,15 +58,14 @@ static bool describe(const struct hf_state *s, char line[LINE_MAX_BYTES])
 
 void hf_state_vouch(struct hf_state *s)
 {
-    char path[PATH_MAX_BYTES];
     char line[LINE_MAX_BYTES];
     hf_gate_enter(&s->gate); /* the writer may be about to reopen it */
     bool good = !atomic_load(&s->doubtful) && describe(s, line);
     hf_gate_leave(&s->gate);
-    if (!good || !path_of(s, "sound", path)) {
+    if (!good) {
         return;
     }
-    FILE *f = fopen(path, "we");
+    FILE *f = fopen(hf_path_of(s->dir, "sound").text, "we");
     if (f != NULL) {
         (void)fprintf(f, "%s\n", line); /* half a line is none, and the next open checks */
         fclose(f);
@@ -82,11 +74,11 @@ void hf_state_vouch(struct hf_state *s)
 
 bool hf_state_vouched(const struct hf_state *s)
 {
-    char path[PATH_MAX_BYTES];
+    struct hf_path path = hf_path_of(s->dir, "sound");
     char line[LINE_MAX_BYTES];
     char now[LINE_MAX_BYTES];
-    if (!path_of(s, "sound", path) || !line_read(path, line)) {
+    if (!line_read(path.text, line)) {
         return false;
     }
-    return unlink(path) == 0 && describe(s, now) && strcmp(line, now) == 0;
+    return unlink(path.text) == 0 && describe(s, now) && strcmp(line, now) == 0;
 }

@@ -19,6 +19,7 @@
 #include "hf/digest.h"
 
 #include "hf/err.h"
+#include "wide.h"
 
 #include <sodium.h>
 
@@ -26,14 +27,6 @@
 #define BLOCK_WORDS 16u
 #define DOMAIN_BYTES (sizeof(element_domain) - 1)
 #define HEAD_MAX (DOMAIN_BYTES + 4 + HF_STORE_KEY_MAX + 8 + 4)
-
-#ifndef HAS_WIDE /* the test has both ways in one program */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define HAS_WIDE 1
-#else
-#define HAS_WIDE 0
-#endif
-#endif
 
 static const char element_domain[] = "holdfast/v1/element";
 
@@ -84,11 +77,7 @@ struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice 
 
 typedef uint64_t words __attribute__((vector_size(8 * WIDE)));
 
-#if defined(__clang__)
-#define AVX512 __attribute__((target("avx512f"), min_vector_width(512)))
-#else
-#define AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
-#endif
+#define AVX512 WIDE_CODE("avx512f")
 
 static const uint64_t iv[8] = {0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b,
                                0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,

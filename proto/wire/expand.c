@@ -15,20 +15,13 @@
  * It must not be used as a cipher: the nonce is fixed.
  */
 #include "expand.h"
+#include "wide.h"
 
 #include <sodium.h>
 
 #define WORDS 16u                      /* of a block */
 #define WIDE 16u                       /* blocks side by side */
 #define HALF_LANES (WORDS * WIDE * 2u) /* of one pass; two passes make an element */
-
-#ifndef HAS_WIDE /* the test has both ways in one program */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define HAS_WIDE 1
-#else
-#define HAS_WIDE 0
-#endif
-#endif
 
 /* ---- sixteen blocks at a time ---- */
 
@@ -38,11 +31,7 @@ typedef uint32_t words __attribute__((vector_size(4 * WIDE)));
 /* As lanes lie in memory: aligned like uint16_t only, and allowed to alias it. */
 typedef uint16_t lanes __attribute__((vector_size(4 * WIDE), aligned(2), may_alias));
 
-#if defined(__clang__)
-#define AVX512 __attribute__((target("avx512f,avx512bw"), min_vector_width(512)))
-#else
-#define AVX512 __attribute__((target("avx512f,avx512bw,prefer-vector-width=512")))
-#endif
+#define AVX512 WIDE_CODE("avx512f,avx512bw")
 
 static bool wide(void)
 {
