@@ -23,7 +23,7 @@
  * edge rests up to 1 s after a connection that ended at once. */
 #define ANEW_MS 180000
 /* What a reader may wait for an answer while its daemon starts anew; 20 to 100 ms were seen. */
-#define SILENCE_US 500000
+#define SILENCE_US (E2E_SANITIZED ? 1500000 : 500000)
 #define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 200) << 10)
 
 static void begin(void **state)
