@@ -1,7 +1,9 @@
 /*
  * health.c - when an edge doubts its store, what it looks at, and what it does with a damaged one.
  *
- * Three ways lead to the same end, a store set aside and a snapshot from the core:
+ * A store of which only records are damaged stays: the engine repairs it, and serves the others,
+ * without a core if need be. Three ways lead to the end of one that is worse, set aside for a
+ * snapshot from the core:
  *   - It kills. A daemon marks that it runs; after two unclean ends in a row, each within LIVED_MS,
  *     the next start reads the store in a child process before anything else opens it.
  *   - It does not open. That needs no examination (main.c calls edge_health_set_aside).
@@ -75,8 +77,11 @@ enum hf_err edge_health_examine(struct edge_health *h, struct hf_error *e)
     if (err == HF_CORRUPT) {
         return edge_health_set_aside(h, found.text, e);
     }
+    h->records_damaged = err == HF_DIGEST;
     if (err == HF_OK) {
         hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
+    } else if (err == HF_DIGEST) {
+        hf_log(HF_LEVEL_ERROR, "store: records are damaged, repairing them reason=%s", found.text);
     } else {
         hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
     }
@@ -148,6 +153,9 @@ void edge_health_watch(struct edge_health *h, struct hf_loop *loop, struct hf_ed
         (struct edge_health_job){.job = {.work = lived_work, .done = lived_done}, .health = h};
     h->look = (struct edge_health_job){.job = {.work = look_work, .done = look_done}, .health = h};
     h->pause = STUCK_MS;
+    if (h->records_damaged) {
+        hf_edge_repair(edge, true);
+    }
 }
 
 void edge_health_note(struct edge_health *h, enum hf_level level)

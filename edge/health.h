@@ -28,6 +28,7 @@ struct edge_health {
 
     /* ---- its own from here on ---- */
     struct hf_running running;
+    bool records_damaged; /* the examination saw that, and a repair is enough */
     struct hf_loop *loop;
     struct hf_edge *edge;
     hf_ms lived_at; /* INT64_MAX once it was noted */
@@ -44,14 +45,14 @@ struct edge_health {
     uint64_t done;
 };
 
-/* After too many unclean ends in a row, reads the store in a child process and sets a damaged one
- * aside. Fails only when a damaged store cannot be set aside. */
+/* After too many unclean ends in a row, reads the store in a child process and sets one aside that
+ * no repair can mend. Fails only when it cannot be set aside. */
 enum hf_err edge_health_examine(struct edge_health *h, struct hf_error *e);
 /* Marks this run as begun, so that an unclean end of it is found by the next. */
 void edge_health_begin(struct edge_health *h);
 /* Gives up a store that nobody has open, for the reason `why`, but not its bytes. */
 enum hf_err edge_health_set_aside(const struct edge_health *h, const char *why, struct hf_error *e);
-/* Begins to look for damage that does not kill. */
+/* Begins to look for damage that does not kill, and to mend what the examination saw. */
 void edge_health_watch(struct edge_health *h, struct hf_loop *loop, struct hf_edge *edge);
 /* What the edge noted, at this level. */
 void edge_health_note(struct edge_health *h, enum hf_level level);

@@ -4,8 +4,9 @@
  * LMDB has no checksums: a damaged page can kill the process that touches it, at each start anew.
  * So a daemon keeps a marker while it runs. One unclean end is nothing (a commit is crash-safe);
  * after two in a row the state is examined in a child process, which may die of it in the daemon's
- * place. What is damaged is set aside under another name: an edge begins anew and fetches a
- * snapshot, the core refuses to start.
+ * place. The core refuses to start with a damaged one. An edge goes on with one of which only
+ * records are damaged, and repairs it; one that is worse is set aside under another name, and the
+ * edge begins anew and fetches a snapshot.
  *
  * Nothing here logs or decides: the daemons' main.c does. Next: proto/store/doctor.c, pages.c.
  */
@@ -20,7 +21,8 @@
 /* Forks, and in the child opens the state in dir as a daemon would, reads all of it and checks all
  * that can be checked; waits for that, at most `limit` ms. The caller must not have the state open
  * and must not have any thread yet. It changes nothing that opening would not change.
- * HF_OK: sound, or there is none. HF_CORRUPT: damaged, or the child died of it; the reason is in e.
+ * HF_OK: sound, or there is none. HF_DIGEST: records are damaged that a repair mends, and nothing
+ * dies of them. HF_CORRUPT: worse, or the child died of it. The reason is in e.
  * Anything else (HF_TIMEOUT, HF_LOCKED, HF_MISMATCH, HF_NOMEM, HF_IO): nothing is known, e says
  * why; that is no reason to give up a state. e must not be NULL. */
 enum hf_err hf_state_examine(const char *dir, hf_ms limit, struct hf_error *e);

@@ -91,8 +91,9 @@ enum hf_err hf_view_next_change(struct hf_view *v, hf_seq seq, uint32_t ordinal,
                                 struct hf_stored *out);
 /* Chain hash of a seq; HF_NOTFOUND when it is not kept. */
 enum hf_err hf_view_chain(struct hf_view *v, hf_seq seq, struct hf_hash *chain);
-/* Reads everything: checksums, byseq against state, count, and recomputes the digest.
- * HF_CORRUPT with the place in e, HF_DIGEST when only the digest differs. */
+/* Reads everything: checksums, byseq against state, count, and recomputes the digest. The reason is
+ * in e. HF_DIGEST: records, their index, count or sum are not right, which a repair mends
+ * (repair.h); HF_CORRUPT: what it does not mend. */
 enum hf_err hf_view_verify(struct hf_view *v, struct hf_error *e);
 
 /* ---- estimates: what a range would cost to send, without a scan ---- */

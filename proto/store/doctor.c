@@ -62,7 +62,7 @@ static void look(const char *dir, struct hf_error *e)
     if (e->text[0] == '\0') {
         hf_error_set(e, e->code, "%s: %s", dir, hf_err_text(e->code));
     }
-    e->code = HF_CORRUPT;
+    e->code = e->code == HF_DIGEST ? HF_DIGEST : HF_CORRUPT;
 }
 
 static _Noreturn void child_run(const char *dir, int out, pid_t parent)
