@@ -649,6 +649,40 @@ static MAYBE_UNUSED int rig_setup(void **state)
     return 0;
 }
 
+/* How many proofs of a fork the store keeps, each signed by the core and of the seq that its name
+ * says (kept.c): headers, or beacons. */
+static MAYBE_UNUSED uint32_t rig_evidence(struct rig *rig)
+{
+    const struct hf_slice prefix = hf_slice_str("evidence/");
+    struct hf_slice name = {NULL, 0};
+    struct hf_slice bytes;
+    struct hf_view *v;
+    uint32_t count = 0;
+    assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
+    for (; hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK; count++) {
+        hf_seq seq = 0;
+        for (size_t i = 0; i < 8; i++) {
+            seq = seq << 8 | name.data[prefix.len + i];
+        }
+        if (name.len > prefix.len + 8) {
+            struct hf_beacon b;
+            assert_ok(hf_beacon_decode(bytes, &b));
+            assert_true(hf_beacon_verify(bytes, &rig->core_id.public_key));
+            assert_int_equal(b.head, seq);
+            continue;
+        }
+        struct hf_slice header;
+        struct hf_signature sig;
+        struct hf_header h;
+        assert_ok(hf_signed_split(bytes, HF_HEADER_MAX, &header, &sig));
+        assert_true(hf_header_verify(header, &sig, &rig->core_id.public_key));
+        assert_ok(hf_header_decode(header, &h));
+        assert_int_equal(h.seq, seq);
+    }
+    hf_view_close(v);
+    return count;
+}
+
 /* An empty edge meets a core of 100 keys, whose log no longer begins with them. */
 static MAYBE_UNUSED void rig_begin_snapshot(struct rig *rig)
 {

@@ -568,24 +568,6 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
 
 /* ---- forks ---- */
 
-static uint32_t evidence_count(struct rig *rig)
-{
-    struct hf_slice at = {NULL, 0};
-    struct hf_slice bytes;
-    struct hf_view *v;
-    uint32_t count = 0;
-    assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
-    while (hf_view_next_object(v, hf_slice_str("evidence/"), at, &at, &bytes) == HF_OK) {
-        struct hf_slice header;
-        struct hf_signature sig;
-        assert_ok(hf_signed_split(bytes, HF_HEADER_MAX, &header, &sig));
-        assert_true(hf_header_verify(header, &sig, &rig->core_id.public_key));
-        count++;
-    }
-    hf_view_close(v);
-    return count;
-}
-
 /* The next HELLO is answered with FORK and a header of `seq` that is not the one of the frame. */
 static void fork_at(struct rig *rig, hf_seq seq, const struct hf_identity *signer)
 {
@@ -628,16 +610,16 @@ static void the_header_by_which_a_core_forked_is_kept(void **state)
     rig_stream(rig, rig_put(rig, "a", "2"));
     rig_jobs(rig);
     fork_at(rig, 2, &rig->stranger_id);
-    assert_int_equal(evidence_count(rig), 0);
+    assert_int_equal(rig_evidence(rig), 0);
     fork_at(rig, 1, &rig->core_id); /* not of what is applied here: it contradicts nothing */
-    assert_int_equal(evidence_count(rig), 0);
+    assert_int_equal(rig_evidence(rig), 0);
     fork_at(rig, 2, &rig->core_id);
-    assert_int_equal(evidence_count(rig), 1);
+    assert_int_equal(rig_evidence(rig), 1);
     fork_at(rig, 2, &rig->core_id);
-    assert_int_equal(evidence_count(rig), 1);
+    assert_int_equal(rig_evidence(rig), 1);
     rig_crash(rig);
     rig_start(rig);
-    assert_int_equal(evidence_count(rig), 1);
+    assert_int_equal(rig_evidence(rig), 1);
 }
 
 static void a_core_that_forks_again_and_again_does_not_fill_the_disk(void **state)
@@ -651,7 +633,7 @@ static void a_core_that_forks_again_and_again_does_not_fill_the_disk(void **stat
         rig_stream(rig, rig_put(rig, "a", value));
         rig_jobs(rig);
         fork_at(rig, i, &rig->core_id);
-        assert_int_equal(evidence_count(rig), i < 16 ? i : 16);
+        assert_int_equal(rig_evidence(rig), i < 16 ? i : 16);
         rig_crash(rig);
     }
 }

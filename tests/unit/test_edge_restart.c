@@ -89,7 +89,7 @@ static bool compares(struct rig *rig)
     return rig->wants[HF_WANT_RANGES] > 0;
 }
 
-static void damage_is_remembered_by_the_store(void **state)
+static struct rig *at_batch_3(void **state)
 {
     struct rig *rig = *state;
     rig_start(rig);
@@ -98,6 +98,12 @@ static void damage_is_remembered_by_the_store(void **state)
     rig_beacon(rig);
     rig_pass(rig, 500);
     assert_int_equal(rig_status(rig).applied, 3);
+    return rig;
+}
+
+static void damage_is_remembered_by_the_store(void **state)
+{
+    struct rig *rig = at_batch_3(state);
     rig_crash(rig);
     rig_start(rig);
     assert_false(compares(rig));
@@ -110,45 +116,21 @@ static void damage_is_remembered_by_the_store(void **state)
     assert_true(compares(rig));
 }
 
-static uint32_t evidence_count(struct rig *rig)
-{
-    struct hf_slice at = {NULL, 0};
-    struct hf_slice bytes;
-    struct hf_view *v;
-    uint32_t count = 0;
-    assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
-    while (hf_view_next_object(v, hf_slice_str("evidence/"), at, &at, &bytes) == HF_OK) {
-        struct hf_beacon b;
-        assert_ok(hf_beacon_decode(bytes, &b));
-        assert_true(hf_beacon_verify(bytes, &rig->core_id.public_key));
-        assert_int_equal(b.head, 3);
-        count++;
-    }
-    hf_view_close(v);
-    return count;
-}
-
 /* The core has another batch 3, and nothing above it: no frame will ever show that. */
 static void fork_that_only_a_beacon_shows_is_kept_as_evidence(void **state)
 {
-    struct rig *rig = *state;
-    rig_start(rig);
-    rig_connect(rig);
-    rig_puts(rig, 0, 3);
-    rig_beacon(rig);
-    rig_pass(rig, 500);
-    assert_int_equal(rig_status(rig).applied, 3);
-    assert_int_equal(evidence_count(rig), 0);
+    struct rig *rig = at_batch_3(state);
+    assert_int_equal(rig_evidence(rig), 0);
     rig->forked = true;
     for (int i = 0; i < 3; i++) {
         rig_beacon(rig);
         rig_jobs(rig);
     }
     assert_int_equal(rig_status(rig).state, HF_REPLICA_DIVERGED);
-    assert_int_equal(evidence_count(rig), 1);
+    assert_int_equal(rig_evidence(rig), 1);
     rig_crash(rig);
     rig_start(rig);
-    assert_int_equal(evidence_count(rig), 1);
+    assert_int_equal(rig_evidence(rig), 1);
 }
 
 int main(void)

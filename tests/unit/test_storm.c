@@ -434,15 +434,21 @@ static void name_of(struct hf_range_name *n, hf_seq last)
     hf_range_name(&q, &hash_key, n);
 }
 
+/* As of batch 9 under content key 1. */
+static struct hf_chunk chunk_of(const uint8_t *bytes, size_t len)
+{
+    return (struct hf_chunk){.asof = 9,
+                             .key_id = 1,
+                             .descriptor = hf_slice_of(bytes, 30),
+                             .sealed = hf_slice_of(bytes, len)};
+}
+
 static void cache_keeps_what_was_asked_for_last_within_its_bytes(void **state)
 {
     static uint8_t bytes[10000];
     struct hf_cache *c = hf_cache_new(100000);
     struct hf_range_name n;
-    struct hf_chunk chunk = {.asof = 9,
-                             .key_id = 1,
-                             .descriptor = hf_slice_of(bytes, 30),
-                             .sealed = hf_slice_of(bytes, sizeof(bytes))};
+    struct hf_chunk chunk = chunk_of(bytes, sizeof(bytes));
     const struct hf_cached *held;
     (void)state;
     for (hf_seq i = 1; i <= 50; i++) {
@@ -488,10 +494,7 @@ static void one_edge_drives_out_no_more_than_half_of_what_others_share(void **st
     static uint8_t bytes[10000];
     struct hf_cache *c = hf_cache_new(100000);
     struct hf_range_name n;
-    struct hf_chunk chunk = {.asof = 9,
-                             .key_id = 1,
-                             .descriptor = hf_slice_of(bytes, 30),
-                             .sealed = hf_slice_of(bytes, sizeof(bytes))};
+    struct hf_chunk chunk = chunk_of(bytes, sizeof(bytes));
     uint32_t kept = 0;
     (void)state;
     for (hf_seq i = 1; i <= 9; i++) {
