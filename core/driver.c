@@ -566,7 +566,7 @@ static void config_fill(struct hf_core *core, const struct hf_core_config *c)
     if (c->mark_path != NULL) {
         snprintf(core->mark_path, sizeof(core->mark_path), "%s", c->mark_path);
     } else {
-        snprintf(core->mark_path, sizeof(core->mark_path), "%s/../%s.mark", c->dir, c->stream);
+        snprintf(core->mark_path, sizeof(core->mark_path), "%s.mark", c->dir);
     }
     f->dir = core->dir;
     f->stream = core->stream;

@@ -296,7 +296,7 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
         return hf_error_set(e, HF_ARG, "--listen %s: expected tcp://ADDR:PORT", o->listen);
     }
     if (hf_listener_open(hf_loop_uv(app->daemon.loop), &c, &app->listener, e) != HF_OK) {
-        return hf_error_wrap(e, "--listen %s", o->listen);
+        return hf_error_wrap(e, "--listen");
     }
     snprintf(app->url, sizeof app->url, "%.*s:%u", (int)(colon - o->listen), o->listen,
              hf_listener_port(app->listener));

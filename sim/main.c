@@ -44,7 +44,7 @@ static void help(void)
 static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
-    if (strcmp(name, "--help") == 0) {
+    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
         help();
         return 0;
     }

@@ -245,6 +245,23 @@ static const struct hf_cli_command *find_command(const char *name)
     return NULL;
 }
 
+/* "help" and "help SUBCOMMAND", for who expects these. */
+static int help(struct hf_cli *cli, const char *of)
+{
+    char word[] = "--help";
+    char *argv[] = {word, word, NULL};
+
+    cli->command = of == NULL ? NULL : find_command(of);
+    if (cli->command != NULL) {
+        return cli->command->run(cli, 2, argv);
+    }
+    if (of != NULL) {
+        return hf_cli_usage(cli, "there is no subcommand %.60s", of);
+    }
+    hf_cli_options(cli, NULL, 0, 2, argv);
+    return cli->status;
+}
+
 static int run(struct hf_cli *cli, int argc, char **argv)
 {
     int at;
@@ -259,6 +276,9 @@ static int run(struct hf_cli *cli, int argc, char **argv)
     at = cli->first;
     if (at == argc) {
         return hf_cli_usage(cli, "a subcommand is missing");
+    }
+    if (strcmp(argv[at], "help") == 0) {
+        return help(cli, at + 1 < argc ? argv[at + 1] : NULL);
     }
     cli->command = find_command(argv[at]);
     if (cli->command == NULL) {

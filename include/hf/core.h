@@ -24,20 +24,20 @@
 struct hf_core;
 
 struct hf_core_config {
-    const char *dir;       /* DATA/<stream>; made when missing */
-    const char *stream;    /* name */
-    const char *url;       /* stream URL that join tokens name */
-    const char *mark_path; /* high-water mark kept outside dir (G13); NULL = DIR/../<stream>.mark */
-    const char *version;   /* software version text */
-    uint64_t log_bytes_max;  /* retention of the changelog; 0 = no bound */
-    hf_ms log_age_ms;        /* ... and how old a segment's last batch may get; 0 = no bound */
-    hf_ms tombstone_ms;      /* a delete is remembered for so long, or until every enrolled edge
-                                has it, if that is sooner; 0 = as delta_batches says */
-    uint64_t segment_bytes;  /* 0 = default */
-    bool single_thread;      /* the log starts no thread of its own (simulator) */
-    uint64_t map_bytes;      /* 0 = default */
-    hf_ms beacon_ms;         /* 0 = 1,000 */
-    hf_ms commit_ms;         /* state is committed at least this often; 0 = 1,000 */
+    const char *dir;        /* DATA/<stream>; made when missing */
+    const char *stream;     /* name */
+    const char *url;        /* stream URL that join tokens name */
+    const char *mark_path;  /* high-water mark kept outside dir (G13); NULL = DIR.mark, beside it */
+    const char *version;    /* software version text */
+    uint64_t log_bytes_max; /* retention of the changelog; 0 = no bound */
+    hf_ms log_age_ms;       /* ... and how old a segment's last batch may get; 0 = no bound */
+    hf_ms tombstone_ms;     /* a delete is remembered for so long, or until every enrolled edge
+                               has it, if that is sooner; 0 = as delta_batches says */
+    uint64_t segment_bytes; /* 0 = default */
+    bool single_thread;     /* the log starts no thread of its own (simulator) */
+    uint64_t map_bytes;     /* 0 = default */
+    hf_ms beacon_ms;        /* 0 = 1,000 */
+    hf_ms commit_ms;        /* state is committed at least this often; 0 = 1,000 */
     uint32_t commit_changes; /* ... or after so many changes; 0 = 50,000 */
     /* The writes of a group have been answered, its frames are not published yet: a good moment to
      * send the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */

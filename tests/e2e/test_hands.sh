@@ -57,6 +57,14 @@ pids="$pids $!"
 ready lagos
 seq 30000 | holdfast --data core import --format lines - >/dev/null
 
+# Who expects "help" to be a command.
+for command in 'holdfast help' 'holdfast help put' 'holdfast-sim help'; do
+    expect 0 "$command" $command
+    grep -q '^usage: ' out || { echo "FAILED: $command prints no usage"; failed=1; }
+done
+expect 2 'help of what is none' holdfast help jump
+says 'there is no subcommand jump'
+
 # Output that does not arrive, and output of which somebody had enough.
 for command in 'get 7' status 'status --json' 'edge list' export 'export --format jsonl' --help version; do
     expect 1 "$command on a full disk" sh -c "holdfast --data core $command >/dev/full"
