@@ -402,13 +402,15 @@ fail:
     return err;
 }
 
-/* Makes what LMDB reads as its meta pages durable, by writing the same bytes again. A sync that
- * failed may have given up the meta page of the commit before it: the kernel has it still, calls it
- * clean and never writes it. LMDB would go on from it, and reuse pages of the tree that the disk
- * still names; a power cut would leave that tree, overwritten. */
+/* Makes what LMDB reads as its meta pages durable, by writing the same bytes again: what the kernel
+ * has and what the disk has may differ. A sync that failed gives up the meta page of the commit
+ * before it, which the kernel calls clean from then on and never writes. A write of one that failed
+ * may have reached the disk all the same, and LMDB put the old bytes back into the kernel's copy.
+ * It would go on from that, and reuse pages of the tree that the disk names; a power cut would
+ * leave that tree, overwritten. */
 enum hf_err hf_env_settle(struct hf_state *s)
 {
-    if (!s->replayed || s->settled) {
+    if (s->settled) {
         return HF_OK;
     }
     MDB_stat st;

@@ -303,7 +303,7 @@ enum hf_err hf_env_error(int rc);
 /* HF_FULL for an HF_IO whose cause is a full disk. */
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
-/* Before the first write since a core's environment was opened: writes its meta pages again. */
+/* Before the first write since the environment was opened: writes its meta pages again. */
 enum hf_err hf_env_settle(struct hf_state *s);
 /* `look`: at all pages before LMDB does, unless they are vouched for. */
 enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e);
