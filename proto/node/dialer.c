@@ -230,6 +230,9 @@ static void pool_suspect(struct hf_dialer *d, uint32_t quiet_ms)
 
 static void tell(struct hf_dialer *d, uint32_t i, bool up)
 {
+    if (up && i < FIRST_DATA) {
+        hf_link_hurry(&d->links[i == STREAM ? CONTROL : STREAM]);
+    }
     if (i != STREAM) {
         set_usable(d, i);
     }
@@ -444,6 +447,7 @@ static int open_sockets(struct hf_dialer *d)
     }
     d->links[STREAM].pause_ms_max = PAUSE_MS;
     d->links[CONTROL].pause_ms_max = PAUSE_MS;
+    d->links[CONTROL].leads = true;
     if ((rv = hf_link_open(&d->links[STREAM], HF_CHANNEL_STREAM, d->urls[HF_CHANNEL_STREAM],
                            &d->inbox)) != 0 ||
         (rv = hf_link_open(&d->links[CONTROL], HF_CHANNEL_CONTROL, d->urls[HF_CHANNEL_CONTROL],

@@ -12,10 +12,11 @@
  * side: each lives 700 ms or four round trips, long enough for an answer and, on most links, too
  * short for the kernel to send its SYN again. Whatever connects first wins; ADD_PRE turns later
  * ones away. One attempt among them is patient (4, 8, then 16 s), for a round trip that has become
- * longer than was ever seen. After one minute the pace falls to one a second, after five to one
- * in 2.5 s: two links, 60 bytes a SYN, then cost 96 bytes/s (measured). A connection that ends
- * within 2 s is dialled again with pauses that double, for a core that refuses us must not be asked
- * four times a second.
+ * longer than was ever seen. After one minute the link that leads (control) falls to one in 0.7 s
+ * for good, so that an outage of a month is over as soon as one of a minute; the other to one a
+ * second, after five minutes to one in 10 s, and is hurried when the leading one comes up. A
+ * connection that ends within 2 s is dialled again with pauses that double, for a core that refuses
+ * us must not be asked four times a second.
  *
  * The guards of nng's faults: B  a dialer whose peer accepts and sends FIN and RST is dead; here it
  * ends with its attempt. C  closing a pipe while bytes arrive can wedge nng's reap thread, so
@@ -49,7 +50,10 @@
 #define PATIENT_MS_MIN 4000u
 #define PATIENT_MS_MAX 16000u
 #define MINUTE_MS 60000u
+#define LEAD_MS 700u
+#define FOLLOW_MS 1000u
 #define SLOW_AFTER_MS 300000u
+#define SLOW_MS 10000u
 #define FLAP_MS 2000u
 #define FLAPS_MAX 8u
 #define CLOSED_MS 1500u
@@ -107,7 +111,8 @@ static uint64_t life_ms(const struct hf_link *k)
 static uint64_t pace_ms(const struct hf_link *k, uint64_t now)
 {
     uint64_t down_ms = now - k->lost_ms;
-    uint64_t mean = down_ms < SLOW_AFTER_MS ? 1000u : 2500u;
+    uint64_t slow = down_ms < SLOW_AFTER_MS ? FOLLOW_MS : SLOW_MS;
+    uint64_t mean = k->leads ? LEAD_MS : slow;
     uint64_t fast = life_ms(k) / (HF_ATTEMPTS_MAX - 2u);
 
     if (down_ms < MINUTE_MS) {
@@ -332,6 +337,18 @@ void hf_link_want(struct hf_link *k, bool wanted)
     } else if (k->told == 0) {
         dial(k, now);
     }
+}
+
+void hf_link_hurry(struct hf_link *k)
+{
+    uint64_t now = hf_transport_now();
+    bool pauses = k->flaps > 0 && now < k->lost_ms + k->pause_ms_max;
+
+    if (k->told != 0 || !k->wanted) {
+        return;
+    }
+    k->lost_ms = now;
+    k->next_ms = pauses ? k->next_ms : now;
 }
 
 void hf_link_suspect(struct hf_link *k, uint32_t quiet_ms)

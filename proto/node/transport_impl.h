@@ -106,6 +106,7 @@ struct hf_link {
     uint32_t added;    /* pipes so far */
     uint64_t heard_ms; /* last message or reply; also set when the pipe comes up */
     /* The loop's. */
+    bool leads; /* the first to find out that an outage is over; set by the owner */
     uint32_t added_seen;
     bool wanted;
     bool tried;          /* one attempt at least since it was wanted */
@@ -131,11 +132,14 @@ struct hf_link {
     struct hf_link_counts counts;
 };
 
-/* The link is zeroed before, but for pause_ms_max; nothing is dialled until it is wanted. A result
- * of nng; on failure the socket may be open: its id says so. */
+/* The link is zeroed before, but for pause_ms_max and leads; nothing is dialled until it is wanted.
+ * A result of nng; on failure the socket may be open: its id says so. */
 int hf_link_open(struct hf_link *k, enum hf_channel channel, const char *url, struct hf_inbox *in);
 /* Whether there is to be a connection. What is no longer wanted is closed once it is quiet. */
 void hf_link_want(struct hf_link *k, bool wanted);
+/* Another link to the same core has come up: a link that is down is dialled as if it had just been
+ * lost, but for the pauses of one whose connections end at once. */
+void hf_link_hurry(struct hf_link *k);
 /* Nothing was heard for too long: close the pipe once it was quiet for so long, and dial anew. */
 void hf_link_suspect(struct hf_link *k, uint32_t quiet_ms);
 /* Something was: takes the suspicion back. */

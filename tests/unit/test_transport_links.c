@@ -415,6 +415,56 @@ static void a_connect_without_an_answer_is_tried_again_four_times_a_second(void 
     run_for(10);
 }
 
+/* How often a link to a core that is not there is dialled within `ms`. */
+static uint32_t dialled_within(struct hf_link *k, uint32_t ms)
+{
+    uint32_t before = k->counts.redials;
+    uint64_t end = now_ms() + ms;
+
+    while (now_ms() < end) {
+        assert_true(hf_link_guard(k));
+        run_for(HF_GUARD_MS);
+    }
+    return k->counts.redials - before;
+}
+
+static void a_link_that_leads_is_dialled_after_an_hour_as_after_a_minute(void **state)
+{
+    struct hf_link links[2] = {{.pause_ms_max = 4000, .leads = true}, {.pause_ms_max = 4000}};
+    struct hf_inbox inbox;
+    char url[64];
+    uint16_t port;
+    int fds[2];
+
+    (void)state;
+    tcp_listen_pair(fds, &port, 1);
+    close(fds[0]);
+    close(fds[1]);
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    assert_int_equal(hf_inbox_init(&inbox, &loop, 16, NULL, NULL), HF_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hf_link_open(&links[i], HF_CHANNEL_CONTROL, url, &inbox), 0);
+        hf_link_want(&links[i], true);
+        (void)dialled_within(&links[i], 300);
+        links[i].lost_ms -= 3600 * 1000;
+        (void)dialled_within(&links[i], 300); /* the last of the old pace */
+    }
+    assert_in_range(dialled_within(&links[0], 4000), 4, 9);
+    assert_in_range(dialled_within(&links[1], 4000), 0, 1);
+    hf_link_hurry(&links[1]); /* the other one is up */
+    assert_in_range(dialled_within(&links[1], 2000), 6, 9);
+    /* A core that turns us away is not asked again for that. */
+    links[1].flaps = 3;
+    links[1].next_ms = hf_transport_now() + 1500;
+    hf_link_hurry(&links[1]);
+    assert_int_equal(dialled_within(&links[1], 1000), 0);
+    for (int i = 0; i < 2; i++) {
+        hf_link_close(&links[i]);
+    }
+    hf_inbox_close(&inbox, NULL);
+    run_for(10);
+}
+
 /* A core over a cap greets us and closes at once: each try succeeds. */
 static void a_core_that_turns_us_away_is_asked_less_and_less_often(void **state)
 {
@@ -577,6 +627,7 @@ int main(void)
         cmocka_unit_test(a_reply_that_was_on_its_way_outlives_the_redial),
         cmocka_unit_test(requests_on_a_connection_that_breaks_fail_alone_and_at_once),
         cmocka_unit_test(a_connect_without_an_answer_is_tried_again_four_times_a_second),
+        cmocka_unit_test(a_link_that_leads_is_dialled_after_an_hour_as_after_a_minute),
         cmocka_unit_test(a_core_that_turns_us_away_is_asked_less_and_less_often),
         cmocka_unit_test(what_a_dead_edge_leaves_at_the_core_is_given_up_after_half_a_minute),
         cmocka_unit_test(a_peer_that_reads_nothing_holds_no_context),
