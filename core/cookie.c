@@ -6,6 +6,8 @@
  */
 #include "core/cookie.h"
 
+#include "hf/bytes.h"
+
 #include <stdlib.h>
 
 #define SECRET_BYTES 32u
@@ -44,9 +46,7 @@ void hf_cookies_free(struct hf_cookies *c)
 static struct hf_id cookie_of(const struct hf_cookies *c, const struct hf_key *edge, uint64_t slot)
 {
     uint8_t le[8];
-    for (int i = 0; i < 8; i++) {
-        le[i] = (uint8_t)(slot >> (8 * i));
-    }
+    hf_store64(le, slot);
     struct hf_slice part[2] = {hf_slice_of(edge->b, HF_KEY_BYTES), hf_slice_of(le, sizeof(le))};
     struct hf_id cookie = {{0}};
     hf_keyed_hash("holdfast/v1/cookie", c->secret, SECRET_BYTES, part, 2, cookie.b,

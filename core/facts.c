@@ -15,6 +15,8 @@
  */
 #include "core/facts.h"
 
+#include "hf/bytes.h"
+
 #define FIELDS_MAX 32u
 
 const char *const hf_fact_prefix[HF_FACT_PREFIXES] = {"genesis", "ckey/", "edge/",
@@ -199,7 +201,8 @@ static struct hf_slice name_make(uint8_t *name, const char *prefix, const void *
 
 struct hf_slice hf_fact_content_key_name(uint32_t id, uint8_t name[HF_FACT_NAME_MAX])
 {
-    uint8_t be[4] = {(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+    uint8_t be[4];
+    hf_store32_be(be, id);
     return name_make(name, "ckey/", be, sizeof(be));
 }
 

@@ -18,6 +18,8 @@
  */
 #include "core/writer.h"
 
+#include "hf/bytes.h"
+
 #include <stdlib.h>
 
 #define SLOTS 32768u /* a power of two, more than three times HF_BATCH_CHANGES_MAX */
@@ -455,9 +457,7 @@ static enum hf_err change_take(struct hf_core_writer *w, struct hf_write *wr, ui
 static struct hf_hash content_hash(struct hf_core_writer *w, const struct hf_write *wr)
 {
     uint8_t condition[9] = {wr->has_ifseq ? 1 : 0};
-    for (int i = 0; i < 8; i++) {
-        condition[1 + i] = wr->has_ifseq ? (uint8_t)(wr->ifseq >> (8 * i)) : 0;
-    }
+    hf_store64(condition + 1, wr->has_ifseq ? wr->ifseq : 0);
     struct hf_writer ops;
     hf_writer_init(&ops, w->scratch, w->scratch_cap);
     for (uint32_t i = 0; i < wr->change_count; i++) {

@@ -15,6 +15,8 @@
  */
 #include "edge/driver_impl.h"
 
+#include "hf/bytes.h"
+
 #include <stdlib.h>
 
 #define EVIDENCE_MAX 16u
@@ -133,9 +135,7 @@ static struct evidence_job *evidence_new(struct hf_edge *edge, hf_seq seq, const
     k->job = (struct hf_job){.work = evidence_work, .done = evidence_done};
     k->edge = edge;
     memcpy(k->name, "evidence/", 9);
-    for (int i = 0; i < 8; i++) {
-        k->name[9 + i] = (uint8_t)(seq >> (56 - 8 * i));
-    }
+    hf_store64_be(k->name + 9, seq);
     memcpy(k->name + 17, suffix, strlen(suffix));
     k->name_len = 17 + strlen(suffix);
     return k;

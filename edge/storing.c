@@ -12,6 +12,7 @@
  */
 #include "edge/driver_impl.h"
 
+#include "hf/bytes.h"
 #include "hf/compress.h"
 
 #include <stddef.h>
@@ -489,18 +490,10 @@ static enum hf_err adopt(void *arg)
         err = hf_state_object_put(s, hf_slice_str("name"), hf_slice_str(a->name));
     }
     for (uint32_t i = 0; err == HF_OK && i < a->key_count; i++) {
-        uint32_t id = a->key[i].id;
-        uint8_t name[9] = {'c',
-                           'k',
-                           'e',
-                           'y',
-                           '/',
-                           (uint8_t)(id >> 24),
-                           (uint8_t)(id >> 16),
-                           (uint8_t)(id >> 8),
-                           (uint8_t)id};
+        uint8_t name[9] = {'c', 'k', 'e', 'y', '/'};
         uint8_t bytes[64];
         struct hf_writer w;
+        hf_store32_be(name + 5, a->key[i].id);
         hf_writer_init(&w, bytes, sizeof(bytes));
         hf_write_uint(&w, a->key[i].from);
         hf_write_fixed(&w, a->key[i].key.b, HF_KEY_BYTES);
@@ -558,8 +551,7 @@ static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_
         if (!hf_reader_done(&r) || name.len != 9) {
             return hf_error_set(e, HF_CORRUPT, "edge store: content key record is damaged");
         }
-        key.id = (uint32_t)name.data[5] << 24 | (uint32_t)name.data[6] << 16 |
-                 (uint32_t)name.data[7] << 8 | name.data[8];
+        key.id = hf_load32_be(name.data + 5);
         content_add(edge, &key);
         memcpy(last, name.data, name.len);
         err = hf_view_next_object(v, prefix, hf_slice_of(last, 9), &name, &bytes);

@@ -12,6 +12,7 @@
  */
 #include "hf/dictionary.h"
 
+#include "hf/bytes.h"
 #include "hf/compress.h"
 
 #include <pthread.h>
@@ -54,8 +55,8 @@ void hf_dictionary_encode(hf_seq seq, struct hf_slice bytes, struct hf_writer *r
     hf_write_array(raw, 0);
     hf_write_array(raw, 0);
     hf_write_bin(raw, bytes);
-    for (unsigned i = 0; i < 4 && !raw->failed; i++) {
-        raw->data[raw->len - bytes.len + 4 + i] = (uint8_t)(id >> (8 * i));
+    if (!raw->failed) {
+        hf_store32(raw->data + raw->len - bytes.len + 4, id);
     }
 }
 
@@ -129,9 +130,7 @@ struct hf_slice hf_dictionary_name(hf_seq seq, uint8_t out[HF_DICTIONARY_NAME_BY
 {
     size_t at = sizeof(HF_DICTIONARY_PREFIX) - 1;
     memcpy(out, HF_DICTIONARY_PREFIX, at);
-    for (unsigned i = 0; i < 8; i++) {
-        out[at + i] = (uint8_t)(seq >> (56 - 8 * i));
-    }
+    hf_store64_be(out + at, seq);
     return hf_slice_of(out, HF_DICTIONARY_NAME_BYTES);
 }
 

@@ -65,16 +65,13 @@ enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out)
 
 void hf_point_put(uint8_t out[HF_POINT_BYTES], struct hf_point p)
 {
-    uint32_t ordinal = htobe32(p.ordinal);
     hf_store64_be(out, p.seq);
-    memcpy(out + 8, &ordinal, sizeof(ordinal));
+    hf_store32_be(out + 8, p.ordinal);
 }
 
 struct hf_point hf_point_get(const uint8_t in[HF_POINT_BYTES])
 {
-    uint32_t ordinal;
-    memcpy(&ordinal, in + 8, sizeof(ordinal));
-    return (struct hf_point){hf_load64_be(in), be32toh(ordinal)};
+    return (struct hf_point){hf_load64_be(in), hf_load32_be(in + 8)};
 }
 
 int hf_point_cmp(struct hf_point a, struct hf_point b)

@@ -39,6 +39,8 @@
  */
 #include "segment.h"
 
+#include "hf/bytes.h"
+
 #include <xxhash.h>
 
 #include <errno.h>
@@ -58,35 +60,6 @@
 #define INDEX_BYTES (16u << 10)
 
 static const uint8_t zeros[64u << 10];
-
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-}
-
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-}
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    uint32_t v = 0;
-
-    for (int i = 0; i < 4; i++) {
-        v |= (uint32_t)p[i] << (8 * i);
-    }
-    return v;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-    return get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
-}
 
 /* ---- files ---- */
 
@@ -193,15 +166,15 @@ void hf_segment_head_encode(const struct hf_segment_head *h, uint8_t out[HF_SEGM
 {
     memset(out, 0, HF_SEGMENT_HEAD);
     memcpy(out, HEAD_MAGIC, 8);
-    put_u32(out + 8, HF_SEGMENT_VERSION);
-    put_u64(out + 16, h->number);
-    put_u64(out + 24, h->salt);
-    put_u64(out + 32, h->first);
-    put_u64(out + 40, h->before_salt);
-    put_u64(out + 48, h->before_end);
-    put_u64(out + 56, h->bytes);
-    put_u64(out + 64, h->synced_at);
-    put_u64(out + 120, XXH3_64bits(out, 120));
+    hf_store32(out + 8, HF_SEGMENT_VERSION);
+    hf_store64(out + 16, h->number);
+    hf_store64(out + 24, h->salt);
+    hf_store64(out + 32, h->first);
+    hf_store64(out + 40, h->before_salt);
+    hf_store64(out + 48, h->before_end);
+    hf_store64(out + 56, h->bytes);
+    hf_store64(out + 64, h->synced_at);
+    hf_store64(out + 120, XXH3_64bits(out, 120));
 }
 
 enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_segment_head *h)
@@ -209,19 +182,19 @@ enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_
     if (memcmp(in, HEAD_MAGIC, 8) != 0) {
         return HF_CORRUPT;
     }
-    if (get_u32(in + 8) != HF_SEGMENT_VERSION) {
+    if (hf_load32(in + 8) != HF_SEGMENT_VERSION) {
         return HF_MISMATCH;
     }
-    if (get_u64(in + 120) != XXH3_64bits(in, 120)) {
+    if (hf_load64(in + 120) != XXH3_64bits(in, 120)) {
         return HF_CORRUPT;
     }
-    h->number = get_u64(in + 16);
-    h->salt = get_u64(in + 24);
-    h->first = get_u64(in + 32);
-    h->before_salt = get_u64(in + 40);
-    h->before_end = get_u64(in + 48);
-    h->bytes = get_u64(in + 56);
-    h->synced_at = get_u64(in + 64);
+    h->number = hf_load64(in + 16);
+    h->salt = hf_load64(in + 24);
+    h->first = hf_load64(in + 32);
+    h->before_salt = hf_load64(in + 40);
+    h->before_end = hf_load64(in + 48);
+    h->bytes = hf_load64(in + 56);
+    h->synced_at = hf_load64(in + 64);
     if (h->bytes > HF_SEGMENT_MAX || h->synced_at > h->bytes || h->synced_at < HF_SEGMENT_HEAD ||
         h->first == 0) {
         return HF_CORRUPT;
@@ -239,16 +212,16 @@ void hf_log_record_begin(uint8_t *record, enum hf_record_type type, hf_seq seq, 
     memset(record, 0, HF_LOG_RECORD_HEAD);
     memcpy(record, RECORD_MAGIC, 3);
     record[3] = (uint8_t)type;
-    put_u32(record + 4, (uint32_t)len);
-    put_u64(record + 8, seq);
+    hf_store32(record + 4, (uint32_t)len);
+    hf_store64(record + 8, seq);
 }
 
 void hf_log_record_stamp(uint8_t *record, uint64_t salt, uint64_t synced_at)
 {
-    put_u64(record + 16, salt);
-    put_u64(record + 24, synced_at);
-    put_u64(record + 32, XXH3_64bits_withSeed(record + HF_LOG_RECORD_HEAD, get_u32(record + 4),
-                                              XXH3_64bits(record, 32)));
+    hf_store64(record + 16, salt);
+    hf_store64(record + 24, synced_at);
+    hf_store64(record + 32, XXH3_64bits_withSeed(record + HF_LOG_RECORD_HEAD, hf_load32(record + 4),
+                                                 XXH3_64bits(record, 32)));
 }
 
 bool hf_log_record_decode(const uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_record *r)
@@ -260,11 +233,11 @@ bool hf_log_record_decode(const uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_
         return false;
     }
     r->type = (enum hf_record_type)head[3];
-    r->len = get_u32(head + 4);
-    r->seq = get_u64(head + 8);
-    r->salt = get_u64(head + 16);
-    r->synced_at = get_u64(head + 24);
-    r->sum = get_u64(head + 32);
+    r->len = hf_load32(head + 4);
+    r->seq = hf_load64(head + 8);
+    r->salt = hf_load64(head + 16);
+    r->synced_at = hf_load64(head + 24);
+    r->sum = hf_load64(head + 32);
     return r->len <= HF_LOG_RECORD_MAX;
 }
 

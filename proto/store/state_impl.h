@@ -19,11 +19,11 @@
 #ifndef HF_STORE_STATE_IMPL_H
 #define HF_STORE_STATE_IMPL_H
 
+#include "hf/bytes.h"
 #include "hf/state.h"
 
 #include <lmdb.h>
 
-#include <endian.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -366,45 +366,5 @@ enum hf_err hf_chain_decode(hf_seq seq, struct hf_slice in, struct hf_hash *chai
 /* xxh3 || bytes, the form of inbox and object: the checksum also covers the key. */
 uint64_t hf_blob_sum(struct hf_slice key, struct hf_slice bytes);
 enum hf_err hf_blob_get(struct hf_slice key, struct hf_slice in, struct hf_slice *bytes);
-
-static inline void hf_store64(uint8_t *out, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(out, &v, sizeof(v));
-}
-
-static inline uint64_t hf_load64(const uint8_t *in)
-{
-    uint64_t v;
-    memcpy(&v, in, sizeof(v));
-    return le64toh(v);
-}
-
-static inline void hf_store32(uint8_t *out, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(out, &v, sizeof(v));
-}
-
-static inline uint32_t hf_load32(const uint8_t *in)
-{
-    uint32_t v;
-    memcpy(&v, in, sizeof(v));
-    return le32toh(v);
-}
-
-/* Keys of chain, inbox and requestseq are big-endian, so that they sort by number. */
-static inline void hf_store64_be(uint8_t *out, uint64_t v)
-{
-    v = htobe64(v);
-    memcpy(out, &v, sizeof(v));
-}
-
-static inline uint64_t hf_load64_be(const uint8_t *in)
-{
-    uint64_t v;
-    memcpy(&v, in, sizeof(v));
-    return be64toh(v);
-}
 
 #endif

@@ -21,6 +21,7 @@
  */
 #include "hf/batch.h"
 
+#include "hf/bytes.h"
 #include "hf/compress.h"
 #include "hf/digest.h"
 
@@ -202,12 +203,8 @@ static void associated_data(const struct hf_header *h, uint8_t out[AD_BYTES])
     memcpy(out, body_domain, at);
     memcpy(out + at, h->epoch_id.b, HF_ID_BYTES);
     at += HF_ID_BYTES;
-    for (unsigned i = 0; i < 8; i++) {
-        out[at++] = (uint8_t)(h->seq >> (8 * i));
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        out[at++] = (uint8_t)(h->content_key_id >> (8 * i));
-    }
+    hf_store64(out + at, h->seq);
+    hf_store32(out + at + 8, h->content_key_id);
 }
 
 enum hf_err hf_body_seal_plain(struct hf_header *h, struct hf_slice plain, uint32_t key_id,

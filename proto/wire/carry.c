@@ -15,6 +15,7 @@
  */
 #include "hf/carry.h"
 
+#include "hf/bytes.h"
 #include "hf/digest.h"
 #include "proto/wire/fields.h"
 
@@ -23,22 +24,6 @@
 #define CHAIN_DOMAIN "holdfast/v1/carry-record"
 #define FIXED 16u
 #define FIELDS 13u
-
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-}
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    uint32_t v = 0;
-    for (int i = 0; i < 4; i++) {
-        v |= (uint32_t)p[i] << (8 * i);
-    }
-    return v;
-}
 
 static bool is_sound(const struct hf_carry_head *h)
 {
@@ -87,8 +72,8 @@ enum hf_err hf_carry_head_sign(const struct hf_carry_head *h, const uint8_t secr
     hf_signed_write(&whole, hf_writer_bytes(&w), &sig);
     HF_ASSERT(!whole.failed);
     memcpy(out, MAGIC, sizeof(MAGIC));
-    put_u32(out + 8, HF_CARRY_VERSION);
-    put_u32(out + 12, (uint32_t)whole.len);
+    hf_store32(out + 8, HF_CARRY_VERSION);
+    hf_store32(out + 12, (uint32_t)whole.len);
     return HF_OK;
 }
 
@@ -122,12 +107,12 @@ enum hf_err hf_carry_head_open(const uint8_t in[HF_CARRY_HEAD_BYTES], struct hf_
 {
     struct hf_slice body;
     struct hf_signature sig;
-    uint32_t len = get_u32(in + 12);
+    uint32_t len = hf_load32(in + 12);
     memset(h, 0, sizeof(*h));
     if (memcmp(in, MAGIC, sizeof(MAGIC)) != 0) {
         return HF_MALFORMED;
     }
-    if (get_u32(in + 8) != HF_CARRY_VERSION) {
+    if (hf_load32(in + 8) != HF_CARRY_VERSION) {
         return HF_VERSION;
     }
     if (len > HF_CARRY_HEAD_BYTES - FIXED ||
@@ -150,14 +135,14 @@ struct hf_hash hf_carry_chain(const struct hf_hash *before, struct hf_slice mess
 void hf_carry_record_head(uint32_t len, const struct hf_hash *after,
                           uint8_t out[HF_CARRY_RECORD_HEAD])
 {
-    put_u32(out, len);
+    hf_store32(out, len);
     memcpy(out + 4, after->b, HF_CARRY_CHECK_BYTES);
 }
 
 bool hf_carry_record_read(const uint8_t in[HF_CARRY_RECORD_HEAD], uint32_t *len,
                           uint8_t check[HF_CARRY_CHECK_BYTES])
 {
-    *len = get_u32(in);
+    *len = hf_load32(in);
     memcpy(check, in + 4, HF_CARRY_CHECK_BYTES);
     return *len > 0 && *len <= HF_MESSAGE_MAX;
 }
@@ -165,8 +150,6 @@ bool hf_carry_record_read(const uint8_t in[HF_CARRY_RECORD_HEAD], uint32_t *len,
 struct hf_id hf_carry_cookie(uint64_t index)
 {
     struct hf_id cookie = {{0}};
-    for (int i = 0; i < 8; i++) {
-        cookie.b[i] = (uint8_t)(index >> (8 * i));
-    }
+    hf_store64(cookie.b, index);
     return cookie;
 }

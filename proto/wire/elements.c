@@ -18,6 +18,7 @@
  */
 #include "hf/digest.h"
 
+#include "hf/bytes.h"
 #include "hf/err.h"
 #include "wide.h"
 
@@ -32,27 +33,21 @@ static const char element_domain[] = "holdfast/v1/element";
 
 /* ---- the bytes of an element ---- */
 
-static uint8_t *put_int(uint8_t *out, uint64_t value, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++) {
-        out[i] = (uint8_t)(value >> (8 * i));
-    }
-    return out + bytes;
-}
-
 /* All but the value; the number of bytes. */
 static size_t head_put(uint8_t *out, struct hf_slice key, hf_seq seq, size_t value_len)
 {
     uint8_t *p = out;
     HF_ASSERT(key.len <= HF_STORE_KEY_MAX && value_len <= UINT32_MAX);
     memcpy(p, element_domain, DOMAIN_BYTES);
-    p = put_int(p + DOMAIN_BYTES, key.len, 4);
+    hf_store32(p + DOMAIN_BYTES, (uint32_t)key.len);
+    p += DOMAIN_BYTES + 4;
     if (key.len > 0) {
         memcpy(p, key.data, key.len);
     }
-    p = put_int(p + key.len, seq, 8);
-    p = put_int(p, value_len, 4);
-    return (size_t)(p - out);
+    p += key.len;
+    hf_store64(p, seq);
+    hf_store32(p + 8, (uint32_t)value_len);
+    return (size_t)(p + 12 - out);
 }
 
 struct hf_hash hf_element_hash(struct hf_slice key, hf_seq seq, struct hf_slice value)

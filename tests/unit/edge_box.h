@@ -11,6 +11,7 @@
 
 #include "state_fixture.h"
 
+#include "hf/bytes.h"
 #include "hf/edge.h"
 
 #include <zstd.h>
@@ -660,10 +661,7 @@ static MAYBE_UNUSED uint32_t rig_evidence(struct rig *rig)
     uint32_t count = 0;
     assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
     for (; hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK; count++) {
-        hf_seq seq = 0;
-        for (size_t i = 0; i < 8; i++) {
-            seq = seq << 8 | name.data[prefix.len + i];
-        }
+        hf_seq seq = hf_load64_be(name.data + prefix.len);
         if (name.len > prefix.len + 8) {
             struct hf_beacon b;
             assert_ok(hf_beacon_decode(bytes, &b));
