@@ -11,6 +11,8 @@
 
 #include "tests/e2e/faults.h"
 
+#include <sys/inotify.h>
+
 /* What a reader may wait for an answer while its daemon starts anew; 20 to 100 ms were seen, and
  * 470 with a load of 27 on two processors. With sanitizers, ten of these tests at once, it was 2.5
  * s. */
@@ -107,6 +109,46 @@ static void a_store_is_vouched_for_at_a_clean_end_and_not_by_a_crash(void **stat
     e2e_passed();
 }
 
+/* How often the vouching line was written since `watch` began to look at the directory. */
+static int vouched_count(int watch)
+{
+    char bytes[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    int count = 0;
+    ssize_t n;
+
+    while ((n = read(watch, bytes, sizeof bytes)) > 0) {
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *e = (const struct inotify_event *)(bytes + at);
+
+            count += e->len > 0 && strcmp(e->name, "sound") == 0;
+            at += (ssize_t)(sizeof *e + e->len);
+        }
+    }
+    return count;
+}
+
+/* Its next life has taken the line away by the time it answers, so the directory is watched. */
+static void a_store_is_vouched_for_by_a_daemon_that_starts_anew(void **state)
+{
+    struct e2e_node *nodes[2];
+
+    begin(state);
+    nodes[0] = edge_node;
+    nodes[1] = core_node;
+    for (int i = 0; i < 2; i++) {
+        int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        char path[256];
+
+        snprintf(path, sizeof path, "%.200s/main/state", nodes[i]->dir);
+        assert_true(inotify_add_watch(watch, path, IN_CLOSE_WRITE) >= 0);
+        silence_of_reader(nodes[i]);
+        assert_int_equal(vouched_count(watch), 1);
+        assert_false(vouched(nodes[i]));
+        close(watch);
+    }
+    e2e_passed();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +156,7 @@ int main(void)
         BOXED(an_edge_that_starts_anew_is_back_at_once),
         BOXED(a_core_that_starts_anew_keeps_its_addresses_and_its_edges),
         BOXED(a_store_is_vouched_for_at_a_clean_end_and_not_by_a_crash),
+        BOXED(a_store_is_vouched_for_by_a_daemon_that_starts_anew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
