@@ -9,6 +9,7 @@
 #include "sim/disk.h"
 
 #include "hf/err.h"
+#include "sim/rng.h"
 #include "sim/window.h"
 
 #include <errno.h>

@@ -23,8 +23,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sim/rng.h"
-
 struct disk; /* opaque */
 
 /* Calls that were failed since the counts were last asked for. */
