@@ -247,6 +247,7 @@ static void what_recovery_finds_durable_above_the_head_counts(void **state)
 {
     (void)state;
     start(0, 0, 0);
+    assert_string_equal(happens(HF_PUB_TICK, 0), "beacon"); /* the next one is due in a second */
     happens(HF_PUB_WRITE, 0);
     happens(HF_PUB_FLUSH, 0);
     step((struct hf_publisher_event){

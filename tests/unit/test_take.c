@@ -30,14 +30,16 @@ static void the_next_frame_of_an_idle_edge_is_taken_in_one_job(void **state)
 static void only_a_frame_that_continues_the_chain_alone_is_taken(void **state)
 {
     (void)state;
+    const struct box_frame others[] = {
+        {.seq = 12}, {.seq = 11, .branch = 1}, {.seq = 11, .header_only = true}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct box *b = box_taker(10);
+        box_arrive(b, others[i]);
+        assert_int_equal(box_count(b, HF_REPFX_TAKE), 0);
+        assert_int_equal(box_count(b, HF_REPFX_VERIFY), 1);
+        box_free(b);
+    }
     struct box *b = box_taker(10);
-    box_arrive(b, (struct box_frame){.seq = 12});
-    box_arrive(b, (struct box_frame){.seq = 11, .branch = 1});
-    box_arrive(b, (struct box_frame){.seq = 13, .header_only = true});
-    assert_int_equal(box_count(b, HF_REPFX_TAKE), 0);
-    assert_int_equal(box_count(b, HF_REPFX_VERIFY), 3);
-    box_free(b);
-    b = box_taker(10);
     box_arrive(b, (struct box_frame){.seq = 11});
     box_frame(b, 12); /* while the store is busy */
     assert_int_equal(box_count(b, HF_REPFX_TAKE), 1);
