@@ -205,6 +205,30 @@ static struct box *begin_parts(enum hf_plan_kind kind, hf_seq head, uint32_t par
     return b;
 }
 
+/* What moved away is of the transfer that it was asked for, and not of the next one. */
+static void what_moved_away_is_forgotten_with_its_transfer(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 2);
+    struct hf_replica_effect first = *box_sent(b, HF_REPRQ_DELTA, 0);
+    struct hf_replica_effect second = *box_sent(b, HF_REPRQ_DELTA, 1);
+    box_reply(b, &first, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    box_reply(b, &second, HF_MOVED); /* while the store is busy */
+    box_fail(b, HF_FULL, 10);
+    box_pass(b, 500);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+    box_clear(b);
+    box_done(b);
+    struct hf_replica_event ev = {.plan = HF_PLAN_DELTA, .seq = 500, .total = 5000};
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    box_done(b);
+    assert_int_equal(box_count(b, HF_REPFX_STAGE_SKIP), 0);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 2);
+    box_free(b);
+}
+
 static void each_part_of_a_range_has_one_request_under_way(void **state)
 {
     (void)state;
@@ -432,7 +456,8 @@ static void no_room_for(struct box *b, hf_ms due)
     assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
     struct hf_replica_event ev = {.plan = HF_PLAN_DELTA, .seq = 500, .total = 5000};
     box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
-    box_done(b); /* STAGE_BEGIN */
+    box_done(b);                                                /* STAGE_BEGIN */
+    assert_int_equal(box_status(b).store_state, HF_STORE_FULL); /* it hardly needs room */
 }
 
 /* Each time it is asked for, all of it crosses the link for nothing. */
@@ -668,6 +693,7 @@ int main(void)
         cmocka_unit_test(snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there),
         cmocka_unit_test(log_below_floor_during_the_tail_extends_the_target),
         cmocka_unit_test(a_fragment_that_moved_is_skipped),
+        cmocka_unit_test(what_moved_away_is_forgotten_with_its_transfer),
         cmocka_unit_test(each_part_of_a_range_has_one_request_under_way),
         cmocka_unit_test(a_part_that_is_done_is_not_asked_for),
         cmocka_unit_test(staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many),

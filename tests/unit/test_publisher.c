@@ -425,6 +425,18 @@ static void an_edge_above_the_head_is_not_the_cores(void **state)
     assert_int_equal(row_of(1, 100).state, HF_EDGE_DIVERGED);
 }
 
+/* Its digest may well be ours by chance of an equal state; it says nothing about this history. */
+static void digest_of_another_epoch_is_not_compared(void **state)
+{
+    struct hf_report r = {.epoch_id = {{2}}, .applied = 5, .digest = {{5}}};
+    (void)state;
+    start(5, 5, 0);
+    enrol(1);
+    step((struct hf_publisher_event){.type = HF_PUB_REPORT, .now = 100, .edge = 1, .report = &r});
+    assert_int_equal(row_of(1, 100).digest_ok, -1);
+    assert_int_equal(row_of(1, 100).state, HF_EDGE_DIVERGED);
+}
+
 static void a_hello_with_another_history_marks_that_edge_only(void **state)
 {
     (void)state;
@@ -451,6 +463,30 @@ static void a_transfer_shows_as_catching_up_and_holds_its_base(void **state)
     assert_int_equal(row_of(1, 100).state, HF_EDGE_CATCHING_UP);
     assert_int_equal(hf_publisher_transfer_base(engine, 50), 4);
     assert_true(hf_publisher_transfer_base(engine, 101) == UINT64_MAX);
+    /* Its age is that of the base: the same one grows old, and another one is new. */
+    step((struct hf_publisher_event){.type = HF_PUB_REPORT, .now = 200, .edge = 1, .report = &r});
+    assert_true(hf_publisher_transfer_base(engine, 101) == UINT64_MAX);
+    r.transfer_base = 5;
+    step((struct hf_publisher_event){.type = HF_PUB_REPORT, .now = 300, .edge = 1, .report = &r});
+    assert_int_equal(hf_publisher_transfer_base(engine, 300), 5);
+}
+
+/* Tombstones wait for those who may still need them, and for nobody who was sent away. */
+static void passed_is_what_every_enrolled_edge_has(void **state)
+{
+    (void)state;
+    start(5, 5, 0);
+    assert_true(hf_publisher_passed(engine) == UINT64_MAX);
+    for (uint32_t i = 0; i < 3; i++) {
+        enrol(i);
+        assert_int_equal(hf_publisher_passed(engine), 0);
+        report(i, 5 - i, (uint8_t)(5 - i), 100);
+        assert_int_equal(hf_publisher_passed(engine), 5 - i);
+    }
+    step((struct hf_publisher_event){.type = HF_PUB_EDGE, .edge = 2, .ok = false});
+    assert_int_equal(hf_publisher_passed(engine), 4);
+    hello(1, 4, false, 200); /* of another history: what it has is not ours */
+    assert_int_equal(hf_publisher_passed(engine), 0);
 }
 
 static void only_enrolled_edges_count_as_durable(void **state)
@@ -495,8 +531,10 @@ int main(void)
         T(a_silent_edge_is_cut_off_and_never_shown_as_in_sync),
         T(another_digest_at_the_same_seq_is_divergence),
         T(an_edge_above_the_head_is_not_the_cores),
+        T(digest_of_another_epoch_is_not_compared),
         T(a_hello_with_another_history_marks_that_edge_only),
         T(a_transfer_shows_as_catching_up_and_holds_its_base),
+        T(passed_is_what_every_enrolled_edge_has),
         T(only_enrolled_edges_count_as_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
