@@ -124,6 +124,7 @@ $B/tests/unit/test_sim_wrap: TEST_L += $(MEMO_L)
 $B/tests/unit/test_disk $B/tests/unit/test_settle $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
+$B/tests/unit/test_health: $B/edge/health.o
 $B/tests/unit/test_preload: $(FAULTS)
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
