@@ -1,6 +1,7 @@
 /*
  * test_health.c - whether an edge vouches for its store when it ends: only if nothing speaks
- * against it. What a damaged store leads to is in tests/e2e/test_damage.c.
+ * against it; and that it repairs what the examination has seen, and nothing else. The rest of what
+ * a damaged store leads to is in tests/e2e/test_damage.c.
  */
 #include "edge_box.h"
 
@@ -48,6 +49,22 @@ static void end_while_the_pages_are_looked_at_does_not(void **state)
     assert_false(vouched_after(rig, &h));
 }
 
+/* Without a link it cannot begin, but it waits for one. */
+static enum hf_repair_result repair_of(struct rig *rig, bool records_damaged)
+{
+    struct edge_health h = {.data = rig->dir, .records_damaged = records_damaged};
+    edge_health_watch(&h, NULL, rig->edge);
+    return rig_status(rig).repair.result;
+}
+
+static void what_the_examination_saw_is_repaired(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig);
+    assert_int_equal(repair_of(rig, false), HF_REPAIR_NONE);
+    assert_int_equal(repair_of(rig, true), HF_REPAIR_WAITING);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
@@ -55,6 +72,7 @@ int main(void)
         T(clean_end_vouches_for_the_store),
         T(end_after_an_error_that_nobody_looked_into_does_not),
         T(end_while_the_pages_are_looked_at_does_not),
+        T(what_the_examination_saw_is_repaired),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }

@@ -230,6 +230,23 @@ static void parts_asked_for_before_a_cut_are_waited_for_while_others_are_left(vo
     box_free(b);
 }
 
+/* It was on its way for as long as the cut: time-outs would be as long for minutes. */
+static void answer_that_a_cut_held_up_does_not_slow_what_is_asked_for_next(void **state)
+{
+    (void)state;
+    struct hf_replica_effect lost[16];
+    struct box *b = box_cut(lost);
+    uint32_t count;
+    (void)round_trip(b, 400, &count);
+    hf_ms before = box_sent(b, HF_REPRQ_DELTA, 0)->timeout_ms;
+    b->now += 9000; /* less than makes it ask from the start */
+    box_answer(b, &lost[3], (struct hf_replica_event){.bytes = lost[3].data_max});
+    drain(b);
+    assert_int_equal(box_sent(b, HF_REPRQ_DELTA, box_sends(b, HF_REPRQ_DELTA) - 1)->timeout_ms,
+                     before);
+    box_free(b);
+}
+
 static void what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left(void **state)
 {
     (void)state;
@@ -467,6 +484,7 @@ int main(void)
         cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
         cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
         cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
+        cmocka_unit_test(answer_that_a_cut_held_up_does_not_slow_what_is_asked_for_next),
         cmocka_unit_test(one_that_hangs_is_left_to_tcp_while_others_are_answered),
         cmocka_unit_test(parts_that_all_hang_are_asked_for_again_while_the_core_answers_reports),
         cmocka_unit_test(what_a_cut_swallowed_is_asked_for_when_nothing_else_is_left),
