@@ -298,8 +298,9 @@ static void record_outside_of_its_range_is_refused(void **state)
     assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* not above the base */
     r.seq = 7;
     assert_int_equal(stage_record(b, 0, &r, 7), HF_MALFORMED); /* above the target */
-    r.seq = 6;
+    r.seq = 5;
     assert_int_equal(stage_record(b, 0, &r, 5), HF_MALFORMED); /* read before the target was */
+    r.seq = 6;
     r.tombstone = true;
     assert_int_equal(stage_record(b, 0, &r, 6), HF_MALFORMED); /* deleted, with a value */
     r.tombstone = false;
