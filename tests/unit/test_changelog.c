@@ -5,6 +5,8 @@
  */
 #include "changelog_box.h"
 
+#include "proto/store/segment.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -229,6 +231,48 @@ static void what_a_name_left_on_the_disk_would_void_is_not_acknowledged(void **s
     }
     open_log(b);
     assert_frames(b, 1, 2, 64);
+}
+
+/* Whether a name came or went is not known then, so nobody is told that it did. */
+static void failed_sync_of_a_directory_is_told(void **state)
+{
+    struct box *b = *state;
+    bool again;
+
+    atomic_store(&fsync_fails_in, 1);
+    assert_int_equal(try_open(b), HF_IO);
+    assert_non_null(strstr(b->error.text, "parent"));
+    open_with(b, 3, 7000);
+    atomic_store(&fsync_fails_in, 1);
+    assert_int_equal(hf_changelog_trim(b->log, 0, 100, &again), HF_IO);
+    assert_int_equal(fsync_fails_in, 0);
+    assert_false(again);
+    assert_frames(b, 2, 3, 7000);
+}
+
+/* A sector that was acknowledged and not written has what a recycled file had there. */
+static void record_of_an_earlier_life_of_the_file_is_not_stepped_over(void **state)
+{
+    struct box *b = *state;
+    uint8_t record[256];
+    size_t size = hf_log_record_size(strlen("a fact"));
+    size_t at = HEAD + hf_log_record_size(64);
+    size_t len;
+    struct hf_log_record r;
+
+    open_with(b, 1, 64);
+    append_fact(b, 1, "a fact");
+    sync_log(b);
+    add_frames(b, 2, 2, 64);
+    assert_frames(b, 1, 2, 64);
+    int fd = open(segment_path(b, 1), O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, record, size, (off_t)at), size);
+    assert_true(hf_log_record_decode(record, &r));
+    assert_int_equal(r.type, HF_RECORD_FACT);
+    hf_log_record_stamp(record, r.salt + 1, r.synced_at);
+    assert_int_equal(pwrite(fd, record, size, (off_t)at), size);
+    close(fd);
+    assert_int_equal(hf_changelog_read(b->log, 2, record, sizeof(record), &len), HF_CORRUPT);
 }
 
 static void write_over_the_file_size_limit_is_full_and_drops_the_group(void **state)
@@ -479,6 +523,8 @@ int main(void)
         BOX_TEST(every_frame_of_many_segments_reads_back),
         BOX_TEST(flipped_bit_of_a_stored_frame_is_never_read_back),
         BOX_TEST(failure_while_a_segment_begins_leaves_the_log_as_it_was),
+        BOX_TEST(failed_sync_of_a_directory_is_told),
+        BOX_TEST(record_of_an_earlier_life_of_the_file_is_not_stepped_over),
         BOX_TEST(what_a_name_left_on_the_disk_would_void_is_not_acknowledged),
         BOX_TEST(write_over_the_file_size_limit_is_full_and_drops_the_group),
         BOX_TEST(full_disk_is_told_and_left_without_a_restart),
