@@ -183,6 +183,71 @@ static void tombstones_go_after_their_time(void **state)
     hf_identity_free(&edge);
 }
 
+/* A condition looks back as far as a request id is remembered, whoever has the tombstone. */
+static void tombstones_that_every_edge_has_stay_for_conditions(void **state)
+{
+    struct box *b = *state;
+    struct hf_publisher_effects fx;
+    struct hf_publisher_event ev = {.type = HF_PUB_EDGE, .now = b->now, .ok = true};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    box_put(b, "a", "1");
+    box_put(b, "a", NULL);
+    const struct hf_position *at = &b->core->head.at;
+    struct hf_report r = {.epoch_id = at->epoch_id, .applied = 2, .digest = at->digest};
+    ev = (struct hf_publisher_event){.type = HF_PUB_REPORT, .now = b->now, .report = &r};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    assert_int_equal(hf_publisher_passed(b->core->publisher), 2);
+    pass_in_steps(b, 2 * DAY_MS, DAY_MS / 4);
+    assert_int_equal(delta_floor(b), 0);
+}
+
+static enum hf_err chain_of(struct box *b, hf_seq seq)
+{
+    struct hf_hash chain;
+    struct hf_view *v;
+    assert_int_equal(hf_view_open(b->core->writer.state, &v), HF_OK);
+    enum hf_err e = hf_view_chain(v, seq, &chain);
+    hf_view_close(v);
+    return e;
+}
+
+/* Nobody can ask for what lies below the floor. They go with the collection after the next. */
+static void chain_hashes_go_with_the_tombstones(void **state)
+{
+    struct box *b = *state;
+    for (int i = 0; i < 2; i++) {
+        box_put(b, "a", "1");
+        box_put(b, "a", NULL);
+        pass_in_steps(b, 32 * DAY_MS, DAY_MS);
+    }
+    assert_int_equal(delta_floor(b), 4);
+    assert_int_equal(chain_of(b, 1), HF_NOTFOUND);
+    assert_int_equal(chain_of(b, 4), HF_OK);
+}
+
+static void told(void *ctx, const struct hf_admin_result *r)
+{
+    assert_int_equal(r->code, HF_OK);
+    ++*(int *)ctx;
+}
+
+/* Else a core would have all of them in memory, and put all of them again after each failure. */
+static void facts_are_remembered_until_the_commit(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {9};
+    struct hf_identity edge;
+    int done = 0;
+    assert_int_equal(hf_identity_from_seed(&edge, seed), HF_OK);
+    hf_core_edge_add(b->core, "lagos", &edge.public_key, told, &done);
+    box_work(b);
+    assert_int_equal(done, 1);
+    assert_true(b->core->writer.facts.len > 0);
+    box_pass(b, 1000);
+    assert_int_equal(b->core->writer.facts.len, 0);
+    hf_identity_free(&edge);
+}
+
 static void a_transfer_holds_tombstones_for_a_day(void **state)
 {
     struct box *b = *state;
@@ -307,6 +372,9 @@ int main(void)
         AGED(the_log_goes_by_age_while_nobody_writes),
         AGED(a_clock_that_jumps_does_not_empty_the_log),
         AGED(tombstones_go_after_their_time),
+        AGED(tombstones_that_every_edge_has_stay_for_conditions),
+        AGED(chain_hashes_go_with_the_tombstones),
+        AGED(facts_are_remembered_until_the_commit),
         AGED(a_transfer_holds_tombstones_for_a_day),
         AGED(an_edge_near_the_end_of_what_is_kept_is_told_apart),
         AGED(a_step_holds_the_writer_for_under_twenty_milliseconds),

@@ -308,6 +308,19 @@ static void record_outside_of_its_range_is_refused(void **state)
     assert_ok(stage_record(b, 0, &r, 6));
 }
 
+/* It would be newer than the state that the switch makes. */
+static void record_that_is_newer_than_its_chunk_is_refused(void **state)
+{
+    struct box *b = *state;
+    core_put(b->core, "a", "x");
+    core_put(b->core, "a", "y");
+    begin(b, HF_PLAN_SNAPSHOT);
+    struct hf_record r = {hf_slice_str("a"), 3, 0, false, 1, 0, hf_slice_str("y")};
+    assert_int_equal(stage_record(b, 0, &r, 2), HF_MALFORMED);
+    r.seq = 2;
+    assert_ok(stage_record(b, 0, &r, 2));
+}
+
 static void damaged_chunk_is_malformed_and_moves_nothing(void **state)
 {
     struct box *b = *state;
@@ -633,6 +646,7 @@ int main(void)
         IN_BOX(snapshot_is_not_switched_before_its_keys_are_done),
         IN_BOX(chunk_that_is_not_at_the_cursor_is_refused),
         IN_BOX(record_outside_of_its_range_is_refused),
+        IN_BOX(record_that_is_newer_than_its_chunk_is_refused),
         IN_BOX(damaged_chunk_is_malformed_and_moves_nothing),
         IN_BOX(stage_belongs_to_one_base_and_one_epoch),
         IN_BOX(switch_never_goes_back),
