@@ -275,6 +275,28 @@ static void record_of_an_earlier_life_of_the_file_is_not_stepped_over(void **sta
     assert_int_equal(hf_changelog_read(b->log, 2, record, sizeof(record), &len), HF_CORRUPT);
 }
 
+static enum hf_err head_of(uint64_t bytes, uint64_t synced_at, hf_seq first)
+{
+    uint8_t out[HEAD];
+    struct hf_segment_head h = {
+        .number = 1, .first = first, .bytes = bytes, .synced_at = synced_at};
+
+    hf_segment_head_encode(&h, out);
+    return hf_segment_head_decode(out, &h);
+}
+
+/* Whoever made it: its checksum is right. */
+static void head_that_contradicts_itself_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(head_of(SMALL, SMALL, 1), HF_OK);
+    assert_int_equal(head_of(SMALL, SMALL + 1, 1), HF_CORRUPT);
+    assert_int_equal(head_of(SMALL, HEAD, 1), HF_OK);
+    assert_int_equal(head_of(SMALL, HEAD - 1, 1), HF_CORRUPT);
+    assert_int_equal(head_of(HF_SEGMENT_MAX + 1, HEAD, 1), HF_CORRUPT);
+    assert_int_equal(head_of(SMALL, SMALL, 0), HF_CORRUPT);
+}
+
 static void write_over_the_file_size_limit_is_full_and_drops_the_group(void **state)
 {
     struct box *b = *state;
@@ -524,6 +546,7 @@ int main(void)
         BOX_TEST(flipped_bit_of_a_stored_frame_is_never_read_back),
         BOX_TEST(failure_while_a_segment_begins_leaves_the_log_as_it_was),
         BOX_TEST(failed_sync_of_a_directory_is_told),
+        cmocka_unit_test(head_that_contradicts_itself_is_none),
         BOX_TEST(record_of_an_earlier_life_of_the_file_is_not_stepped_over),
         BOX_TEST(what_a_name_left_on_the_disk_would_void_is_not_acknowledged),
         BOX_TEST(write_over_the_file_size_limit_is_full_and_drops_the_group),

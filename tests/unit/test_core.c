@@ -147,6 +147,23 @@ static void groups_are_cut_into_batches_by_size(void **state)
     }
 }
 
+/* Only the last value of a key is in its batch, so the ones before take no room in it. */
+static void values_that_replace_each_other_in_a_group_are_one_batch(void **state)
+{
+    struct box *b = *state;
+    struct box_write w[16] = {{.done = false}};
+    static char value[16][20000];
+    for (int i = 0; i < 16; i++) {
+        memset(value[i], 'a' + i, sizeof(value[i]) - 1);
+        box_send(b, box_add(&w[i], "k", value[i]));
+    }
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(box_status(b).head, 1);
+    assert_int_equal(box_frame(b, 0).h.change_count, 1);
+    assert_int_equal(w[15].result.seq, 1);
+}
+
 static void a_batch_of_four_mebibytes_is_published_as_its_header_alone(void **state)
 {
     struct box *b = *state;
@@ -177,7 +194,7 @@ static void batches_are_compressed_again_soon_after_some_that_did_not_gain(void 
     struct box *b = *state;
     static char text[2000];
     memset(text, 'x', sizeof(text) - 1);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 40; i++) { /* so many that the pauses would be longer, had they no bound */
         box_put_bytes(b, "k", 2000);
         assert_int_equal(box_frame(b, (uint32_t)i).h.compression, HF_COMPRESSION_NONE);
     }
@@ -281,6 +298,21 @@ static void a_request_id_for_other_content_is_refused(void **state)
     box_put_id(b, "r1", "k", "v");
     assert_int_equal(box_put_id(b, "r1", "k", "w").code, HF_EXISTS);
     assert_int_equal(box_status(b).head, 1);
+}
+
+static void a_request_id_for_another_condition_is_refused(void **state)
+{
+    struct box *b = *state;
+    enum hf_err code[3];
+    box_put(b, "k", "v");
+    for (int i = 0; i < 3; i++) {
+        struct box_write w = {.w = {.request_id = hf_slice_str("r"), .has_ifseq = i < 2}};
+        w.w.ifseq = i == 0 ? 1 : i == 1 ? 0x100000001 : 0;
+        code[i] = box_apply(b, box_add(&w, "k", "w")).code;
+    }
+    assert_int_equal(code[0], HF_OK);
+    assert_int_equal(code[1], HF_EXISTS);
+    assert_int_equal(code[2], HF_EXISTS);
 }
 
 static void a_request_repeated_within_one_group_is_found(void **state)
@@ -435,6 +467,7 @@ int main(void)
         T(deletes_count_the_live_keys_they_found),
         T(the_changes_of_one_write_are_in_one_batch),
         T(groups_are_cut_into_batches_by_size),
+        T(values_that_replace_each_other_in_a_group_are_one_batch),
         T(a_batch_of_four_mebibytes_is_published_as_its_header_alone),
         T(batches_are_compressed_again_soon_after_some_that_did_not_gain),
         T(what_is_over_the_limits_is_refused_at_once),
@@ -442,6 +475,7 @@ int main(void)
         T(an_answer_may_write_again),
         T(a_repeated_request_gets_its_first_answer),
         T(a_request_id_for_other_content_is_refused),
+        T(a_request_id_for_another_condition_is_refused),
         T(a_request_repeated_within_one_group_is_found),
         T(a_request_with_an_id_always_makes_a_frame),
         T(a_request_id_is_remembered_over_a_replay),

@@ -155,6 +155,62 @@ static void trimming_keeps_what_is_not_committed_and_the_facts(void **state)
     assert_int_equal(box_put(b, "k", "v").seq, 61);
 }
 
+/* The second frame of a log, with another batch named as the one before it: its record is sound,
+ * and its body opens as ever. */
+static size_t another_before(const struct box *b, uint32_t i, uint8_t out[4096])
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    struct hf_signature sig;
+    struct hf_writer header;
+    struct hf_writer w;
+    uint8_t bytes[HF_HEADER_MAX];
+    assert_int_equal(
+        hf_frame_decode(hf_slice_of(b->published[i].data, b->published[i].len), &stream, &f),
+        HF_OK);
+    f.h.prev.b[0] ^= 1;
+    hf_writer_init(&header, bytes, sizeof(bytes));
+    hf_header_encode(&f.h, &header);
+    hf_header_sign(hf_writer_bytes(&header), b->id.secret, &sig);
+    hf_writer_init(&w, out, 4096);
+    hf_frame_encode(&stream, hf_writer_bytes(&header), &sig, f.body, &w);
+    assert_false(w.failed);
+    return w.len;
+}
+
+static void a_log_whose_frames_are_no_chain_is_refused(void **state)
+{
+    struct box *b = *state;
+    char dir[128];
+    uint8_t frame[4096];
+    struct hf_error e;
+    struct hf_changelog *log;
+    for (int other = 0; other < 2; other++) {
+        hf_seq seq = box_put(b, "a", other ? "1" : "2").seq;
+        size_t len = b->published[b->published_count - 1].len;
+        memcpy(frame, b->published[b->published_count - 1].data, len);
+        len = other ? another_before(b, b->published_count - 1, frame) : len;
+        box_crash(b);
+        /* In its place, behind what was committed before it. */
+        snprintf(dir, sizeof(dir), "%s/log", b->dir);
+        box_rm(b, "main/log");
+        struct hf_changelog_config c = {.dir = dir, .base_seq = seq - 1, .single_thread = true};
+        assert_int_equal(hf_changelog_open(&c, 0, NULL, NULL, &log, &e), HF_OK);
+        assert_int_equal(hf_changelog_append(log, HF_RECORD_FRAME, seq, hf_slice_of(frame, len)),
+                         HF_OK);
+        assert_int_equal(hf_changelog_sync(log), HF_OK);
+        hf_changelog_close(log);
+        if (!other) {
+            box_open(b); /* as it was, it is taken */
+            assert_int_equal(box_status(b).head, seq);
+            box_commit(b);
+        }
+    }
+    assert_int_equal(box_try_open(b, &e), HF_CORRUPT);
+    assert_non_null(strstr(e.text, "does not continue the chain"));
+    b->core = NULL;
+}
+
 /* What a power cut leaves of a commit whose meta page was not synced: the one before it. */
 static void meta_copy(struct box *b, uint8_t page[8192], bool back)
 {
@@ -215,6 +271,34 @@ static void a_failed_sync_fails_the_group_and_the_next_write_goes_on(void **stat
     box_open(b);
     assert_int_equal(box_status(b).head, 2);
     assert_string_equal(box_get(b, "a"), "2");
+}
+
+static void told(void *ctx, const struct hf_admin_result *r)
+{
+    *(enum hf_err *)ctx = r->code;
+}
+
+/* Nor does it come back with what is recorded later. */
+static void an_edge_whose_fact_was_refused_is_not_enrolled(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {9};
+    struct hf_identity edge;
+    enum hf_err code = HF_OK;
+    assert_int_equal(hf_identity_from_seed(&edge, seed), HF_OK);
+    box_put(b, "a", "1");
+    box_sync_error = EIO;
+    hf_core_edge_add(b->core, "lagos", &edge.public_key, told, &code);
+    box_work(b);
+    box_sync_error = 0;
+    assert_int_equal(code, HF_IO);
+    assert_int_equal(b->core->writer.facts.len, 0);
+    box_put(b, "a", "2");
+    box_commit(b);
+    box_crash(b);
+    box_open(b);
+    assert_null(hf_registry_by_name(b->core->registry, "lagos"));
+    hf_identity_free(&edge);
 }
 
 static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
@@ -378,10 +462,12 @@ int main(void)
         T(a_crash_right_after_the_first_start_loses_nothing),
         T(a_state_without_its_log_is_refused),
         T(a_log_without_its_state_makes_the_state_again),
+        T(a_log_whose_frames_are_no_chain_is_refused),
         T(another_core_key_or_stream_name_is_refused),
         T(trimming_keeps_what_is_not_committed_and_the_facts),
         T(a_commit_that_a_power_cut_undoes_is_still_in_the_log),
         T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
+        T(an_edge_whose_fact_was_refused_is_not_enrolled),
         T(a_full_disk_refuses_writes_and_recovers_by_itself),
         T(a_replay_that_commits_everything_ends_the_refusal),
         T(a_small_map_grows_and_the_group_is_run_again),

@@ -270,6 +270,28 @@ static void a_transfer_holds_tombstones_for_a_day(void **state)
     assert_int_equal(delta_floor(b), 2);
 }
 
+/* The bases are only an edge's word: one that names another each hour cannot hold them for good. */
+static void no_transfer_holds_tombstones_for_longer_than_that(void **state)
+{
+    struct box *b = *state;
+    struct hf_publisher_effects fx;
+    struct hf_report r = {.epoch_id = b->core->head.at.epoch_id};
+    struct hf_publisher_event ev = {.type = HF_PUB_EDGE, .now = b->now, .ok = true};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    for (int i = 0; i < 2; i++) {
+        box_put(b, "a", "1");
+        box_put(b, "a", NULL);
+    }
+    pass_in_steps(b, 28 * DAY_MS, DAY_MS);
+    for (uint32_t i = 0; i < 5 * 24; i++) {
+        r.transfer_base = 1 + i % 2;
+        ev = (struct hf_publisher_event){.type = HF_PUB_REPORT, .now = b->now, .report = &r};
+        hf_publisher_step(b->core->publisher, &ev, &fx);
+        pass_in_steps(b, HOUR_MS, HOUR_MS);
+    }
+    assert_int_equal(delta_floor(b), 4);
+}
+
 /* ---- how near an edge is ---- */
 
 static void an_edge_near_the_end_of_what_is_kept_is_told_apart(void **state)
@@ -376,6 +398,7 @@ int main(void)
         AGED(chain_hashes_go_with_the_tombstones),
         AGED(facts_are_remembered_until_the_commit),
         AGED(a_transfer_holds_tombstones_for_a_day),
+        AGED(no_transfer_holds_tombstones_for_longer_than_that),
         AGED(an_edge_near_the_end_of_what_is_kept_is_told_apart),
         AGED(a_step_holds_the_writer_for_under_twenty_milliseconds),
         AGED(a_step_of_collecting_is_short_too),
