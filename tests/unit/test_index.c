@@ -147,16 +147,27 @@ static void a_store_that_indexes_all_is_changed_over_once(void **state)
 static void a_snapshot_under_way_goes_on_after_the_change(void **state)
 {
     struct store *b = *state;
+    struct core *core = core_new();
     struct hf_position base = hf_state_position(b->s);
     struct hf_stage stage;
     struct hf_stage_splits none = {.count = 0};
+    struct hf_change c[2] = {put_of("a", "1"), put_of("b", "1")};
+    hf_seq seq = core_batch(core, c, 2);
+    struct hf_body body = core_body(core, seq);
     assert_ok(hf_state_stage_begin(b->s, HF_PLAN_SNAPSHOT, &base, 0, &none));
+    assert_ok(hf_state_stage_frame(b->s, &core->frame[seq].f, &body));
     assert_ok(hf_state_commit(b->s));
     hf_state_close(b->s);
+    assert_int_equal(table_stat(b->dir, "byseq.1").ms_entries, 2);
     b->s = open_edge(b->dir);
     hf_state_stage_get(b->s, &stage);
     assert_true(stage.active);
     assert_verified(b->s);
+    hf_state_close(b->s);
+    assert_int_equal(table_stat(b->dir, "byseq.1").ms_entries, 0);
+    assert_int_equal(table_stat(b->dir, "state.1").ms_entries, 2);
+    b->s = open_edge(b->dir);
+    core_free(core);
 }
 
 #define AT_EDGE(f) cmocka_unit_test_setup_teardown(f, edge_setup, store_teardown)

@@ -244,6 +244,10 @@ static void switch_waits_for_the_largest_asof(void **state)
     assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[3].f), HF_ARG);
     struct hf_body body = core_body(b->core, 2);
     assert_int_equal(hf_state_stage_frame(b->edge.s, &b->core->frame[2].f, &body), HF_ARG);
+    struct hf_frame gap = b->core->frame[3].f;
+    gap.h.seq = 4;
+    body = core_body(b->core, 3);
+    assert_int_equal(hf_state_stage_frame(b->edge.s, &gap, &body), HF_ARG);
     feed_tail(b, 3);
     switch_to(b, 3);
     assert_equal_to_core(b);
@@ -308,7 +312,8 @@ static void record_outside_of_its_range_is_refused(void **state)
     assert_ok(stage_record(b, 0, &r, 6));
 }
 
-/* It would be newer than the state that the switch makes. */
+/* It would be newer than the state that the switch makes; and a chunk that is older than the
+ * transfer cannot have all of it. */
 static void record_that_is_newer_than_its_chunk_is_refused(void **state)
 {
     struct box *b = *state;
@@ -317,6 +322,8 @@ static void record_that_is_newer_than_its_chunk_is_refused(void **state)
     begin(b, HF_PLAN_SNAPSHOT);
     struct hf_record r = {hf_slice_str("a"), 3, 0, false, 1, 0, hf_slice_str("y")};
     assert_int_equal(stage_record(b, 0, &r, 2), HF_MALFORMED);
+    r.seq = 1;
+    assert_int_equal(stage_record(b, 0, &r, 1), HF_MALFORMED);
     r.seq = 2;
     assert_ok(stage_record(b, 0, &r, 2));
 }
