@@ -500,6 +500,27 @@ static void edge_that_ended_twice_on_a_damaged_record_serves_the_others_and_repa
     e2e_passed();
 }
 
+static void damaged_value_is_refused_and_the_others_are_served_without_a_core(void **state)
+{
+    struct pair p = open_pair();
+    struct tally t = {0};
+
+    e2e_begin(state);
+    e2e_disconnect(p.edge);
+    e2e_stop(p.edge_node, SIGTERM);
+    e2e_disconnect(p.core);
+    e2e_stop(p.core_node, SIGTERM);
+    damage_value(p.edge_node, value_of(17, 0));
+    e2e_start(p.edge_node);
+    p.edge = e2e_connect(p.edge_node);
+    for (int i = 0; i < 2; i++) {
+        assert_true(read_all(&p, 0, &t));
+        assert_int_equal(t.right, KEYS - 1);
+        assert_int_equal(t.refused, 1);
+    }
+    e2e_passed();
+}
+
 static void clean_stops_are_not_counted(void **state)
 {
     struct pair p = open_pair();
@@ -561,6 +582,7 @@ int main(void)
         BOXED(structure_damaged_under_a_running_edge_does_not_end_it_again_and_again),
         BOXED(sound_edge_is_examined_and_kept),
         BOXED(edge_that_ended_twice_on_a_damaged_record_serves_the_others_and_repairs),
+        BOXED(damaged_value_is_refused_and_the_others_are_served_without_a_core),
         BOXED(clean_stops_are_not_counted),
         BOXED(damaged_core_refuses_to_start_and_says_what_to_do),
     };
