@@ -314,6 +314,28 @@ static void an_edge_near_the_end_of_what_is_kept_is_told_apart(void **state)
     assert_int_equal(hf_core_floor_of(b->core, &row), HF_FLOOR_UNKNOWN);
 }
 
+static enum hf_edge_floor floor_at(struct box *b, hf_seq applied)
+{
+    struct hf_edge_row row = {.applied = applied, .head = 12, .lag_batches = 12 - applied};
+    return hf_core_floor_of(b->core, &row);
+}
+
+static void an_edge_below_the_log_or_the_delta_floor_is_told_apart(void **state)
+{
+    struct box *b = *state;
+    batches(b, 12, HOUR_MS);
+    assert_int_equal(floor_at(b, 0), HF_FLOOR_CLEAR); /* the log has all that it needs */
+    pass_in_steps(b, 8 * DAY_MS, DAY_MS / 4);
+    assert_int_equal(box_status(b).log_first, 10);
+    b->core->cfg.log_age_ms = 0; /* nothing is near: only where it is counts */
+    b->core->cfg.tombstone_ms = 0;
+    b->core->head.delta_floor = 5;
+    assert_int_equal(floor_at(b, 9), HF_FLOOR_CLEAR);
+    assert_int_equal(floor_at(b, 8), HF_FLOOR_BELOW_LOG);
+    assert_int_equal(floor_at(b, 5), HF_FLOOR_BELOW_LOG);
+    assert_int_equal(floor_at(b, 4), HF_FLOOR_BELOW_DELTA);
+}
+
 /* ---- how long a step takes ---- */
 
 static double clock_ms(void)
@@ -400,6 +422,7 @@ int main(void)
         AGED(a_transfer_holds_tombstones_for_a_day),
         AGED(no_transfer_holds_tombstones_for_longer_than_that),
         AGED(an_edge_near_the_end_of_what_is_kept_is_told_apart),
+        AGED(an_edge_below_the_log_or_the_delta_floor_is_told_apart),
         AGED(a_step_holds_the_writer_for_under_twenty_milliseconds),
         AGED(a_step_of_collecting_is_short_too),
     };

@@ -598,8 +598,12 @@ static void lines_take_turns_and_are_in_order_inside(void **state)
     for (uint32_t i = 0; i < 6; i++) {
         struct hf_waiting *w = hf_queue_take(q, may_all, NULL);
         assert_int_equal(w->asker.handle, expected[i]);
+        assert_false(w->coalesced);
+        w->coalesced = true;
         hf_queue_give_back(q, w);
     }
+    assert_false(hf_queue_put(q, 7)->coalesced); /* whatever was said of who had the place before */
+    assert_non_null(hf_queue_take(q, may_all, NULL));
     assert_null(hf_queue_take(q, may_all, NULL));
     hf_queue_free(q);
 }
