@@ -158,6 +158,17 @@ static void a_clock_that_jumps_does_not_empty_the_log(void **state)
     assert_true(box_status(b).log_first > 1);
 }
 
+/* The ages are saved once, with a commit of their own if need be. */
+static void a_core_that_nobody_writes_to_writes_nothing(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    pass_in_steps(b, HOUR_MS, HOUR_MS / 4);
+    uint64_t commits = box_counter(b, "commits");
+    pass_in_steps(b, 2 * DAY_MS, HOUR_MS);
+    assert_int_equal(box_counter(b, "commits"), commits);
+}
+
 /* ---- tombstones ---- */
 
 static hf_seq delta_floor(struct box *b)
@@ -415,6 +426,7 @@ int main(void)
         cmocka_unit_test(no_batch_looks_older_than_it_is_after_marks_were_thinned),
         AGED(the_log_goes_by_age_while_nobody_writes),
         AGED(a_clock_that_jumps_does_not_empty_the_log),
+        AGED(a_core_that_nobody_writes_to_writes_nothing),
         AGED(tombstones_go_after_their_time),
         AGED(tombstones_that_every_edge_has_stay_for_conditions),
         AGED(chain_hashes_go_with_the_tombstones),
