@@ -61,9 +61,9 @@ static uint64_t to_page(uint64_t n)
 
 static enum hf_err open_dir(struct hf_changelog *log, struct hf_error *e)
 {
-    bool made = mkdir(log->dir, 0700) == 0;
     int parent;
 
+    (void)mkdir(log->dir, 0700);
     log->dirfd = open(log->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (log->dirfd < 0) {
         return hf_error_set(e, errno == EACCES ? HF_PERMISSION : HF_IO, "changelog %s: %s",
@@ -73,9 +73,7 @@ static enum hf_err open_dir(struct hf_changelog *log, struct hf_error *e)
         return hf_error_set(e, errno == EWOULDBLOCK ? HF_LOCKED : HF_IO,
                             "changelog %s: cannot be locked: %s", log->dir, strerror(errno));
     }
-    if (!made) {
-        return HF_OK;
-    }
+    /* Also of a directory that was there: the run that made it may have failed to. */
     parent = openat(log->dirfd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (parent < 0 || fsync(parent) != 0) {
         hf_error_set(e, HF_IO, "changelog %s: parent: %s", log->dir, strerror(errno));
