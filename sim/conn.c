@@ -2,9 +2,10 @@
  * conn.c - the connections of each edge: the stream, the control connection, and up to 16 for data.
  *
  * It does what proto/node/link.c and dialer.c do with real ones: attempts every 250 ms while a link
- * is down (fewer after a minute), two round trips until a connection can be used, data connections
- * on demand and closed after 30 s. A connection whose peer dies is reported down, unless the news
- * cannot pass: then it stays half-open until something is sent over it or the edge gives it up.
+ * is down (fewer after a minute, and one that leads), two round trips until a connection can be
+ * used, data connections on demand and closed after 30 s. A connection whose peer dies is reported
+ * down, unless the news cannot pass: then it stays half-open until something is sent over it or the
+ * edge gives it up.
  *
  * Each connection has at most one FLOW event that counts: the earliest moment at which one of its
  * directions has something to do. Only that event delivers, so nothing is called back from a write.
@@ -15,11 +16,13 @@
 
 #define PACE (250 * SIM_MS)
 #define MINUTE (60 * SIM_S)
+#define LEAD (700 * SIM_MS)
 #define SLOW_AFTER (300 * SIM_S)
+#define SLOW (10 * SIM_S)
 #define QUIET (500 * SIM_MS)
-/* What a try costs whose answer never comes: a SYN, and in a long outage on average one more, since
- * the kernel sends those of patient tries again. Of a real edge 96 bytes a second were measured. */
-#define SYN_BYTES 120u
+/* What a try costs whose answer never comes: a SYN, and half of the time one more, since the kernel
+ * sends those of patient tries again. Of a real edge 140 bytes a second were measured. */
+#define SYN_BYTES 92u
 #define HANDSHAKE_BYTES 240u /* each way: TCP's packets and the SP header */
 
 /* event.b of LINK: what happens */
@@ -43,6 +46,7 @@ static void forget(struct conn *c)
     tcp_close(&c->out);
     c->up = c->alive = c->dialling = c->swallowed = false;
     c->step_at = 0;
+    c->waits = false;
     c->life++;
 }
 
@@ -163,20 +167,29 @@ static void step_all(struct sim *sim, struct node *edge)
 
 /* ---- dialling ---- */
 
-static void link_event(struct sim *sim, struct node *edge, uint32_t i, sim_us at,
-                       enum link_step what)
+static struct event *link_event(struct sim *sim, struct node *edge, uint32_t i, sim_us at,
+                                enum link_step what)
 {
     struct event *ev = sim_at(sim, at, EV_LINK, edge->index);
     ev->a = i;
     ev->b = what;
+    return ev;
 }
 
 /* As link.c: the edges behind one broken link must not keep step in a long outage. */
-static sim_us pace_of(struct sim *sim, const struct conn *c)
+static sim_us pace_of(struct sim *sim, const struct node *edge, uint32_t i)
 {
-    sim_us down = sim->now - c->lost_at;
-    sim_us mean = down < SLOW_AFTER ? SIM_S : 5 * SIM_S / 2;
+    sim_us down = sim->now - edge->link.conn[i].lost_at;
+    sim_us slow = down < SLOW_AFTER ? SIM_S : SLOW;
+    sim_us mean = i == HF_CHANNEL_CONTROL ? LEAD : slow;
     return down < MINUTE ? PACE : mean - mean / 4 + rng_below(&sim->rng_net, mean / 2);
+}
+
+static void try_after(struct sim *sim, struct node *edge, uint32_t i, sim_us after)
+{
+    struct conn *c = &edge->link.conn[i];
+    link_event(sim, edge, i, sim->now + after, STEP_ATTEMPT)->peer_life = ++c->attempt;
+    c->waits = true;
 }
 
 void conn_dial(struct sim *sim, struct node *edge, uint32_t i, sim_us after)
@@ -184,7 +197,17 @@ void conn_dial(struct sim *sim, struct node *edge, uint32_t i, sim_us after)
     struct conn *c = &edge->link.conn[i];
     if (!c->dialling) {
         c->dialling = true;
-        link_event(sim, edge, i, sim->now + after, STEP_ATTEMPT);
+        try_after(sim, edge, i, after);
+    }
+}
+
+/* Another one is up: the outage is over. */
+static void hurry(struct sim *sim, struct node *edge, uint32_t i)
+{
+    struct conn *c = &edge->link.conn[i];
+    if (c->waits) {
+        c->lost_at = sim->now;
+        try_after(sim, edge, i, 0);
     }
 }
 
@@ -196,11 +219,12 @@ static bool reaches_core(struct sim *sim, const struct node *edge)
 static void attempt(struct sim *sim, struct node *edge, uint32_t i)
 {
     struct link *l = &edge->link;
+    l->conn[i].waits = false;
     const struct link_profile p = hop_profile_at(&l->profile, sim->now);
     bool lost = rng_chance(&sim->rng_net, p.loss) || rng_chance(&sim->rng_net, p.loss);
     if (lost || !reaches_core(sim, edge)) {
         hop_count(&l->up, SYN_BYTES);
-        link_event(sim, edge, i, sim->now + pace_of(sim, &l->conn[i]), STEP_ATTEMPT);
+        try_after(sim, edge, i, pace_of(sim, edge, i));
         return;
     }
     hop_count(&l->up, HANDSHAKE_BYTES);
@@ -212,7 +236,7 @@ static void come_up(struct sim *sim, struct node *edge, uint32_t i)
 {
     struct conn *c = &edge->link.conn[i];
     if (!reaches_core(sim, edge)) {
-        link_event(sim, edge, i, sim->now + pace_of(sim, c), STEP_ATTEMPT);
+        try_after(sim, edge, i, pace_of(sim, edge, i));
         return;
     }
     forget(c);
@@ -222,6 +246,9 @@ static void come_up(struct sim *sim, struct node *edge, uint32_t i)
     tcp_open(&c->down, sim->now, rtt);
     tcp_open(&c->out, sim->now, rtt);
     net_conn_up(sim, edge, i);
+    if (i < HF_CHANNELS) {
+        hurry(sim, edge, i == HF_CHANNEL_STREAM ? HF_CHANNEL_CONTROL : HF_CHANNEL_STREAM);
+    }
 }
 
 /* ---- breaking ---- */
@@ -265,7 +292,9 @@ void net_on_link(struct sim *sim, struct event *ev)
         }
         break;
     case STEP_ATTEMPT:
-        attempt(sim, edge, i);
+        if (edge->link.conn[i].attempt == ev->peer_life) { /* else an earlier one took its place */
+            attempt(sim, edge, i);
+        }
         break;
     case STEP_UP:
         come_up(sim, edge, i);

@@ -301,8 +301,12 @@ void node_resume(struct sim *sim, struct node *n)
         struct event *ev = sim_at(sim, sim->now, old->type, old->node);
         sim_us at = ev->at;
         uint64_t order = ev->order;
+        /* Those that count still do. */
         if (old->type == EV_TICK && old->at == n->tick_at) {
-            n->tick_at = at; /* it is still the one that counts */
+            n->tick_at = at;
+        }
+        if (old->type == EV_FLOW && old->at == n->link.conn[old->a].step_at) {
+            n->link.conn[old->a].step_at = at;
         }
         *ev = *old;
         ev->at = at;

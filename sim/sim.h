@@ -110,7 +110,9 @@ struct conn {
     bool swallowed; /* half-open: something in the middle forgot it and tells nobody */
     uint32_t life;  /* of this place in the table */
     sim_us lost_at, used_at, heard_at;
-    sim_us step_at; /* of the FLOW event that counts; 0 = none */
+    sim_us step_at;   /* of the FLOW event that counts; 0 = none */
+    bool waits;       /* for the time of its next attempt */
+    uint32_t attempt; /* the one that counts: ATTEMPT events have it as peer_life */
     struct tcp down, out;
 };
 
