@@ -86,16 +86,25 @@ static redisReply *ask(struct e2e_node *n, redisContext **c, const char *format,
     return r;
 }
 
+/* The last write that was not taken: what was said, and after how long. */
+static struct {
+    char text[120];
+    int64_t took_ms;
+} refusal;
+
 static bool transact(unsigned i)
 {
+    int64_t began = e2e_now_ms();
     redisReply *r =
         ask(run.core, &run.core_client, "HF.APPLY t-%u SET a-%u %u SET last %u", i, i, i, i);
     bool good = r != NULL && r->type == REDIS_REPLY_ARRAY;
 
     if (good) {
         run.seq[i] = (uint64_t)r->element[0]->integer;
-    } else if (r != NULL) {
-        tally.refusals++;
+    } else {
+        tally.refusals += r != NULL;
+        snprintf(refusal.text, sizeof refusal.text, "%s", r == NULL ? "no answer" : r->str);
+        refusal.took_ms = e2e_now_ms() - began;
     }
     freeReplyObject(r);
     return good;
@@ -209,7 +218,9 @@ static bool transact_until_answered(unsigned i)
             lifted = now;
         }
         if (lifted != 0 && now - lifted > RECOVER_MS) {
-            fail_msg("the core takes no writes %d ms after the fault was over", RECOVER_MS);
+            fail_msg("the core takes no writes %d ms after the fault was over; the last one, after "
+                     "%lld ms: %s",
+                     RECOVER_MS, (long long)refusal.took_ms, refusal.text);
         }
         e2e_sleep_ms(2);
     }
