@@ -20,7 +20,7 @@
 #include "tests/reliability/daemons.h"
 
 #define TRANSACTIONS_MAX 200u
-#define RECOVER_MS 5000
+#define RECOVER_MS 10000 /* a disk that all campaigns share syncs late */
 /* How long a fault that stays is watched before it is lifted. */
 #define STAY_MS 150
 
