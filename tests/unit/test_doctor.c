@@ -15,7 +15,7 @@
 #define PAGE 4096
 #define LIMIT_MS 20000
 #define KEYS 400
-#define FLIPS 300
+#define FLIPS 160
 
 static void fill(struct hf_state *s)
 {
