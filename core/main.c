@@ -253,9 +253,8 @@ static enum hf_err examine(struct app *app, struct hf_error *e)
            r->unclean);
     snprintf(path, sizeof path, "%s/%s/state", app->opt.data, app->opt.stream);
     enum hf_err err = hf_state_examine(path, EXAMINE_MS_MAX, &found);
-    if (err == HF_CORRUPT ||
-        err == HF_DIGEST) { /* the marker stays, so the next start looks again */
-        *e = found;
+    if (err == HF_CORRUPT || err == HF_DIGEST) {
+        *e = found; /* the marker stays, so the next start looks again */
         return refuse_damaged(app, e);
     }
     if (err == HF_OK) {

@@ -239,8 +239,6 @@ struct hf_replica {
     uint64_t duplicates, bad_frames, redials, timeouts, requests;
 };
 
-/* ---- replica.c ---- */
-/* Room is left for the effects of one duty; a duty that finds none stops and is called again. */
 static inline hf_ms later(hf_ms a, hf_ms b)
 {
     return a > b ? a : b;
@@ -251,6 +249,8 @@ static inline hf_ms sooner(hf_ms a, hf_ms b)
     return a < b ? a : b;
 }
 
+/* ---- replica.c ---- */
+/* Room is left for the effects of one duty; a duty that finds none stops and is called again. */
 bool fx_room(const struct hf_replica *r);
 struct hf_replica_effect *fx_add(struct hf_replica *r, enum hf_replica_effect_type type);
 void note(struct hf_replica *r, enum hf_replica_note n, uint64_t a, uint64_t b);

@@ -54,17 +54,17 @@ static inline uint64_t hf_load64_be(const uint8_t *in)
     return be64toh(v);
 }
 
+static inline void hf_store32_be(uint8_t *out, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(out, &v, sizeof(v));
+}
+
 static inline uint32_t hf_load32_be(const uint8_t *in)
 {
     uint32_t v;
     memcpy(&v, in, sizeof(v));
     return be32toh(v);
-}
-
-static inline void hf_store32_be(uint8_t *out, uint32_t v)
-{
-    v = htobe32(v);
-    memcpy(out, &v, sizeof(v));
 }
 
 #endif

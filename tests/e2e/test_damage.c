@@ -462,6 +462,16 @@ static void sound_edge_is_examined_and_kept(void **state)
     e2e_passed();
 }
 
+/* One value of the edge; without the core, which could heal it. */
+static void stop_and_damage_the_edge(struct pair *p)
+{
+    e2e_disconnect(p->edge);
+    e2e_stop(p->edge_node, SIGTERM);
+    e2e_disconnect(p->core);
+    e2e_stop(p->core_node, SIGTERM);
+    damage_value(p->edge_node, value_of(17, 0));
+}
+
 /* One kill is nothing and two are looked into, whatever the store is like. Without its core the
  * edge cannot heal, and so it must not give up what it has. Nobody reads the damaged value until it
  * is healed: it is the examination that asks for the repair. */
@@ -471,11 +481,7 @@ static void edge_that_ended_twice_on_a_damaged_record_serves_the_others_and_repa
     struct tally t = {0};
 
     e2e_begin(state);
-    e2e_disconnect(p.edge);
-    e2e_stop(p.edge_node, SIGTERM);
-    e2e_disconnect(p.core);
-    e2e_stop(p.core_node, SIGTERM);
-    damage_value(p.edge_node, value_of(17, 0));
+    stop_and_damage_the_edge(&p);
     for (int i = 0; i < 3; i++) {
         e2e_start(p.edge_node);
         assert_true(e2e_logged(p.edge_node, "examining") == (i == 2));
@@ -506,11 +512,7 @@ static void damaged_value_is_refused_and_the_others_are_served_without_a_core(vo
     struct tally t = {0};
 
     e2e_begin(state);
-    e2e_disconnect(p.edge);
-    e2e_stop(p.edge_node, SIGTERM);
-    e2e_disconnect(p.core);
-    e2e_stop(p.core_node, SIGTERM);
-    damage_value(p.edge_node, value_of(17, 0));
+    stop_and_damage_the_edge(&p);
     e2e_start(p.edge_node);
     p.edge = e2e_connect(p.edge_node);
     for (int i = 0; i < 2; i++) {
