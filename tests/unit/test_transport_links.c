@@ -465,6 +465,58 @@ static void a_link_that_leads_is_dialled_after_an_hour_as_after_a_minute(void **
     run_for(10);
 }
 
+/* The transport's clock can be put forward: nobody waits an hour here. */
+static uint64_t forward_ms;
+uint64_t __real_uv_hrtime(void);
+uint64_t __wrap_uv_hrtime(void);
+uint64_t __wrap_uv_hrtime(void)
+{
+    return __real_uv_hrtime() + forward_ms * 1000000u;
+}
+
+static uint64_t redials_within(struct edge *e, int ms)
+{
+    struct hf_dialer_counts before;
+    struct hf_dialer_counts after;
+
+    hf_dialer_counts(e->dialer, &before);
+    run_for(ms);
+    hf_dialer_counts(e->dialer, &after);
+    return after.redials - before.redials;
+}
+
+static void control_finds_out_that_the_core_is_back_and_hurries_the_stream(void **state)
+{
+    struct hole h;
+    struct edge e;
+    uint16_t port;
+    int fds[3] = {-1, -1, -1};
+
+    (void)state;
+    hole_open(&h, &port);
+    edge_dial(&e, "127.0.0.1", port, 0);
+    run_for(600);
+    forward_ms = 3600 * 1000;
+    run_for(600);
+    assert_in_range(redials_within(&e, 3000), 3, 8); /* control's */
+    close(h.fillers[1]);
+    close(accept(h.listening, NULL, NULL));
+    close(h.fillers[0]);
+    for (int i = 0; i < 3 && e.ups[HF_CHANNEL_CONTROL] == 0; i++) {
+        fds[i] = greet_next(h.listening);
+        (void)run_until(&e.ups[HF_CHANNEL_CONTROL], 1, 50);
+    }
+    assert_int_equal(e.ups[HF_CHANNEL_CONTROL], 1);
+    assert_in_range(redials_within(&e, 2000), 5, 9); /* the stream's, which is refused */
+    forward_ms = 0;
+    hf_dialer_close(e.dialer);
+    for (int i = 0; i < 3; i++) {
+        close(fds[i]);
+    }
+    close(h.listening);
+    run_for(10);
+}
+
 /* A core over a cap greets us and closes at once: each try succeeds. */
 static void a_core_that_turns_us_away_is_asked_less_and_less_often(void **state)
 {
@@ -628,6 +680,7 @@ int main(void)
         cmocka_unit_test(requests_on_a_connection_that_breaks_fail_alone_and_at_once),
         cmocka_unit_test(a_connect_without_an_answer_is_tried_again_four_times_a_second),
         cmocka_unit_test(a_link_that_leads_is_dialled_after_an_hour_as_after_a_minute),
+        cmocka_unit_test(control_finds_out_that_the_core_is_back_and_hurries_the_stream),
         cmocka_unit_test(a_core_that_turns_us_away_is_asked_less_and_less_often),
         cmocka_unit_test(what_a_dead_edge_leaves_at_the_core_is_given_up_after_half_a_minute),
         cmocka_unit_test(a_peer_that_reads_nothing_holds_no_context),
