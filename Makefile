@@ -29,7 +29,7 @@ NODE   := daemon stdio loop service log config config_value keyfile resp resp_li
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service transfer queue \
           cache frames chunks ranges plan enrol inspect ages retention carry trainer hello
-EDGE   := replica held apply fetch pace share width repair liveness driver slots session storing kept compare history carried \
+EDGE   := replica held apply fetch pace share width repair liveness driver slots chunks session storing kept compare history carried \
           import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry options

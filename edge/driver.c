@@ -262,9 +262,7 @@ void hf_edge_close(struct hf_edge *edge)
     session_deinit(edge);
     compare_deinit(edge);
     slots_deinit(edge);
-    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
-        chunk_clear(&edge->chunk[i]);
-    }
+    chunks_deinit(edge);
     hf_dictionaries_free(edge->dictionaries);
     hf_replica_free(edge->replica);
     hf_scrub_free(edge->scrub);

@@ -3,6 +3,7 @@
  *
  * driver.c   open, close, events into the engine, effects out of it
  * slots.c    frames between arrival and durability, and their verification on the pool
+ * chunks.c   chunks between arrival and the writer
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
  * kept.c     what is kept beside the state over a restart
@@ -57,10 +58,18 @@ struct pending {
     uint32_t bytes; /* of the reply */
 };
 
-struct chunk {      /* a reply to DELTA or KEYS that waits for the writer */
-    uint8_t *plain; /* owned; reply borrows from it; NULL = none */
+struct chunk {         /* a reply to DELTA or KEYS */
+    struct hf_job job; /* first: the lane hands back its address */
+    struct hf_edge *edge;
+    struct chunk *next; /* in `opening` */
+    struct pending asked;
+    uint8_t *plain; /* owned; reply borrows from it */
     struct hf_fetch_reply reply;
     struct hf_key key; /* content key that it is sealed under */
+    enum hf_err code;
+    uint8_t *raw; /* owned; records borrow from it */
+    struct hf_records records;
+    struct hf_sum sum;
 };
 
 struct staged { /* the stage, with the keys of its bounds copied out */
@@ -88,9 +97,9 @@ struct store_job {
     hf_seq seq;
     struct hf_position position;
     /* Large, and not cleared for each operation: only those named read them. */
-    struct chunk chunk[HF_STAGE_PARTS_MAX]; /* STAGE_CHUNK */
-    struct splits splits;                   /* STAGE_BEGIN */
-    struct staged staged;                   /* all: the stage as it is afterwards */
+    struct chunk *chunk[HF_STAGE_PARTS_MAX]; /* STAGE_CHUNK; owned */
+    struct splits splits;                    /* STAGE_BEGIN */
+    struct staged staged;                    /* all: the stage as it is afterwards */
 };
 
 struct kept { /* by the process before this one; see kept.c */
@@ -136,11 +145,12 @@ struct hf_edge {
     struct staged staged;
     struct splits splits;
     struct kept kept;
-    struct hf_position position;            /* durable */
-    struct chunk chunk[HF_STAGE_PARTS_MAX]; /* the newest of each part */
-    struct comparison *comparison;          /* owned; NULL before the first */
-    struct hf_scrub *scrub;                 /* owned */
-    uint32_t jobs;                          /* under way */
+    struct hf_position position;             /* durable */
+    struct chunk *opening;                   /* owned; a list of those that the pool has */
+    struct chunk *chunk[HF_STAGE_PARTS_MAX]; /* owned; the newest of each part, opened, or NULL */
+    struct comparison *comparison;           /* owned; NULL before the first */
+    struct hf_scrub *scrub;                  /* owned */
+    uint32_t jobs;                           /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
     hf_ms opened_at;
@@ -204,11 +214,25 @@ enum hf_err dictionary_put(struct hf_state *s, const struct hf_dictionary *d);
 enum hf_err dictionary_store(struct hf_edge *edge, hf_seq seq);
 enum hf_err dictionaries_load(struct hf_edge *edge, struct hf_view *v);
 
+/* ---- chunks.c ---- */
+/* Opens a chunk's records into raw, whose memory the caller frees on HF_OK. Any lane. */
+enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const struct hf_key *key,
+                       struct hf_writer *raw);
+/* Takes the chunk of a reply that decoded, and delivers that when it is opened. HF_NOMEM,
+ * HF_SEALED: it does not. */
+enum hf_err chunks_take(struct hf_edge *edge, const struct pending *asked, struct hf_slice plain);
+void chunk_free(struct chunk *c); /* NULL is fine */
+/* Frees those that wait for the writer: they are of another transfer. */
+void chunks_clear(struct hf_edge *edge);
+void chunks_deinit(struct hf_edge *edge);
+
 /* ---- session.c ---- */
 enum hf_err session_init(struct hf_edge *edge, struct hf_error *e);
 void session_deinit(struct hf_edge *edge);
 void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx);
 void session_reply(struct hf_edge *edge, uint64_t request, struct hf_slice message);
+/* Hands the engine the reply to a request. */
+void session_deliver(struct hf_edge *edge, const struct pending *p, struct hf_replica_event *ev);
 /* Checks a signed beacon under the genesis and hands it to the engine. */
 bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
                     const struct pending *answers);
@@ -236,9 +260,6 @@ void compare_deinit(struct hf_edge *edge);
 void content_add(struct hf_edge *edge, const struct hf_content_key *k);
 
 /* ---- storing.c ---- */
-/* Opens a chunk's records into raw, whose memory the caller frees on HF_OK. Any lane. */
-enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const struct hf_key *key,
-                       struct hf_writer *raw);
 /* Drops the stage and what a switch left behind, in committed steps. */
 enum hf_err stage_drop(struct hf_state *s);
 /* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
@@ -246,7 +267,6 @@ enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg
 /* Loads genesis, content keys and name from the store. */
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
-void chunk_clear(struct chunk *c);
 void splits_copy(struct splits *to, const struct splits *from);
 void storing_check(struct hf_edge *edge);
 /* Makes what HELLO brought durable, then calls done. */

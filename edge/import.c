@@ -265,7 +265,9 @@ static enum hf_err chunk_once(void *arg)
     if (!chunk_trim(&c, &stage, &records)) {
         return HF_OK;
     }
-    enum hf_err err = hf_state_stage_chunk(s, 0, &c, &records);
+    struct hf_sum sum;
+    hf_records_sum(&records, &sum);
+    enum hf_err err = hf_state_stage_chunk(s, 0, &c, &records, &sum);
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 

@@ -198,7 +198,7 @@ void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx)
 
 /* ---- replies ---- */
 
-static void deliver(struct hf_edge *edge, const struct pending *p, struct hf_replica_event *ev)
+void session_deliver(struct hf_edge *edge, const struct pending *p, struct hf_replica_event *ev)
 {
     ev->type = HF_REPEV_REPLY;
     ev->request = p->id;
@@ -314,7 +314,7 @@ static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err cod
     }
     struct hf_position position = edge->position;
     ev.position = &position;
-    deliver(edge, &p, &ev);
+    session_deliver(edge, &p, &ev);
 }
 
 enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
@@ -359,14 +359,14 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
     struct hf_replica_event ev = {.code = HF_OK};
     if (edge->adopting) {
         ev.code = HF_BUSY;
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         return;
     }
     struct adoption *a = calloc(1, sizeof(*a));
     ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : session_prepare(edge, h, a);
     if (ev.code != HF_OK) {
         session_free(a);
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         return;
     }
     if (edge->has_genesis) {
@@ -377,7 +377,7 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
         struct hf_position position = edge->position;
         session_free(a);
         ev.position = &position;
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         return;
     }
     a->request = p->id;
@@ -402,35 +402,7 @@ static void on_log(struct hf_edge *edge, const struct pending *p, const struct h
         last = seq;
     }
     struct hf_replica_event ev = {.code = last == 0 ? HF_MALFORMED : HF_OK, .seq = last};
-    deliver(edge, p, &ev);
-}
-
-static void on_chunk(struct hf_edge *edge, const struct pending *p, struct hf_slice plain)
-{
-    struct hf_replica_event ev = {.code = HF_OK};
-    struct chunk c = {.plain = malloc(plain.len)};
-    struct hf_reply copy;
-    if (c.plain == NULL) {
-        ev.code = HF_NOMEM;
-        deliver(edge, p, &ev);
-        return;
-    }
-    memcpy(c.plain, plain.data, plain.len);
-    enum hf_err err = hf_reply_decode(hf_slice_of(c.plain, plain.len), &copy);
-    HF_ASSERT(err == HF_OK); /* the same bytes decoded a moment ago */
-    const struct hf_key *key = content_key(edge, copy.fetch.chunk.key_id);
-    if (key == NULL) {
-        free(c.plain);
-        ev.code = HF_SEALED;
-        deliver(edge, p, &ev);
-        return;
-    }
-    c.reply = copy.fetch;
-    c.key = *key;
-    /* One that waits there was asked for earlier, and given up. */
-    chunk_clear(&edge->chunk[p->effect.part]);
-    edge->chunk[p->effect.part] = c;
-    deliver(edge, p, &ev);
+    session_deliver(edge, p, &ev);
 }
 
 /* ---- refusals ---- */
@@ -477,7 +449,7 @@ static void on_fetched(struct hf_edge *edge, const struct pending *p,
     size_t have = 0;
     size_t total = 0;
     if (f->want != wanted(p->effect.kind)) {
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
     } else if (f->want == HF_WANT_LOG) {
         on_log(edge, p, f);
     } else if (f->want == HF_WANT_BODY) {
@@ -487,13 +459,16 @@ static void on_fetched(struct hf_edge *edge, const struct pending *p,
             ev.offset = have;
             ev.total = total;
         }
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
     } else if (f->want == HF_WANT_RANGES) {
         ev.code = compare_take(edge, plain);
         ev.seq = f->seq;
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
     } else {
-        on_chunk(edge, p, plain);
+        ev.code = chunks_take(edge, p, plain);
+        if (ev.code != HF_OK) {
+            session_deliver(edge, p, &ev);
+        }
     }
 }
 
@@ -549,7 +524,7 @@ static void unpack(struct hf_edge *edge, const struct pending *p, const struct h
     struct hf_replica_event ev = {.code = reply->code};
     if (reply->type != expected(p->effect.kind)) {
         ev.code = HF_MALFORMED;
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         return;
     }
     if (reply->code != HF_OK) {
@@ -557,7 +532,7 @@ static void unpack(struct hf_edge *edge, const struct pending *p, const struct h
         if (reply->code == HF_FORK && reply->type == HF_MSG_HELLO) {
             evidence_take(edge, reply->hello.evidence);
         }
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         return;
     }
     switch (reply->type) {
@@ -570,14 +545,14 @@ static void unpack(struct hf_edge *edge, const struct pending *p, const struct h
         ev.plan = reply->plan.kind;
         ev.seq = reply->plan.head;
         ev.total = reply->plan.bytes;
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         break;
     case HF_MSG_FETCH:
         on_fetched(edge, p, &reply->fetch, plain);
         break;
     case HF_MSG_REPORT:
         beacon_proof(edge, p, &reply->report);
-        deliver(edge, p, &ev);
+        session_deliver(edge, p, &ev);
         break;
     case HF_MSG_COOKIE:
         HF_UNREACHABLE();

@@ -13,7 +13,6 @@
 #include "edge/driver_impl.h"
 
 #include "hf/bytes.h"
-#include "hf/compress.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -98,48 +97,10 @@ static enum hf_err op_hold(struct store_job *j)
     return hf_state_commit(j->edge->state);
 }
 
-enum hf_err chunk_open(struct hf_edge *edge, const struct hf_chunk *c, const struct hf_key *key,
-                       struct hf_writer *raw)
-{
-    if (c->raw_bytes > EDGE_CHUNK_RAW_MAX) {
-        return HF_TOO_BIG;
-    }
-    bool zstd = c->compression == HF_COMPRESSION_ZSTD;
-    uint8_t *out = malloc(c->raw_bytes + 1u);
-    uint8_t *aside = malloc(c->sealed.len + 1u);
-    ZSTD_DCtx *zctx = zstd ? decompressor_take(edge) : NULL;
-    enum hf_err err = out == NULL || aside == NULL || (zstd && zctx == NULL) ? HF_NOMEM : HF_OK;
-    struct hf_writer packed;
-    hf_writer_init(raw, out, c->raw_bytes);
-    hf_writer_init(&packed, aside, c->sealed.len);
-    if (err == HF_OK) {
-        err = hf_chunk_unseal(key, c->descriptor, c->sealed, &packed);
-    }
-    if (err == HF_OK && zstd) {
-        err = hf_decompress(hf_writer_bytes(&packed), c->raw_bytes, zctx, raw);
-    } else if (err == HF_OK) {
-        err = packed.len == c->raw_bytes ? HF_OK : HF_MALFORMED;
-        hf_write_raw(raw, packed.data, err == HF_OK ? packed.len : 0);
-    }
-    decompressor_keep(edge, zctx);
-    free(aside);
-    if (err != HF_OK) {
-        free(out);
-    }
-    return err;
-}
-
 static enum hf_err stage_one(struct hf_edge *edge, uint32_t part, const struct chunk *c)
 {
-    struct hf_writer raw;
-    struct hf_records records;
-    enum hf_err err = chunk_open(edge, &c->reply.chunk, &c->key, &raw);
-    if (err != HF_OK) {
-        return err;
-    }
-    hf_records_open(&records, hf_writer_bytes(&raw));
-    err = hf_state_stage_chunk(edge->state, part, &c->reply.chunk, &records);
-    free(raw.data);
+    enum hf_err err =
+        hf_state_stage_chunk(edge->state, part, &c->reply.chunk, &c->records, &c->sum);
     /* It does not begin where the part is: that went back with an abort, or the chunk is late. What
      * is missing is asked for again. */
     return err == HF_ARG ? HF_OK : err;
@@ -164,8 +125,8 @@ static enum hf_err op_chunks(struct store_job *j)
 {
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         enum hf_err err = HF_OK;
-        if (j->chunk[i].plain != NULL) {
-            err = stage_one(j->edge, i, &j->chunk[i]);
+        if (j->chunk[i] != NULL) {
+            err = stage_one(j->edge, i, j->chunk[i]);
         }
         if (err != HF_OK) {
             return err;
@@ -369,12 +330,6 @@ static void store_work(struct hf_job *job)
 
 /* ---- the owner's side ---- */
 
-void chunk_clear(struct chunk *c)
-{
-    free(c->plain);
-    memset(c, 0, sizeof(*c));
-}
-
 static void store_done(struct hf_job *job)
 {
     struct store_job *j = (struct store_job *)job;
@@ -403,7 +358,8 @@ static void store_done(struct hf_job *job)
         slot_unuse(edge, j->slot[i]);
     }
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX && j->effect.type == HF_REPFX_STAGE_CHUNK; i++) {
-        chunk_clear(&j->chunk[i]);
+        chunk_free(j->chunk[i]);
+        j->chunk[i] = NULL;
     }
     edge_job_ended(edge);
     edge_event(edge, &ev);
@@ -465,9 +421,7 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
         j->ranges = compare_found(edge); /* stays as it is while the engine stages */
     }
     if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
-        for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
-            chunk_clear(&edge->chunk[i]); /* of another transfer */
-        }
+        chunks_clear(edge);
     }
     edge_run(edge, HF_LANE_WRITER, &j->job);
 }

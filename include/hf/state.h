@@ -253,13 +253,21 @@ enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
                                  const struct hf_position *base, hf_seq head,
                                  const struct hf_stage_splits *splits);
 void hf_state_stage_get(const struct hf_state *s, struct hf_stage *out);
-/* Stages the decrypted records of one chunk and moves the cursor of `part` to chunk->to; a record
- * replaces an older one of the same key only (the higher (seq, ordinal) wins). Fragments are
- * joined; one whose seq changed is dropped, the tail covers it. A chunk that does not begin at the
- * cursor, or whose part is done, is HF_ARG; one with a record outside of its part or read before
- * the range's end was is HF_MALFORMED. When all parts are done the range is. */
+/* What records add to a state that knows none of their keys: half of the work of staging them, and
+ * the half that needs no store. Fragments are left out, as are the records behind any damage. Pure;
+ * any thread. */
+struct hf_sum {
+    struct hf_lthash lanes;
+    uint64_t live_count;
+};
+void hf_records_sum(const struct hf_records *records, struct hf_sum *sum);
+/* Stages the decrypted records of one chunk, whose sum is `sum`, and moves the cursor of `part` to
+ * chunk->to; a record replaces an older one of the same key only (the higher (seq, ordinal) wins).
+ * Fragments are joined; one whose seq changed is dropped, the tail covers it. A chunk that does not
+ * begin at the cursor, or whose part is done, is HF_ARG; one with a record outside of its part or
+ * read before the range's end was is HF_MALFORMED. When all parts are done the range is. */
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 const struct hf_records *records);
+                                 const struct hf_records *records, const struct hf_sum *sum);
 /* HF_MOVED from the core: gives up the fragment at the cursor and goes on behind it. */
 enum hf_err hf_state_stage_skip(struct hf_state *s, uint32_t part);
 /* DELTA or the second half of a SNAPSHOT, when no range is in progress: the next one is

@@ -115,10 +115,32 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
 
 /* ---- chunks ---- */
 
-static enum hf_err put_staged(struct hf_state *s, const struct hf_stored *r)
+static enum hf_err put_staged(struct hf_state *s, const struct hf_stored *r, enum hf_rule rule)
 {
     bool changed;
-    return hf_tree_write(s, hf_tree_staged(s), r, HF_RULE_IF_NEWER, &changed);
+    return hf_tree_write(s, hf_tree_staged(s), r, rule, &changed);
+}
+
+static bool is_whole(const struct hf_record *r)
+{
+    return r->offset == 0 && r->value.len == r->total;
+}
+
+void hf_records_sum(const struct hf_records *records, struct hf_sum *sum)
+{
+    struct hf_records at = *records;
+    struct hf_record r;
+    struct hf_elements waiting;
+    memset(sum, 0, sizeof(*sum));
+    hf_elements_clear(&waiting);
+    while (hf_records_next(&at, &r)) {
+        if (is_whole(&r) && !r.tombstone) {
+            struct hf_element e = {.key = r.key, .value = r.value, .seq = r.seq};
+            hf_elements_note(&waiting, &sum->lanes, &e);
+            sum->live_count++;
+        }
+    }
+    hf_elements_settle(&waiting, &sum->lanes);
 }
 
 static bool record_sound(const struct hf_record *r, bool keys, hf_seq asof)
@@ -133,12 +155,12 @@ static bool record_sound(const struct hf_record *r, bool keys, hf_seq asof)
 static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct hf_record *r)
 {
     struct hf_stored whole = {r->key, r->value, r->seq, r->ordinal, r->tombstone};
-    if (r->offset == 0 && r->value.len == r->total) {
+    if (is_whole(r)) {
         hf_part_forget(s, part);
-        return put_staged(s, &whole);
+        return put_staged(s, &whole, HF_RULE_MERGE);
     }
     enum hf_err e = hf_part_join(s, part, r, &whole);
-    return e == HF_OK && whole.seq != 0 ? put_staged(s, &whole) : e;
+    return e == HF_OK && whole.seq != 0 ? put_staged(s, &whole, HF_RULE_IF_NEWER) : e;
 }
 
 static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
@@ -253,7 +275,7 @@ static enum hf_err stage_in_pages(struct hf_state *s, uint32_t part, const struc
 }
 
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 const struct hf_records *records)
+                                 const struct hf_records *records, const struct hf_sum *sum)
 {
     struct hf_stage *g = &s->staging.stage;
     bool keys = hf_stage_in_keys(g);
@@ -269,6 +291,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
     if (c->asof < (keys ? g->keys_head : g->target)) {
         return hf_state_fail(s, HF_MALFORMED);
     }
+    hf_tree_join(hf_tree_staged(s), sum);
     e = stage_in_pages(s, part, c, records);
     if (e != HF_OK) {
         return hf_state_fail(s, e);
@@ -321,7 +344,7 @@ enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f, s
         if (del) {
             r.value = hf_slice_of(NULL, 0);
         }
-        e = put_staged(s, &r);
+        e = put_staged(s, &r, HF_RULE_IF_NEWER);
     }
     if (e != HF_OK) {
         return hf_state_fail(s, e);
@@ -351,9 +374,7 @@ static enum hf_err merge(struct hf_state *s)
     if (e != HF_OK) {
         return e;
     }
-    const struct hf_sum *staged = hf_tree_sum(from);
-    hf_lthash_merge(&to->sum.lanes, &staged->lanes);
-    to->sum.live_count += staged->live_count;
+    hf_tree_join(to, hf_tree_sum(from));
     while ((e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         struct hf_stored r;
         bool changed;

@@ -98,11 +98,6 @@ enum hf_err hf_moves_flush(struct hf_moves *m, MDB_txn *txn, MDB_dbi byseq);
 
 /* ---- trees ---- */
 
-struct hf_sum {
-    struct hf_lthash lanes;
-    uint64_t live_count;
-};
-
 /* One of the two generations, as the writer sees it. */
 struct hf_tree {
     MDB_dbi state;
@@ -129,6 +124,8 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
                           enum hf_rule rule, bool *changed);
 /* The sum of all that was written. */
 struct hf_sum *hf_tree_sum(struct hf_tree *t);
+/* Adds to it what is about to be written with HF_RULE_MERGE. */
+void hf_tree_join(struct hf_tree *t, const struct hf_sum *sum);
 enum hf_err hf_tree_flush(struct hf_state *s, struct hf_tree *t);
 /* Empties one of its two tables; *again when the other is not empty. */
 enum hf_err hf_tree_drop(struct hf_state *s, struct hf_tree *t, bool *again);

@@ -81,6 +81,12 @@ struct hf_sum *hf_tree_sum(struct hf_tree *t)
     return &t->sum;
 }
 
+void hf_tree_join(struct hf_tree *t, const struct hf_sum *sum)
+{
+    hf_lthash_merge(&t->sum.lanes, &sum->lanes);
+    t->sum.live_count += sum->live_count;
+}
+
 static void record_fill(MDB_val place, const struct hf_stored *fresh)
 {
     uint8_t *p = place.mv_data;

@@ -108,7 +108,9 @@ static MAYBE_UNUSED enum hf_err stage_answer(struct box *b, uint32_t part)
 {
     struct hf_records records;
     hf_records_open(&records, hf_writer_bytes(&b->a->records));
-    return hf_state_stage_chunk(b->edge.s, part, &b->a->chunk, &records);
+    struct hf_sum sum;
+    hf_records_sum(&records, &sum);
+    return hf_state_stage_chunk(b->edge.s, part, &b->a->chunk, &records, &sum);
 }
 
 /* Stages the next chunk of a part, in the open transaction. */

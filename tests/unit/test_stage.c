@@ -639,6 +639,44 @@ static void drop_frees_in_steps_and_leaves_the_visible_state(void **state)
     assert_equal_to_core(b);
 }
 
+static void sum_of_a_chunk_is_that_of_its_whole_and_live_records(void **state)
+{
+    (void)state;
+    static uint8_t memory[HF_COLUMNS * 4096];
+    uint8_t bytes[4096];
+    struct hf_slice block[HF_RECORDS_BLOCKS];
+    struct hf_columns columns;
+    struct hf_records records;
+    struct hf_writer w;
+    struct hf_sum sum;
+    struct hf_lthash want;
+    hf_columns_init(&columns, memory, 4096);
+    const struct hf_record r[] = {
+        {hf_slice_str("a"), 3, 0, false, 9, 4, hf_slice_str("rests")},
+        {hf_slice_str("b"), 3, 1, false, 5, 0, hf_slice_str("value")},
+        {hf_slice_str("c"), 4, 0, true, 0, 0, hf_slice_str("")},
+        {hf_slice_str("d"), 5, 0, false, 0, 0, hf_slice_str("")},
+        {hf_slice_str("e"), 6, 0, false, 9, 0, hf_slice_str("begins")},
+    };
+    for (size_t i = 0; i < sizeof(r) / sizeof(r[0]); i++) {
+        hf_columns_add(&columns, &r[i]);
+    }
+    hf_writer_init(&w, bytes, sizeof(bytes));
+    hf_columns_finish(&columns, &w, block);
+    hf_records_open(&records, hf_writer_bytes(&w));
+    hf_records_sum(&records, &sum);
+    hf_lthash_clear(&want);
+    for (size_t i = 1; i < 4; i += 2) {
+        struct hf_hash element = hf_element_hash(r[i].key, r[i].seq, r[i].value);
+        hf_lthash_add(&want, &element);
+    }
+    assert_int_equal(sum.live_count, 2);
+    assert_memory_equal(&sum.lanes, &want, sizeof(want));
+    hf_records_open(&records, hf_slice_of(bytes, w.len - 1));
+    hf_records_sum(&records, &sum);
+    assert_int_equal(sum.live_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -668,6 +706,7 @@ int main(void)
         IN_BOX(delta_merges_over_a_state_that_moved_on),
         IN_BOX(damaged_progress_is_given_up_at_open),
         IN_BOX(drop_frees_in_steps_and_leaves_the_visible_state),
+        cmocka_unit_test(sum_of_a_chunk_is_that_of_its_whole_and_live_records),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }

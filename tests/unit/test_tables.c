@@ -86,7 +86,9 @@ static void jump_to(struct store *b, hf_seq seq)
     chunk.from = st.part[0].cursor;
     chunk.to = st.part[0].until;
     struct hf_records none = {.left = 0};
-    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, &none));
+    struct hf_sum sum;
+    hf_records_sum(&none, &sum);
+    assert_ok(hf_state_stage_chunk(b->s, 0, &chunk, &none, &sum));
     f.header = header_for(b->s, &f.h, bytes);
     f.h.seq = seq;
     assert_ok(hf_state_stage_switch(b->s, &f));

@@ -417,7 +417,9 @@ static void stage_range(struct fixture *f, struct hf_state *s, void (*between)(s
             struct hf_slice records = chunk_open(f, &r->fetch.chunk, raw);
             struct hf_records it;
             hf_records_open(&it, records);
-            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, &it), HF_OK);
+            struct hf_sum sum;
+            hf_records_sum(&it, &sum);
+            assert_int_equal(hf_state_stage_chunk(s, part, &r->fetch.chunk, &it, &sum), HF_OK);
         }
         assert_int_equal(hf_state_commit(s), HF_OK);
         if (between != NULL) {
