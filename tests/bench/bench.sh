@@ -254,5 +254,9 @@ export TMPDIR
 began=$(date +%s)
 printf 'machine: %s processors, Linux %s, %s\n' "$(nproc)" "$(uname -r)" \
     "$(redis-server --version 2>/dev/null | cut -d' ' -f1-3)"
-for part in $parts; do "$part"; done
+for part in $parts; do
+    taken_mark
+    "$part"
+    printf '  of the processors the host took %s\n' "$(taken)"
+done
 printf '\nmeasured in %d s\n' $(($(date +%s) - began))

@@ -39,6 +39,18 @@ middle() { sed 's/ .*//'; } # of a spread: its median alone
 
 median() { figure "$@" | middle; }
 
+# What a host takes of the processors of a virtual machine is in nobody's load average.
+processors() { sed -n 's/^cpu  *//p' /proc/stat; }
+
+taken_mark() { taken_from=$(processors); }
+
+taken() { # the percentage since taken_mark
+    printf '%s\n%s\n' "$taken_from" "$(processors)" | awk '
+        NR == 1 { split($0, from) }
+        NR == 2 { for (i = 1; i <= 8; i++) all += $i - from[i]; steal = $8 - from[8] }
+        END { printf "%.1f %%", (all > 0 ? 100 * steal / all : 0) }'
+}
+
 # A congestion control that is not permitted to all cannot be the default of a namespace, so root adds it
 # to the system's list for as long as it takes.
 allowed=/proc/sys/net/ipv4/tcp_allowed_congestion_control

@@ -237,7 +237,11 @@ part_growth() {
         "$(verdict "$large" "$(awk -v s="$small" 'BEGIN { print (s * 1.3 > s + 0.5) ? s * 1.3 : s + 0.5 }')")"
 }
 
-for p in $parts; do part_"$p"; done
+for p in $parts; do
+    taken_mark
+    part_"$p"
+    row "$p" 'taken of the processors by the host' "$(taken)" '' '' ''
+done
 printf '%s processors, Linux %s, load at the end %s; median [least-largest] of %s runs of A, C, D; %s s\n\n' \
     "$(nproc)" "$(uname -r)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$repeat" "$(($(date +%s) - began))"
 printf '%-7s %-42s %-24s %-20s %-20s %s\n' part figure measured 'beside (limit)' target verdict
