@@ -121,7 +121,7 @@ $B/libholdfast-test.a: $(ALL_O) $(SIM_O) $(WAN_O) $(REAL_O) $(CLI_O) $(COMMANDS:
 TEST_L  := -lcmocka -lhiredis -ljansson -lmsgpackc $(NODE_L)
 $B/tests/unit/test_sim_wrap: $B/sim/wrap.o
 $B/tests/unit/test_sim_wrap: TEST_L += $(MEMO_L)
-$B/tests/unit/test_disk $B/tests/unit/test_settle $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
+$B/tests/unit/test_disk $B/tests/unit/test_meta_sync $B/tests/unit/test_shrink $B/tests/unit/test_spec: $B/sim/disk.o
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/unit/test_health: $B/edge/health.o

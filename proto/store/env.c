@@ -365,7 +365,7 @@ enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
     if (err != HF_OK) {
         return err;
     }
-    s->settled = false;
+    s->meta_synced = false;
     err = hf_env_new(s, s->dir, flags, &s->env);
     if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
@@ -408,9 +408,9 @@ fail:
  * may have reached the disk all the same, and LMDB put the old bytes back into the kernel's copy.
  * It would go on from that, and reuse pages of the tree that the disk names; a power cut would
  * leave that tree, overwritten. */
-enum hf_err hf_env_settle(struct hf_state *s)
+enum hf_err hf_env_meta_sync(struct hf_state *s)
 {
-    if (s->settled) {
+    if (s->meta_synced) {
         return HF_OK;
     }
     MDB_stat st;
@@ -426,7 +426,7 @@ enum hf_err hf_env_settle(struct hf_state *s)
     bool good = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
                 pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
     free(pages);
-    s->settled = good;
+    s->meta_synced = good;
     return good ? HF_OK : HF_IO;
 }
 

@@ -74,7 +74,7 @@ enum hf_err hf_state_begin(struct hf_state *s)
     if (s->env == NULL || s->broken) {
         return HF_IO;
     }
-    enum hf_err e = hf_env_settle(s);
+    enum hf_err e = hf_env_meta_sync(s);
     if (e != HF_OK) {
         s->broken = e == HF_IO;
         return e;

@@ -245,7 +245,7 @@ struct hf_state {
 
     MDB_txn *txn;
     bool open;    /* begun and not yet committed or aborted; txn is NULL after a failed commit */
-    bool settled; /* the meta pages were written again since the environment was opened */
+    bool meta_synced; /* the meta pages were written again since the environment was opened */
     bool broken;  /* the disk failed: nothing more is written before a reopen */
     bool half;    /* changes of a batch are in without its position */
     enum hf_err error; /* sticky until abort */
@@ -301,7 +301,7 @@ enum hf_err hf_env_error(int rc);
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
 /* Before the first write since the environment was opened: writes its meta pages again. */
-enum hf_err hf_env_settle(struct hf_state *s);
+enum hf_err hf_env_meta_sync(struct hf_state *s);
 /* `look`: at all pages before LMDB does, unless they are vouched for. */
 enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e);
 const char *hf_table_name(enum hf_table table);

@@ -9,6 +9,7 @@
 #define HF_TESTS_E2E_PROBE_H
 
 #include "sim/wan/control.h"
+#include "tests/standstill.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,13 +27,6 @@
 #include <cmocka.h>
 
 #define PORT 5000
-
-static inline int64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static inline void sleep_us(int64_t us)
 {
@@ -155,7 +149,7 @@ static inline void pair_close(struct pair p)
 static inline void send_probe(int s, uint32_t number, size_t bytes)
 {
     char packet[HF_WAN_MTU] = {0};
-    struct probe p = {number, now_us()};
+    struct probe p = {number, standstill_clock_us()};
     memcpy(packet, &p, sizeof(p));
     assert_int_equal(send(s, packet, bytes, 0), bytes);
 }

@@ -59,13 +59,13 @@ static int64_t round_trip_us(struct pair p, int n)
     int64_t us[100] = {0};
     int sent = 0;
     int back = 0;
-    int64_t next = now_us();
+    int64_t next = standstill_clock_us();
     int64_t end = next + 3000000;
     assert_true(n <= 100);
-    while (back < n && now_us() < end) {
+    while (back < n && standstill_clock_us() < end) {
         struct pollfd f[] = {{p.core, POLLIN, 0}, {p.edge, POLLIN, 0}};
         struct probe probe;
-        if (sent < n && now_us() >= next) {
+        if (sent < n && standstill_clock_us() >= next) {
             send_probe(p.core, (uint32_t)sent++, 64);
             next += 5000;
         }
@@ -74,7 +74,7 @@ static int64_t round_trip_us(struct pair p, int n)
             assert_int_equal(send(p.edge, &probe, sizeof(probe), 0), sizeof(probe));
         }
         while (receive_probe(p.core, 0, &probe)) {
-            us[back++] = now_us() - probe.sent_us;
+            us[back++] = standstill_clock_us() - probe.sent_us;
         }
     }
     assert_int_equal(back, n);
@@ -178,7 +178,7 @@ static double spread_of_delays(const struct asked *a)
     for (int i = 0; i < a->n; i++) {
         send_probe(a->pair.core, 0, 100);
         assert_true(receive_probe(a->pair.edge, 200, &probe));
-        double ms = (double)(now_us() - probe.sent_us) / 1000;
+        double ms = (double)(standstill_clock_us() - probe.sent_us) / 1000;
         least = ms < least ? ms : least;
         most = ms > most ? ms : most;
     }
@@ -244,22 +244,22 @@ static void detours_let_others_overtake_and_copies_arrive_twice(void **state)
  * arrival. */
 static double flood(int from, int to, int64_t us)
 {
-    int64_t start = now_us();
+    int64_t start = standstill_clock_us();
     int64_t last = start;
     int64_t bytes = 0;
     struct probe probe;
-    while (now_us() < start + us) {
+    while (standstill_clock_us() < start + us) {
         for (int i = 0; i < 8; i++) {
             send_probe(from, 0, 1400);
         }
         sleep_us(200); /* 8 of 1,400 bytes in 0.2 ms are 440 Mbit/s, more than any rate here */
         while (receive_probe(to, 0, &probe)) {
-            last = now_us();
+            last = standstill_clock_us();
             bytes += 1400 + HEADERS;
         }
     }
     while (receive_probe(to, 200, &probe)) {
-        last = now_us();
+        last = standstill_clock_us();
         bytes += 1400 + HEADERS;
     }
     return (double)bytes * 8 / (double)(last - start);
@@ -310,7 +310,7 @@ static void core_has_one_rate_for_all_edges_together(void **state)
         assert_true(receive_probe(p.edge, 200, &probe));
         assert_true(receive_probe(q.edge, 200, &probe));
     }
-    int64_t us = now_us() - probe.sent_us;
+    int64_t us = standstill_clock_us() - probe.sent_us;
     print_message("40 packets of 1 ms to two edges: the last after %.1f ms\n", (double)us / 1000);
     assert_true(us >= 38000);
     expect(rate, (struct asked){.pair = p, .value = 8});
@@ -329,7 +329,7 @@ static double overflow(const struct asked *a)
         send_probe(a->pair.core, 0, 1000 - HEADERS);
     }
     while (receive_probe(a->pair.edge, 200, &probe)) {
-        double ms = (double)(now_us() - probe.sent_us) / 1000;
+        double ms = (double)(standstill_clock_us() - probe.sent_us) / 1000;
         longest = ms > longest ? ms : longest;
         got++;
     }
@@ -517,18 +517,18 @@ static void an_unshaped_link_is_fast(void **state)
     struct pair p = connection_open();
     static char block[1 << 18];
     int64_t bytes = 0;
-    int64_t end = now_us() + 1000000;
+    int64_t end = standstill_clock_us() + 1000000;
     (void)state;
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         close(p.edge);
-        while (now_us() < end && write(p.core, block, sizeof(block)) > 0) {
+        while (standstill_clock_us() < end && write(p.core, block, sizeof(block)) > 0) {
         }
         _exit(0);
     }
     close(p.core);
-    int64_t start = now_us();
+    int64_t start = standstill_clock_us();
     for (;;) {
         struct pollfd f = {p.edge, POLLIN, 0};
         ssize_t n = poll(&f, 1, 2000) == 1 ? recv(p.edge, block, sizeof(block), 0) : -1;
@@ -537,7 +537,7 @@ static void an_unshaped_link_is_fast(void **state)
         }
         bytes += n;
     }
-    double mbit = (double)bytes * 8 / (double)(now_us() - start);
+    double mbit = (double)bytes * 8 / (double)(standstill_clock_us() - start);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     close(p.edge);
     print_message("unshaped: %.0f Mbit/s of TCP\n", mbit);

@@ -1,5 +1,5 @@
 /*
- * test_settle.c - a core's store after a sync that failed, and then a power cut (hf_env_settle).
+ * test_meta_sync.c - a core's store after a sync that failed, and then a power cut (hf_env_meta_sync).
  *
  * The disk is the simulator's: what was not synced may go back, page by page, and a page whose sync
  * failed counts as clean without being on the disk. So the meta page of the commit before may stay
@@ -51,7 +51,7 @@ static void reopen(struct box *b)
 
 static struct box box_new(uint64_t seed)
 {
-    struct box b = {.dir = "/dev/shm/test_settle.XXXXXX"};
+    struct box b = {.dir = "/dev/shm/test_meta_sync.XXXXXX"};
     assert_non_null(mkdtemp(b.dir));
     b.disk = disk_new(seed, true);
     disk_use(b.disk);
