@@ -52,11 +52,16 @@ static int run(int argc, char **argv)
         puts("holdfast-sim " HF_VERSION);
         return 0;
     }
+    static char called[64]; /* what getopt puts in front of a complaint */
+    snprintf(called, sizeof(called), "holdfast-sim %s", name);
+    if (argc > 1) {
+        argv[1] = called;
+    }
     if (hf_wan_is_command(name)) {
-        return hf_wan_command(argc - 1, argv + 1);
+        return hf_wan_command(name, argc - 1, argv + 1);
     }
     if (real_is_command(name)) {
-        return real_command(argc - 1, argv + 1);
+        return real_command(name, argc - 1, argv + 1);
     }
     if (hf_crypto_init() != HF_OK) {
         fputs("holdfast-sim: libsodium does not start\n", stderr);

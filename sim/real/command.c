@@ -309,10 +309,10 @@ bool real_is_command(const char *name)
     return false;
 }
 
-int real_command(int argc, char **argv)
+int real_command(const char *name, int argc, char **argv)
 {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(argv[0], commands[i].name) == 0) {
+        if (strcmp(name, commands[i].name) == 0) {
             return commands[i].run(argc, argv);
         }
     }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 bool real_is_command(const char *name);
-/* argv[0] is the subcommand's name; it must be one. Returns the exit status. */
-int real_command(int argc, char **argv);
+/* `name` must be one; argv[0] is what its complaints begin with. Returns the exit status. */
+int real_command(const char *name, int argc, char **argv);
 
 #endif

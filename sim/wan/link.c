@@ -304,7 +304,7 @@ static int command_link(int argc, char **argv)
         return wrong("getrandom", strerror(errno));
     }
     int status = parse(argc, argv, &l);
-    return status >= 0 ? status : run(&l, argv[0]);
+    return status >= 0 ? status : run(&l, "link");
 }
 
 /* ---- in the command ---- */
@@ -385,10 +385,10 @@ bool hf_wan_is_command(const char *name)
     return false;
 }
 
-int hf_wan_command(int argc, char **argv)
+int hf_wan_command(const char *name, int argc, char **argv)
 {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(argv[0], commands[i].name) == 0) {
+        if (strcmp(name, commands[i].name) == 0) {
             return commands[i].run(argc, argv);
         }
     }

@@ -14,8 +14,8 @@
 #include "sim/wan/wan.h"
 
 bool hf_wan_is_command(const char *name);
-/* argv[0] is the subcommand's name; it must be one. Returns the exit status. */
-int hf_wan_command(int argc, char **argv);
+/* `name` must be one; argv[0] is what its complaints begin with. Returns the exit status. */
+int hf_wan_command(const char *name, int argc, char **argv);
 
 /* Sets up the network, runs argv (NULL-terminated) with HF_WAN_* in its environment, and takes all
  * of it down when that ends. Returns its exit status, or 125 when the network failed, and has said

@@ -16,6 +16,7 @@ check() { # STATUS TEXT FILE
     bad=1
 }
 
+check 2 "holdfast-sim scenario: unrecognized option '--csv'" --csv
 check 2 "cannot be read: No such file" "$work/missing.sim"
 check 2 "cannot be read: No such file" no-scenario-of-this-name
 printf 'edges lagos\nat 5s cutt lagos\n' >"$work/word.sim"
