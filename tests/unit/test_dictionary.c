@@ -11,7 +11,7 @@
 
 #include <zstd.h>
 
-enum { SAMPLES = 16 << 10, RECORD_MAX = 200 };
+enum { SAMPLES = 16 << 10, RECORD_MAX = 200, LOG_BYTES = 64 << 10 };
 
 /* A row of an inventory: what differs between two is a third of it. */
 static size_t row_make(uint32_t n, char out[RECORD_MAX])
@@ -258,6 +258,18 @@ static int core_setup(void **state)
     return 0;
 }
 
+/* It soon has a dictionary, and soon forgets. */
+static int small_core_setup(void **state)
+{
+    struct box *b = box_new();
+    b->cfg.dictionary = true;
+    b->cfg.dictionary_samples = SAMPLES / 4;
+    b->cfg.segment_bytes = b->cfg.log_bytes_max = LOG_BYTES;
+    box_open(b);
+    *state = b;
+    return 0;
+}
+
 static void put_rows(struct box *b, uint32_t first, uint32_t count)
 {
     char key[16], row[RECORD_MAX];
@@ -337,6 +349,49 @@ static void a_dictionary_whose_group_failed_is_forgotten(void **state)
             assert_int_equal(box_frame(b, i).h.kind, HF_BATCH_DATA);
             assert_int_equal(box_frame(b, i).h.compression, HF_COMPRESSION_NONE);
         }
+    }
+}
+
+static uint32_t objects(struct box *b)
+{
+    struct hf_slice prefix = hf_slice_str(HF_DICTIONARY_PREFIX);
+    struct hf_slice name = {0};
+    struct hf_slice bytes;
+    uint8_t last[HF_DICTIONARY_NAME_BYTES];
+    struct hf_view *v;
+    uint32_t n = 0;
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    while (hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK) {
+        memcpy(last, name.data, name.len);
+        name.data = last;
+        n++;
+    }
+    hf_view_close(v);
+    return n;
+}
+
+/* Each fashion of rows gets a dictionary of its own, once the log has let go of an older one. */
+static void a_dictionary_goes_with_the_frames_that_use_it(void **state)
+{
+    struct box *b = *state;
+    char row[RECORD_MAX];
+    uint32_t x = 1;
+    for (uint32_t made = 1; made <= 6; made++) {
+        char fashion[100] = "";
+        for (uint32_t i = 0; i < sizeof(fashion) - 1; i++) {
+            x = x * 1664525 + 1013904223;
+            fashion[i] = (char)('a' + (x >> 16) % 26);
+        }
+        uint64_t newest = box_counter(b, "dictionary");
+        for (uint32_t n = 0; box_counter(b, "dictionary") == newest; n++) {
+            assert_true(n < 5000);
+            box_forget(b);
+            snprintf(row, sizeof(row), "%s %u %u", fashion, n, n * 7919 % 997);
+            assert_int_equal(box_put(b, "row", row).code, HF_OK);
+            box_pass(b, 20);
+        }
+        box_pass(b, 2000); /* a commit, and one behind it */
+        assert_in_range(objects(b), 1, HF_DICTIONARIES_MAX);
     }
 }
 
@@ -435,6 +490,8 @@ int main(void)
         IN_CORE(small_batches_shrink_once_their_dictionary_is_in_the_stream),
         IN_CORE(a_core_that_is_not_to_makes_and_uses_none),
         IN_CORE(a_dictionary_whose_group_failed_is_forgotten),
+        cmocka_unit_test_setup_teardown(a_dictionary_goes_with_the_frames_that_use_it,
+                                        small_core_setup, box_teardown),
         IN_CORE(a_dictionary_outlives_its_core),
         IN_CORE(hello_brings_the_dictionaries_that_an_edge_has_not),
         IN_CORE(hello_brings_the_key_of_a_dictionary_along),
