@@ -323,7 +323,7 @@ struct hf_replica_effect *request_send(struct hf_replica *r, const struct reques
     e->part = q->part;
     e->data_max = q->data_max;
     e->expect = expects_data(r, q->kind);
-    e->timeout_ms = timeout_of(r, q);
+    e->timeout_ms = q->timeout_ms = timeout_of(r, q);
     r->requests++;
     return e;
 }
@@ -397,7 +397,9 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
         r->size.data_max =
             r->size.data_max > 2 * DATA_MAX_LEAST ? r->size.data_max / 2 : DATA_MAX_LEAST;
     }
-    pace->timeouts_in_row++;
+    /* One that came back early broke with its link, which says nothing of how long answers take: a
+     * restart of the core made the next ones wait four times as long. */
+    pace->timeouts_in_row += r->now - q->sent >= q->timeout_ms - q->timeout_ms / 8;
     if (q->kind == HF_REPRQ_JOIN) {
         /* A core lets in so many strangers a second and does not answer the others. Who came with
          * many shall not come back with all of them. */

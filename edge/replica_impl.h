@@ -56,6 +56,7 @@ struct request {
     uint32_t data_max;
     hf_seq applied; /* when it was sent: a core whose head is below has lost data (G13) */
     hf_ms sent;
+    hf_ms timeout_ms;
 };
 
 struct pace {

@@ -80,6 +80,7 @@ static void answer_ends_the_patience_that_silence_taught(void **state)
     struct hf_replica_effect q = next_log(b, b->cfg.backoff_ms_max);
     hf_ms first = q.timeout_ms;
     for (int i = 0; i < 3; i++) {
+        b->now += q.timeout_ms;
         box_timeout(b, &q);
         q = next_log(b, b->cfg.backoff_ms_max);
         assert_int_equal(q.timeout_ms, first << (i + 1));
@@ -91,6 +92,22 @@ static void answer_ends_the_patience_that_silence_taught(void **state)
     q = next_log(b, b->cfg.backoff_ms_max);
     assert_int_equal(q.first, 12);
     assert_int_equal(q.timeout_ms, b->cfg.request_ms_min);
+    box_free(b);
+}
+
+/* What a broken link takes along comes back at once, and was not too slow. */
+static void broken_link_teaches_no_patience(void **state)
+{
+    (void)state;
+    struct box *b = box_behind(10, 11, 0);
+    struct hf_replica_effect q = next_log(b, b->cfg.backoff_ms_max);
+    hf_ms first = q.timeout_ms;
+    for (int i = 0; i < 3; i++) {
+        b->now += first / 2;
+        box_timeout(b, &q);
+        q = next_log(b, b->cfg.backoff_ms_max);
+        assert_int_equal(q.timeout_ms, first);
+    }
     box_free(b);
 }
 
@@ -128,6 +145,7 @@ int main(void)
         cmocka_unit_test(after_a_silence_fewer_frames_are_asked_for_at_once),
         cmocka_unit_test(what_was_asked_for_in_vain_is_not_charged_for),
         cmocka_unit_test(answer_ends_the_patience_that_silence_taught),
+        cmocka_unit_test(broken_link_teaches_no_patience),
         cmocka_unit_test(core_without_the_frame_that_decides_is_not_asked_in_a_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
