@@ -60,6 +60,7 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     /* Whatever was asked over the old connection is asked again, at once but for a little jitter;
      * not the parts of a transfer, while others are left to ask for. */
     requests_outlive_link(r);
+    pace_restart(r);
     width_restart(r);
     share_measure(r);
     r->timeouts_in_row = 0;

@@ -349,6 +349,26 @@ static void size_adapt(struct hf_replica *r, const struct request *q, uint32_t b
     *s = (struct size){.data_max = s->data_max};
 }
 
+/* The answers of a new connection stand in no queue yet, whatever those of the old one waited for.
+ */
+void pace_restart(struct hf_replica *r)
+{
+    r->pace[0].rtt = r->pace[0].rtt_least;
+}
+
+/* HELLO and PLAN are answered at once. One that the answer to something asked much later has
+ * overtaken is lost, for however long the link has taught to wait. */
+static void give_up_overtaken(struct hf_replica *r, const struct request *by)
+{
+    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
+        struct request *q = &r->request[i];
+        bool prompt = q->kind == HF_REPRQ_HELLO || q->kind == HF_REPRQ_PLAN;
+        if (prompt && q->state == REQUEST_SENT && by->sent - q->sent >= r->cfg.request_ms_min) {
+            q->id = 0;
+        }
+    }
+}
+
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
 {
     hf_ms took = r->now - q->sent;
@@ -370,6 +390,7 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
     if (r->now - r->failed_at >= r->cfg.stable_ms) {
         backoff_reset(r);
     }
+    give_up_overtaken(r, q);
     if (is_data(q->kind)) {
         share_replied(r, q, bytes);
         size_adapt(r, q, bytes, took);

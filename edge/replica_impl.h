@@ -300,6 +300,7 @@ void requests_abandon_stage(struct hf_replica *r);
 /* Another data request may be sent now. */
 bool data_room(const struct hf_replica *r);
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what);
+void pace_restart(struct hf_replica *r);
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
 void pace_refused(struct hf_replica *r, const struct request *q);
 void pace_timed_out(struct hf_replica *r, const struct request *q);

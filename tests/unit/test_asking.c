@@ -111,6 +111,59 @@ static void broken_link_teaches_no_patience(void **state)
     box_free(b);
 }
 
+/* The next REPORT, within a while of beacons. */
+static struct hf_replica_effect next_report(struct box *b)
+{
+    for (int i = 0; i < 30 && box_sends(b, HF_REPRQ_REPORT) == 0; i++) {
+        box_beacon(b, 10);
+        box_pass(b, 100);
+    }
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
+    return *box_sent(b, HF_REPRQ_REPORT, 0);
+}
+
+static void lost_hello_is_asked_again_when_later_answers_come(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    box_clear(b);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    hf_ms since = b->now;
+    uint32_t hellos = 0;
+    while (hellos < 2 && b->now - since < 3000) {
+        struct hf_replica_effect report = next_report(b);
+        hellos += box_sends(b, HF_REPRQ_HELLO);
+        box_clear(b);
+        box_answer_head(b, &report, b->now, 10);
+    }
+    box_beacon(b, 10);
+    assert_int_equal(hellos + box_sends(b, HF_REPRQ_HELLO), 2);
+    assert_in_range(b->now - since, b->cfg.request_ms_min, 3000);
+    box_free(b);
+}
+
+/* A core that stood still for eight seconds. */
+static void new_connection_does_not_wait_as_the_old_one_did(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    struct hf_replica_effect report = next_report(b);
+    box_answer_head(b, &report, b->now, 10);
+    box_clear(b);
+    report = next_report(b);
+    b->now += 8000;
+    box_clear(b);
+    box_answer_head(b, &report, b->now - 8000, 10);
+    report = next_report(b);
+    assert_true(report.timeout_ms > 20000);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    box_clear(b);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    assert_true(next_report(b).timeout_ms < 3000);
+    box_free(b);
+}
+
 /* The core has not even the frame of its own head: neither a longer transfer nor haste helps. */
 static void core_without_the_frame_that_decides_is_not_asked_in_a_loop(void **state)
 {
@@ -146,6 +199,8 @@ int main(void)
         cmocka_unit_test(what_was_asked_for_in_vain_is_not_charged_for),
         cmocka_unit_test(answer_ends_the_patience_that_silence_taught),
         cmocka_unit_test(broken_link_teaches_no_patience),
+        cmocka_unit_test(lost_hello_is_asked_again_when_later_answers_come),
+        cmocka_unit_test(new_connection_does_not_wait_as_the_old_one_did),
         cmocka_unit_test(core_without_the_frame_that_decides_is_not_asked_in_a_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
