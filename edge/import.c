@@ -209,7 +209,7 @@ static enum hf_err plan_once(void *arg)
     const struct hf_plan_reply *p = &im->reply.plan;
     const struct hf_stage_splits whole = {.count = 0};
     struct hf_position at = hf_state_position(s);
-    enum hf_err err = im->staging ? hf_state_stage_target(s, p->head)
+    enum hf_err err = im->staging ? hf_state_stage_target_whole(s, p->head)
                                   : hf_state_stage_begin(s, p->kind, &at, p->head, &whole);
     return err == HF_OK ? hf_state_commit(s) : err;
 }

@@ -88,7 +88,7 @@ enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
     return e;
 }
 
-enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
+static enum hf_err stage_target(struct hf_state *s, hf_seq target, bool whole)
 {
     struct hf_stage *g = &s->staging.stage;
     bool under_way = g->part_count > 0;
@@ -103,7 +103,11 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
     s->staging_dirty = true;
     g->target = target;
     if (!under_way) {
-        hf_parts_cut_evenly(&s->staging);
+        if (whole) {
+            hf_parts_cut(&s->staging, NULL);
+        } else {
+            hf_parts_cut_evenly(&s->staging);
+        }
         return HF_OK;
     }
     hf_parts_shorten(s, target);
@@ -111,6 +115,16 @@ enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
         range_done(s);
     }
     return HF_OK;
+}
+
+enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target)
+{
+    return stage_target(s, target, false);
+}
+
+enum hf_err hf_state_stage_target_whole(struct hf_state *s, hf_seq target)
+{
+    return stage_target(s, target, true);
 }
 
 /* ---- chunks ---- */

@@ -639,6 +639,26 @@ static void drop_frees_in_steps_and_leaves_the_visible_state(void **state)
     assert_equal_to_core(b);
 }
 
+/* A carry file has one chunk after the other of what changed while its keys were read. */
+static void range_of_a_carry_file_is_one_part(void **state)
+{
+    struct box *b = *state;
+    uint64_t seed = 3;
+    core_random(b->core, &seed, 20, 20);
+    begin(b, HF_PLAN_SNAPSHOT);
+    while (!stage_of(b).keys_done) {
+        assert_true(fetch(b, 1000));
+    }
+    core_random(b->core, &seed, 20, 100);
+    assert_ok(hf_state_stage_target_whole(b->edge.s, core_head(b)));
+    assert_int_equal(stage_of(b).part_count, 1);
+    while (fetch(b, 1000)) {
+        ;
+    }
+    switch_to(b, core_head(b));
+    assert_equal_to_core(b);
+}
+
 static void sum_of_a_chunk_is_that_of_its_whole_and_live_records(void **state)
 {
     (void)state;
@@ -706,6 +726,7 @@ int main(void)
         IN_BOX(delta_merges_over_a_state_that_moved_on),
         IN_BOX(damaged_progress_is_given_up_at_open),
         IN_BOX(drop_frees_in_steps_and_leaves_the_visible_state),
+        IN_BOX(range_of_a_carry_file_is_one_part),
         cmocka_unit_test(sum_of_a_chunk_is_that_of_its_whole_and_live_records),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
