@@ -244,10 +244,10 @@ struct hf_state {
     struct hf_view *views; /* all open views; guarded by gate.mutex */
 
     MDB_txn *txn;
-    bool open;    /* begun and not yet committed or aborted; txn is NULL after a failed commit */
-    bool meta_synced; /* the meta pages were written again since the environment was opened */
-    bool broken;  /* the disk failed: nothing more is written before a reopen */
-    bool half;    /* changes of a batch are in without its position */
+    bool open; /* begun and not yet committed or aborted; txn is NULL after a failed commit */
+    bool meta_synced;  /* the meta pages were written again since the environment was opened */
+    bool broken;       /* the disk failed: nothing more is written before a reopen */
+    bool half;         /* changes of a batch are in without its position */
     enum hf_err error; /* sticky until abort */
     /* A write failed, or damage was met: its pages are not vouched for, until it is closed. */
     atomic_bool doubtful;
