@@ -1,5 +1,6 @@
 /*
- * test_meta_sync.c - a core's store after a sync that failed, and then a power cut (hf_env_meta_sync).
+ * test_meta_sync.c - a core's store after a sync that failed, and then a power cut
+ * (hf_env_meta_sync).
  *
  * The disk is the simulator's: what was not synced may go back, page by page, and a page whose sync
  * failed counts as clean without being on the disk. So the meta page of the commit before may stay
