@@ -73,12 +73,13 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
         return NULL;
     }
     r->cfg = *c;
+    r->cfg.report_ms = sooner(c->report_ms, c->beacon_ms);
     r->next_id = 1;
     r->span = 16;
     r->backoff = c->backoff_ms_min;
     pace_begin(r);
     r->staged_since = -1;
-    r->report_wait = c->report_ms;
+    r->report_wait = r->cfg.report_ms;
     r->hole_since = r->heard[0] = r->heard[1] = r->beacon_at = -1;
     r->healed_at = r->behind_since = r->fresh_t0 = r->answered_t0 = -1;
     return r;

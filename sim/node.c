@@ -155,8 +155,7 @@ static bool start_edge(struct sim *sim, struct node *n)
     c.replica.collect_ms = 3000; /* often, so that it meets everything else */
     if (sim->opt.beacon > 0) {
         /* Of a month, what edges report each second is all that takes time. */
-        c.replica.beacon_ms = (hf_ms)(sim->opt.beacon / SIM_MS);
-        c.replica.report_ms = c.replica.beacon_ms > 1000 ? c.replica.beacon_ms : 1000;
+        c.replica.beacon_ms = c.replica.report_ms = (hf_ms)(sim->opt.beacon / SIM_MS);
         c.replica.collect_ms = 3 * c.replica.beacon_ms;
     }
     n->alive = true; /* open subscribes */
