@@ -30,7 +30,8 @@ void hf_daemon_options(const struct hf_daemon *d, const struct hf_config_table *
 enum hf_level hf_daemon_level(const struct hf_daemon *d, const char *text);
 /* umask 077, no core files, no debugger of the same user, all the descriptors that may be had. */
 void hf_daemon_harden(void);
-/* Makes DIR and locks it for the life of the process. HF_LOCKED when another daemon has it. */
+/* Makes DIR and locks it for the life of the process. HF_LOCKED when another daemon has it,
+ * and still has it 1 s later. */
 enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf_error *e);
 /* Clock, entropy, lanes, wake-up and log of the world; the transport's part stays the caller's. */
 struct hf_world hf_daemon_world(struct hf_daemon *d);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define AGAIN_MAX 4
+#define LOCK_WAIT_MS 1000
 
 void hf_daemon_die(const struct hf_daemon *d, const struct hf_error *e)
 {
@@ -85,6 +87,20 @@ void hf_daemon_harden(void)
     setrlimit(RLIMIT_CORE, &limit);
 }
 
+/* A run that was killed while a child of it examined its store has left that child behind, with all
+ * its locks; it is told to end, and does so when it next gets a processor. */
+static bool lock_soon(int fd)
+{
+    hf_ms until = hf_clock_ms() + LOCK_WAIT_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || hf_clock_ms() >= until) {
+            return false;
+        }
+        (void)poll(NULL, 0, 10);
+    }
+    return true;
+}
+
 enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf_error *e)
 {
     if (dir[0] == '\0') {
@@ -97,7 +113,7 @@ enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf
     if (fd < 0) {
         return hf_error_set(e, HF_IO, "--data %s: %s", dir, strerror(errno));
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    if (lock_soon(fd)) {
         return HF_OK; /* the descriptor stays open as long as the process */
     }
     close(fd);

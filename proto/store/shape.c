@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,8 +97,13 @@ static int walk_all(const struct hf_state *s)
 static bool child_can_walk(const struct hf_state *s)
 {
     int status = 0;
+    pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it has the locks of the parent */
+        if (getppid() != parent) {
+            _exit(1);
+        }
         signal(SIGBUS, SIG_DFL);
         signal(SIGSEGV, SIG_DFL);
         signal(SIGABRT, SIG_DFL);

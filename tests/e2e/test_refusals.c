@@ -10,8 +10,12 @@
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
 
+#include <fcntl.h>
 #include <lmdb.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 
 #define SOON_MS 4000
 #define EXIT_USAGE 2
@@ -212,6 +216,27 @@ static void a_port_in_use_and_a_directory_in_use_are_refused(void **state)
     refused(twin, EXIT_FAILED, "another holdfast-edge is running on it");
     e2e_ok(core, "SET k v");
     E2E_WAIT(SOON_MS, e2e_equal(core, edge));
+    e2e_passed();
+}
+
+/* As of a killed run, whose examination of the store ends a moment after it. */
+static void a_directory_that_is_let_go_of_is_taken(void **state)
+{
+    redisContext *core;
+    struct e2e_node *node = start_core(&core);
+    e2e_begin(state);
+    e2e_stop(node, SIGKILL);
+    int fd = open(node->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        (void)poll(NULL, 0, 300);
+        _exit(0);
+    }
+    assert_true(holder > 0);
+    close(fd); /* the child has it */
+    e2e_start(node);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
     e2e_passed();
 }
 
@@ -510,6 +535,7 @@ int main(void)
         BOXED(wrong_settings_are_refused_with_their_place),
         BOXED(a_key_that_others_can_read_is_refused),
         BOXED(a_port_in_use_and_a_directory_in_use_are_refused),
+        BOXED(a_directory_that_is_let_go_of_is_taken),
         BOXED(a_directory_of_another_core_or_stream_is_refused),
         BOXED(a_store_of_a_newer_format_is_refused_and_left_alone),
         BOXED(a_full_disk_at_the_core_refuses_writes_and_nothing_else),
