@@ -237,6 +237,9 @@ static int run_player(const struct arguments *a, const struct script *s, char **
         return wrong(dir, strerror(errno));
     }
     int status = hf_wan_link_run(&config, words, "wan");
+    if (status > 128) {
+        fprintf(stderr, "holdfast-sim wan: ended by a signal: %s\n", strsignal(status - 128));
+    }
     directory_end(dir, a->keep);
     return status;
 }

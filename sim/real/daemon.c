@@ -217,6 +217,7 @@ static void spawn(struct real_node *n)
                                     .stdio_count = 3};
     n->process.data = n;
     set_preload(n);
+    real_history_start(n->run->history, n);
     int rc = out < 0 ? -errno : uv_spawn(&n->run->loop, &n->process, &options);
     (void)unsetenv("LD_PRELOAD");
     if (out >= 0) {
@@ -235,7 +236,6 @@ void real_daemon_start(struct real_node *n)
 {
     n->wanted = true;
     if (!n->alive) {
-        real_history_start(n->run->history, n);
         spawn(n);
     }
 }

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,7 @@ int real_play(const struct script *s, const struct real_options *o)
 {
     struct real *r = calloc(1, sizeof(*r));
     HF_ASSERT(r != NULL && uv_loop_init(&r->loop) == 0);
+    signal(SIGPIPE, SIG_IGN); /* a daemon may be killed while it is asked */
     r->script = s;
     r->options = *o;
     r->control = getenv("HF_WAN_CONTROL");

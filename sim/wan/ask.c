@@ -63,6 +63,9 @@ static size_t receive_all(int s, char *text, size_t cap, int *fd)
                            .msg_control = buffer.byte,
                            .msg_controllen = sizeof(buffer.byte)};
         ssize_t n = recvmsg(s, &m, MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR) {
+            continue; /* a child of the caller ended: with a time-out set, no handler restarts it */
+        }
         if (n <= 0) {
             text[n < 0 ? 0 : len] = '\0';
             return n < 0 ? 0 : len;

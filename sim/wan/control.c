@@ -33,6 +33,7 @@ struct client {
 struct hf_wan_control {
     struct hf_wan *wan;
     int listener;
+    bool full; /* the next one waits in the listener's queue */
     struct client client[CLIENTS_MAX];
     struct sockaddr_un at;
 };
@@ -317,11 +318,16 @@ static void send_answer(int to, const char *text, size_t len, int pass)
     (void)sendmsg(to, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+static void on_connection(void *ctx, int listener);
+
 static void client_close(struct hf_wan_control *control, struct client *c)
 {
     hf_wan_unwatch(control->wan, c->fd);
     close(c->fd);
     c->fd = -1;
+    if (control->full) {
+        control->full = !hf_wan_watch(control->wan, control->listener, on_connection, control);
+    }
 }
 
 static void answer(struct hf_wan_control *control, struct client *c)
@@ -370,19 +376,22 @@ static void on_client(void *ctx, int fd)
 static void on_connection(void *ctx, int listener)
 {
     struct hf_wan_control *control = ctx;
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) {
+    unsigned i = 0;
+    while (i < CLIENTS_MAX && control->client[i].fd >= 0) {
+        i++;
+    }
+    if (i == CLIENTS_MAX) {
+        hf_wan_unwatch(control->wan, listener);
+        control->full = true;
         return;
     }
-    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
-        struct client *c = &control->client[i];
-        if (c->fd < 0 && hf_wan_watch(control->wan, fd, on_client, control)) {
-            c->fd = fd;
-            c->len = 0;
-            return;
-        }
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0 && hf_wan_watch(control->wan, fd, on_client, control)) {
+        control->client[i].fd = fd;
+        control->client[i].len = 0;
+    } else if (fd >= 0) {
+        close(fd);
     }
-    close(fd);
 }
 
 enum hf_err hf_wan_control_new(struct hf_wan *w, const char *path, struct hf_wan_control **out,

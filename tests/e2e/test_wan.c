@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@
 
 #define HEADERS 28 /* of IPv4 and UDP */
 #define ALARM_S 120
+#define PLACES_AND_MORE 12 /* the control socket answers 8 at a time */
 
 static char sim_path[600];
 
@@ -571,6 +573,35 @@ static void what_is_refused_changes_nothing(void **state)
     pair_close(p);
 }
 
+/* More than the control socket has places for; the last ones get theirs when the first ones go. */
+static void who_finds_no_place_at_the_control_socket_waits(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int idle[PLACES_AND_MORE];
+    int status;
+    (void)state;
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", getenv("HF_WAN_CONTROL"));
+    for (int i = 0; i < PLACES_AND_MORE; i++) {
+        idle[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(idle[i], (struct sockaddr *)&at, sizeof(at)), 0);
+    }
+    pid_t asking = fork();
+    if (asking == 0) {
+        struct hf_error e;
+        for (int i = 0; i < PLACES_AND_MORE; i++) {
+            close(idle[i]);
+        }
+        _exit(hf_wan_ask(at.sun_path, "nodes", NULL, NULL, &e) == HF_OK ? 0 : 1);
+    }
+    sleep_us(50000);
+    assert_int_equal(waitpid(asking, &status, WNOHANG), 0);
+    for (int i = 0; i < PLACES_AND_MORE; i++) {
+        close(idle[i]);
+    }
+    assert_int_equal(waitpid(asking, &status, 0), asking);
+    assert_int_equal(status, 0);
+}
+
 /* Runs a shell command under a link of its own, with its stdout in *out. */
 static pid_t nested(const char *command, int *out)
 {
@@ -691,6 +722,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(half_open_connections_are_silent_and_new_ones_work, calm),
         cmocka_unit_test_setup(an_unshaped_link_is_fast, calm),
         cmocka_unit_test_setup(what_is_refused_changes_nothing, calm),
+        cmocka_unit_test_setup(who_finds_no_place_at_the_control_socket_waits, calm),
         cmocka_unit_test_setup(status_of_the_command_is_that_of_link, calm),
         cmocka_unit_test_setup(nothing_is_left_after_kill_9, calm),
     };
