@@ -28,7 +28,8 @@ count() { # LABEL STATUS SECONDS
     fi
     echo "$ok $bad" >>"$work/tally"
     if [ "$2" -ne 0 ]; then
-        printf 'FAILED %s, %d s\n%s\n' "$1" "$3" "$(tail -n 60 "$out")"
+        reasons=$(grep -a -m 12 -E '^FAILED|^\[  ERROR|^(VIOLATION|==[0-9]+==ERROR)|runtime error:|^holdfast-sim' "$out")
+        printf 'FAILED %s, %d s\n%s\n---- the end of what it printed:\n%s\n' "$1" "$3" "$reasons" "$(tail -n 60 "$out")"
     else
         printf 'ok     %s (%d), %d s\n' "$1" "$ok" "$3"
     fi
