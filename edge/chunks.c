@@ -80,18 +80,17 @@ static void open_done(struct hf_job *job)
     }
     *at = c->next;
     edge_job_ended(edge);
-    if (edge->abandoned || !hf_replica_awaits(edge->replica, asked.id)) {
-        chunk_free(c);
-        return;
-    }
-    if (c->code == HF_OK) {
+    bool awaited = !edge->abandoned && hf_replica_awaits(edge->replica, asked.id);
+    if (awaited && c->code == HF_OK) {
         /* One that waits there was asked for earlier, and given up. */
         chunk_free(edge->chunk[asked.effect.part]);
         edge->chunk[asked.effect.part] = c;
     } else {
         chunk_free(c);
     }
-    session_deliver(edge, &asked, &ev);
+    if (awaited) {
+        session_deliver(edge, &asked, &ev);
+    }
 }
 
 enum hf_err chunks_take(struct hf_edge *edge, const struct pending *asked, struct hf_slice plain)

@@ -37,7 +37,9 @@ struct import {
     bool body_comes;  /* slot is one of those */
     bool staging;
     bool switched;
-    struct hf_slice records; /* of the chunk under way, opened */
+    struct hf_chunk chunk; /* the one under way, from where this edge has nothing of it */
+    struct hf_records records;
+    struct hf_sum sum;
     time_t told_at;
 };
 
@@ -257,18 +259,20 @@ static enum hf_err chunk_once(void *arg)
 {
     struct import *im = arg;
     struct hf_state *s = im->edge->state;
-    struct hf_chunk c = im->reply.fetch.chunk;
-    struct hf_records records;
-    struct hf_stage stage;
-    hf_records_open(&records, im->records);
-    hf_state_stage_get(s, &stage);
-    if (!chunk_trim(&c, &stage, &records)) {
-        return HF_OK;
-    }
-    struct hf_sum sum;
-    hf_records_sum(&records, &sum);
-    enum hf_err err = hf_state_stage_chunk(s, 0, &c, &records, &sum);
+    enum hf_err err = hf_state_stage_chunk(s, 0, &im->chunk, &im->records, &im->sum);
     return err == HF_OK ? hf_state_commit(s) : err;
+}
+
+static enum hf_err chunk_stage(struct import *im)
+{
+    struct hf_stage stage;
+    enum hf_err err = history_records(im->edge, &im->chunk, im->records, im->e);
+    hf_state_stage_get(im->edge->state, &stage);
+    if (err != HF_OK || !chunk_trim(&im->chunk, &stage, &im->records)) {
+        return err;
+    }
+    hf_records_sum(&im->records, &im->sum);
+    return with_room(im->edge->state, chunk_once, im);
 }
 
 static enum hf_err chunk_take(struct import *im)
@@ -283,11 +287,9 @@ static enum hf_err chunk_take(struct import *im)
     if (err != HF_OK) {
         return err;
     }
-    im->records = hf_writer_bytes(&raw);
-    struct hf_records records;
-    hf_records_open(&records, im->records);
-    err = history_records(im->edge, c, records, im->e);
-    err = err == HF_OK ? with_room(im->edge->state, chunk_once, im) : err;
+    im->chunk = *c;
+    hf_records_open(&im->records, hf_writer_bytes(&raw));
+    err = chunk_stage(im);
     free(raw.data);
     return err;
 }
