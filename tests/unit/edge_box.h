@@ -519,6 +519,38 @@ static MAYBE_UNUSED void rig_tick(struct rig *rig, hf_ms ms)
     rig_jobs(rig);
 }
 
+/* 10 ms, and the answer to the oldest request if there is one; what becomes of it waits. */
+static MAYBE_UNUSED void rig_answer_one(struct rig *rig)
+{
+    rig_tick(rig, 10);
+    struct asked *a = rig_take(rig);
+    if (a != NULL) {
+        rig_answer(rig, a);
+        asked_free(a);
+    }
+}
+
+/* Answers all up to the next request for KEYS, which the caller gets in place of an answer. */
+static MAYBE_UNUSED struct asked *rig_keys_asked(struct rig *rig)
+{
+    for (int i = 0; i < 1000; i++) {
+        rig_tick(rig, 10);
+        struct asked *a = rig_take(rig);
+        if (a == NULL) {
+            continue;
+        }
+        rig_open(rig, a);
+        if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
+            return a;
+        }
+        rig_answer(rig, a);
+        asked_free(a);
+        rig_jobs(rig);
+    }
+    fail_msg("no request for KEYS");
+    return NULL;
+}
+
 /* ms go by in which the core answers at once; with a beacon each second if it is `live`. */
 static MAYBE_UNUSED void rig_pass(struct rig *rig, hf_ms ms)
 {

@@ -3,41 +3,15 @@
  */
 #include "edge_box.h"
 
-/* No job runs while the clock moves and the core answers, up to the next request for KEYS. */
-static struct asked *keys_asked(struct rig *rig)
-{
-    for (int i = 0; i < 1000; i++) {
-        rig->now += 10;
-        hf_edge_on_tick(rig->edge, rig->now);
-        struct asked *a = rig_take(rig);
-        if (a == NULL) {
-            continue;
-        }
-        rig_open(rig, a);
-        if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
-            return a;
-        }
-        rig_answer(rig, a);
-        asked_free(a);
-    }
-    fail_msg("no request for KEYS");
-    return NULL;
-}
-
 /* An edge with the first chunk of a SNAPSHOT on the pool, which has not begun with it. */
 static void rig_open_chunk(struct rig *rig)
 {
     rig_begin_snapshot(rig);
     while (rig->asked_count[HF_MSG_PLAN] == 0) {
-        rig_tick(rig, 10);
-        struct asked *a = rig_take(rig);
-        if (a != NULL) {
-            rig_answer(rig, a);
-            asked_free(a);
-        }
+        rig_answer_one(rig);
     }
     rig_jobs(rig);
-    struct asked *a = keys_asked(rig);
+    struct asked *a = rig_keys_asked(rig);
     rig_answer(rig, a);
     asked_free(a);
     assert_non_null(rig->jobs);
@@ -70,17 +44,12 @@ static void a_chunk_of_a_transfer_that_was_given_up_is_let_go(void **state)
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
     rig->refuse = HF_BELOW_FLOOR;
     while (rig->asked_count[HF_MSG_PLAN] == 1) {
-        rig_tick(rig, 10);
-        struct asked *a = rig_take(rig);
-        if (a != NULL) {
-            rig_answer(rig, a);
-            asked_free(a);
-        }
+        rig_answer_one(rig);
     }
     rig->refuse = HF_OK;
     rig_jobs(rig);
-    struct asked *first = keys_asked(rig);
-    struct asked *second = keys_asked(rig);
+    struct asked *first = rig_keys_asked(rig);
+    struct asked *second = rig_keys_asked(rig);
     late->work(late);
     late->done(late);
     rig_answer(rig, second);

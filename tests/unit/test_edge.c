@@ -463,12 +463,7 @@ static void a_snapshot_goes_on_where_a_crash_left_it(void **state)
     struct rig *rig = *state;
     rig_begin_snapshot(rig);
     for (int i = 0; i < 50 && rig->wants[HF_WANT_KEYS] < 2; i++) {
-        rig_tick(rig, 10);
-        struct asked *a = rig_take(rig);
-        if (a != NULL) {
-            rig_answer(rig, a);
-            asked_free(a);
-        }
+        rig_answer_one(rig);
         rig_jobs(rig);
     }
     assert_int_equal(rig_status(rig).applied, 0);
@@ -483,33 +478,12 @@ static void a_snapshot_goes_on_where_a_crash_left_it(void **state)
     assert_int_equal(rig->asked_count[HF_MSG_PLAN], plans);
 }
 
-/* Answers everything up to the first request for KEYS, which is not answered. */
-static struct asked *keys_asked(struct rig *rig)
-{
-    for (int i = 0; i < 50; i++) {
-        rig_tick(rig, 10);
-        struct asked *a = rig_take(rig);
-        if (a == NULL) {
-            continue;
-        }
-        rig_open(rig, a);
-        if (a->q.type == HF_MSG_FETCH && a->q.fetch.want == HF_WANT_KEYS) {
-            return a;
-        }
-        rig_answer(rig, a);
-        asked_free(a);
-        rig_jobs(rig);
-    }
-    return NULL;
-}
-
 static void a_late_cookie_does_not_ask_again_for_a_part_of_a_transfer_that_ended(void **state)
 {
     const struct hf_reply cookie = {.type = HF_MSG_COOKIE, .counter = 1000};
     struct rig *rig = *state;
     rig_begin_snapshot(rig);
-    struct asked *late = keys_asked(rig);
-    assert_non_null(late);
+    struct asked *late = rig_keys_asked(rig);
     /* Only one of its connections broke: the answer is still on its way over another. */
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
@@ -527,8 +501,7 @@ static void a_chunk_that_comes_after_its_request_was_given_up_harms_nothing(void
 {
     struct rig *rig = *state;
     rig_begin_snapshot(rig);
-    struct asked *late = keys_asked(rig);
-    assert_non_null(late);
+    struct asked *late = rig_keys_asked(rig);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
     /* A frame far ahead is being written to the inbox when both answers come. */
