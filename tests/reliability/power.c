@@ -26,7 +26,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 
-#define DISK_BYTES (128u << 20)
+#define DISK_BYTES (512u << 20)   /* of which only what is written takes memory */
 #define IOC_SHUTDOWN 0x8004587dUL /* EXT4_IOC_SHUTDOWN, in no header of user space */
 #define NO_LOG_FLUSH 2u
 #define RUN_MS_MAX 300
