@@ -12,16 +12,24 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_S 10
 /* Stats of all edges: 500 lines of at most 220 bytes fit. */
 #define ANSWER_MAX (160u * 1024)
 
-static int dial(const char *path)
+/* With a time-out on the socket no call is restarted after a signal, such as that of a child which
+ * ended: the caller does that, for as long as it has patience. */
+static bool interrupted(time_t until)
+{
+    return errno == EINTR && time(NULL) < until;
+}
+
+static int dial(const char *path, time_t until)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    struct timeval patience = {PATIENCE_S, 0};
+    const struct timeval patience = {PATIENCE_S, 0};
     if (strlen(path) >= sizeof(at.sun_path)) {
         errno = ENAMETOOLONG;
         return -1;
@@ -32,11 +40,14 @@ static int dial(const char *path)
         return -1;
     }
     (void)setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (connect(s, (struct sockaddr *)&at, sizeof(at)) != 0) {
-        int why = errno;
-        close(s);
-        errno = why;
-        return -1;
+    (void)setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    while (connect(s, (struct sockaddr *)&at, sizeof(at)) != 0) {
+        if (!interrupted(until)) {
+            int why = errno;
+            close(s);
+            errno = why;
+            return -1;
+        }
     }
     return s;
 }
@@ -49,7 +60,7 @@ static bool send_line(int s, const char *line)
 
 /* Reads to the end; a descriptor that comes along replaces *fd. Returns the length, 0 on failure.
  */
-static size_t receive_all(int s, char *text, size_t cap, int *fd)
+static size_t receive_all(int s, char *text, size_t cap, int *fd, time_t until)
 {
     size_t len = 0;
     for (;;) {
@@ -63,8 +74,8 @@ static size_t receive_all(int s, char *text, size_t cap, int *fd)
                            .msg_control = buffer.byte,
                            .msg_controllen = sizeof(buffer.byte)};
         ssize_t n = recvmsg(s, &m, MSG_CMSG_CLOEXEC);
-        if (n < 0 && errno == EINTR) {
-            continue; /* a child of the caller ended: with a time-out set, no handler restarts it */
+        if (n < 0 && interrupted(until)) {
+            continue;
         }
         if (n <= 0) {
             text[n < 0 ? 0 : len] = '\0';
@@ -100,12 +111,13 @@ enum hf_err hf_wan_ask(const char *path, const char *line, FILE *out, int *fd, s
     enum hf_err rc = HF_IO;
     int passed = -1;
     char *text = malloc(ANSWER_MAX);
-    int s = dial(path);
+    time_t until = time(NULL) + PATIENCE_S;
+    int s = dial(path, until);
     if (text == NULL || s < 0 || !send_line(s, line)) {
         rc = hf_error_set(e, HF_IO, "%s: %s", path, strerror(errno));
         goto out;
     }
-    rc = judge(text, receive_all(s, text, ANSWER_MAX, &passed), e);
+    rc = judge(text, receive_all(s, text, ANSWER_MAX, &passed, until), e);
     if (rc == HF_OK && out != NULL) {
         fputs(text, out);
     }

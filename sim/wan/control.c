@@ -2,8 +2,8 @@
  * control.c - parses a line, changes shapers between two turns of the forwarder, answers.
  *
  * Invariant: a line is carried out wholly or not at all; a setting that is refused leaves every
- * link as it was. Clients are few and their lines short: both have fixed bounds, and who exceeds
- * them is closed.
+ * link as it was. Clients are few and their lines short: a longer line is closed, and a client too
+ * many waits in the listener's queue.
  *
  * It must not block: the forwarder's packets are late by what is done here. Next: ask.c, the
  * client.
