@@ -32,7 +32,8 @@
  */
 #define STRANGERS_PER_S 20
 /* HELLOs and REPORTs of one edge, each of which costs a signature or two: an edge sends one REPORT
- * a second, and more only while a WAIT is open; at this rate it takes 1 % of a processor. */
+ * a second, or up to ten where beacons are that frequent, and more only while a WAIT is open; at
+ * this rate it takes 1 % of a processor. */
 #define SIGNED_PER_S 100
 /* REPORTs that share a signature. A signature takes 25 us, a node of the tree 0.5 us: with 16 each
  * costs a quarter of one, and more would gain little, for the paths grow with the square. */
@@ -405,10 +406,11 @@ static void hello_fill(struct hf_service *s, const struct hf_envelope *asked,
     hf_hello_fill(hf_registry_keys(s->cfg.registry), s->cfg.dictionaries, q,
                   applied + 1 > floor ? applied + 1 : floor, s->cfg.head->at.seq, s->dictionaries,
                   p);
+    uint32_t beacon_ms = (uint32_t)s->cfg.beacon_ms;
     p->limits = (struct hf_limits){.message_max = HF_MESSAGE_MAX,
                                    .in_flight_max = HF_TRANSFERS_PER_EDGE,
-                                   .report_ms = REPORT_MS,
-                                   .beacon_ms = (uint32_t)s->cfg.beacon_ms};
+                                   .report_ms = beacon_ms < REPORT_MS ? beacon_ms : REPORT_MS,
+                                   .beacon_ms = beacon_ms};
     p->edge_name = edge != NULL ? hf_slice_str(edge->fact.name) : hf_slice_str("");
 }
 

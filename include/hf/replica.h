@@ -29,7 +29,7 @@ struct hf_replica;
 
 struct hf_replica_config {
     hf_ms beacon_ms; /* the core's beacon interval; silence for 3 of them is a dead link */
-    hf_ms report_ms; /* at most beacon_ms counts: while frames come there are no other beacons */
+    hf_ms report_ms; /* at most beacon_ms counts: in a busy stream only the answers bring beacons */
     hf_ms request_ms_min; /* shortest time-out of a request; grows with the measured round trip */
     hf_ms request_ms_max;
     hf_ms backoff_ms_min; /* after a failure, doubled up to max, jittered by half */

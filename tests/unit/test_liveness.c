@@ -359,7 +359,7 @@ static void what_readers_are_told_follows_links_and_head(void **state)
     box_free(b);
 }
 
-static void a_busy_stream_is_live_however_short_the_beacon_interval(void **state)
+static void a_busy_stream_is_live_with_a_short_beacon_interval(void **state)
 {
     (void)state;
     struct box *b = box_new(10);
@@ -761,7 +761,7 @@ int main(void)
         cmocka_unit_test(an_answer_counts_only_once_its_head_is_applied),
         cmocka_unit_test(more_answers_than_are_remembered_keep_the_bound_honest),
         cmocka_unit_test(what_readers_are_told_follows_links_and_head),
-        cmocka_unit_test(a_busy_stream_is_live_however_short_the_beacon_interval),
+        cmocka_unit_test(a_busy_stream_is_live_with_a_short_beacon_interval),
         cmocka_unit_test(a_stream_that_no_answer_of_ours_confirms_is_frozen),
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
         cmocka_unit_test(
