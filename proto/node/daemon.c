@@ -2,7 +2,7 @@
  * daemon.c - the part of a daemon's main that core and edge share; see hf/daemon.h.
  *
  * It decides nothing about data. Secrets must not reach a core file or another process of this
- * user; one process has a DIR, held by a lock that the kernel gives up with the process.
+ * user; one process has a DIR, held by a lock that the kernel gives up with it and its children.
  */
 #include "hf/daemon.h"
 
@@ -116,7 +116,11 @@ enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf
     if (lock_soon(fd)) {
         return HF_OK; /* the descriptor stays open as long as the process */
     }
+    int why = errno;
     close(fd);
+    if (why != EWOULDBLOCK) {
+        return hf_error_set(e, HF_IO, "--data %s: cannot be locked: %s", dir, strerror(why));
+    }
     return hf_error_set(e, HF_LOCKED, "--data %s: another %s is running on it", dir, d->name);
 }
 
