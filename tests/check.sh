@@ -15,6 +15,9 @@ lanes=''
 trap '[ -z "$lanes" ] || kill $lanes; wait; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
+# What says why a test failed: of scripts, cmocka, the simulator, sanitizers and our own assertions.
+reason='^FAILED|^\[  (ERROR|FAILED) |^\[   LINE|^VIOLATION|^holdfast-sim|assertion failed|ERROR: .*Sanitizer|runtime error:'
+
 # Adds one result to the lane's tally and prints it, in one write. The output is in $out.
 count() { # LABEL STATUS SECONDS
     ok=$(grep -c '^\[       OK \]' "$out")
@@ -28,7 +31,7 @@ count() { # LABEL STATUS SECONDS
     fi
     echo "$ok $bad" >>"$work/tally"
     if [ "$2" -ne 0 ]; then
-        reasons=$(grep -a -m 12 -E '^FAILED|^\[  ERROR|^(VIOLATION|==[0-9]+==ERROR)|runtime error:|^holdfast-sim' "$out")
+        reasons=$(grep -a -m 12 -E "$reason" "$out")
         printf 'FAILED %s, %d s\n%s\n---- the end of what it printed:\n%s\n' "$1" "$3" "$reasons" "$(tail -n 60 "$out")"
     else
         printf 'ok     %s (%d), %d s\n' "$1" "$ok" "$3"

@@ -2,7 +2,7 @@
  * fuzz_import.c - whatever a carry file brings, in whatever order, an edge shows nothing but what
  * the core signed.
  *
- * A core writes some sixty batches and exports five files on the way, of every kind. The input is
+ * A core writes some hundred batches and exports five files on the way, of every kind. The input is
  * an edge (one that was never there, or one of three that took a file) and a new file, made of
  * records of those:
  *
