@@ -2,7 +2,7 @@
 # Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
 # "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
 #
-# Four lanes for two processors: daemons, which mostly wait for each other, in two; units, of which some wait, in the
+# Four lanes for two processors: daemons and connections, which mostly wait for each other, in two; units in the
 # third; the simulator, which only computes, fills what they leave. The later ones have a lower priority, so that the
 # daemons' timing is not judged by what runs beside them. Each result is printed when it is there, with its seconds.
 # What measures microseconds has the machine for itself, at the end.
@@ -64,6 +64,10 @@ daemons() {
     done
     # It is short and goes everywhere.
     run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
+    for t in tests/unit/test_transport*.c; do
+        name=$(basename "$t" .c)
+        run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
+    done
     for t in tests/e2e/*.sh; do
         case $t in
         */test_report.sh | */test_swarm.sh) ;; # of the simulator, whose lane has them
@@ -88,6 +92,7 @@ harm() {
 units() {
     for t in tests/unit/test_*.c; do
         name=$(basename "$t" .c)
+        case $name in test_transport*) continue ;; esac # they have another lane
         run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
     done
     for t in tests/fuzz/fuzz_*.c; do
