@@ -16,8 +16,8 @@
 #   --limit S          a run that takes longer is "never" (400)
 #   --keep DIR         leaves the lines of each run there, in SYSTEM.RUN
 #
-# Case A is the default of each option. C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: C without
-# the emulator, both ends on one loopback interface (--link loopback: joins only, and no bytes are told). E: 40,000 keys, 5 MB, all changed; rtt=300 rate=2 loss=10, cut for 5 s of every
+# Case A is the default of each option. C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: C on a
+# link without any setting. E: 40,000 keys, 5 MB, all changed; rtt=300 rate=2 loss=10, cut for 5 s of every
 # 20. G: 1,000,000 changed keys of 1,000,000, rtt=20 rate=100. gap: 1,000 to 1,000,000 changed keys of
 # 1,000,000, cut after cut. store: A with 100,000 keys. What comes after --case changes that case.
 #
@@ -62,16 +62,15 @@ core_of_holdfast() {
 }
 
 edge_of_holdfast() {
-    start "$edge_node" edge "$bin/holdfast-edge" --data edge --join "$token" --resp off
+    start 1 edge "$bin/holdfast-edge" --data edge --join "$token" --resp off
 }
 
-redis() { # NODE NAME PORT ARGUMENTS...
+redis() { # NODE NAME ARGUMENTS...
     node=$1
     name=$2
-    port=$3
-    shift 3
+    shift 2
     mkdir "$name"
-    start "$node" "$name" redis-server --port "$port" --bind 0.0.0.0 --protected-mode no --dir "$dir/$name" \
+    start "$node" "$name" redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --dir "$dir/$name" \
         --unixsocket "$dir/$name.sock" --daemonize no --save '' --appendonly yes --appendfsync always \
         --auto-aof-rewrite-percentage 0 $settings "$@"
 }
@@ -82,23 +81,19 @@ core_of_redis() {
     redis-resync) settings='--repl-timeout 4 --repl-ping-replica-period 1 --repl-diskless-sync-delay 0' ;;
     redis-backlog) settings='--repl-timeout 4 --repl-ping-replica-period 1 --repl-backlog-size 256mb' ;;
     esac
-    redis 0 core 6379
+    redis 0 core
     core=$dir/core.sock
     edge=$dir/edge.sock
     wait_for 10 'redis-server' redis-cli -s "$core" ping
 }
 
 edge_of_redis() {
-    redis "$edge_node" edge 6380 --replicaof "$HF_WAN_ADDRESS_0" 6379
+    redis 1 edge --replicaof "$HF_WAN_ADDRESS_0" 6379
 }
 
 inner() { # DIR BIN SYSTEM JOIN KEYS LINK OPTIONS...: prints the figures
     dir=$1 bin=$2 system=$3 join=$4 keys=$5 link=$6
     shift 6
-    edge_node=1
-    if [ "$link" = loopback ]; then
-        link='' edge_node=0 HF_WAN_ADDRESS_0=127.0.0.1
-    fi
     catchup=$bin/tests/bench/catchup
     cd "$dir" || exit 1
     server=${system%%-*}
@@ -131,7 +126,7 @@ set_case() {
     case $1 in
     A) ;;
     C) keys=1000000 join=yes link='rtt=20 rate=100' ;;
-    D) keys=1000000 join=yes link=loopback ;;
+    D) keys=1000000 join=yes link='' ;;
     E) keys=40000 distinct=40000 link='rtt=300 rate=2 loss=10' flap=5/20 limit=1200 ;;
     G) keys=1000000 distinct=1000000 writes=1000000 link='rtt=20 rate=100' ;;
     gap) keys=1000000 distinct=1000,10000,20000,100000,1000000 ;;
@@ -180,8 +175,6 @@ for system in $systems; do
     *) fail "no system is called $system" ;;
     esac
 done
-
-[ "$link" != loopback ] || [ "$join" = yes ] || fail '--link loopback cannot be cut; add --join'
 
 # ---- all runs ----
 
