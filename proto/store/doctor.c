@@ -36,6 +36,14 @@
 
 /* ---- in the child ---- */
 
+void hf_child_ends_with(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1);
+    }
+}
+
 /* Nothing is closed: the process ends behind it. */
 static void look(const char *dir, struct hf_error *e)
 {
@@ -70,10 +78,7 @@ static _Noreturn void child_run(const char *dir, int out, pid_t parent)
     static const int fatal[] = {SIGBUS, SIGSEGV, SIGABRT, SIGFPE, SIGILL};
     const struct rlimit no_core = {0, 0};
     struct hf_error e = {HF_OK, ""};
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) {
-        _exit(1);
-    }
+    hf_child_ends_with(parent);
     setpgid(0, 0);
     setrlimit(RLIMIT_CORE, &no_core);
     for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {

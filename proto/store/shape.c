@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,10 +99,7 @@ static bool child_can_walk(const struct hf_state *s)
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it has the locks of the parent */
-        if (getppid() != parent) {
-            _exit(1);
-        }
+        hf_child_ends_with(parent);
         signal(SIGBUS, SIG_DFL);
         signal(SIGSEGV, SIG_DFL);
         signal(SIGABRT, SIG_DFL);

@@ -308,6 +308,9 @@ const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e);
+/* Called by a child that was forked for an examination: it has the locks of the parent, and must
+ * not keep them when that is gone. In doctor.c. */
+void hf_child_ends_with(pid_t parent);
 /* Whether the process before this one vouched for the file as it is now; asked once at an open. */
 bool hf_state_vouched(const struct hf_state *s);
 /* Waits until no view is live, and keeps new ones out until hf_gate_open. */
