@@ -30,6 +30,8 @@ write every 50ms steady
 beacon 200ms
 link all delay 20ms rate 20Mbit
 link recife loss 1%
+at 1s crash core
+at 1s start core
 at 2s crash core for 500ms
 at 3s cut lagos for 2s
 at 3500ms restart recife
@@ -84,7 +86,7 @@ grep -q '^lagos .* 1 ' "$work/real" || wrong 'no cut of lagos in the table'
 
 # What its clients saw holds under C1 to C9; and would not, had one answer been another.
 "$sim" check "$work/history" >"$work/out" 2>&1 || wrong 'the history does not hold' "$work/out"
-grep -q 'hold: [1-9][0-9]* writes, [1-9][0-9]* reads, [1-9][0-9]* states, 5 starts' "$work/out" ||
+grep -q 'hold: [1-9][0-9]* writes, [1-9][0-9]* reads, [1-9][0-9]* states, 6 starts' "$work/out" ||
     wrong 'the history is too short' "$work/out"
 sed '0,/"values":\["v/s//"values":["v9/' "$work/history" >"$work/other"
 "$sim" check "$work/other" >"$work/out" 2>&1
