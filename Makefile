@@ -35,8 +35,8 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
             commands_carry options
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
-SIM    := rng window interrupt world hop tcp conn net memo node load oracle measure expect faults attacks marks script script_words \
-          script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
+SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
+          script_words script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
           spec trial shrink seeds swarm workload orders history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client
@@ -147,6 +147,9 @@ $B/tests/bench/stages: $B/tests/bench/stages.o $(NODE_O) $(PURE_O)
 	$(call link,$(NODE_L))
 $B/tests/bench/load: $B/tests/bench/load.o $(PURE_O)
 	$(call link,$(BASE_L))
+
+$B/tests/bench/tcp: $B/tests/bench/tcp.o $(patsubst %,$B/sim/%.o,tcp cubic hop rng) $B/proto/wire/err.o
+	$(call link,-lm)
 
 # ---- tests ----
 

@@ -7,8 +7,9 @@
  * the next lost packet is drawn instead of the fate of each, so a burst costs as many draws as it
  * loses packets. A profile can follow a recorded trace of round trip, loss and rate.
  *
- * The queue is kept as the time at which the transmitter will be idle: bursts must be offered in
- * the order of their times. What TCP makes of all this is in tcp.h.
+ * The queue is kept as the time at which the transmitter will be idle: what is offered later waits
+ * behind all of a burst, also behind packets of it that are still to come. What TCP makes of all
+ * this is in tcp.h.
  *
  * PURE: time comes as an argument, randomness from the line's own rng.
  */
@@ -86,8 +87,8 @@ void hop_init(struct hop *l, uint64_t seed, uint64_t stream);
 struct link_profile hop_profile_at(const struct link_profile *p, sim_us now);
 
 /* Takes `count` packets of `bytes` in all, headers included, which come evenly from `first` to
- * `last`: one moment, or as a line before this one lets them go. `first` never goes back. `p` is
- * what hop_profile_at gave. Cuts are not looked at here: who receives asks hop_was_cut. */
+ * `last`: one moment, or as a line before this one or a sender lets them go. `p` is what
+ * hop_profile_at gave. Cuts are not looked at here: who receives asks hop_was_cut. */
 struct hop_burst hop_offer(struct hop *l, const struct link_profile *p, sim_us first, sim_us last,
                            uint32_t count, uint64_t bytes);
 

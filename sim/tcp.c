@@ -1,48 +1,48 @@
 /*
- * tcp.c - windows, flights, losses. Read tcp.h for the model, hop.h for what is under it.
+ * tcp.c - flights, losses, time-outs. Read tcp.h for the model, cubic.h for how much may be on the
+ * way, hop.h for what is under it.
  *
- * A flight has two ends. At the receiver it counts when it and all before it have arrived: a loss
- * delays it and those behind it. At the sender it leaves the window when it is acknowledged, which
- * a loss in it does not delay, thanks to SACK. A flight that would arrive while the path is cut is
- * lost with all after it, and sent again once a time-out falls into a time without a cut.
+ * A flight has two ends. At the receiver it counts when it and all before it have arrived. At the
+ * sender it is on the way until an acknowledgement tells that it arrived, or that something sent
+ * later did: then what is missing is marked, and sent again in a flight of its own, as the window
+ * allows. Where nothing tells, a timer does: a probe, which is one segment that makes the receiver
+ * tell, then time-outs, which mark everything. A cut has no code of its own here but that what
+ * arrives in it is lost, data or acknowledgement.
  *
- * The constants are Linux 6's: RFC 6928 (10 segments), RFC 9438 (CUBIC: 0.4, 0.7), RFC 8985 (a
- * tail loss probe after two round trips), 200 ms as the least time-out.
+ * The constants are Linux 6's: RFC 8985 (what was sent before something that arrived is lost; a
+ * probe after two round trips), 200 ms as the least time-out.
  */
 #include "sim/tcp.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_FIRST 10.0
-#define WINDOW_LEAST 2.0
 #define FLIGHT_LEAST 4u
 /* So far each segment is acknowledged, later every other. */
 #define QUICK_ACKS (16u * HOP_SEGMENT)
-#define CUBIC_C 0.4
-#define CUBIC_BETA 0.7
-#define RENO_GROWTH (3 * (1 - CUBIC_BETA) / (1 + CUBIC_BETA)) /* a round trip; RFC 9438, 4.3 */
+/* Beyond two round trips; one segment may be acknowledged late. */
+#define PROBE_LATE (8 * SIM_MS)
+#define PROBE_LATE_FOR_ONE (200 * SIM_MS)
 #define TIMEOUT_LEAST (200 * SIM_MS)
 #define TIMEOUT_MOST (120 * SIM_S)
-/* HyStart: slow start ends when the round trip has grown by an eighth, 4 to 16 ms. */
-#define HYSTART_WINDOW 16.0
-#define HYSTART_LEAST (4 * SIM_MS)
-#define HYSTART_MOST (16 * SIM_MS)
+#define DOUBLINGS_MOST 10u
 
 struct tcp_flight {
-    uint64_t end; /* of its bytes in the stream */
-    sim_us sent;
-    sim_us first_arrives; /* its packets that were not lost; the path must not be cut then */
-    sim_us arrives;       /* all of it; SIM_NEVER while something is missing */
-    sim_us acked;
-    sim_us waited; /* in queues */
-    uint32_t segments, missing;
-    sim_us again_at; /* what is missing is sent again */
-    uint32_t tries;
-    bool lost, timed_out; /* at least one of it; nothing but a time-out told so */
-    bool full;            /* the window was what held the sender back */
-    bool arrived;         /* with all before it */
+    uint64_t end;           /* of its bytes in the stream */
+    sim_us sent, sent_last; /* packets */
+    uint64_t order;         /* of sending */
+    sim_us reaches;  /* what of it is not lost is at the receiver; the path must not be cut then */
+    sim_us arrives;  /* all of it is; SIM_NEVER while something is missing */
+    sim_us acked;    /* the sender begins to hear of that; SIM_NEVER: it does not */
+    sim_us heard;    /* it has heard all */
+    sim_us spread;   /* between the first packet and the last */
+    uint32_t out;    /* segments on the way, as far as the sender knows */
+    uint32_t lost;   /* of them */
+    uint32_t marked; /* segments that the sender knows to be lost */
+    bool behind;     /* packets of its own come behind the last lost one, and tell of it */
+    bool again;      /* not for the first time: its round trip says nothing */
+    bool mends;      /* a probe whose first copy was lost */
+    bool arrived;    /* with all before it */
 };
 
 /* ---- packets ---- */
@@ -75,14 +75,13 @@ void packet_unref(struct packet *p)
 void tcp_open(struct tcp *c, sim_us now, sim_us rtt)
 {
     tcp_close(c);
-    *c = (struct tcp){.window = WINDOW_FIRST,
-                      .threshold = 1e9,
-                      .rtt = rtt,
-                      .rtt_least = rtt,
-                      .last_sent = now,
+    *c = (struct tcp){.rtt = rtt,
+                      .slack = 2 * rtt > TIMEOUT_LEAST ? 2 * rtt : TIMEOUT_LEAST,
+                      .sent_at = now,
                       .flight = c->flight,
                       .flight_room = c->flight_room};
     c->end = &c->first;
+    cubic_begin(&c->cubic, now);
 }
 
 void tcp_close(struct tcp *c)
@@ -94,9 +93,8 @@ void tcp_close(struct tcp *c)
         free(m);
     }
     c->end = &c->first;
-    c->messages = c->flight_count = c->in_flight = 0;
-    c->sent = c->arrived = c->written;
-    c->retry_at = 0;
+    c->messages = c->flight_count = c->in_flight = c->marked = 0;
+    c->sent = c->arrived = c->acked = c->written;
 }
 
 void tcp_free(struct tcp *c)
@@ -168,212 +166,205 @@ static struct tcp_flight *flight_add(struct tcp *c)
     return flight_at(c, c->flight_count++);
 }
 
-/* ---- the window ---- */
-
-static sim_us timeout_of(const struct tcp *c)
+/* Cuts flight i in two; the second, a copy otherwise, has the last `segments`. */
+static struct tcp_flight *flight_split(struct tcp *c, uint32_t i, uint32_t segments)
 {
-    return c->rtt + TIMEOUT_LEAST;
-}
-
-static double seconds_between(sim_us from, sim_us to)
-{
-    return (double)(to - from) / (double)SIM_S;
-}
-
-/* CUBIC's curve, or Reno's line where that is higher. */
-static double target(const struct tcp *c, sim_us now)
-{
-    double t = seconds_between(c->reduced_at, now);
-    double k = cbrt(c->most * (1 - CUBIC_BETA) / CUBIC_C);
-    double cubic = CUBIC_C * (t - k) * (t - k) * (t - k) + c->most;
-    double rounds = t / (seconds_between(0, c->rtt) + 1e-6);
-    double reno = c->most * CUBIC_BETA + RENO_GROWTH * rounds;
-    return cubic > reno ? cubic : reno;
-}
-
-static void grow(struct tcp *c, const struct tcp_flight *f, sim_us now)
-{
-    if (c->window < c->threshold) {
-        sim_us eighth = c->rtt_least / 8;
-        sim_us late = eighth < HYSTART_LEAST ? HYSTART_LEAST : eighth;
-        late = late > HYSTART_MOST ? HYSTART_MOST : late;
-        c->window += f->segments;
-        if (f->waited > late && c->window >= HYSTART_WINDOW) {
-            c->threshold = c->most = c->window;
-            c->reduced_at = now;
-        }
-        return;
+    (void)flight_add(c);
+    for (uint32_t k = c->flight_count - 1; k > i + 1; k--) {
+        *flight_at(c, k) = *flight_at(c, k - 1);
     }
-    double goal = target(c, now);
-    double step = goal > c->window ? (goal - c->window) / c->window : 0.01 / c->window;
-    step = step > 0.5 ? 0.5 : step; /* RFC 9438: at most half a segment for each */
-    c->window += step * f->segments;
-}
-
-static void reduce(struct tcp *c, sim_us now, bool timed_out)
-{
-    c->most = c->window;
-    c->reduced_at = now;
-    c->threshold = c->window * CUBIC_BETA;
-    c->threshold = c->threshold > WINDOW_LEAST ? c->threshold : WINDOW_LEAST;
-    c->window = timed_out ? 1 : c->threshold;
-}
-
-static void acknowledge(struct tcp *c, const struct tcp_flight *f, sim_us now)
-{
-    sim_us took = f->acked - f->sent;
-    c->in_flight -= f->segments;
-    c->retries = 0;
-    if (!f->lost) {
-        c->rtt = c->rtt == 0 ? took : (7 * c->rtt + took) / 8;
-        c->rtt_least = took < c->rtt_least ? took : c->rtt_least;
-        if (f->full) {
-            grow(c, f, now);
-        }
-    } else if (f->sent >= c->reduced_at) { /* once for all losses of a round trip */
-        reduce(c, now, f->timed_out);
-    }
-}
-
-/* A window that was not used for long says nothing about the path (RFC 2861). */
-static void rest(struct tcp *c, sim_us now)
-{
-    sim_us idle = now - c->last_sent;
-    sim_us timeout = timeout_of(c);
-    while (c->in_flight == 0 && idle > timeout && c->window > WINDOW_FIRST) {
-        c->threshold = c->threshold < 0.75 * c->window ? 0.75 * c->window : c->threshold;
-        c->window = c->window / 2 > WINDOW_FIRST ? c->window / 2 : WINDOW_FIRST;
-        idle -= timeout;
-    }
+    struct tcp_flight *f = flight_at(c, i);
+    struct tcp_flight *rest = flight_at(c, i + 1);
+    *rest = *f;
+    f->end -= (uint64_t)segments * HOP_SEGMENT;
+    return rest;
 }
 
 /* ---- sending ---- */
 
-static struct hop_burst offer(const struct tcp_path *path, const struct link_profile *p, sim_us now,
-                              uint32_t segments, uint64_t bytes)
+static sim_us timeout_of(const struct tcp *c)
 {
+    return c->rtt + c->slack;
+}
+
+/* Two round trips after the last that was sent or heard, or earlier. */
+static void arm_probe(struct tcp *c, sim_us from, sim_us latest)
+{
+    c->probe_at = from + 2 * c->rtt + (c->in_flight > 1 ? PROBE_LATE : PROBE_LATE_FOR_ONE);
+    c->probe_at = c->probe_at < latest ? c->probe_at : latest;
+}
+
+/* What goes in one step, evenly between two times: acknowledgements come one after another, and
+ * each lets its part go. */
+struct pace {
+    sim_us first, last;
+    uint32_t segments, done; /* in all, so far */
+};
+
+static struct hop_burst offer(const struct tcp_path *path, const struct link_profile *p,
+                              const struct tcp_flight *f, uint64_t bytes)
+{
+    uint32_t n = f->out;
     if (path->hub == NULL) {
-        return hop_offer(path->hop, p, now, now, segments, bytes);
+        return hop_offer(path->hop, p, f->sent, f->sent_last, n, bytes);
     }
-    struct hop_burst h = hop_offer(path->hub, path->hub_profile, now, now, segments, bytes);
-    if (h.lost == segments) {
+    struct hop_burst h = hop_offer(path->hub, path->hub_profile, f->sent, f->sent_last, n, bytes);
+    if (h.lost == n) {
         h.arrives = h.last + p->delay;
         return h;
     }
-    struct hop_burst b = hop_offer(path->hop, p, h.first, h.last, segments - h.lost,
-                                   bytes * (segments - h.lost) / segments);
+    struct hop_burst b =
+        hop_offer(path->hop, p, h.first, h.last, n - h.lost, bytes * (n - h.lost) / n);
     b.behind = h.lost > 0 ? 0 : b.behind;
-    b.waited += h.waited;
     b.lost += h.lost;
     return b;
 }
 
-/* When the sender learns of the loss: from packets behind it, with a probe, or by a time-out. */
-static void notice_loss(const struct tcp *c, const struct hop_burst *b, struct tcp_flight *f,
-                        bool more, sim_us delay)
+static uint32_t acks_for(const struct tcp_flight *f, uint32_t segments)
 {
-    bool told = more || b->behind > 0;
-    bool probe = c->in_flight + f->segments > 1;
-    f->lost = true;
-    f->missing = b->lost;
-    f->arrives = SIM_NEVER;
-    f->again_at = told    ? f->first_arrives + delay
-                  : probe ? f->sent + 2 * c->rtt
-                          : f->sent + timeout_of(c);
-    f->timed_out = !told && !probe;
-    f->acked = b->lost < f->segments ? f->acked : SIM_NEVER;
+    return f->end < QUICK_ACKS || f->again ? segments : (segments + 1) / 2;
 }
 
-static void send_flight(struct tcp *c, const struct tcp_path *path, sim_us now)
+/* `segments` of the flight, of `bytes` without headers, go now; no more of it is on the way. */
+static void transmit(struct tcp *c, const struct tcp_path *path, struct tcp_flight *f,
+                     struct pace *pace, uint32_t segments, uint64_t bytes)
 {
-    const struct link_profile p = hop_profile_at(path->profile, now);
+    const struct link_profile p = hop_profile_at(path->profile, pace->first);
+    sim_us time = pace->last - pace->first;
+    HF_ASSERT(f->out == 0 && f->marked == 0);
+    f->sent = pace->first + time * pace->done / pace->segments;
+    pace->done += segments;
+    f->sent_last = pace->first + time * pace->done / pace->segments;
+    f->order = ++c->sends;
+    f->out = segments;
+    struct hop_burst b = offer(path, &p, f, bytes + (uint64_t)segments * HOP_HEADERS);
+    hop_count(path->back, (uint64_t)acks_for(f, segments) * HOP_HEADERS);
+    f->lost = b.lost;
+    f->behind = b.lost > 0 && b.lost < segments && b.behind > 0;
+    f->reaches = b.arrives;
+    f->arrives = f->arrived ? f->arrives : b.lost == 0 ? b.arrives : SIM_NEVER;
+    f->spread = b.last - b.first;
+    f->heard = b.arrives + p.delay;
+    f->acked = b.lost == segments    ? SIM_NEVER
+               : f->spread < p.delay ? f->heard - f->spread
+                                     : f->reaches;
+    c->in_flight += segments;
+    c->sent_at = f->sent_last;
+}
+
+static void send_new(struct tcp *c, const struct tcp_path *path, struct pace *pace, uint32_t room)
+{
     uint64_t left = c->written - c->sent;
     uint64_t segments = (left + HOP_SEGMENT - 1) / HOP_SEGMENT;
-    uint32_t room = (uint32_t)c->window - c->in_flight;
-    uint32_t most = (uint32_t)(c->window / 4);
+    uint32_t most = (uint32_t)(c->cubic.window / 4);
     most = most > FLIGHT_LEAST ? most : FLIGHT_LEAST;
     most = most < room ? most : room;
     uint32_t n = segments < most ? (uint32_t)segments : most;
     uint64_t bytes = segments <= most ? left : (uint64_t)n * HOP_SEGMENT;
-    struct hop_burst b = offer(path, &p, now, n, bytes + (uint64_t)n * HOP_HEADERS);
-    hop_count(path->back, (uint64_t)(c->sent < QUICK_ACKS ? n : (n + 1) / 2) * HOP_HEADERS);
-
     struct tcp_flight *f = flight_add(c);
-    *f = (struct tcp_flight){.end = c->sent + bytes,
-                             .sent = now,
-                             .first_arrives = b.arrives,
-                             .arrives = b.arrives,
-                             .acked = b.arrives + p.delay,
-                             .waited = b.waited,
-                             .segments = n,
-                             .full = segments > room || 2.0 * (c->in_flight + n) > c->window};
-    if (b.lost > 0) {
-        notice_loss(c, &b, f, segments > n, p.delay);
-    }
-    c->sent = f->end;
-    c->in_flight += n;
-    c->last_sent = now;
+    c->sent += bytes;
+    *f = (struct tcp_flight){.end = c->sent};
+    transmit(c, path, f, pace, n, bytes);
 }
 
-/* What is missing goes once more, as much as the window allows; it can be lost again, and then only
- * a time-out tells. */
-static void send_again(struct tcp *c, const struct tcp_path *path, struct tcp_flight *f, sim_us now)
+/* As many as the window allows of the first that are marked. */
+static void send_marked(struct tcp *c, const struct tcp_path *path, struct pace *pace,
+                        uint32_t room)
 {
-    const struct link_profile p = hop_profile_at(path->profile, now);
-    if (f->timed_out && f->sent >= c->reduced_at) {
-        reduce(c, now, true);
+    uint32_t i = 0;
+    while (flight_at(c, i)->marked == 0) {
+        i++;
     }
-    uint32_t most = c->window > 1 ? (uint32_t)c->window : 1;
-    uint32_t n = f->missing < most ? f->missing : most;
-    struct hop_burst b = offer(path, &p, now, n, (uint64_t)n * (HOP_SEGMENT + HOP_HEADERS));
+    struct tcp_flight *f = flight_at(c, i);
+    uint32_t n = f->marked < room ? f->marked : room;
+    if (n < f->marked) {
+        flight_split(c, i, f->marked - n)->marked -= n;
+        f = flight_at(c, i);
+    }
+    f->marked = 0;
+    f->again = true;
+    c->marked -= n;
     c->again_bytes += (uint64_t)n * HOP_SEGMENT;
-    f->missing -= n - b.lost;
-    f->first_arrives = b.lost < n ? b.arrives : f->first_arrives;
-    if (f->missing == 0) {
-        f->arrives = b.arrives;
-        f->acked = f->acked == SIM_NEVER ? b.arrives + p.delay : f->acked;
-    } else if (b.lost == 0 || (b.lost < n && !f->timed_out)) {
-        f->again_at = b.arrives + p.delay;
-    } else {
-        f->again_at = now + (timeout_of(c) << (f->tries < 8 ? f->tries++ : 8));
-    }
+    transmit(c, path, f, pace, n, (uint64_t)n * HOP_SEGMENT);
 }
 
-/* ---- what is due ---- */
+static uint32_t room_of(const struct tcp *c)
+{
+    return c->cubic.window > c->in_flight ? (uint32_t)(c->cubic.window - c->in_flight) : 0;
+}
+
+static struct pace pace_of(const struct tcp *c, const struct tcp_path *path, uint32_t room,
+                           sim_us now)
+{
+    uint64_t rate = hop_profile_at(path->profile, now).rate_bps;
+    uint64_t left = (c->written - c->sent + HOP_SEGMENT - 1) / HOP_SEGMENT + c->marked;
+    struct pace p = {.first = now, .last = now, .segments = left < room ? (uint32_t)left : room};
+    if (c->heard_at > now && rate > 0) {
+        sim_us most = p.segments * (uint64_t)(HOP_SEGMENT + HOP_HEADERS) * 8 * SIM_S / rate;
+        p.last += c->heard_at - now < most ? c->heard_at - now : most;
+    }
+    return p;
+}
+
+static sim_us oldest_sent(const struct tcp *c)
+{
+    uint32_t i = 0;
+    while (flight_at(c, i)->out == 0) {
+        i++;
+    }
+    return flight_at(c, i)->sent;
+}
+
+static void send_all(struct tcp *c, const struct tcp_path *path, sim_us now)
+{
+    uint32_t before = c->in_flight;
+    if (c->marked == 0 && c->sent == c->written) {
+        return;
+    }
+    if (c->in_flight == 0 && c->marked == 0 && now > c->sent_at) {
+        cubic_rested(&c->cubic, now - c->sent_at, timeout_of(c));
+    }
+    c->timer_from = c->in_flight == 0 && c->marked == 0 ? now : c->timer_from;
+    struct pace pace = pace_of(c, path, room_of(c), now);
+    for (uint32_t room = room_of(c); room > 0; room = room_of(c)) {
+        if (c->marked > 0) {
+            send_marked(c, path, &pace, room);
+        } else if (c->sent < c->written) {
+            send_new(c, path, &pace, room);
+        } else {
+            break;
+        }
+    }
+    if (c->in_flight > before) {
+        sim_us latest = oldest_sent(c) + timeout_of(c);
+        arm_probe(c, c->sent_at, latest > now ? latest : SIM_NEVER);
+    }
+    cubic_sent(&c->cubic, &(struct cubic_send){.now = now,
+                                               .timeout = timeout_of(c),
+                                               .segments = c->in_flight - before,
+                                               .in_flight = c->in_flight,
+                                               .acked = c->acked,
+                                               .end = c->sent,
+                                               .full = c->marked > 0 || c->sent < c->written});
+}
+
+/* ---- what the receiver has ---- */
 
 static bool is_cut(const struct tcp_path *path, const struct hop *l, sim_us at)
 {
     return path->swallowed || hop_was_cut(l, at);
 }
 
-/* All that has not arrived will be sent again, when a time-out meets an open path. The probe that
- * comes before the first time-out is lost as well. */
-static void lose_all(struct tcp *c, uint32_t from, sim_us now)
+/* Whether what was sent of the flight came through; if not, it is lost wholly. */
+static bool came_through(const struct tcp_path *path, struct tcp_flight *f)
 {
-    sim_us due = flight_at(c, from)->sent + 2 * c->rtt + timeout_of(c);
-    while (c->flight_count > from) {
-        c->in_flight -= flight_at(c, --c->flight_count)->segments;
+    if (f->arrived || !is_cut(path, path->hop, f->reaches)) {
+        return true;
     }
-    c->again_bytes += c->sent - c->arrived;
-    c->sent = c->arrived;
-    c->retry_at = due > now ? due : now;
-    if (c->retries++ == 0) {
-        reduce(c, now, true);
-    }
-}
-
-static void repair(struct tcp *c, const struct tcp_path *path, sim_us now)
-{
-    for (uint32_t i = 0; i < c->flight_count; i++) {
-        struct tcp_flight *f = flight_at(c, i);
-        if (f->missing > 0 && f->again_at <= now) {
-            if (is_cut(path, path->hop, now) || is_cut(path, path->hop, f->first_arrives)) {
-                lose_all(c, i, now);
-                return;
-            }
-            send_again(c, path, f, now);
-        }
-    }
+    f->lost = f->out;
+    f->arrives = f->acked = SIM_NEVER;
+    f->behind = false;
+    return false;
 }
 
 static void arrive(struct tcp *c, const struct tcp_path *path, sim_us now)
@@ -383,11 +374,7 @@ static void arrive(struct tcp *c, const struct tcp_path *path, sim_us now)
         if (f->arrived) {
             continue;
         }
-        if (f->arrives > now) {
-            return;
-        }
-        if (is_cut(path, path->hop, f->first_arrives) || is_cut(path, path->hop, f->arrives)) {
-            lose_all(c, i, now);
+        if (f->arrives > now || !came_through(path, f)) {
             return;
         }
         f->arrived = true;
@@ -395,90 +382,238 @@ static void arrive(struct tcp *c, const struct tcp_path *path, sim_us now)
     }
 }
 
-/* One that a cut swallowed comes again with the first time-out after it; or a later one serves. */
-static sim_us ack_time(const struct tcp *c, const struct tcp_path *path, const struct tcp_flight *f)
+/* ---- what the sender knows ---- */
+
+/* What acknowledgements tell that came by now. */
+struct news {
+    sim_us reached; /* what had arrived by then is acknowledged */
+    uint64_t order; /* what was sent before that and is not acknowledged is lost */
+    uint32_t delivered, marked;
+    bool lost; /* some were, be they mended already */
+};
+
+static void hear(struct tcp *c, const struct tcp_path *path, sim_us now, struct news *n)
 {
-    if (!f->arrived && is_cut(path, path->hop, f->first_arrives)) {
-        return SIM_NEVER;
+    for (uint32_t i = 0; i < c->flight_count; i++) {
+        struct tcp_flight *f = flight_at(c, i);
+        if (f->out == f->lost || f->reaches > now || !came_through(path, f) || f->acked > now) {
+            continue;
+        }
+        if (is_cut(path, path->back, f->acked)) {
+            f->acked = SIM_NEVER;
+            continue;
+        }
+        uint64_t order = f->order + (f->behind ? 1 : 0);
+        n->reached = f->reaches > n->reached ? f->reaches : n->reached;
+        n->order = order > n->order ? order : n->order;
+        c->heard_at = f->heard > c->heard_at ? f->heard : c->heard_at;
     }
-    if (is_cut(path, path->back, f->acked)) {
-        return path->back->cut || path->swallowed ? SIM_NEVER
-                                                  : path->back->cut_until + timeout_of(c);
+}
+
+static void mark(struct tcp *c, struct tcp_flight *f)
+{
+    c->in_flight -= f->lost;
+    c->marked += f->lost;
+    f->marked += f->lost;
+    f->out -= f->lost;
+    f->lost = 0;
+}
+
+static void acknowledge(struct tcp *c, struct tcp_flight *f, sim_us now)
+{
+    bool timed = !f->again && f->acked <= now; /* not by one that came later */
+    sim_us heard = f->acked <= now ? f->heard : now;
+    struct cubic_ack a = {.segments = f->out - f->lost,
+                          .end = f->end,
+                          .sent_end = c->sent,
+                          .written_end = c->written,
+                          .first_at = heard - f->spread,
+                          .last_at = heard};
+    a.acks = acks_for(f, a.segments);
+    c->in_flight -= a.segments;
+    f->out = f->lost;
+    if (timed) {
+        a.first_rtt = a.first_at - f->sent;
+        a.last_rtt = a.last_at - f->sent_last;
+        for (uint32_t i = 0; i < a.acks; i++) {
+            c->rtt = (7 * c->rtt + a.last_rtt) / 8;
+        }
+        if (f->end > c->slack_end) { /* once a round trip */
+            c->slack -= (c->slack - TIMEOUT_LEAST) / 4;
+            c->slack_end = c->sent;
+        }
     }
-    return f->acked;
+    cubic_acked(&c->cubic, &a);
+}
+
+/* Forgets what is done with; what waits for something before it is kept. */
+static bool forget(struct tcp *c)
+{
+    uint64_t before = c->acked;
+    while (c->flight_count > 0) {
+        const struct tcp_flight *f = flight_at(c, 0);
+        if (!f->arrived || f->out > 0 || f->marked > 0) {
+            break;
+        }
+        c->acked = f->end;
+        c->flight_first = (c->flight_first + 1) % c->flight_room;
+        c->flight_count--;
+    }
+    return c->acked > before;
 }
 
 static void collect(struct tcp *c, const struct tcp_path *path, sim_us now)
 {
-    uint32_t through = 0;
-    for (uint32_t i = 0; i < c->flight_count; i++) {
-        through = ack_time(c, path, flight_at(c, i)) <= now ? i + 1 : through;
+    struct news n = {0};
+    hear(c, path, now, &n);
+    if (n.reached == 0) {
+        return;
     }
-    /* Those whose order waits for one before them are out of the window, but not yet away. */
-    for (uint32_t i = 0; i < through; i++) {
+    for (uint32_t i = 0; i < c->flight_count; i++) {
         struct tcp_flight *f = flight_at(c, i);
-        if (f->segments > 0) {
+        if (f->out > f->lost && f->reaches <= n.reached) {
+            n.delivered += f->out - f->lost;
+            n.lost |= f->mends;
             acknowledge(c, f, now);
-            f->segments = 0;
+        }
+        if (f->lost > 0 && f->lost == f->out && f->order < n.order) {
+            n.marked += f->lost;
+            n.lost = true;
+            mark(c, f);
         }
     }
-    while (c->flight_count > 0 && flight_at(c, 0)->arrived && flight_at(c, 0)->segments == 0) {
-        c->flight_first = (c->flight_first + 1) % c->flight_room;
-        c->flight_count--;
+    c->retries = 0;
+    c->probed = false;
+    c->timer_from = c->heard_at;
+    bool advanced = forget(c);
+    if (c->acked >= c->mending_until) {
+        cubic_mended(&c->cubic);
+    }
+    if (n.lost && c->cubic.state == CUBIC_OPEN) {
+        cubic_lost(&c->cubic);
+        c->mending_until = c->sent;
+    }
+    cubic_delivered(&c->cubic, n.delivered, c->in_flight, advanced && n.marked == 0);
+    arm_probe(c, c->heard_at, c->heard_at + timeout_of(c));
+}
+
+/* ---- the timer ---- */
+
+/* What became of it is not known, and nobody may tell. */
+static bool in_doubt(const struct tcp_flight *f)
+{
+    return f->lost > 0 || f->marked > 0 || (f->out > 0 && f->acked == SIM_NEVER);
+}
+
+/* As long as nothing is heard. */
+static sim_us timer_of(const struct tcp *c)
+{
+    if (c->cubic.state == CUBIC_OPEN && !c->probed) {
+        return c->probe_at;
+    }
+    sim_us timeout = timeout_of(c) << (c->retries < DOUBLINGS_MOST ? c->retries : DOUBLINGS_MOST);
+    return c->timer_from + (timeout < TIMEOUT_MOST ? timeout : TIMEOUT_MOST);
+}
+
+/* The last segment on the way goes again: when that arrives, all is known. */
+static void probe(struct tcp *c, const struct tcp_path *path, sim_us now)
+{
+    uint32_t i = c->flight_count - 1;
+    while (i > 0 && flight_at(c, i)->out == 0) {
+        i--;
+    }
+    struct tcp_flight *last = flight_at(c, i);
+    bool lost = last->lost > 0;
+    if (last->out > 1) {
+        last = flight_split(c, i, 1);
+        struct tcp_flight *f = flight_at(c, i);
+        f->out--;
+        f->lost -= lost;
+        f->arrives = f->lost > 0 ? SIM_NEVER : f->reaches;
+        last->marked = 0;
+    }
+    c->in_flight -= 1;
+    last->out = 0;
+    c->again_bytes += HOP_SEGMENT;
+    last->again = true;
+    last->mends = lost;
+    transmit(c, path, last, &(struct pace){.first = now, .last = now, .segments = 1}, 1,
+             HOP_SEGMENT);
+}
+
+/* All that is in doubt is taken for lost. */
+static void time_out(struct tcp *c)
+{
+    for (uint32_t i = 0; i < c->flight_count; i++) {
+        struct tcp_flight *f = flight_at(c, i);
+        if (f->out == f->lost || f->acked == SIM_NEVER) {
+            mark(c, f);
+            c->in_flight -= f->out; /* arrived, and its acknowledgement was lost */
+            f->out = 0;
+        }
+    }
+    cubic_timed_out(&c->cubic);
+    c->mending_until = c->sent;
+}
+
+static void look_at_timer(struct tcp *c, const struct tcp_path *path, sim_us now)
+{
+    bool doubt = false;
+    bool lost = false;
+    for (uint32_t i = 0; i < c->flight_count; i++) {
+        const struct tcp_flight *f = flight_at(c, i);
+        doubt |= in_doubt(f);
+        lost |= f->lost > 0 || f->marked > 0;
+    }
+    if (!doubt || timer_of(c) > now) {
+        return;
+    }
+    bool first = c->cubic.state == CUBIC_OPEN && !c->probed;
+    c->retries += !first;
+    c->timer_from = now;
+    if (!first && lost) {
+        time_out(c);
+    } else {
+        c->probed = true;
+        probe(c, path, now);
     }
 }
 
-static void retry(struct tcp *c, const struct tcp_path *path, sim_us now)
-{
-    if (c->retry_at == 0 || c->retry_at > now) {
-        return;
-    }
-    if (is_cut(path, path->hop, now) || is_cut(path, path->back, now)) {
-        uint32_t doublings = c->retries < 10 ? c->retries++ : 10;
-        sim_us timeout = timeout_of(c) << doublings;
-        c->retry_at = now + (timeout < TIMEOUT_MOST ? timeout : TIMEOUT_MOST);
-        hop_count(path->hop, HOP_SEGMENT + HOP_HEADERS);
-        return;
-    }
-    c->retry_at = 0;
-}
+/* ---- what is due ---- */
 
-static sim_us next_due(const struct tcp *c, const struct tcp_path *path, sim_us now)
+static sim_us next_due(const struct tcp *c)
 {
-    sim_us due = c->retry_at > 0 ? c->retry_at : SIM_NEVER;
-    bool blocked = c->sent < c->written && c->retry_at == 0;
+    bool doubt = c->marked > 0;
     bool ordered = true;
+    sim_us due = SIM_NEVER;
+    sim_us heard = SIM_NEVER;
     if (c->first != NULL && c->first->end <= c->arrived) {
-        return now; /* to be taken */
+        return 0; /* to be taken */
     }
     for (uint32_t i = 0; i < c->flight_count; i++) {
         const struct tcp_flight *f = flight_at(c, i);
         if (!f->arrived && ordered) {
-            due = f->arrives < due ? f->arrives : due;
+            due = f->arrives;
             ordered = false;
         }
-        if (f->missing > 0) {
-            due = f->again_at < due ? f->again_at : due;
+        if (f->out > f->lost) {
+            heard = f->acked < heard ? f->acked : heard;
         }
-        if (blocked && f->segments > 0) {
-            sim_us acked = ack_time(c, path, f);
-            due = acked < due ? acked : due;
-        }
+        doubt |= in_doubt(f);
     }
-    return due;
+    if (doubt || c->sent < c->written) {
+        due = heard < due ? heard : due;
+    }
+    sim_us timer = doubt ? timer_of(c) : SIM_NEVER;
+    return timer < due ? timer : due;
 }
 
 sim_us tcp_step(struct tcp *c, const struct tcp_path *path, sim_us now)
 {
-    repair(c, path, now);
     arrive(c, path, now);
     collect(c, path, now);
-    retry(c, path, now);
-    if (c->sent < c->written && c->retry_at == 0) {
-        rest(c, now);
-        while (c->sent < c->written && (double)c->in_flight + 1 <= c->window) {
-            send_flight(c, path, now);
-        }
-    }
-    return next_due(c, path, now);
+    look_at_timer(c, path, now);
+    send_all(c, path, now);
+    sim_us due = next_due(c);
+    return due > now ? due : now;
 }

@@ -1,19 +1,20 @@
 /*
  * tcp.h - one direction of a TCP connection over virtual lines: when does a message arrive?
  *
- * A sender of the kind that Debian has: slow start from 10 segments with an early end when the
- * queue grows, then CUBIC, never slower than Reno; SACK, so that a lost packet is sent again one
- * round trip later and halts nothing but the order; at the end of what there is to send, where no
- * later packet tells of the loss, a probe or a time-out does. A connection that is not used finds
- * its window again. When the path is cut the sender tries again, each time after twice as long.
+ * A sender of the kind that Debian has: CUBIC decides how much may be on the way (cubic.h). What is
+ * lost goes again one round trip after something behind it arrived, and halts nothing but the
+ * order; at the end of what there is to send, where nothing behind it tells, a probe or a time-out
+ * does. When the path is cut the sender tries on, each time after twice as long.
  *
- * Segments are sent in flights: what the window allows, at most a quarter of it, in one step. So a
- * message costs a step, and a long one four for each round trip, however many packets it has.
+ * Segments go in flights: what an acknowledged flight or a write lets go, at most a quarter of the
+ * window in one. So a message costs a step, and a long one a handful for each round trip, however
+ * many packets it has. Within a flight packets are evenly spread, those lost are its last.
  *
  * Invariant: messages arrive in the order of writing, each once or, if the connection ends, never.
  *
  * Not modelled: the receiver's window and the socket's buffers (as if large enough), the rate of
- * acknowledgements (they are counted, but take no time on the line), Nagle (off in holdfast), ECN.
+ * acknowledgements (they are counted, but take no time on the line) and their being late, Nagle
+ * (off in holdfast), ECN, recoveries that Linux takes back when a packet was only late.
  *
  * PURE but for malloc: time comes as an argument. Next: hop.h, net.c.
  */
@@ -22,7 +23,7 @@
 
 #include <stddef.h>
 
-#include "sim/hop.h"
+#include "sim/cubic.h"
 
 /* Bytes that several connections may be sending: one publish goes to each edge. */
 struct packet {
@@ -56,18 +57,20 @@ struct tcp_flight;
 struct tcp {
     struct tcp_message *first, **end; /* written, not arrived; in order */
     uint32_t messages;
-    uint64_t written, sent, arrived; /* bytes */
-    struct tcp_flight *flight;       /* ring */
+    uint64_t written, sent, arrived, acked; /* bytes */
+    struct tcp_flight *flight;              /* ring */
     uint32_t flight_first, flight_count, flight_room;
-    uint32_t in_flight; /* segments */
-    double window, threshold;
-    double most;       /* window before the last reduction */
-    sim_us reduced_at; /* begin of CUBIC's curve; 0 = never */
-    sim_us rtt, rtt_least;
-    sim_us last_sent;
-    sim_us retry_at;      /* 0, or the sender waits for a time-out until then */
-    uint32_t retries;     /* in a row */
-    uint64_t again_bytes; /* sent more than once */
+    uint32_t in_flight, marked; /* segments on the way, as far as is known; lost, to go again */
+    struct cubic cubic;
+    uint64_t mending_until;      /* acknowledged so far, what was lost is mended */
+    sim_us rtt, slack;           /* of a time-out beyond the round trip */
+    uint64_t slack_end;          /* it shrinks when this is acknowledged */
+    sim_us sent_at, heard_at;    /* the last */
+    sim_us probe_at, timer_from; /* the timer: when nothing is heard until then; of time-outs */
+    bool probed;                 /* since something was heard */
+    uint32_t retries;            /* time-outs in a row */
+    uint64_t sends;              /* flights */
+    uint64_t again_bytes;        /* sent more than once */
 };
 
 /* A connection that took `rtt` to make. Also to forget one that ended. */
