@@ -7,6 +7,9 @@
  * down, unless the news cannot pass: then it stays half-open until something is sent over it or the
  * edge gives it up.
  *
+ * Attempts of an outage begin at a phase that is drawn: with timers that are never late, those of a
+ * timeline in whole seconds would always come just before its heals.
+ *
  * Each connection has at most one FLOW event that counts: the earliest moment at which one of its
  * directions has something to do. Only that event delivers, so nothing is called back from a write.
  *
@@ -180,6 +183,9 @@ static struct event *link_event(struct sim *sim, struct node *edge, uint32_t i, 
 static sim_us pace_of(struct sim *sim, const struct node *edge, uint32_t i)
 {
     sim_us down = sim->now - edge->link.conn[i].lost_at;
+    if (down == 0) {
+        return edge->link.late;
+    }
     sim_us slow = down < SLOW_AFTER ? SIM_S : SLOW;
     sim_us mean = i == HF_CHANNEL_CONTROL ? LEAD : slow;
     return down < MINUTE ? PACE : mean - mean / 4 + rng_below(&sim->rng_net, mean / 2);
@@ -256,8 +262,13 @@ static void come_up(struct sim *sim, struct node *edge, uint32_t i)
 void conn_end(struct sim *sim, struct node *edge, uint32_t i)
 {
     struct conn *c = &edge->link.conn[i];
+    struct link *l = &edge->link;
     if (c->up) {
         forget(c);
+        if (l->outage_at != sim->now) {
+            l->outage_at = sim->now;
+            l->late = rng_between(&sim->rng_net, 1, PACE);
+        }
         c->lost_at = sim->now;
         net_conn_down(sim, edge, i);
     }
@@ -287,8 +298,8 @@ void net_on_link(struct sim *sim, struct event *ev)
         if (i == HF_CHANNEL_CONTROL) {
             pool_suspect(sim, edge);
         }
-        if (i < HF_CHANNELS) {
-            conn_dial(sim, edge, i, 0);
+        if (i < HF_CHANNELS) { /* nng dials at once every other time, link.c at its pace */
+            conn_dial(sim, edge, i, rng_below(&sim->rng_net, 2) * PACE);
         }
         break;
     case STEP_ATTEMPT:

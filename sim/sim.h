@@ -131,6 +131,7 @@ struct link {
     struct conn conn[LINK_CONNS]; /* stream, control, and those for data */
     struct ask ask[LINK_ASKS_MAX];
     uint64_t asked;
+    sim_us outage_at, late; /* the last; how soon the second attempt followed */
     bool subscribed;
     uint32_t lose_next;     /* this many stream messages get lost */
     uint64_t messages_lost; /* by faults, and before a full queue of the publisher */

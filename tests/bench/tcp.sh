@@ -1,7 +1,7 @@
 #!/bin/sh
 # tcp.sh - whether TCP of the virtual world (sim/tcp.h) takes as long as the kernel's, for answers of some sizes.
 #
-# usage: tcp.sh [--runs N] [--peers N] [--sizes LIST] BUILD_DIR [RTT_MS RATE_MBIT LOSS_PERCENT]...      (6, 1, '64000 350000 1500000')
+# usage: tcp.sh [--runs N] [--peers N] [--sizes LIST] BUILD_DIR [RTT_MS RATE_MBIT LOSS_PERCENT]...      (3, 1, '64000 350000 1500000')
 #
 # For each line, at each of ten edges of an emulated link (holdfast-sim link, cubic), --peers connections at once ask for
 # each size three times, one answer after the other: the first finds a new connection, the others one whose window
@@ -19,6 +19,7 @@ if [ -n "${HF_WAN_SIM:-}" ]; then # in the emulated network
     bin=$1
     runs=$2
     sizes=$5
+    : >"$3/ready"
     "$HF_WAN_SIM" link-exec 0 "$bin/tests/bench/tcp" serve >"$3/ready" &
     server=$!
     until grep -q ready "$3/ready"; do sleep 0.05; done
@@ -35,7 +36,7 @@ if [ -n "${HF_WAN_SIM:-}" ]; then # in the emulated network
     exit 0
 fi
 
-runs=6
+runs=3
 peers=1
 while [ $# -gt 1 ]; do
     case $1 in
@@ -52,7 +53,7 @@ if [ $# -lt 1 ] || [ $((($# - 1) % 3)) -ne 0 ]; then
 fi
 bin=$(realpath "$1")
 shift
-[ $# -gt 0 ] || set -- 160 3 0 160 3 1 40 8 0 40 8 1 60 20 0 60 20 0.2 600 2 0.5
+[ $# -gt 0 ] || set -- 160 3 0 160 3 1 40 8 1 60 20 0.2 600 4 0.5
 work=$(mktemp -d /tmp/hf-tcp.XXXXXX) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
