@@ -360,6 +360,7 @@ void net_cut(struct sim *sim, struct node *edge, bool down, bool up)
     }
     mark_hit(sim, down && up ? MARK_CUT : MARK_ONE_WAY);
     sim_trace(sim, edge, "net: cut down=%d up=%d", down, up);
+    step_all(sim, edge); /* senders wait for acknowledgements now */
 }
 
 void net_heal(struct sim *sim, struct node *edge)

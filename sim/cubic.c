@@ -44,6 +44,7 @@ static bool path_is_full(struct cubic *w, const struct cubic_ack *a, uint32_t do
     sim_us rtt = (sim_us)((1 - part) * (double)a->first_rtt + part * (double)a->last_rtt);
     sim_us late = w->rtt_least / 8;
     late = late < HYSTART_LEAST ? HYSTART_LEAST : late > HYSTART_MOST ? HYSTART_MOST : late;
+    at = at > w->train ? at : w->train; /* of flights that overtook each other */
     if (a->end - (uint64_t)(a->segments - done) * HOP_SEGMENT > w->round_end) {
         /* Two segments have gone for each that is acknowledged. */
         uint64_t sent = a->sent_end + 2 * (uint64_t)(done - each) * HOP_SEGMENT;
@@ -85,7 +86,9 @@ static double growth(struct cubic *w, const struct cubic_ack *a)
         w->origin = greater(w->most, w->window);
         w->k = cbrt((w->origin - w->window) / C);
     }
-    double t = (double)(a->last_at - w->began + w->rtt_least) / (double)SIM_S - w->k;
+    double rtt = w->rtt_least == SIM_NEVER ? 0 : (double)w->rtt_least;
+    double since = a->last_at > w->began ? (double)(a->last_at - w->began) : 0;
+    double t = (since + rtt) / (double)SIM_S - w->k;
     double goal = w->origin + C * t * t * t;
     w->reno += RENO_GROWTH * a->segments / w->window;
     double each = (greater(goal, w->reno) - w->window) / w->window;

@@ -28,7 +28,7 @@
 #define DOUBLINGS_MOST 10u
 
 struct tcp_flight {
-    uint64_t end;           /* of its bytes in the stream */
+    uint64_t begin, end;    /* of its bytes in the stream */
     sim_us sent, sent_last; /* packets */
     uint64_t order;         /* of sending */
     sim_us reaches;  /* what of it is not lost is at the receiver; the path must not be cut then */
@@ -176,7 +176,8 @@ static struct tcp_flight *flight_split(struct tcp *c, uint32_t i, uint32_t segme
     struct tcp_flight *f = flight_at(c, i);
     struct tcp_flight *rest = flight_at(c, i + 1);
     *rest = *f;
-    f->end -= (uint64_t)segments * HOP_SEGMENT;
+    uint64_t all = (f->end - f->begin + HOP_SEGMENT - 1) / HOP_SEGMENT;
+    f->end = rest->begin = f->begin + (all - segments) * HOP_SEGMENT;
     return rest;
 }
 
@@ -252,6 +253,12 @@ static void transmit(struct tcp *c, const struct tcp_path *path, struct tcp_flig
     c->sent_at = f->sent_last;
 }
 
+static uint64_t bytes_again(const struct tcp_flight *f, uint32_t n)
+{
+    uint64_t most = (uint64_t)n * HOP_SEGMENT;
+    return f->end - f->begin < most ? f->end - f->begin : most;
+}
+
 static void send_new(struct tcp *c, const struct tcp_path *path, struct pace *pace, uint32_t room)
 {
     uint64_t left = c->written - c->sent;
@@ -262,8 +269,8 @@ static void send_new(struct tcp *c, const struct tcp_path *path, struct pace *pa
     uint32_t n = segments < most ? (uint32_t)segments : most;
     uint64_t bytes = segments <= most ? left : (uint64_t)n * HOP_SEGMENT;
     struct tcp_flight *f = flight_add(c);
+    *f = (struct tcp_flight){.begin = c->sent, .end = c->sent + bytes};
     c->sent += bytes;
-    *f = (struct tcp_flight){.end = c->sent};
     transmit(c, path, f, pace, n, bytes);
 }
 
@@ -282,10 +289,11 @@ static void send_marked(struct tcp *c, const struct tcp_path *path, struct pace 
         f = flight_at(c, i);
     }
     f->marked = 0;
+    f->mends = false;
     f->again = true;
     c->marked -= n;
-    c->again_bytes += (uint64_t)n * HOP_SEGMENT;
-    transmit(c, path, f, pace, n, (uint64_t)n * HOP_SEGMENT);
+    c->again_bytes += bytes_again(f, n);
+    transmit(c, path, f, pace, n, bytes_again(f, n));
 }
 
 static uint32_t room_of(const struct tcp *c)
@@ -358,11 +366,12 @@ static bool is_cut(const struct tcp_path *path, const struct hop *l, sim_us at)
 /* Whether what was sent of the flight came through; if not, it is lost wholly. */
 static bool came_through(const struct tcp_path *path, struct tcp_flight *f)
 {
-    if (f->arrived || !is_cut(path, path->hop, f->reaches)) {
+    if (f->out == 0 || !is_cut(path, path->hop, f->reaches)) {
         return true;
     }
     f->lost = f->out;
-    f->arrives = f->acked = SIM_NEVER;
+    f->arrives = f->arrived ? f->arrives : SIM_NEVER;
+    f->acked = SIM_NEVER;
     f->behind = false;
     return false;
 }
@@ -389,6 +398,7 @@ struct news {
     sim_us reached; /* what had arrived by then is acknowledged */
     uint64_t order; /* what was sent before that and is not acknowledged is lost */
     uint32_t delivered, marked;
+    bool any;
     bool lost; /* some were, be they mended already */
 };
 
@@ -404,6 +414,7 @@ static void hear(struct tcp *c, const struct tcp_path *path, sim_us now, struct 
             continue;
         }
         uint64_t order = f->order + (f->behind ? 1 : 0);
+        n->any = true;
         n->reached = f->reaches > n->reached ? f->reaches : n->reached;
         n->order = order > n->order ? order : n->order;
         c->heard_at = f->heard > c->heard_at ? f->heard : c->heard_at;
@@ -466,7 +477,7 @@ static void collect(struct tcp *c, const struct tcp_path *path, sim_us now)
 {
     struct news n = {0};
     hear(c, path, now, &n);
-    if (n.reached == 0) {
+    if (!n.any) {
         return;
     }
     for (uint32_t i = 0; i < c->flight_count; i++) {
@@ -492,6 +503,9 @@ static void collect(struct tcp *c, const struct tcp_path *path, sim_us now)
     if (n.lost && c->cubic.state == CUBIC_OPEN) {
         cubic_lost(&c->cubic);
         c->mending_until = c->sent;
+        if (n.marked == 0) { /* by the probe */
+            cubic_mended(&c->cubic);
+        }
     }
     cubic_delivered(&c->cubic, n.delivered, c->in_flight, advanced && n.marked == 0);
     arm_probe(c, c->heard_at, c->heard_at + timeout_of(c));
@@ -534,15 +548,15 @@ static void probe(struct tcp *c, const struct tcp_path *path, sim_us now)
     }
     c->in_flight -= 1;
     last->out = 0;
-    c->again_bytes += HOP_SEGMENT;
+    c->again_bytes += bytes_again(last, 1);
     last->again = true;
     last->mends = lost;
     transmit(c, path, last, &(struct pace){.first = now, .last = now, .segments = 1}, 1,
-             HOP_SEGMENT);
+             bytes_again(last, 1));
 }
 
 /* All that is in doubt is taken for lost. */
-static void time_out(struct tcp *c)
+static void mark_doubtful(struct tcp *c)
 {
     for (uint32_t i = 0; i < c->flight_count; i++) {
         struct tcp_flight *f = flight_at(c, i);
@@ -552,8 +566,6 @@ static void time_out(struct tcp *c)
             f->out = 0;
         }
     }
-    cubic_timed_out(&c->cubic);
-    c->mending_until = c->sent;
 }
 
 static void look_at_timer(struct tcp *c, const struct tcp_path *path, sim_us now)
@@ -569,10 +581,14 @@ static void look_at_timer(struct tcp *c, const struct tcp_path *path, sim_us now
         return;
     }
     bool first = c->cubic.state == CUBIC_OPEN && !c->probed;
-    c->retries += !first;
     c->timer_from = now;
+    if (!first) {
+        c->retries++;
+        cubic_timed_out(&c->cubic);
+        c->mending_until = c->sent;
+    }
     if (!first && lost) {
-        time_out(c);
+        mark_doubtful(c);
     } else {
         c->probed = true;
         probe(c, path, now);
@@ -581,7 +597,7 @@ static void look_at_timer(struct tcp *c, const struct tcp_path *path, sim_us now
 
 /* ---- what is due ---- */
 
-static sim_us next_due(const struct tcp *c)
+static sim_us next_due(const struct tcp *c, const struct tcp_path *path)
 {
     bool doubt = c->marked > 0;
     bool ordered = true;
@@ -601,7 +617,8 @@ static sim_us next_due(const struct tcp *c)
         }
         doubt |= in_doubt(f);
     }
-    if (doubt || c->sent < c->written) {
+    /* Else it is early enough to look at acknowledgements with the next write. */
+    if (doubt || c->sent < c->written || path->swallowed || path->back->cut) {
         due = heard < due ? heard : due;
     }
     sim_us timer = doubt ? timer_of(c) : SIM_NEVER;
@@ -614,6 +631,6 @@ sim_us tcp_step(struct tcp *c, const struct tcp_path *path, sim_us now)
     collect(c, path, now);
     look_at_timer(c, path, now);
     send_all(c, path, now);
-    sim_us due = next_due(c);
+    sim_us due = next_due(c, path);
     return due > now ? due : now;
 }

@@ -336,6 +336,46 @@ static void lost_end_of_a_message_costs_three_round_trips(void **state)
     world_end(&w);
 }
 
+static void probe_that_mends_leaves_most_of_the_window(void **state)
+{
+    struct world w;
+    uint64_t tag;
+    (void)state;
+    world_begin(&w, (struct link_profile){
+                        .delay = 50 * SIM_MS, .rate_bps = 12 * MBIT, .queue_bytes = 9 * 1500});
+    write_bytes(&w, 10 * HOP_SEGMENT, 1);
+    (void)tcp_step(&w.tcp, &w.path, w.now);
+    assert_int_equal(w.down.overflowed, 1);
+    assert_true(run_to_message(&w, SIM_S, &tag) > 0);
+    w.now += 100 * SIM_MS;
+    write_bytes(&w, 7 * HOP_SEGMENT, 2);
+    (void)tcp_step(&w.tcp, &w.path, w.now);
+    assert_int_equal(w.tcp.cubic.state, CUBIC_OPEN);
+    assert_int_equal(w.tcp.in_flight, 7); /* of 10, 0.7 at once */
+    assert_int_equal(w.tcp.again_bytes, HOP_SEGMENT);
+    world_end(&w);
+}
+
+/* A probe that was lost as well, then a time-out: the window is reduced once. */
+static void time_out_after_a_lost_probe_reduces_once(void **state)
+{
+    struct world w;
+    uint64_t tag;
+    (void)state;
+    world_begin(&w, (struct link_profile){.delay = 50 * SIM_MS});
+    w.tcp.cubic.window = 100;
+    w.profile.loss = 1;
+    write_bytes(&w, 4 * HOP_SEGMENT, 1);
+    assert_int_equal(run_to_message(&w, 450 * SIM_MS, &tag), 0);
+    w.profile.loss = 0;
+    assert_true(run_to_message(&w, 2 * SIM_S, &tag) > 0);
+    w.now += 100 * SIM_MS;
+    (void)tcp_step(&w.tcp, &w.path, w.now);
+    assert_int_equal(w.tcp.cubic.state, CUBIC_OPEN);
+    assert_true(fabs(w.tcp.cubic.threshold - 70) < 1);
+    world_end(&w);
+}
+
 /* ---- order, cuts ---- */
 
 static void messages_keep_their_order_through_loss_jitter_and_detours(void **state)
@@ -466,6 +506,30 @@ static void cut_of_the_way_back_stops_the_sender_at_its_window(void **state)
     world_end(&w);
 }
 
+/* As Linux does: after the first time-out one segment may be on the way, and it is not heard of. */
+static void small_messages_wait_while_the_way_back_is_cut(void **state)
+{
+    struct world w;
+    uint64_t tag = 0;
+    uint64_t got = 0;
+    (void)state;
+    world_begin(&w, (struct link_profile){.delay = 50 * SIM_MS});
+    hop_cut(&w.up, 0);
+    for (uint64_t i = 1; i <= 10; i++) {
+        write_bytes(&w, 100, i);
+        while (run_to_message(&w, i * SIM_S, &tag) != 0) {
+            got = tag;
+        }
+    }
+    assert_int_equal(got, 1);
+    hop_heal(&w.up, w.now);
+    while (run_to_message(&w, 60 * SIM_S, &tag) != 0) {
+        got = tag;
+    }
+    assert_int_equal(got, 10);
+    world_end(&w);
+}
+
 static void half_open_connection_passes_nothing_for_ever(void **state)
 {
     struct world w;
@@ -550,11 +614,14 @@ int main(void)
         cmocka_unit_test(answers_take_as_long_as_those_of_a_kernel),
         cmocka_unit_test(lost_tail_is_found_by_a_probe_and_mended_in_ever_larger_steps),
         cmocka_unit_test(lost_end_of_a_message_costs_three_round_trips),
+        cmocka_unit_test(probe_that_mends_leaves_most_of_the_window),
+        cmocka_unit_test(time_out_after_a_lost_probe_reduces_once),
         cmocka_unit_test(messages_keep_their_order_through_loss_jitter_and_detours),
         cmocka_unit_test(every_message_arrives_whatever_the_line_did),
         cmocka_unit_test(lost_message_arrives_a_timeout_later),
         cmocka_unit_test(cut_loses_no_message_of_a_connection_that_outlives_it),
         cmocka_unit_test(cut_of_the_way_back_stops_the_sender_at_its_window),
+        cmocka_unit_test(small_messages_wait_while_the_way_back_is_cut),
         cmocka_unit_test(half_open_connection_passes_nothing_for_ever),
         cmocka_unit_test(recording_is_played_and_begins_anew),
         cmocka_unit_test(bad_recordings_are_refused_with_their_line),
