@@ -1,14 +1,14 @@
 #!/bin/sh
 # tcp.sh - whether TCP of the virtual world (sim/tcp.h) takes as long as the kernel's, for answers of some sizes.
 #
-# usage: tcp.sh [--runs N] [--peers N] [--sizes LIST] BUILD_DIR [RTT_MS RATE_MBIT LOSS_PERCENT]...      (3, 1, '64000 350000 1500000')
+# usage: tcp.sh [--runs N] [--peers N] [--sizes LIST] BUILD_DIR [RTT_MS RATE_MBIT LOSS_PERCENT]...
+#        (3, 1, '64000 350000 1500000'; the five lines below; needs root)
 #
-# For each line, at each of ten edges of an emulated link (holdfast-sim link, cubic), --peers connections at once ask for
-# each size three times, one answer after the other: the first finds a new connection, the others one whose window
-# has grown. And so --runs times.
-# The same 500 times in the virtual world. A line on stdout is one size and round: median [10th to 90th of a hundred]
-# of both, and how many times longer the virtual one takes, by median and by mean. With losses single answers differ
-# tenfold, so look at the means of a few dozen. It judges nothing.
+# For each line, at each of ten edges of an emulated link (holdfast-sim link, cubic), --peers connections at once ask
+# for each size three times, one answer after the other: the first finds a new connection, the others one whose window
+# has grown. And so --runs times; 500 times in the virtual world. A line on stdout is one size and round: median [10th
+# to 90th of a hundred] of both, and how many times longer the virtual one takes, by median and by mean. With losses
+# single answers differ tenfold, so look at the means of a few dozen. It judges nothing.
 set -u
 
 sizes='64000 350000 1500000'
