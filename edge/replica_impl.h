@@ -94,7 +94,8 @@ struct size {
 /* Catching up leaves the stream its share: the link's rate is measured for a second without a
  * limit, then data is asked for at a part of it for some seconds. */
 struct throttle {
-    hf_ms live_at; /* the last frame that came by the stream, -1 = none */
+    hf_ms live_at;  /* the last frame that came by the stream, -1 = none */
+    hf_ms heard_at; /* the last frame or reply */
     hf_ms phase_at;
     bool limited;
     hf_ms limited_ms;     /* a phase with a limit lasts so long */
@@ -313,6 +314,7 @@ void backoff_reset(struct hf_replica *r); /* after progress, if the link is stab
 /* ---- share.c ---- */
 /* A transfer begins, or the link is another: its rate is measured anew. */
 void share_measure(struct hf_replica *r);
+void share_heard(struct hf_replica *r);                  /* anything came */
 void share_stream(struct hf_replica *r, uint32_t bytes); /* a frame came by the stream */
 void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
 /* More data may be asked for now; what is asked for is charged, and given back if it never comes.

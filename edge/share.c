@@ -4,8 +4,8 @@
  * While the stream is busy, data is asked for at a share of the measured rate of the link, and
  * never faster than the operator allows. The rate is what came, of data and of the stream, while
  * nothing was limited: for a second and a half at the beginning of a transfer, and of every half
- * minute. What a request asks for is taken from a credit that grows at the allowed rate, and what
- * its reply did not use is given back.
+ * minute, and anew after a time in which nothing came. What a request asks for is taken from a
+ * credit that grows at the allowed rate, and what its reply did not use is given back.
  *
  * It must not judge the link by replies that only say how little was missing.
  */
@@ -14,6 +14,8 @@
 /* The stream counts as busy for so long after a frame; the rate is measured for so long, and kept
  * to for so long. */
 #define LIVE_MS 1000
+/* Something comes more often on a link that lives, unless replies take longer as a rule. */
+#define SILENT_MS 1000
 #define MEASURE_MS 1500
 #define LIMITED_MS 30000
 #define LIMITED_PER_MEASURED 12
@@ -103,6 +105,18 @@ static void limit(struct hf_replica *r, hf_ms measured)
     }
 }
 
+/* What came in a time of silence says nothing of the rate: measured over a cut it would be a
+ * crawl, and kept to for half a minute. */
+void share_heard(struct hf_replica *r)
+{
+    struct throttle *t = &r->throttle;
+    hf_ms silence = later(SILENT_MS, r->pace[1].rtt_mean);
+    if (!t->limited && r->now - t->heard_at >= silence) {
+        phase_begin(r, false);
+    }
+    t->heard_at = r->now;
+}
+
 void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
 {
     struct throttle *t = &r->throttle;
@@ -124,6 +138,7 @@ void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes
 
 void share_stream(struct hf_replica *r, uint32_t bytes)
 {
+    share_heard(r);
     r->throttle.delivered += bytes; /* its share is of the whole link */
     r->throttle.live_at = r->now;
 }
