@@ -373,7 +373,7 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
 {
     hf_ms took = r->now - q->sent;
     struct pace *pace = pace_of(r, q->kind);
-    share_heard(r);
+    share_heard(r, is_data(q->kind) ? bytes : 0);
     if (q->late) {
         share_replied(r, q, bytes);
         return; /* what it took says how long the link was cut */

@@ -314,7 +314,7 @@ void backoff_reset(struct hf_replica *r); /* after progress, if the link is stab
 /* ---- share.c ---- */
 /* A transfer begins, or the link is another: its rate is measured anew. */
 void share_measure(struct hf_replica *r);
-void share_heard(struct hf_replica *r);                  /* anything came */
+void share_heard(struct hf_replica *r, uint32_t bytes);  /* anything came */
 void share_stream(struct hf_replica *r, uint32_t bytes); /* a frame came by the stream */
 void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
 /* More data may be asked for now; what is asked for is charged, and given back if it never comes.

@@ -107,9 +107,10 @@ static void limit(struct hf_replica *r, hf_ms measured)
 
 /* What came in a time of silence says nothing of the rate: measured over a cut it would be a
  * crawl, and kept to for half a minute. */
-void share_heard(struct hf_replica *r)
+void share_heard(struct hf_replica *r, uint32_t bytes)
 {
     struct throttle *t = &r->throttle;
+    t->delivered += bytes; /* those that end a silence were sent in it, and count as little */
     hf_ms silence = later(SILENT_MS, r->pace[1].rtt_mean);
     if (!t->limited && r->now - t->heard_at >= silence) {
         phase_begin(r, false);
@@ -122,7 +123,6 @@ void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes
     struct throttle *t = &r->throttle;
     hf_ms took = r->now - t->phase_at;
     t->credit += (int64_t)q->data_max - bytes;
-    t->delivered += bytes;
     if (t->limited) {
         if (took >= t->limited_ms) {
             phase_begin(r, false);
@@ -138,8 +138,7 @@ void share_replied(struct hf_replica *r, const struct request *q, uint32_t bytes
 
 void share_stream(struct hf_replica *r, uint32_t bytes)
 {
-    share_heard(r);
-    r->throttle.delivered += bytes; /* its share is of the whole link */
+    share_heard(r, bytes); /* its share is of the whole link */
     r->throttle.live_at = r->now;
 }
 
