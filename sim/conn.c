@@ -39,6 +39,7 @@ void net_init(struct sim *sim, struct node *edge)
 {
     struct link *l = &edge->link;
     l->profile = sim->opt.profile;
+    l->late = PACE;
     hop_init(&l->down, sim->opt.seed, 10000 + edge->index);
     hop_init(&l->up, sim->opt.seed, 20000 + edge->index);
 }

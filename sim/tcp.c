@@ -226,10 +226,12 @@ static uint32_t acks_for(const struct tcp_flight *f, uint32_t segments)
     return f->end < QUICK_ACKS || f->again ? segments : (segments + 1) / 2;
 }
 
-/* `segments` of the flight, of `bytes` without headers, go now; no more of it is on the way. */
+/* `segments` of the flight go now; no more of it is on the way. */
 static void transmit(struct tcp *c, const struct tcp_path *path, struct tcp_flight *f,
-                     struct pace *pace, uint32_t segments, uint64_t bytes)
+                     struct pace *pace, uint32_t segments)
 {
+    uint64_t all = f->end - f->begin;
+    uint64_t bytes = (uint64_t)segments * HOP_SEGMENT < all ? segments * HOP_SEGMENT : all;
     const struct link_profile p = hop_profile_at(path->profile, pace->first);
     sim_us time = pace->last - pace->first;
     HF_ASSERT(f->out == 0 && f->marked == 0);
@@ -250,13 +252,8 @@ static void transmit(struct tcp *c, const struct tcp_path *path, struct tcp_flig
                : f->spread < p.delay ? f->heard - f->spread
                                      : f->reaches;
     c->in_flight += segments;
+    c->again_bytes += f->again ? bytes : 0;
     c->sent_at = f->sent_last;
-}
-
-static uint64_t bytes_again(const struct tcp_flight *f, uint32_t n)
-{
-    uint64_t most = (uint64_t)n * HOP_SEGMENT;
-    return f->end - f->begin < most ? f->end - f->begin : most;
 }
 
 static void send_new(struct tcp *c, const struct tcp_path *path, struct pace *pace, uint32_t room)
@@ -271,7 +268,7 @@ static void send_new(struct tcp *c, const struct tcp_path *path, struct pace *pa
     struct tcp_flight *f = flight_add(c);
     *f = (struct tcp_flight){.begin = c->sent, .end = c->sent + bytes};
     c->sent += bytes;
-    transmit(c, path, f, pace, n, bytes);
+    transmit(c, path, f, pace, n);
 }
 
 /* As many as the window allows of the first that are marked. */
@@ -292,8 +289,7 @@ static void send_marked(struct tcp *c, const struct tcp_path *path, struct pace 
     f->mends = false;
     f->again = true;
     c->marked -= n;
-    c->again_bytes += bytes_again(f, n);
-    transmit(c, path, f, pace, n, bytes_again(f, n));
+    transmit(c, path, f, pace, n);
 }
 
 static uint32_t room_of(const struct tcp *c)
@@ -548,11 +544,9 @@ static void probe(struct tcp *c, const struct tcp_path *path, sim_us now)
     }
     c->in_flight -= 1;
     last->out = 0;
-    c->again_bytes += bytes_again(last, 1);
     last->again = true;
     last->mends = lost;
-    transmit(c, path, last, &(struct pace){.first = now, .last = now, .segments = 1}, 1,
-             bytes_again(last, 1));
+    transmit(c, path, last, &(struct pace){.first = now, .last = now, .segments = 1}, 1);
 }
 
 /* All that is in doubt is taken for lost. */

@@ -1,4 +1,4 @@
-# common.sh - what the scripts of bench and bench-wan share; they source it.
+# common.sh - what the scripts that measure share, those of bench and bench-wan and agree.sh; they source it.
 #
 # A run is a file of "name value" lines. "never" is a value that is more than any number, so that a run
 # that did not end counts in a median instead of falling out of it. wait_for calls its script's fail.

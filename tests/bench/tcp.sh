@@ -6,11 +6,13 @@
 #
 # For each line, at each of ten edges of an emulated link (holdfast-sim link, cubic), --peers connections at once ask
 # for each size three times, one answer after the other: the first finds a new connection, the others one whose window
-# has grown. And so --runs times; 500 times in the virtual world. A line on stdout is one size and round: median [10th
-# to 90th of a hundred] of both, and how many times longer the virtual one takes, by median and by mean. With losses
-# single answers differ tenfold, so look at the means of a few dozen. It judges nothing.
+# has grown. And so --runs times; 500 times in the virtual world. A line on stdout is one size and round: median
+# [least-largest] of both, and how many times longer the virtual one takes, by median and by mean. With losses single
+# answers differ tenfold, so look at the means of a few dozen. It judges nothing.
 set -u
 
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/common.sh"
 sizes='64000 350000 1500000'
 rounds=3
 edges=10
@@ -55,8 +57,9 @@ bin=$(realpath "$1")
 shift
 [ $# -gt 0 ] || set -- 160 3 0 160 3 1 40 8 1 60 20 0.2 600 4 0.5
 work=$(mktemp -d /tmp/hf-tcp.XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work"; forbid_congestion' EXIT
 trap 'exit 130' INT TERM
+permit_congestion cubic || exit 1
 
 printf '%-22s %8s %5s  %-26s %-26s %6s %6s\n' line bytes round kernel virtual median mean
 while [ $# -gt 0 ]; do
@@ -68,16 +71,12 @@ while [ $# -gt 0 ]; do
     for size in $sizes; do
         for round in $(seq $rounds); do
             for world in real virtual; do
-                cat "$work/$world"* | sed -n "s/^$size $round //p" | sort -g | awk '
-                    { v[NR] = $1; sum += $1 }
-                    END {
-                        m = (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2
-                        printf "%.3f [%.3f-%.3f]\t%f\t%f\n", m, v[int(NR * 0.1) + 1], v[int(NR * 0.9 + 0.5)], m, sum / NR
-                    }'
+                cat "$work/$world"* | sed -n "s/^$size $round //p" >"$work/took"
+                printf '%s\t%s\n' "$(spread %.3f <"$work/took")" "$(awk '{ sum += $1 } END { print sum / NR }' "$work/took")"
             done | awk -F '\t' -v line="$1 ms $2 Mbit $3 %" -v size="$size" -v round="$round" '
-                { text[NR] = $1; median[NR] = $2; mean[NR] = $3 }
+                { text[NR] = $1; mean[NR] = $2 } # as a number, the text is its median
                 END { printf "%-22s %8d %5d  %-26s %-26s %6.2f %6.2f\n", line, size, round, text[1], text[2],
-                             median[2] / median[1], mean[2] / mean[1] }'
+                             text[2] / text[1], mean[2] / mean[1] }'
         done
     done
     shift 3

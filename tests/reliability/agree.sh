@@ -15,6 +15,7 @@
 # world slower than it is: look at the load before you look at the code.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/bench/common.sh
 bin=build
 limit=25
 runs=1
@@ -33,7 +34,9 @@ done
 [ $# -gt 0 ] || set -- tests/scenario/agree/*.sim
 [ -d /dev/shm ] && export TMPDIR=/dev/shm
 work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work"; forbid_congestion' EXIT
+trap 'exit 130' INT TERM
+permit_congestion cubic || exit 1
 
 # NAME<tab>AMOUNT<tab>UNIT of each expectation that was measured, in all runs.
 measured() {

@@ -347,11 +347,11 @@ static void probe_that_mends_leaves_most_of_the_window(void **state)
     (void)tcp_step(&w.tcp, &w.path, w.now);
     assert_int_equal(w.down.overflowed, 1);
     assert_true(run_to_message(&w, SIM_S, &tag) > 0);
+    assert_true(w.tcp.cubic.window == 19);
     w.now += 100 * SIM_MS;
-    write_bytes(&w, 7 * HOP_SEGMENT, 2);
     (void)tcp_step(&w.tcp, &w.path, w.now);
     assert_int_equal(w.tcp.cubic.state, CUBIC_OPEN);
-    assert_int_equal(w.tcp.in_flight, 7); /* of 10, 0.7 at once */
+    assert_true(fabs(w.tcp.cubic.window - 0.7 * (19 + 1)) < 0.1);
     assert_int_equal(w.tcp.again_bytes, HOP_SEGMENT);
     world_end(&w);
 }
@@ -457,6 +457,61 @@ static void lost_message_arrives_a_timeout_later(void **state)
     assert_int_equal(run_to_message(&w, 200 * SIM_MS, &tag), 0);
     w.profile.loss = 0;
     assert_int_equal(run_to_message(&w, SIM_S, &tag), 300 * SIM_MS + 50 * SIM_MS);
+    assert_int_equal(w.tcp.again_bytes, 100);
+    world_end(&w);
+}
+
+/* RFC 6298, 5.5: 0.3 s, 0.6, 1.2, ... each counted from the try before it. */
+static void each_try_waits_twice_as_long_as_the_one_before(void **state)
+{
+    struct world w;
+    uint64_t tag;
+    uint64_t sends = 0;
+    sim_us at = 0;
+    sim_us tried[16];
+    size_t tries = 0;
+    (void)state;
+    world_begin(&w, (struct link_profile){.delay = 50 * SIM_MS, .loss = 1});
+    write_bytes(&w, 100, 1);
+    for (; at < 40 * SIM_S; at += 10 * SIM_MS) {
+        assert_int_equal(run_to_message(&w, at, &tag), 0);
+        if (w.tcp.sends > sends) {
+            sends = w.tcp.sends;
+            tried[tries++] = at;
+        }
+    }
+    /* The second is the probe; the first time-out is counted from that. */
+    assert_int_equal(tries, 9);
+    for (size_t i = 1; i < tries; i++) {
+        assert_int_equal(tried[i] - tried[i - 1], (300 * SIM_MS) << (i < 2 ? 0 : i - 2));
+    }
+    world_end(&w);
+}
+
+/* Linux: a connection begins with three round trips; what was timed brings it to one and 200 ms. */
+static void timeout_of_a_young_connection_is_three_round_trips(void **state)
+{
+    struct world w;
+    uint64_t tag;
+    (void)state;
+    world_begin(&w, (struct link_profile){.delay = 150 * SIM_MS, .loss = 1});
+    write_bytes(&w, 100, 1);
+    assert_int_equal(run_to_message(&w, 700 * SIM_MS, &tag), 0);
+    w.profile.loss = 0;
+    assert_int_equal(run_to_message(&w, 5 * SIM_S, &tag), (800 + 150) * SIM_MS); /* the probe */
+    for (int i = 0; i < 40; i++) {
+        w.now += SIM_S;
+        write_bytes(&w, 100, 2);
+        assert_true(run_to_message(&w, w.now + SIM_S, &tag) > 0);
+    }
+    w.now += SIM_S;
+    sim_us from = w.now;
+    w.profile.loss = 1;
+    write_bytes(&w, 100, 3);
+    assert_int_equal(run_to_message(&w, from + 400 * SIM_MS, &tag), 0);
+    w.profile.loss = 0;
+    sim_us took = run_to_message(&w, from + 5 * SIM_S, &tag) - from;
+    assert_in_range(took, (500 + 150) * SIM_MS, (500 + 150 + 1) * SIM_MS);
     world_end(&w);
 }
 
@@ -619,6 +674,8 @@ int main(void)
         cmocka_unit_test(messages_keep_their_order_through_loss_jitter_and_detours),
         cmocka_unit_test(every_message_arrives_whatever_the_line_did),
         cmocka_unit_test(lost_message_arrives_a_timeout_later),
+        cmocka_unit_test(each_try_waits_twice_as_long_as_the_one_before),
+        cmocka_unit_test(timeout_of_a_young_connection_is_three_round_trips),
         cmocka_unit_test(cut_loses_no_message_of_a_connection_that_outlives_it),
         cmocka_unit_test(cut_of_the_way_back_stops_the_sender_at_its_window),
         cmocka_unit_test(small_messages_wait_while_the_way_back_is_cut),
