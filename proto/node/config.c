@@ -3,10 +3,9 @@
  * file.
  *
  * The file is INI as libinih reads it: [section], key = value, comments from "#" or ";" on (within
- * a line only after a blank and ";"). libinih reads lines of up to 197 bytes, silently takes the
- * rest of a longer one as another line, and takes an indented line as more of the value before it;
- * since nothing here may be guessed, both are refused, by the reader that feeds it lines and counts
- * them.
+ * a line after a blank). libinih silently takes the rest of a line that is too long for it as
+ * another line, and an indented line as more of the value before it; since nothing here may be
+ * guessed, both are refused, by the reader that feeds it lines and counts them.
  *
  * Invariant: every value in the struct came through set_value: parsed whole, inside min and max of
  * its row. A text always ends in a zero within its max + 1 bytes. The first error wins and names
@@ -24,8 +23,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* INI_MAX_LINE of the library is 200 with line end and zero. */
-#define LINE_BYTES_MAX 197
+/* A join token of a long address fits. */
+#define LINE_BYTES_MAX 1200
 #define PLACE_MAX 300u
 
 static const struct hf_config_row *find_key(const struct hf_config_table *t, const char *section,
@@ -102,7 +101,7 @@ static bool check_line(struct file_reader *r, char *line, size_t len)
         return true;
     }
     if (len > LINE_BYTES_MAX) {
-        fail_line(r, HF_TOO_BIG, "the line is longer than 197 bytes");
+        fail_line(r, HF_TOO_BIG, "the line is longer than 1200 bytes");
         return false;
     }
     if (line[0] == ' ' || line[0] == '\t') {
@@ -189,6 +188,10 @@ enum hf_err hf_config_file(const struct hf_config_table *t, const char *path, vo
         fclose(r.file);
         return hf_error_set(e, HF_NOMEM, "%s: out of memory", path);
     }
+    static char comments[] = ";#";
+    ini_inline_comment_prefixes = comments;
+    ini_use_stack = false; /* its buffer has 200 bytes */
+    ini_initial_alloc = LINE_BYTES_MAX + 3;
     int line = ini_parse_stream(next_line, &r, on_value, &r);
     /* The library goes on after a line it cannot read, so that line may be the earlier error. */
     if (line > 0 && (r.rc == HF_OK || (unsigned)line < r.line)) {

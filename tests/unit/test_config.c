@@ -161,15 +161,27 @@ static void every_mistake_in_a_file_is_named_with_its_line(void **state)
 static void lines_the_library_would_split_are_refused(void **state)
 {
     struct fixture *f = *state;
-    char text[1000] = "[core]\n# ";
-    memset(text + strlen(text), 'c', 500);
+    char text[4000] = "[core]\n# ";
+    memset(text + strlen(text), 'c', 1500);
     strcat(text, "\nedges = 9\nlisten = ");
     assert_int_equal(read_bytes(f, text, strlen(text) - 9), HF_OK);
     assert_int_equal(f->c.edges, 9);
-    memset(text + strlen(text), 'x', 300);
-    check_error(f, text, "4: the line is longer than 197 bytes");
+    memset(text + strlen(text), 'x', 1201 - strlen("listen = "));
+    check_error(f, text, "4: the line is longer than 1200 bytes");
     assert_int_equal(read_bytes(f, "[core]\ned\0es = 9\n", 17), HF_MALFORMED);
     assert_non_null(strstr(f->e.text, ":2: a zero byte"));
+}
+
+/* libinih's own buffer ends at 200. */
+static void long_values_and_comments_behind_values_are_taken(void **state)
+{
+    struct fixture *f = *state;
+    char text[2000];
+    int n = snprintf(text, sizeof(text), "[core]\nedges = 9      %*s# nine\nname = a#b ; x\n", 1150,
+                     "");
+    assert_int_equal(read_bytes(f, text, (size_t)n), HF_OK);
+    assert_int_equal(f->c.edges, 9);
+    assert_string_equal(f->c.name, "a#b");
 }
 
 static void a_file_that_cannot_be_read_is_an_error(void **state)
@@ -284,6 +296,7 @@ int main(void)
         CONFIG_TEST(presets_fill_the_struct),
         CONFIG_TEST(a_file_sets_what_it_names_and_nothing_else),
         CONFIG_TEST(every_mistake_in_a_file_is_named_with_its_line),
+        CONFIG_TEST(long_values_and_comments_behind_values_are_taken),
         CONFIG_TEST(lines_the_library_would_split_are_refused),
         CONFIG_TEST(a_file_that_cannot_be_read_is_an_error),
         CONFIG_TEST(options_take_a_value_in_both_ways_and_stop_at_the_first_operand),
