@@ -156,17 +156,6 @@ static const struct {
     {"Holdfast", "HOLDFAST", info_holdfast},
 };
 
-static bool section_asked(const struct hf_call *call, const char *name)
-{
-    for (size_t i = 1; i < call->argc; i++) {
-        if (hf_kv_is(call->argv[i], name) || hf_kv_is(call->argv[i], "ALL") ||
-            hf_kv_is(call->argv[i], "EVERYTHING") || hf_kv_is(call->argv[i], "DEFAULT")) {
-            return true;
-        }
-    }
-    return call->argc == 1;
-}
-
 void hf_run_info(struct hf_call *call)
 {
     const struct hf_commands_config *c = &call->owner->config;
@@ -181,7 +170,7 @@ void hf_run_info(struct hf_call *call)
     }
     hf_core_status(c->core, &i.status);
     for (size_t n = 0; n < sizeof sections / sizeof sections[0]; n++) {
-        if (!section_asked(call, sections[n].name)) {
+        if (!hf_kv_section(call->argv, call->argc, sections[n].name)) {
             continue;
         }
         fprintf(i.out, "%s# %s\r\n", ftell(i.out) > 0 ? "\r\n" : "", sections[n].title);

@@ -199,127 +199,146 @@ static void run_repair(struct edge_commands *k, struct hf_resp_client *c,
 
 /* ---- INFO ---- */
 
-struct lines {
+struct info {
+    struct edge_commands *k;
+    struct hf_view *view;
+    struct hf_replica_status status;
     char text[4096];
     size_t len;
 };
 
-__attribute__((format(printf, 2, 3))) static void line(struct lines *l, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void line(struct info *i, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(l->text + l->len, sizeof(l->text) - l->len, format, args);
+    int n = vsnprintf(i->text + i->len, sizeof(i->text) - i->len, format, args);
     va_end(args);
-    HF_ASSERT(n >= 0 && l->len + (size_t)n + 2 < sizeof(l->text));
-    l->len += (size_t)n;
-    l->text[l->len++] = '\r';
-    l->text[l->len++] = '\n';
+    HF_ASSERT(n >= 0 && i->len + (size_t)n + 2 < sizeof(i->text));
+    i->len += (size_t)n;
+    i->text[i->len++] = '\r';
+    i->text[i->len++] = '\n';
 }
 
-static void info_server(struct edge_commands *k, struct lines *l)
+static void info_server(struct info *i)
+{
+    line(i, "holdfast_version:%s", i->k->version);
+    line(i, "redis_mode:standalone");
+    line(i, "uptime_in_seconds:%lld", (long long)(hf_clock_ms() - i->k->started) / 1000);
+}
+
+static void info_clients(struct info *i)
+{
+    line(i, "connected_clients:%u", hf_resp_clients(i->k->server));
+}
+
+static void info_memory(struct info *i)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    line(l, "# Server");
-    line(l, "holdfast_version:%s", k->version);
-    line(l, "redis_mode:standalone");
-    line(l, "uptime_in_seconds:%lld", (long long)(hf_clock_ms() - k->started) / 1000);
-    line(l, "# Clients");
-    line(l, "connected_clients:%u", hf_resp_clients(k->server));
-    line(l, "# Memory");
-    line(l, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
-    line(l, "# Stats");
-    line(l, "total_commands_processed:%" PRIu64, k->served);
+    line(i, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
 }
 
-static void info_replication(struct edge_commands *k, const struct hf_replica_status *s,
-                             struct lines *l)
+static void info_stats(struct info *i)
 {
-    const char *authority = strstr(k->core_url, "://");
-    authority = authority == NULL ? k->core_url : authority + 3;
+    line(i, "total_commands_processed:%" PRIu64, i->k->served);
+}
+
+static void info_replication(struct info *i)
+{
+    const struct hf_replica_status *s = &i->status;
+    const char *url = i->k->core_url;
+    const char *authority = strstr(url, "://");
+    authority = authority == NULL ? url : authority + 3;
     const char *colon = strrchr(authority, ':');
     int host = colon == NULL ? (int)strlen(authority) : (int)(colon - authority);
     bool up = s->link_up[HF_CHANNEL_STREAM] && s->state != HF_REPLICA_CUT_OFF;
-    line(l, "# Replication");
-    line(l, "role:slave");
-    line(l, "master_host:%.*s", host, authority);
-    line(l, "master_port:%s", colon == NULL ? "" : colon + 1);
-    line(l, "master_link_status:%s", up ? "up" : "down");
-    line(l, "master_last_io_seconds_ago:%lld",
+    line(i, "role:slave");
+    line(i, "master_host:%.*s", host, authority);
+    line(i, "master_port:%s", colon == NULL ? "" : colon + 1);
+    line(i, "master_link_status:%s", up ? "up" : "down");
+    line(i, "master_last_io_seconds_ago:%lld",
          s->last_heard_ms < 0 ? -1LL : (long long)s->last_heard_ms / 1000);
-    line(l, "master_sync_in_progress:%d", s->state == HF_REPLICA_CATCHING_UP);
-    line(l, "slave_read_repl_offset:%" PRIu64, s->received);
-    line(l, "slave_repl_offset:%" PRIu64, s->applied);
-    line(l, "slave_read_only:1");
-    line(l, "connected_slaves:0");
-    line(l, "master_repl_offset:%" PRIu64, s->head);
+    line(i, "master_sync_in_progress:%d", s->state == HF_REPLICA_CATCHING_UP);
+    line(i, "slave_read_repl_offset:%" PRIu64, s->received);
+    line(i, "slave_repl_offset:%" PRIu64, s->applied);
+    line(i, "slave_read_only:1");
+    line(i, "connected_slaves:0");
+    line(i, "master_repl_offset:%" PRIu64, s->head);
 }
 
-static void info_holdfast(struct edge_commands *k, const struct hf_replica_status *s,
-                          struct lines *l)
+static void info_keyspace(struct info *i)
 {
-    struct hf_edge_info info;
-    hf_edge_info(k->edge, &info);
-    line(l, "# Holdfast");
-    line(l, "state:%s", hf_replica_state_name(s->state));
-    line(l, "name:%s", info.name);
-    if (s->staleness_ms == UINT64_MAX) {
-        line(l, "staleness_ms:unknown");
-    } else {
-        line(l, "staleness_ms:%" PRIu64, s->staleness_ms);
+    struct hf_applied applied;
+    if (hf_view_applied(i->view, &applied) == HF_OK) {
+        line(i, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
     }
-    line(l, "store_state:%s", store_state_name(s->store_state));
-    line(l, "transfer_done:%" PRIu64, s->transfer_done);
-    line(l, "transfer_total:%" PRIu64, s->transfer_total);
-    if (s->transfer_eta_ms != UINT64_MAX) {
-        line(l, "transfer_eta_s:%" PRIu64, s->transfer_eta_ms / 1000);
-    }
-    line(l, "holes:%u", s->holes_total);
-    line(l, "held_frames:%" PRIu64, s->held_now);
-    line(l, "held_bytes:%" PRIu64, s->held_bytes);
-    line(l, "received_bytes:%" PRIu64, info.received_bytes);
-    line(l, "applied_changes:%" PRIu64, info.applied_changes);
-    line(l, "duplicates:%" PRIu64, s->duplicates);
-    line(l, "bad_frames:%" PRIu64, s->bad_frames);
-    line(l, "dropped_messages:%" PRIu64, info.dropped);
-    line(l, "requests:%" PRIu64, s->requests);
-    line(l, "timeouts:%" PRIu64, s->timeouts);
-    line(l, "redials:%" PRIu64, s->redials);
-    line(l, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
-    line(l, "scrub_records:%" PRIu64, info.scrub.records);
-    line(l, "scrub_errors:%" PRIu64, info.scrub.errors);
-    line(l, "scrub_rounds:%" PRIu64, info.scrub.rounds);
-    line(l, "repairs:%" PRIu64, s->repair.repairs);
-    line(l, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
 }
+
+static void info_holdfast(struct info *i)
+{
+    const struct hf_replica_status *s = &i->status;
+    struct hf_edge_info info;
+    hf_edge_info(i->k->edge, &info);
+    line(i, "state:%s", hf_replica_state_name(s->state));
+    line(i, "name:%s", info.name);
+    if (s->staleness_ms == UINT64_MAX) {
+        line(i, "staleness_ms:unknown");
+    } else {
+        line(i, "staleness_ms:%" PRIu64, s->staleness_ms);
+    }
+    line(i, "store_state:%s", store_state_name(s->store_state));
+    line(i, "transfer_done:%" PRIu64, s->transfer_done);
+    line(i, "transfer_total:%" PRIu64, s->transfer_total);
+    if (s->transfer_eta_ms != UINT64_MAX) {
+        line(i, "transfer_eta_s:%" PRIu64, s->transfer_eta_ms / 1000);
+    }
+    line(i, "holes:%u", s->holes_total);
+    line(i, "held_frames:%" PRIu64, s->held_now);
+    line(i, "held_bytes:%" PRIu64, s->held_bytes);
+    line(i, "received_bytes:%" PRIu64, info.received_bytes);
+    line(i, "applied_changes:%" PRIu64, info.applied_changes);
+    line(i, "duplicates:%" PRIu64, s->duplicates);
+    line(i, "bad_frames:%" PRIu64, s->bad_frames);
+    line(i, "dropped_messages:%" PRIu64, info.dropped);
+    line(i, "requests:%" PRIu64, s->requests);
+    line(i, "timeouts:%" PRIu64, s->timeouts);
+    line(i, "redials:%" PRIu64, s->redials);
+    line(i, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
+    line(i, "scrub_records:%" PRIu64, info.scrub.records);
+    line(i, "scrub_errors:%" PRIu64, info.scrub.errors);
+    line(i, "scrub_rounds:%" PRIu64, info.scrub.rounds);
+    line(i, "repairs:%" PRIu64, s->repair.repairs);
+    line(i, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
+}
+
+static const struct {
+    const char *title, *name;
+    void (*print)(struct info *i);
+} sections[] = {
+    {"Server", "SERVER", info_server},
+    {"Clients", "CLIENTS", info_clients},
+    {"Memory", "MEMORY", info_memory},
+    {"Stats", "STATS", info_stats},
+    {"Replication", "REPLICATION", info_replication},
+    {"Keyspace", "KEYSPACE", info_keyspace},
+    {"Holdfast", "HOLDFAST", info_holdfast},
+};
 
 static void run_info(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
                      size_t argc)
 {
-    struct lines l = {.len = 0};
-    struct hf_replica_status s;
-    struct hf_applied applied;
-    bool all = argc == 1 || hf_kv_is(argv[1], "ALL") || hf_kv_is(argv[1], "DEFAULT") ||
-               hf_kv_is(argv[1], "EVERYTHING");
-    struct hf_view *v = hf_kv_view(k->kv, c);
-    if (v == NULL) {
+    struct info i = {.k = k, .view = hf_kv_view(k->kv, c)};
+    if (i.view == NULL) {
         return;
     }
-    hf_edge_status(k->edge, clock_up(), &s);
-    if (all || hf_kv_is(argv[1], "SERVER")) {
-        info_server(k, &l);
+    hf_edge_status(k->edge, clock_up(), &i.status);
+    for (size_t n = 0; n < sizeof(sections) / sizeof(sections[0]); n++) {
+        if (hf_kv_section(argv, argc, sections[n].name)) {
+            line(&i, "%s# %s", i.len > 0 ? "\r\n" : "", sections[n].title);
+            sections[n].print(&i);
+        }
     }
-    if (all || hf_kv_is(argv[1], "REPLICATION")) {
-        info_replication(k, &s, &l);
-    }
-    if (all || hf_kv_is(argv[1], "HOLDFAST")) {
-        info_holdfast(k, &s, &l);
-    }
-    if ((all || hf_kv_is(argv[1], "KEYSPACE")) && hf_view_applied(v, &applied) == HF_OK) {
-        line(&l, "# Keyspace");
-        line(&l, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
-    }
-    hf_resp_bulk(c, hf_slice_of(l.text, l.len));
+    hf_resp_bulk(c, hf_slice_of(i.text, i.len));
 }
 
 /* ---- dispatch ---- */
@@ -364,15 +383,14 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
         run_status(k, c);
     } else if (hf_kv_is(argv[0], "HF.REPAIR") && argc <= 2) {
         run_repair(k, c, argv, argc);
-    } else if (hf_kv_is(argv[0], "INFO") && argc <= 2) {
+    } else if (hf_kv_is(argv[0], "INFO")) {
         run_info(k, c, argv, argc);
     } else if (hf_kv_is(argv[0], "HF.EDGE") || hf_kv_is(argv[0], "HF.CARRY")) {
         hf_resp_error(
             c, "READONLY this is an edge; the core knows the edges: ask it, with its --data");
     } else if (is_write(argv[0])) {
         hf_resp_error(c, "READONLY You can't write against an edge; write to the core");
-    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR") ||
-               hf_kv_is(argv[0], "INFO")) {
+    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR")) {
         hf_kv_arity(c, argv[0]);
     } else {
         hf_kv_unknown(c, argv[0]);

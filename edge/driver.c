@@ -168,6 +168,9 @@ static void start(struct hf_edge *edge)
                                   /* A token is spent once; who knows the genesis was enrolled. */
                                   .join = edge->has_token && !edge->has_genesis};
     edge_event(edge, &ev);
+    if (edge->has_token && edge->has_genesis) {
+        edge_note(edge, HF_LEVEL_INFO, "edge: enrolled before, so the join token is not used");
+    }
     if (stage.active) {
         edge_note(edge, HF_LEVEL_INFO, "edge: goes on with a transfer done=%llu total=%llu",
                   (unsigned long long)edge->kept.transfer_done,

@@ -201,6 +201,8 @@ enum hf_err script_parse(const char *path, struct hf_slice text, struct script *
                          struct hf_error *e);
 void script_free(struct script *s);
 
+/* "90s" or "1h30m" in microseconds; false for what is no time, NULL too. */
+bool script_time(const char *text, uint64_t *us);
 /* "cut", "heal", ... */
 const char *script_verb_name(enum script_verb verb);
 /* The language in brief, for --help. */

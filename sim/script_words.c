@@ -180,7 +180,7 @@ static bool measured(const char *text, const struct unit *units, bool many, doub
     return *text == '\0';
 }
 
-static bool time_of(const char *text, uint64_t *us)
+bool script_time(const char *text, uint64_t *us)
 {
     static const struct unit units[] = {{"us", 1},   {"ms", 1e3},  {"s", 1e6}, {"m", 60e6},
                                         {"h", 36e8}, {"d", 864e8}, {NULL, 0}};
@@ -194,7 +194,7 @@ static bool time_of(const char *text, uint64_t *us)
 
 bool parse_time(struct parser *p, uint64_t *us)
 {
-    if (!time_of(parse_peek(p), us)) {
+    if (!script_time(parse_peek(p), us)) {
         return parse_unknown(p, parse_peek(p), "a time such as 500ms, 10s, 5m, 1h30m or 30d", NULL);
     }
     p->at++;
@@ -210,7 +210,7 @@ bool parse_step(struct parser *p, int64_t *us)
 {
     const char *text = parse_peek(p);
     uint64_t size;
-    if (text == NULL || (*text != '+' && *text != '-') || !time_of(text + 1, &size)) {
+    if (text == NULL || (*text != '+' && *text != '-') || !script_time(text + 1, &size)) {
         return parse_unknown(p, text, "a step of the clock such as +1h or -30s", NULL);
     }
     *us = *text == '-' ? -(int64_t)size : (int64_t)size;

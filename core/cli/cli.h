@@ -61,6 +61,9 @@ int hf_cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- connect.c ---- */
 
+/* ADDR:PORT, or [ADDR]:PORT. */
+bool hf_cli_is_host(const char *text);
+
 /* Connects once; false after a message that says what to do. */
 bool hf_cli_connect(struct hf_cli *cli);
 void hf_cli_disconnect(struct hf_cli *cli);

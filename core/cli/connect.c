@@ -2,13 +2,14 @@
  * connect.c - the tool's connection to a daemon: which one, and words for why it cannot be reached.
  *
  * Order: --host, --socket, --data, $HOLDFAST_SOCKET, ./holdfast.sock. Two of the first three
- * together are refused, because a write to the wrong daemon cannot be taken back.
+ * together are refused by main.c, because a write to the wrong daemon cannot be taken back.
  *
  * It must not retry: a subcommand knows whether its request may be sent twice, this file does not.
  * Next: main.c for the options, apply.c for how a retry is made safe.
  */
 #include "core/cli/cli.h"
 #include "core/cli/text.h"
+#include "hf/err.h"
 
 #include <hiredis/hiredis.h>
 
@@ -44,18 +45,22 @@ static bool split_host(const char *host, char *address, size_t cap, int *port)
     return true;
 }
 
-static bool connect_host(struct hf_cli *cli)
+bool hf_cli_is_host(const char *text)
 {
     char address[256];
     int port;
 
-    if (!split_host(cli->host, address, sizeof address, &port)) {
-        hf_cli_fail("--host %.100s is not ADDR:PORT, for example 127.0.0.1:7412", cli->host);
-        return false;
-    }
+    return split_host(text, address, sizeof address, &port);
+}
+
+static void connect_host(struct hf_cli *cli)
+{
+    char address[256];
+    int port;
+
+    HF_ASSERT(split_host(cli->host, address, sizeof address, &port));
     snprintf(cli->target, sizeof cli->target, "%.280s", cli->host);
     cli->redis = redisConnectWithTimeout(address, port, connect_timeout);
-    return true;
 }
 
 static bool connect_unix(struct hf_cli *cli)
@@ -101,18 +106,12 @@ static void explain(const struct hf_cli *cli, int error)
 
 bool hf_cli_connect(struct hf_cli *cli)
 {
-    int chosen = (cli->data != NULL) + (cli->socket != NULL) + (cli->host != NULL);
-    bool parsed;
-
     if (cli->redis != NULL) {
         return true;
     }
-    if (chosen > 1) {
-        hf_cli_fail("give one of --data, --socket and --host, not several");
-        return false;
-    }
-    parsed = cli->host != NULL ? connect_host(cli) : connect_unix(cli);
-    if (!parsed) {
+    if (cli->host != NULL) {
+        connect_host(cli);
+    } else if (!connect_unix(cli)) {
         return false;
     }
     if (cli->redis == NULL || cli->redis->err != 0) {

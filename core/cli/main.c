@@ -195,6 +195,21 @@ static bool take_option(struct hf_cli *cli, const struct hf_cli_option *o, int a
     return true;
 }
 
+static bool names_one_daemon(struct hf_cli *cli)
+{
+    int named = (cli->data != NULL) + (cli->socket != NULL) + (cli->host != NULL);
+
+    if (named > 1) {
+        cli->status = hf_cli_usage(cli, "give one of --data, --socket and --host, not several");
+    } else if (cli->host != NULL && !hf_cli_is_host(cli->host)) {
+        cli->status = hf_cli_usage(
+            cli, "--host %.100s is not ADDR:PORT, for example 127.0.0.1:7412", cli->host);
+    } else {
+        return true;
+    }
+    return false;
+}
+
 bool hf_cli_options(struct hf_cli *cli, const struct hf_cli_option *options, size_t count, int argc,
                     char **argv)
 {
@@ -230,7 +245,7 @@ bool hf_cli_options(struct hf_cli *cli, const struct hf_cli_option *options, siz
         i++;
     }
     cli->first = i;
-    return true;
+    return names_one_daemon(cli);
 }
 
 /* ---- main ---- */

@@ -2,8 +2,8 @@
  * kv.h - the RESP commands that core and edge share: the connection's own, and reads of the state.
  *
  * Reads go to one view that is renewed with the first read after hf_kv_drained, so a pipeline of
- * reads sees one state and costs one transaction, and no page is pinned while nobody reads. DESIGN
- * section 8.
+ * reads sees one state and costs one transaction, and no page is pinned while nobody reads.
+ * PROTOCOL.md section 10.
  *
  * Threads: the loop's thread only.
  */
@@ -42,6 +42,8 @@ uint64_t hf_kv_damaged(const struct hf_kv *kv);
 
 /* Case-insensitive comparison of a command or option with an upper-case word. */
 bool hf_kv_is(struct hf_slice arg, const char *word);
+/* Whether INFO asks for the section of this upper-case name. */
+bool hf_kv_section(const struct hf_slice *argv, size_t argc, const char *name);
 /* A decimal number without sign; false otherwise or above max. */
 bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out);
 void hf_kv_arity(struct hf_resp_client *c, struct hf_slice name);

@@ -66,6 +66,17 @@ bool hf_kv_is(struct hf_slice arg, const char *word)
     return true;
 }
 
+bool hf_kv_section(const struct hf_slice *argv, size_t argc, const char *name)
+{
+    for (size_t i = 1; i < argc; i++) {
+        if (hf_kv_is(argv[i], name) || hf_kv_is(argv[i], "ALL") ||
+            hf_kv_is(argv[i], "EVERYTHING") || hf_kv_is(argv[i], "DEFAULT")) {
+            return true;
+        }
+    }
+    return argc == 1;
+}
+
 bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out)
 {
     uint64_t n = 0;

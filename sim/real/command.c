@@ -29,7 +29,8 @@ static const char usage_text[] =
     "usage: holdfast-sim wan FILE|NAME [options]\n\n"
     "Plays a scenario file in real time: a core and edges, each in a network of its own, joined "
     "by\n"
-    "emulated links (holdfast-sim link). Exit status 0: all that the scenario expects has held.\n"
+    "emulated links (holdfast-sim link). Exit status: 0 all that the scenario expects has held,\n"
+    "1 it has not, 2 wrong use, 125 the network could not be made.\n"
     "Needs root or a user namespace. What has no real counterpart is refused before it starts.\n\n"
     "  --seed N            of the load, of losses and jitter (the scenario's, else 1)\n"
     "  --max TIME          refuse a longer timeline, such as 90s or 30m (10m)\n"
@@ -63,21 +64,6 @@ static bool parse_number(const char *text, uint64_t *out)
     return *text >= '0' && *text <= '9' && *end == '\0';
 }
 
-static bool parse_time(const char *text, uint64_t *us)
-{
-    char *end;
-    double n = strtod(text, &end);
-    double unit = strcmp(end, "s") == 0   ? 1e6
-                  : strcmp(end, "m") == 0 ? 60e6
-                  : strcmp(end, "h") == 0 ? 3600e6
-                                          : 0;
-    if (*text < '0' || *text > '9' || unit <= 0 || !(n > 0 && n < 1e6)) {
-        return false;
-    }
-    *us = (uint64_t)(n * unit);
-    return true;
-}
-
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
@@ -98,8 +84,8 @@ static int parse(int argc, char **argv, struct arguments *a)
             }
             break;
         case MAX:
-            if (!parse_time(optarg, &a->max_us)) {
-                return wrong(optarg, "expected a time such as 90s, 30m or 2h");
+            if (!script_time(optarg, &a->max_us) || a->max_us == 0) {
+                return wrong(optarg, "expected a time such as 90s, 30m or 1h30m");
             }
             break;
         case CONGESTION:

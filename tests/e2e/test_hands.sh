@@ -63,6 +63,8 @@ for command in 'holdfast help' 'holdfast help put' 'holdfast-sim help'; do
     grep -q '^usage: ' out || { echo "FAILED: $command prints no usage"; failed=1; }
 done
 expect 2 'help of what is none' holdfast help jump
+expect 2 'a host without a port' holdfast --host foo status
+expect 2 'two daemons at once' holdfast --data core status --host 127.0.0.1:7412
 says 'there is no subcommand jump'
 
 # Output that does not arrive, and output of which somebody had enough.

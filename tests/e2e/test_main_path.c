@@ -3,7 +3,7 @@
  *
  * One core and two edges serve all tests: one edge joined with a token, one was added by its key.
  * Each test leaves them equal. What is pinned here is what scripts rely on: replies, error words,
- * exit statuses, field names (DESIGN sections 1 and 8). Next: test_cut.c.
+ * exit statuses, field names (PROTOCOL.md section 10). Next: test_cut.c.
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
@@ -446,6 +446,9 @@ static void info_has_the_fields_that_redis_operators_know(void **state)
             fail_msg("INFO replication at the edge has no %s", fields[i]);
         }
     }
+    assert_non_null(strstr(e2e_text(joined, "INFO clients"), "# Clients\r\nconnected_clients:"));
+    assert_non_null(strstr(e2e_text(joined, "INFO stats memory"), "used_memory_peak_rss:"));
+    assert_null(strstr(e2e_text(joined, "INFO stats memory"), "role:"));
     info = e2e_text(core, "INFO replication");
     assert_non_null(strstr(info, "role:master\r\n"));
     assert_non_null(strstr(info, "connected_slaves:2\r\n"));
