@@ -1,7 +1,7 @@
 /*
  * group.c - one group of writes becomes batches: merge, apply, digest, seal, sign, append, sync.
  *
- * Rules (PROTOCOL.md section 3; DESIGN section 4):
+ * Rules (PROTOCOL.md section 3):
  *   - A write is atomic: its changes are in one batch. Batches are cut at HF_BATCH_CUT raw bytes,
  * unless one write alone is larger.
  *   - A key occurs at most once in a batch. Among plain writes the last value wins. A write with an

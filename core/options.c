@@ -1,7 +1,7 @@
 /*
  * options.c - the settings table of holdfast-core. A new setting is one row here and one field.
  *
- * Presets are those of DESIGN section 5 and TECH; where a bound is not obvious its help says why.
+ * Where a bound is not obvious its help says why.
  * What an operator rarely needs has no command line option, only a place in the file.
  */
 #include "core/options.h"
@@ -49,8 +49,8 @@ static const struct hf_config_row rows[] = {
      "TIME", "and for how long: a file goes when its last batch is older than this"},
     {"retention", "tombstone_retention", HF_CONFIG_TIME, AT(tombstone_ms), "30d", 1000, AGE_MS_MAX,
      "tombstone-retention", "TIME",
-     "deletes are remembered for so long, or until every edge has them; an edge further behind "
-     "gets a snapshot"},
+     "deletes are remembered for so long, or until every edge has them and they are 100,000 "
+     "batches old; an edge further behind gets a snapshot"},
     {"retention", "delta_batches", HF_CONFIG_UINT, AT(delta_batches), "0", 0, UINT64_C(1) << 40,
      "delta-batches", "N", "and for so many batches at most, whoever needs them; 0: no such bound"},
     {"store", "segment", HF_CONFIG_BYTES, AT(segment_bytes), "16MiB", 1u << 20, 1u << 30, NULL,

@@ -1,5 +1,5 @@
 /*
- * commands.h - what an edge answers to local readers. DESIGN section 8.
+ * commands.h - what an edge answers to local readers. PROTOCOL.md section 10.
  *
  * Reads never wait for the writer or the link: they go to the newest committed state. Writes are
  * refused with READONLY. Threads: the loop's thread only.

@@ -1,5 +1,5 @@
 /*
- * oracle.c - the promises of DESIGN section 1, checked from outside while everything runs.
+ * oracle.c - the promises of README.md, checked from outside while everything runs.
  *
  * The oracle knows what clients were told and what went over the wire; it never asks an engine
  * whether it did well. Positions are checked after every event (G1 by chain and digest, G2, G6,

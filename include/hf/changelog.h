@@ -7,7 +7,7 @@
  * is now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
  *
  * After a failed write or sync nothing past the last synced offset is read or synced again: the
- * next append opens a new segment that voids the rest (DESIGN section 5, "fsyncgate"). The byte
+ * next append opens a new segment that voids the rest ("fsyncgate"). The byte
  * format is specified at the top of proto/store/segment.c.
  *
  * Threads: one writer calls open, append, sync, trim and close. The read functions may be called by

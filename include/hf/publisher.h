@@ -3,7 +3,7 @@
  * each edge is known to have.
  *
  * PURE: no I/O, clock, randomness, threads or allocation after _new. Same events in the same order,
- * same effects, byte for byte. One owner. DESIGN section 6.
+ * same effects, byte for byte. One owner.
  *
  * Pipeline: WRITE events say that something waits. When no group is under way the engine orders one
  * (GROUP); the driver's writer lane makes it durable and reports GROUP_DONE; only then come ANSWER

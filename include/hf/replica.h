@@ -2,7 +2,7 @@
  * replica.h - the edge's pure engine: what to verify, hold, apply, ask for and give up.
  *
  * PURE: no I/O, clock, randomness, threads or allocation after _new. Same events in the same order,
- * same effects, byte for byte. One owner. DESIGN section 6.
+ * same effects, byte for byte. One owner.
  *
  * Level-triggered: after every event the engine compares what it has with the head it knows of and
  * does what is missing, so no intent is lost when a message is. Frames are named by the driver's

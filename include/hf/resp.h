@@ -3,7 +3,7 @@
  *
  * It parses commands, keeps replies in the order of the commands also when some are answered later,
  * and bounds everything a client can make it hold: command size, arguments, unread replies,
- * clients. It knows no command. DESIGN section 8.
+ * clients. It knows no command.
  *
  * Threads: the loop's thread only.
  */

@@ -4,8 +4,7 @@
  * Invariant (G4): the changes of a batch, the applied position and the state digest become visible
  * in one LMDB transaction or not at all. Every record carries a checksum that every read verifies
  * (G15). Readers use views (own read-only transactions) and never wait for the writer (G9). The
- * layout of the tables is specified at the top of proto/store/state.c; DESIGN section 5 is the
- * reason for it.
+ * layout of the tables is specified at the top of proto/store/state.c.
  *
  * Threads: one writer at a time calls the functions that take `struct hf_state *` and change it.
  * Views may be opened by any thread; one view is used by one thread at a time.

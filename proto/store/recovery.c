@@ -14,7 +14,7 @@
  * torn group can never be joined to records written later.
  *  5. Accepted records that are not known to have been synced are written once more before they are
  *     synced: if the process before this one ended after a failed sync, the kernel may show pages
- * that it no longer holds dirty and never wrote (DESIGN section 5, "fsyncgate").
+ * that it no longer holds dirty and never wrote ("fsyncgate").
  *
  * Invariant: a log that is refused is not changed; it is the evidence. This file must not skip over
  * damage. Read segment.c for the format.

@@ -1,7 +1,7 @@
 /*
  * stage.c - a transfer into the tables that are not visible, and the switch that makes it visible.
  *
- * The closing rule (DESIGN section 4): of one key the record with the higher point is kept,
+ * The closing rule (PROTOCOL.md 8.4): of one key the record with the higher point is kept,
  * whatever brought it, and the stage may become visible only at a seq N that is at least the
  * largest asof of its chunks, when everything up to N is in it, against the digest that the core
  * signed for N. States in between are no prefixes of the history (G1) and are never shown.

@@ -56,7 +56,8 @@ static const char usage_text[] =
     "       holdfast-sim link-do WORDS...            in COMMAND: change the links, read "
     "counters\n\n"
     "A core and edges in network namespaces of their own, joined by links as these say; all links\n"
-    "are alike at first. COMMAND itself stays in this network. Needs root or a user namespace.\n\n";
+    "are alike at first. COMMAND itself stays in this network. Needs root or a user namespace.\n"
+    "Exit status: COMMAND's; 125 the network could not be made, 126 and 127 as of a shell.\n\n";
 
 static const char usage_end[] =
     "  --nodes N           edges, 1 to 250 (1)\n"

@@ -4,7 +4,7 @@
 #   run.sh [OPTION...] [ROW...]    all rows, or the named ones
 #     --nightly                    with the counts of a night: a third of the kills and cuts
 #     --count N                    with N instead of the counts below
-#     --swarm-seeds N              of the simulator's row (default 20000, half an hour of two processors)
+#     --swarm-seeds N              of the simulator's row (default 20000, forty minutes of two processors)
 #     --jobs N                     rows at a time (default: one more than processors; 1 unless root, see below)
 #   run.sh --short ROW...          the few seconds of each that make check has; writes no document
 #   run.sh --list                  the rows
