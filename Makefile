@@ -36,7 +36,7 @@ COMMANDS := commands commands_session commands_op commands_write commands_admin 
 CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
           repair request status status_print text
 SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
-          script_words script_action script_expect shipped scenario record record_events recorder report report_json report_html run \
+          script_words script_action script_timeline script_expect shipped scenario record record_events recorder report report_json report_html run \
           spec trial shrink seeds swarm workload orders history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client

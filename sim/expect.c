@@ -62,8 +62,8 @@ void expect_before(struct sim *sim, struct node *n)
         }
         bool says = n->alive && !n->paused;
         struct measure_edge e = says ? edge_now(n) : (struct measure_edge){0};
-        measure_staleness(measure_of(sim, i, n->index), x, is_apart(sim, n), says ? &e : NULL,
-                          sim->acked);
+        measure_staleness(measure_of(sim, i, n->index), x, sim->now, is_apart(sim, n),
+                          says ? &e : NULL, sim->acked);
     }
 }
 

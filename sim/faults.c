@@ -250,7 +250,8 @@ void faults_plan(struct sim *sim)
     sim->opt.faults = sim->opt.faults_given ? sim->opt.faults : drawn;
     link_faults(sim);
     struct script_load *load = &sim->opt.load;
-    load->write_every_us = rng_between(r, 50 * SIM_MS, load->write_every_us + 1);
+    sim_us least = 50 * SIM_MS < load->write_every_us ? 50 * SIM_MS : load->write_every_us;
+    load->write_every_us = rng_between(r, least, load->write_every_us + 1);
     /* Many keys written fast make transfers of several chunks, which can be cut in between. */
     load->keys = rng_chance(r, 0.3) ? SIM_KEYS_MAX : load->keys;
     if (load->keys == SIM_KEYS_MAX) {
@@ -354,7 +355,7 @@ static void restore(struct sim *sim, struct rng *r)
         sim->saved = core->alive;
         struck(sim, "backup core");
     } else if (!sim->restored) {
-        struck(sim, "restore core");
+        struck(sim, "restore core\nconverge no");
         node_roll_back(sim, core, rng_chance(r, 0.5));
     }
 }

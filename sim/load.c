@@ -25,6 +25,7 @@ struct pending_write {
     bool sent;
     bool answered_before; /* it went out more than once */
     bool ordered;         /* by the timeline */
+    bool refused;         /* once at least */
     char id[24];
     uint32_t count;
     struct hf_change change[CHANGES_MAX];
@@ -37,6 +38,9 @@ struct pending_write {
 
 static void model_add(struct sim *sim, uint32_t key, hf_seq seq, uint64_t value)
 {
+    if (oracle_forked(sim)) {
+        return;
+    }
     if (sim->version_count == sim->version_cap) {
         sim->version_cap = sim->version_cap == 0 ? 4096 : 2 * sim->version_cap;
         sim->versions = realloc(sim->versions, sim->version_cap * sizeof(*sim->versions));
@@ -56,7 +60,7 @@ static void model_add(struct sim *sim, uint32_t key, hf_seq seq, uint64_t value)
 
 bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value)
 {
-    if (sim->unsettled[k] > 0) {
+    if (sim->unsettled[k] > 0 || oracle_forked(sim)) {
         return false;
     }
     uint32_t at = sim->latest[k];
@@ -99,7 +103,8 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     if (r->code == HF_BUSY || r->code == HF_FULL || r->code == HF_IO) {
         mark_hit(sim, MARK_WRITE_REFUSED);
         if (r->code != HF_BUSY) {
-            sim->writes_refused++;
+            sim->writes_refused += !p->refused;
+            p->refused = true;
             oracle_refused(sim, r->code);
         }
         p->sent = false;
@@ -111,7 +116,7 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     }
     if (r->code != HF_OK) {
         sim_trace(sim, NULL, "client: %s refused %s", p->id, hf_err_name(r->code));
-        sim->writes_refused++;
+        sim->writes_refused += !p->refused;
         close_write(p);
         return;
     }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REJOIN_US UINT64_C(60000000)
+
 /* ---- while it runs ---- */
 
 static void conclude(struct measure *m, const struct script_expectation *x, uint64_t now_us)
@@ -79,24 +81,42 @@ void measure_result(struct measure *m, const struct script_expectation *x, uint6
     }
 }
 
-void measure_staleness(struct measure *m, const struct script_expectation *x, bool apart,
+/* An edge that was apart has as long again, or a minute, before its staleness counts. */
+static bool is_excused(struct measure *m, uint64_t now_us, bool apart,
                        const struct measure_edge *edge, hf_seq acked)
 {
+    if (apart && !m->apart) {
+        m->apart_us = now_us;
+    }
     m->apart |= apart;
+    if (edge != NULL && m->apart && !apart) {
+        uint64_t was_apart = now_us - m->apart_us;
+        m->apart = false;
+        m->rejoining = true;
+        m->rejoin_until_us = now_us + (was_apart > REJOIN_US ? was_apart : REJOIN_US);
+        m->goal = acked;
+    }
+    bool back = edge != NULL && edge->state == HF_REPLICA_LIVE && edge->applied >= m->goal;
+    m->rejoining = m->rejoining && !back && now_us < m->rejoin_until_us;
+    return m->apart || m->rejoining;
+}
+
+void measure_staleness(struct measure *m, const struct script_expectation *x, uint64_t now_us,
+                       bool apart, const struct measure_edge *edge, hf_seq acked)
+{
+    bool excused = is_excused(m, now_us, apart, edge, acked) && x->linked;
     if (edge == NULL) {
         return;
     }
-    if (m->apart && !apart) {
-        m->apart = false;
-        m->rejoining = true;
-        m->goal = acked;
-    }
-    if (m->rejoining && edge->state == HF_REPLICA_LIVE && edge->applied >= m->goal) {
-        m->rejoining = false;
-    }
-    if (edge->staleness_ms != UINT64_MAX && !(x->linked && (m->apart || m->rejoining))) {
+    if (edge->staleness_ms != UINT64_MAX) {
         m->known = true;
-        m->worst_ms = edge->staleness_ms > m->worst_ms ? edge->staleness_ms : m->worst_ms;
+        m->known_us = now_us;
+        m->last_ms = edge->staleness_ms;
+    }
+    uint64_t ms = m->last_ms + (now_us - m->known_us) / 1000;
+    if (m->known && !excused) {
+        m->counted = true;
+        m->worst_ms = ms > m->worst_ms ? ms : m->worst_ms;
     }
 }
 
@@ -125,8 +145,8 @@ static struct verdict judge_staleness(const struct measure *m, const struct scri
 {
     double s = (double)m->worst_ms / 1e3;
     double limit = (double)x->limit_us / 1e6;
-    return (struct verdict){.held = m->known && (x->at_least ? s >= limit : s <= limit),
-                            .measured = m->known,
+    return (struct verdict){.held = m->counted && (x->at_least ? s >= limit : s <= limit),
+                            .measured = m->counted,
                             .amount = s};
 }
 
@@ -238,7 +258,7 @@ void measure_conclude(const struct measure_worst *worst, const struct script_exp
 void measure_writes(const struct script_expectation *x, uint64_t refused, uint64_t sent,
                     struct sim_expectation *out)
 {
-    out->held = (x->word[0] != '\0') == (refused > 0);
+    out->held = sent > 0 && (x->word[0] != '\0') == (refused > 0);
     snprintf(out->measured, sizeof(out->measured), "%" PRIu64 " of %" PRIu64 " refused", refused,
              sent);
 }

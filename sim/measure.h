@@ -25,7 +25,9 @@ struct measure {
     /* STALENESS */
     bool apart;     /* cut off, stopped or paused */
     bool rejoining; /* not any more, but not yet live with all of goal */
-    bool known;
+    uint64_t apart_us, rejoin_until_us;
+    bool known, counted;
+    uint64_t known_us, last_ms; /* the last bound that it gave, and when */
     uint64_t worst_ms;
 };
 
@@ -52,9 +54,10 @@ void measure_action(struct measure *m, const struct script_expectation *x, enum 
 /* WITHIN, while pending: has it come true? */
 void measure_result(struct measure *m, const struct script_expectation *x, uint64_t now_us,
                     const struct measure_edge *edge, const struct measure_load *load);
-/* STALENESS; edge is NULL when it says nothing, because it does not run. */
-void measure_staleness(struct measure *m, const struct script_expectation *x, bool apart,
-                       const struct measure_edge *edge, hf_seq acked);
+/* STALENESS; edge is NULL when it says nothing, because it does not run. Of one that gave a bound
+ * before and cannot now, the answers are older than that bound by all the time since. */
+void measure_staleness(struct measure *m, const struct script_expectation *x, uint64_t now_us,
+                       bool apart, const struct measure_edge *edge, hf_seq acked);
 
 /* ---- at the end ---- */
 

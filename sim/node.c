@@ -381,10 +381,16 @@ static void copy_tree(const char *from, const char *to)
     HF_ASSERT(nftw(from, copy_one, 16, FTW_PHYS) == 0);
 }
 
+/* No node's name has a blank. */
+static void backup_path(const struct node *n, uint64_t number, char *out, size_t cap)
+{
+    snprintf(out, cap, "%s saved %" PRIu64, n->dir, number);
+}
+
 void node_save(struct sim *sim, struct node *n, uint64_t number)
 {
-    char to[300];
-    snprintf(to, sizeof(to), "%s.saved.%" PRIu64, n->dir, number);
+    char to[320];
+    backup_path(n, number, to, sizeof(to));
     node_crash(sim, n); /* a copy of a running store would not be one state */
     copy_tree(n->dir, to);
     for (uint32_t i = 1; i < sim->node_count; i++) {
@@ -396,8 +402,8 @@ void node_save(struct sim *sim, struct node *n, uint64_t number)
 
 void node_restore(struct sim *sim, struct node *n, uint64_t number)
 {
-    char from[300];
-    snprintf(from, sizeof(from), "%s.saved.%" PRIu64, n->dir, number);
+    char from[320];
+    backup_path(n, number, from, sizeof(from));
     node_crash(sim, n);
     copy_tree(from, n->dir);
     sim_trace(sim, n, "operator: backup restored");
@@ -407,14 +413,16 @@ void node_restore(struct sim *sim, struct node *n, uint64_t number)
 
 void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
 {
-    char from[320];
-    char to[320];
+    char from[340];
+    char to[340];
     const char *part = with_mark ? "" : "/main";
     struct hf_core_status s = {.committed = 0};
     if (core->alive) {
         hf_core_status(core->core, &s);
     }
-    snprintf(from, sizeof(from), "%s.saved.0%s", core->dir, part);
+    char saved[320];
+    backup_path(core, 0, saved, sizeof(saved));
+    snprintf(from, sizeof(from), "%s%s", saved, part);
     snprintf(to, sizeof(to), "%s%s", core->dir, part);
     node_crash(sim, core);
     load_give_up(sim);
@@ -429,8 +437,10 @@ void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
 
 /* ---- enrolment: the operator's part, outside the network ---- */
 
-/* A core lets in 20 strangers a second, and those who are refused ask again ever later. */
-#define JOINS_PER_S 16u
+sim_us node_joins_at(uint32_t edge)
+{
+    return (edge - 1) / JOINS_PER_S * SIM_S;
+}
 
 static void on_invited(void *ctx, const struct hf_admin_result *r)
 {
@@ -438,7 +448,7 @@ static void on_invited(void *ctx, const struct hf_admin_result *r)
     if (r->code == HF_OK) {
         snprintf(edge->token, sizeof(edge->token), "%s", r->text);
         edge->invited = true;
-        sim_us wait = (edge->index - 1) / JOINS_PER_S * SIM_S;
+        sim_us wait = node_joins_at(edge->index);
         if (wait == 0) {
             node_start(edge->sim, edge);
             return;

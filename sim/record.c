@@ -66,7 +66,7 @@ uint32_t record_add(struct record *r, const char *name)
     snprintf(t->name, sizeof(t->name), "%s", name);
     t->last_at = t->recovering_since = RECORD_NONE;
     t->figures.recovery_most_ms = t->figures.staleness_most_at = RECORD_NONE;
-    t->figures.staleness_most_ms = RECORD_UNKNOWN;
+    t->figures.staleness_most_ms = t->known_ms = RECORD_UNKNOWN;
     return r->track_count++;
 }
 
@@ -234,6 +234,23 @@ static const char *way_of(const struct record_sample *s)
     return s->cut_down && s->cut_up ? "both ways" : s->cut_down ? "core to edge" : "edge to core";
 }
 
+/* Of one that cannot say any more, the answers are older than it last said by the time since. */
+static void follow_staleness(struct record_track *t, hf_ms at, uint64_t ms)
+{
+    struct record_figures *f = &t->figures;
+    if (ms != RECORD_UNKNOWN) {
+        t->known_ms = ms;
+        t->known_at = at;
+    } else if (t->known_ms == RECORD_UNKNOWN) {
+        return;
+    }
+    uint64_t age = t->known_ms + (uint64_t)(at - t->known_at);
+    if (f->staleness_most_ms == RECORD_UNKNOWN || age > f->staleness_most_ms) {
+        f->staleness_most_ms = age;
+        f->staleness_most_at = at;
+    }
+}
+
 /* What changed since the last sample, as events and counts. */
 static void follow(struct record_track *t, hf_ms at, const struct record_sample *s)
 {
@@ -261,10 +278,8 @@ static void follow(struct record_track *t, hf_ms at, const struct record_sample 
     }
     follow_recovery(t, at, s, was_out);
     t->ran = t->ran || runs;
-    bool first = f->staleness_most_ms == RECORD_UNKNOWN;
-    if (s->staleness_ms != RECORD_UNKNOWN && (first || s->staleness_ms > f->staleness_most_ms)) {
-        f->staleness_most_ms = s->staleness_ms;
-        f->staleness_most_at = at;
+    if (runs) {
+        follow_staleness(t, at, s->staleness_ms);
     }
 }
 

@@ -124,6 +124,9 @@ struct record_track {
     hf_seq recovering_to;
     bool planned, repaired;
     bool ran; /* a start before that is its first */
+    /* The last staleness that it knew, and when; RECORD_UNKNOWN: none yet. */
+    uint64_t known_ms;
+    hf_ms known_at;
 };
 
 /* An expectation of a scenario, and what came of it. */

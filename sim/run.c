@@ -294,7 +294,11 @@ void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result
     sim_at(sim, sim->opt.load.read_every_us, EV_CHECK, SIM_CORE)->life = UINT32_MAX;
     run_until(sim, sim->opt.duration, false);
     if (sim->violation[0] == '\0' && !interrupt_seen()) {
-        liveness(sim);
+        if (o->script == NULL || o->script->converge_us > 0) {
+            liveness(sim);
+        } else {
+            oracle_final(sim); /* of what the timeline left */
+        }
     }
 out:
     if (o->script != NULL) {

@@ -12,6 +12,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* An invitation takes a few writes of the core. */
+#define JOIN_US (30 * SIM_MS)
+
 /* ---- settings ---- */
 
 /* The recording of that file, which each is read once. */
@@ -66,12 +69,12 @@ static void settings(struct sim *sim, const struct script *s)
     o->hub.queue = s->hub_queue_us;
 }
 
-static void schedule(struct sim *sim, sim_us at, uint64_t what)
+static void schedule(struct sim *sim, sim_us at, uint64_t action)
 {
     struct event *ev = sim_at(sim, at, EV_FAULT, SIM_CORE);
     ev->life = UINT32_MAX;
     ev->a = scenario_event();
-    ev->b = what;
+    ev->b = action;
 }
 
 static bool is_mark(const char *name)
@@ -97,6 +100,29 @@ static enum hf_err traces_check(const struct script *s, struct hf_error *e)
     return HF_OK;
 }
 
+/* What happens to a process before it runs would happen to nobody. */
+static enum hf_err joins_check(const struct script *s, struct hf_error *e)
+{
+    for (uint32_t i = 0; i < s->action_count; i++) {
+        const struct script_action *a = &s->action[i];
+        bool to_process = a->verb == SCRIPT_CRASH || a->verb == SCRIPT_PAUSE ||
+                          a->verb == SCRIPT_REVOKE || a->verb == SCRIPT_DAMAGE ||
+                          a->verb == SCRIPT_BACKUP || a->verb == SCRIPT_RESTORE;
+        for (uint32_t n = s->edge_count; to_process && n > 0; n--) {
+            bool meant = script_has(&a->nodes, n) || script_has(&a->nodes, SCRIPT_CORE);
+            if (meant && a->at_us < node_joins_at(n) + JOIN_US) {
+                return hf_error_set(e, HF_ARG,
+                                    "%s:%" PRIu32 ": %s has not joined by then: the virtual world "
+                                    "begins without edges and lets in %u a second; do this from "
+                                    "%" PRIu64 "s on",
+                                    s->path, a->line, s->edge[n].name, JOINS_PER_S,
+                                    node_joins_at(n) / SIM_S + 1);
+            }
+        }
+    }
+    return HF_OK;
+}
+
 enum hf_err scenario_check(const struct script *s, struct hf_error *e)
 {
     if (s->load.keys > SIM_KEYS_MAX) {
@@ -112,7 +138,8 @@ enum hf_err scenario_check(const struct script *s, struct hf_error *e)
                                 s->path, x->line, x->word);
         }
     }
-    return traces_check(s, e);
+    enum hf_err err = joins_check(s, e);
+    return err == HF_OK ? traces_check(s, e) : err;
 }
 
 bool scenario_load(struct sim *sim)
@@ -291,11 +318,14 @@ void scenario_strike(struct sim *sim, uint64_t index)
 {
     const struct script *s = sim->opt.script;
     const struct node *core = &sim->node[SIM_CORE];
-    if (s->action[index].verb == SCRIPT_REVOKE && (!core->alive || core->paused)) {
+    const struct script_action *a = &s->action[index];
+    if (a->verb == SCRIPT_REVOKE && (!core->alive || core->paused)) {
         schedule(sim, sim->now + SIM_S, index); /* who tries again until the core answers */
+        if (sim->now == a->at_us) {
+            expect_action(sim, a);
+        }
         return;
     }
-    const struct script_action *a = &s->action[index];
     if (of_clients(a->verb)) {
         actions[a->verb](sim, NULL, a);
     }
@@ -304,5 +334,7 @@ void scenario_strike(struct sim *sim, uint64_t index)
             strike(sim, &sim->node[i], a);
         }
     }
-    expect_action(sim, a);
+    if (a->verb != SCRIPT_REVOKE || sim->now == a->at_us) {
+        expect_action(sim, a);
+    }
 }

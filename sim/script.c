@@ -184,65 +184,90 @@ static bool trace_setting(struct parser *p, struct script_link *link)
     return keep_trace(p, path, &link->trace);
 }
 
-bool parse_link(struct parser *p, struct script_link *link)
+/* The settings of a link, each 8 bytes of struct script_link. */
+static const struct setting {
+    const char *name;
+    enum { TIME, SPAN, RATE, PERCENT, BURST, TRACE } kind;
+    size_t offset;
+} settings[] = {
+    {"delay", TIME, offsetof(struct script_link, delay_us)},
+    {"jitter", TIME, offsetof(struct script_link, jitter_us)},
+    {"rate", RATE, offsetof(struct script_link, rate_bps)},
+    {"queue", SPAN, offsetof(struct script_link, queue_us)},
+    {"loss", PERCENT, offsetof(struct script_link, loss)},
+    {"burst", BURST, offsetof(struct script_link, burst)},
+    {"drop", PERCENT, offsetof(struct script_link, drop)},
+    {"duplicate", PERCENT, offsetof(struct script_link, duplicate)},
+    {"reorder", PERCENT, offsetof(struct script_link, reorder)},
+    {"corrupt", PERCENT, offsetof(struct script_link, corrupt)},
+    {"packet-reorder", PERCENT, offsetof(struct script_link, packet_reorder)},
+    {"packet-duplicate", PERCENT, offsetof(struct script_link, packet_duplicate)},
+    {"trace", TRACE, offsetof(struct script_link, trace)},
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+_Static_assert(sizeof(uint64_t) == 8 && sizeof(double) == 8 && sizeof(char *) == 8,
+               "settings are copied by size");
+
+static bool parse_setting(struct parser *p, const struct setting *s, struct script_link *link)
 {
-    static const char *const names[] = {"delay",   "jitter",  "rate",           "queue",
-                                        "loss",    "burst",   "drop",           "duplicate",
-                                        "reorder", "corrupt", "packet-reorder", "packet-duplicate",
-                                        "trace",   NULL};
-    enum {
-        DELAY,
-        JITTER,
-        RATE,
-        QUEUE,
-        LOSS,
-        BURST,
-        DROP,
-        DUPLICATE,
-        REORDER,
-        CORRUPT,
-        PACKET_REORDER,
-        PACKET_DUPLICATE
-    };
+    void *at = (uint8_t *)link + s->offset;
+    switch (s->kind) {
+    case TIME:
+        return parse_time(p, at);
+    case SPAN:
+        return parse_span(p, at);
+    case RATE:
+        return parse_rate(p, at);
+    case PERCENT:
+        return parse_percent(p, at);
+    case BURST:
+        return parse_decimal(p, at, 1, 1000);
+    case TRACE:
+        return trace_setting(p, link);
+    }
+    HF_UNREACHABLE();
+}
+
+bool parse_link(struct parser *p, struct script_link *link, uint32_t *set)
+{
+    const char *names[SETTINGS + 1] = {NULL};
+    for (size_t i = 0; i < SETTINGS; i++) {
+        names[i] = settings[i].name;
+    }
+    *set = 0;
     do {
         uint32_t i;
-        if (!parse_choice(p, "a setting of links", names, &i)) {
+        if (!parse_choice(p, "a setting of links", names, &i) ||
+            !parse_setting(p, &settings[i], link)) {
             return false;
         }
-        bool good = i == DELAY              ? parse_time(p, &link->delay_us)
-                    : i == JITTER           ? parse_time(p, &link->jitter_us)
-                    : i == RATE             ? parse_rate(p, &link->rate_bps)
-                    : i == QUEUE            ? parse_time(p, &link->queue_us)
-                    : i == LOSS             ? parse_percent(p, &link->loss)
-                    : i == BURST            ? parse_decimal(p, &link->burst, 1, 1000)
-                    : i == DROP             ? parse_percent(p, &link->drop)
-                    : i == DUPLICATE        ? parse_percent(p, &link->duplicate)
-                    : i == REORDER          ? parse_percent(p, &link->reorder)
-                    : i == CORRUPT          ? parse_percent(p, &link->corrupt)
-                    : i == PACKET_REORDER   ? parse_percent(p, &link->packet_reorder)
-                    : i == PACKET_DUPLICATE ? parse_percent(p, &link->packet_duplicate)
-                                            : trace_setting(p, link);
-        if (!good) {
-            return false;
-        }
+        *set |= 1u << i;
     } while (parse_peek(p) != NULL && strcmp(parse_peek(p), "for") != 0);
     return true;
+}
+
+void link_overlay(struct script_link *to, const struct script_link *from, uint32_t set)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if ((set >> i & 1u) != 0) {
+            memcpy((uint8_t *)to + settings[i].offset, (const uint8_t *)from + settings[i].offset,
+                   8);
+        }
+    }
 }
 
 static bool link_statement(struct parser *p)
 {
     struct script_nodes nodes;
-    uint32_t begin;
-    if (!parse_nodes(p, false, &nodes)) {
+    struct script_link link;
+    uint32_t set;
+    if (!parse_nodes(p, false, &nodes) || !parse_link(p, &link, &set)) {
         return false;
     }
-    begin = p->at;
     for (uint32_t i = 1; i <= p->s->edge_count; i++) {
-        p->at = begin;
-        if (script_has(&nodes, i) && !parse_link(p, &p->s->edge[i].link)) {
-            return false;
+        if (script_has(&nodes, i)) {
+            link_overlay(&p->s->edge[i].link, &link, set);
         }
-        p->at = script_has(&nodes, i) ? p->at : p->words;
     }
     return true;
 }
@@ -277,15 +302,22 @@ static bool converge_statement(struct parser *p)
                                    : parse_unknown(p, parse_peek(p), "`within TIME` or `no`", NULL);
 }
 
+/* As the daemons take them. */
+static bool parse_age(struct parser *p, uint64_t *us)
+{
+    return parse_span(p, us) && (*us >= US_S || parse_fail(p, "an age is at least 1s"));
+}
+
 static bool log_statement(struct parser *p)
 {
-    return parse_take(p, "age") ? parse_span(p, &p->s->log_age_us)
-                                : parse_size(p, &p->s->log_bytes);
+    return parse_take(p, "age") ? parse_age(p, &p->s->log_age_us)
+                                : parse_size(p, &p->s->log_bytes) &&
+                                      (p->s->log_bytes > 0 || parse_fail(p, "a log has bytes"));
 }
 
 static bool tombstones_statement(struct parser *p)
 {
-    return parse_span(p, &p->s->tombstone_us);
+    return parse_age(p, &p->s->tombstone_us);
 }
 
 static bool beacon_statement(struct parser *p)
@@ -377,9 +409,11 @@ static bool value_statement(struct parser *p)
                              "as 100..2000 (8 to 99999)",
                              NULL);
     }
-    if (!parse_size(p, &bytes) || bytes > SCRIPT_VALUE_MAX) {
-        return p->e->code != HF_OK ||
-               parse_fail(p, "a value has %u bytes at most", SCRIPT_VALUE_MAX);
+    if (!parse_size(p, &bytes)) {
+        return false;
+    }
+    if (bytes > SCRIPT_VALUE_MAX) {
+        return parse_fail(p, "a value has %u bytes at most", SCRIPT_VALUE_MAX);
     }
     l->value_min = 0;
     l->value_max = (uint32_t)bytes;

@@ -46,7 +46,7 @@ static inline bool script_has(const struct script_nodes *s, uint32_t node)
 
 struct script_link {
     uint64_t delay_us;  /* one way */
-    uint64_t jitter_us; /* added to it, evenly from 0 */
+    uint64_t jitter_us; /* each is up to so much longer or shorter */
     uint64_t rate_bps;  /* bits per second; 0 = no limit */
     uint64_t queue_us;  /* what waits longer for the transmitter is dropped */
     double loss;        /* of packets: over TCP it costs time, no message */
@@ -86,7 +86,7 @@ enum script_verb {
     SCRIPT_CUT = 0,      /* down, up: which directions; core to edge is down */
     SCRIPT_HEAL,         /* ends every cut of these links */
     SCRIPT_HALF_OPEN,    /* what connections there are pass nothing any more and tell nobody */
-    SCRIPT_LINK,         /* from now on their profile is `link` */
+    SCRIPT_LINK,         /* from now on its profile is `link`; one edge in each */
     SCRIPT_CRASH,        /* kill -9 */
     SCRIPT_START,        /* of what has crashed */
     SCRIPT_PAUSE,        /* SIGSTOP */
@@ -121,6 +121,9 @@ struct script_action {
     int64_t step_us;
     double ppm;
     struct script_link link;
+    uint32_t link_set; /* the parser's: which of its settings are meant ... */
+    bool ends;         /* ... and that it ends what one began at since_us for a time */
+    uint64_t since_us;
     uint32_t line;
 };
 

@@ -2,17 +2,16 @@
  * script_action.c - the timeline of a scenario file: `at TIME VERB ...`.
  *
  * A statement becomes one action, or several where it lasts (`for`) or repeats (`flap`): what plays
- * a script needs to know of moments only. Next: script.h for what each action means.
+ * a script needs to know of moments only. Next: script.h for what each action means,
+ * script_timeline.c for what they mean to each other.
  */
 #include "sim/script_parse.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RESTART_US (1 * US_S) /* how long a restarted process is away */
-#define TAIL_US (60 * US_S)   /* what follows the last action when there is no `duration` */
 
 const char *script_verb_name(enum script_verb verb)
 {
@@ -68,11 +67,14 @@ static bool add(struct parser *p, const struct script_action *a, uint64_t after_
     return true;
 }
 
+/* What an action began ends after so long. */
 static bool then(struct parser *p, const struct script_action *a, enum script_verb verb,
                  uint64_t after_us)
 {
     struct script_action end = *a;
     end.verb = verb;
+    end.ends = true;
+    end.since_us = a->at_us;
     return add(p, &end, after_us);
 }
 
@@ -134,37 +136,27 @@ static bool at_flap(struct parser *p, struct script_action *a)
     a->verb = SCRIPT_CUT;
     a->down = a->up = true;
     for (uint64_t t = 0; t < length; t += every) {
-        if (!add(p, a, t) || !then(p, a, SCRIPT_HEAL, t + down)) {
+        if (!add(p, a, 0) || !then(p, a, SCRIPT_HEAL, down)) {
             return false;
         }
+        a->at_us += every;
     }
     return true;
 }
 
-/* The settings that it names replace those of the `link` statements, edge by edge. */
+/* Which profile that makes is known when the timeline is (script_timeline.c). */
 static bool at_link(struct parser *p, struct script_action *a)
 {
     struct script_nodes nodes;
     uint64_t us = 0;
-    if (!parse_nodes(p, false, &nodes)) {
+    if (!parse_nodes(p, false, &nodes) || !parse_link(p, &a->link, &a->link_set) ||
+        (parse_take(p, "for") && !parse_span(p, &us))) {
         return false;
     }
-    uint32_t begin = p->at;
     for (uint32_t i = 1; i <= p->s->edge_count; i++) {
-        if (!script_has(&nodes, i)) {
-            continue;
-        }
-        p->at = begin;
         memset(&a->nodes, 0, sizeof(a->nodes));
         nodes_add(&a->nodes, i);
-        a->link = p->s->edge[i].link;
-        if (!parse_link(p, &a->link) || (parse_take(p, "for") && !parse_span(p, &us)) ||
-            !add(p, a, 0)) {
-            return false;
-        }
-        struct script_action end = *a;
-        end.link = p->s->edge[i].link;
-        if (us > 0 && !add(p, &end, us)) {
+        if (script_has(&nodes, i) && (!add(p, a, 0) || (us > 0 && !then(p, a, SCRIPT_LINK, us)))) {
             return false;
         }
     }
@@ -238,7 +230,7 @@ static bool at_write(struct parser *p, struct script_action *a)
 static bool at_release(struct parser *p, struct script_action *a)
 {
     (void)parse_take(p, "bad"); /* all that can be rolled back are */
-    if (!parse_count(p, &a->count, 1, p->s->load.keys) || !parse_want(p, "keys")) {
+    if (!parse_count(p, &a->count, 1, 1000000) || !parse_want(p, "keys")) {
         return false;
     }
     return lasting(p, a, SCRIPT_ROLLBACK);
@@ -328,68 +320,4 @@ bool parse_at(struct parser *p)
     }
     a.verb = verbs[which].verb;
     return verbs[which].parse(p, &a);
-}
-
-/* ---- the whole timeline ---- */
-
-static int by_time(const void *x, const void *y)
-{
-    const struct script_action *a = x;
-    const struct script_action *b = y;
-    if (a->at_us != b->at_us) {
-        return a->at_us < b->at_us ? -1 : 1;
-    }
-    return a->line < b->line ? -1 : a->line > b->line;
-}
-
-/* Which backup is meant, now that all are known; and that a release precedes what takes it back. */
-static bool resolve(struct parser *p, uint32_t index, uint64_t *backup_us, uint32_t *releases)
-{
-    struct script_action *a = &p->s->action[index];
-    p->line = a->line;
-    if (a->verb == SCRIPT_BACKUP) {
-        *backup_us = a->at_us;
-    } else if (a->verb == SCRIPT_RELEASE) {
-        ++*releases;
-    } else if (a->verb == SCRIPT_ROLLBACK && (*releases)-- == 0) {
-        return parse_fail(p, "there is no release to roll back; precede this by "
-                             "`at TIME release 10 keys`");
-    } else if (a->verb == SCRIPT_RESTORE && a->us == UINT64_MAX) {
-        a->us = *backup_us;
-    }
-    if (a->verb != SCRIPT_RESTORE) {
-        return true;
-    }
-    for (uint32_t i = 0; i < index; i++) {
-        if (p->s->action[i].verb == SCRIPT_BACKUP && p->s->action[i].at_us == a->us) {
-            return true;
-        }
-    }
-    return parse_fail(p, "no backup is taken at that time before; add `at TIME backup core`");
-}
-
-bool parse_timeline_end(struct parser *p)
-{
-    struct script *s = p->s;
-    uint64_t backup_us = UINT64_MAX;
-    uint32_t releases = 0;
-    if (s->action_count > 0) {
-        qsort(s->action, s->action_count, sizeof(s->action[0]), by_time);
-    }
-    uint64_t last = s->action_count == 0 ? 0 : s->action[s->action_count - 1].at_us;
-    if (s->duration_us == 0) {
-        s->duration_us = last + TAIL_US;
-    }
-    for (uint32_t i = 0; i < s->action_count; i++) {
-        if (!resolve(p, i, &backup_us, &releases)) {
-            return false;
-        }
-        if (s->action[i].at_us > s->duration_us) {
-            return parse_fail(p,
-                              "this begins or ends %" PRIu64 " s after the end of the run; make "
-                              "`duration` longer",
-                              (s->action[i].at_us - s->duration_us + US_S - 1) / US_S);
-        }
-    }
-    return true;
 }

@@ -94,6 +94,10 @@ static bool within(struct parser *p, struct script_expectation *x)
     }
     x->kind = SCRIPT_EXPECT_WITHIN;
     x->of = (enum script_verb)which;
+    if (x->of == SCRIPT_RESTORE && (x->word[0] == '\0' || strcmp(x->word, "live") == 0)) {
+        return parse_fail(p, "edges that knew more than the restored core diverge; expect "
+                             "`diverged within`, or `core refusing`");
+    }
     return true;
 }
 

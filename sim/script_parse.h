@@ -63,7 +63,9 @@ struct script_nodes nodes_all_edges(const struct script *s);
 
 /* ---- script.c ---- */
 /* Pairs of setting and value, up to the end of the line or the word `for`. */
-bool parse_link(struct parser *p, struct script_link *link);
+bool parse_link(struct parser *p, struct script_link *link, uint32_t *set);
+/* Those settings of one are the other's, too. */
+void link_overlay(struct script_link *to, const struct script_link *from, uint32_t set);
 
 /* ---- script_action.c ---- */
 bool parse_at(struct parser *p);

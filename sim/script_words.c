@@ -251,6 +251,9 @@ bool parse_rate(struct parser *p, uint64_t *bps)
         return false;
     }
     *bps = (uint64_t)n;
+    if (n > 0 && n < 1) {
+        return parse_fail(p, "a rate is at least 1bit, or 0 for no limit");
+    }
     return true;
 }
 
@@ -363,23 +366,26 @@ static bool add_named(struct parser *p, const char *name, bool core, struct scri
     return any || unknown_node(p, name, core);
 }
 
-static void keep_first(struct script_nodes *nodes, uint64_t count)
+/* Of all when count is 0. */
+static bool keep_first(struct parser *p, struct script_nodes *nodes, uint64_t count)
 {
     struct script_nodes kept = {0};
-    for (uint32_t i = 0; i <= SCRIPT_EDGES_MAX && count > 0; i++) {
+    uint64_t left = count;
+    for (uint32_t i = 0; i <= SCRIPT_EDGES_MAX && left > 0; i++) {
         if (script_has(nodes, i)) {
             nodes_add(&kept, i);
-            count--;
+            left--;
         }
     }
-    *nodes = kept;
+    *nodes = count > 0 ? kept : *nodes;
+    return left == 0 || parse_fail(p, "there are only %" PRIu64 " of these", count - left);
 }
 
 bool parse_nodes(struct parser *p, bool core, struct script_nodes *nodes)
 {
     char list[PARSE_LINE_MAX];
     char *save = NULL;
-    uint64_t count = SCRIPT_EDGES_MAX + 1;
+    uint64_t count = 0;
     bool first = p->at + 1 < p->words && strcmp(p->word[p->at + 1], "of") == 0;
     if (first && !(parse_count(p, &count, 1, SCRIPT_EDGES_MAX) && parse_want(p, "of"))) {
         return false;
@@ -399,6 +405,5 @@ bool parse_nodes(struct parser *p, bool core, struct script_nodes *nodes)
         }
     }
     p->at++;
-    keep_first(nodes, count);
-    return true;
+    return keep_first(p, nodes, first ? count : 0);
 }

@@ -342,6 +342,10 @@ void node_init(struct sim *sim, uint32_t index, const char *name);
 bool node_start(struct sim *sim, struct node *n); /* false: it does not open, a violation was set */
 void node_crash(struct sim *sim, struct node *n);
 void node_power_cut(struct sim *sim, struct node *n); /* a crash; what was not synced is lost */
+/* A core lets in 20 strangers a second, and those who are refused ask again ever later. */
+#define JOINS_PER_S 16u
+/* When an edge starts that is there from the beginning. */
+sim_us node_joins_at(uint32_t edge);
 void node_invite(struct sim *sim, struct node *edge);
 void node_revoke(struct sim *sim, struct node *edge);
 void node_free(struct node *n);
@@ -379,6 +383,7 @@ bool load_expect(const struct sim *sim, uint32_t k, hf_seq n, uint64_t *value);
 /* ---- oracle.c ---- */
 __attribute__((format(printf, 2, 3))) void violate(struct sim *sim, const char *format, ...);
 struct past *oracle_past(struct sim *sim, hf_seq seq);
+bool oracle_forked(const struct sim *sim);
 void oracle_published(struct sim *sim, const struct hf_header *h, struct hf_slice header);
 void oracle_node(struct sim *sim, struct node *n); /* after each event that touched n */
 void oracle_shown(void *ctx, hf_seq seq); /* an edge told its readers that they may see seq */

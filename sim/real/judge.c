@@ -64,7 +64,7 @@ void real_judge_sample(struct real_judge *j, const struct real_node *n)
         const struct script_expectation *x = &s->expectation[i];
         struct measure *m = measure_of(j, i, n->index);
         if (x->kind == SCRIPT_EXPECT_STALENESS && script_has(&x->nodes, n->index)) {
-            measure_staleness(m, x, apart, &e, l.acked);
+            measure_staleness(m, x, real_now_us(j->run), apart, now->running ? &e : NULL, l.acked);
         } else if (now->running) {
             measure_result(m, x, real_now_us(j->run), &e, &l);
         }

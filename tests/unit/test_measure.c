@@ -225,7 +225,7 @@ static void said(struct measure *m, const struct script_expectation *x, bool apa
 {
     struct measure_edge edge = {
         .state = HF_REPLICA_LIVE, .applied = seq, .staleness_ms = staleness_ms};
-    measure_staleness(m, x, apart, &edge, 10);
+    measure_staleness(m, x, 0, apart, &edge, 10);
 }
 
 static bool stale_holds(bool at_least, uint64_t ms)
@@ -256,9 +256,44 @@ static void staleness_that_nobody_knows_says_nothing(void **state)
     struct measure m = {.pending = false};
     (void)state;
     said(&m, &x, false, 10, UINT64_MAX);
-    measure_staleness(&m, &x, false, NULL, 10);
+    measure_staleness(&m, &x, 0, false, NULL, 10);
     struct verdict v = judged(&m, &x, 0);
     assert_false(v.held || v.measured);
+}
+
+/* An edge that was restarted while it was cut off answers, and has no bound. */
+static void staleness_that_nobody_knows_any_more_grows(void **state)
+{
+    struct script_expectation x = {.kind = SCRIPT_EXPECT_STALENESS, .limit_us = LIMIT_US};
+    struct measure m = {.pending = false};
+    struct measure_edge unknown = {
+        .state = HF_REPLICA_CUT_OFF, .applied = 10, .staleness_ms = UINT64_MAX};
+    (void)state;
+    said(&m, &x, true, 10, 300);
+    measure_staleness(&m, &x, 50000000, true, NULL, 10);
+    assert_int_equal(m.worst_ms, 300);
+    measure_staleness(&m, &x, 60000000, true, &unknown, 10);
+    assert_int_equal(m.worst_ms, 60300);
+}
+
+/* ... for as long again as the cut, and a minute at least. */
+static void linked_staleness_counts_again_in_the_end(void **state)
+{
+    (void)state;
+    for (uint64_t cut_s = 10; cut_s <= 100; cut_s += 90) {
+        struct script_expectation x = {
+            .kind = SCRIPT_EXPECT_STALENESS, .limit_us = LIMIT_US, .linked = true};
+        struct measure m = {.pending = false};
+        struct measure_edge behind = {
+            .state = HF_REPLICA_CATCHING_UP, .applied = 5, .staleness_ms = 7000};
+        uint64_t back_s = cut_s > 60 ? cut_s : 60;
+        measure_staleness(&m, &x, 0, true, &behind, 10);
+        measure_staleness(&m, &x, cut_s * 1000000, false, &behind, 10);
+        measure_staleness(&m, &x, (cut_s + back_s) * 1000000 - 1, false, &behind, 10);
+        assert_false(m.counted);
+        measure_staleness(&m, &x, (cut_s + back_s) * 1000000, false, &behind, 10);
+        assert_int_equal(m.worst_ms, 7000);
+    }
 }
 
 /* How long nothing counts is: until all there was when it came back is here, and it is live. */
@@ -271,10 +306,10 @@ static uint64_t worst_of_a_cut(bool linked)
         .state = HF_REPLICA_CATCHING_UP, .applied = 10, .staleness_ms = 6000};
     said(&m, &x, false, 5, 100);
     said(&m, &x, true, 5, 9000);
-    measure_staleness(&m, &x, true, NULL, 10); /* stopped, too */
+    measure_staleness(&m, &x, 0, true, NULL, 10); /* stopped, too */
     said(&m, &x, false, 5, 8000);
     said(&m, &x, false, 9, 7000);
-    measure_staleness(&m, &x, false, &behind, 10);
+    measure_staleness(&m, &x, 0, false, &behind, 10);
     said(&m, &x, false, 10, 200);
     return m.worst_ms;
 }
@@ -455,6 +490,8 @@ int main(void)
         cmocka_unit_test(core_concerns_every_edge_that_it_reaches),
         cmocka_unit_test(staleness_may_be_all_of_its_limit_and_no_more),
         cmocka_unit_test(staleness_that_nobody_knows_says_nothing),
+        cmocka_unit_test(staleness_that_nobody_knows_any_more_grows),
+        cmocka_unit_test(linked_staleness_counts_again_in_the_end),
         cmocka_unit_test(linked_staleness_leaves_out_a_cut_until_it_is_made_up_for),
         cmocka_unit_test(bytes_may_be_all_of_their_limit_and_no_more),
         cmocka_unit_test(state_is_that_of_an_edge_that_runs),

@@ -61,6 +61,26 @@ static void a_month_keeps_its_worst_second_and_every_byte(void **state)
     record_free(r);
 }
 
+static void staleness_that_is_unknown_after_it_was_known_grows(void **state)
+{
+    (void)state;
+    struct record *r = record_of(1);
+    struct record_sample s = well;
+    s.staleness_ms = RECORD_UNKNOWN;
+    record_sample(r, 1, 500, &s);
+    assert_true(r->track[1].figures.staleness_most_ms == RECORD_UNKNOWN);
+    s.staleness_ms = 300;
+    record_sample(r, 1, 1000, &s);
+    s.staleness_ms = RECORD_UNKNOWN;
+    s.state = RECORD_NOT_RUNNING;
+    record_sample(r, 1, 2000, &s);
+    assert_int_equal(r->track[1].figures.staleness_most_ms, 300);
+    s.state = well.state;
+    record_sample(r, 1, 3000, &s);
+    assert_int_equal(r->track[1].figures.staleness_most_ms, 2300);
+    record_free(r);
+}
+
 static void a_pair_keeps_the_least_and_the_most_of_both(void **state)
 {
     (void)state;
@@ -398,6 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_point_is_as_wide_as_it_began_while_the_run_is_short),
         cmocka_unit_test(a_month_keeps_its_worst_second_and_every_byte),
+        cmocka_unit_test(staleness_that_is_unknown_after_it_was_known_grows),
         cmocka_unit_test(a_pair_keeps_the_least_and_the_most_of_both),
         cmocka_unit_test(all_tracks_have_points_of_one_width),
         cmocka_unit_test(a_sample_holds_until_the_next),

@@ -186,13 +186,72 @@ static void flap_becomes_cuts_and_heals(void **state)
 static void groups_lists_and_counts_name_many(void **state)
 {
     (void)state;
-    struct script *s = parsed("edges a shop 1..3 b\nat 1s cut shop-*\nat 2s cut a,b\n"
-                              "at 3s cut 2 of shop-*\nat 4s cut core\nat 5s crash core,a\n");
+    struct script *s = parsed("edges a shop 1..3 b\nat 1s half-open shop-*\n"
+                              "at 2s half-open a,b\nat 3s half-open 2 of shop-*\n"
+                              "at 4s half-open core\nat 5s crash core,a\n");
     assert_true(nodes_of(s, 0) == (4 | 8 | 16));
     assert_true(nodes_of(s, 1) == (2 | 32));
     assert_true(nodes_of(s, 2) == (4 | 8));
     assert_true(nodes_of(s, 3) == (2 | 4 | 8 | 16 | 32)); /* its line carries all others */
     assert_true(nodes_of(s, 4) == (1 | 2));
+    script_free(s);
+}
+
+/* The last `for` heals, or the first `heal` that stands there; what changes nothing is left out. */
+static void what_overlaps_ends_when_the_last_has_ended(void **state)
+{
+    (void)state;
+    struct script *s = parsed("edges a b\nat 10s cut all for 2m\nat 20s cut a for 5s\n"
+                              "at 1m cut b for 5m\nat 3m heal b\nat 4m cut b for 10m\n");
+    assert_int_equal(s->action_count, 5);
+    assert_action(s, 0, 10 * SECOND, "cut");
+    assert_action(s, 1, 130 * SECOND, "heal");
+    assert_true(nodes_of(s, 1) == 2);
+    assert_action(s, 2, 3 * MINUTE, "heal");
+    assert_action(s, 3, 4 * MINUTE, "cut");
+    assert_action(s, 4, 14 * MINUTE, "heal"); /* not at 6m, when another would have ended */
+    script_free(s);
+    s = parsed("edges a\nat 10s crash a for 2m\nat 30s restart a\n"
+               "at 10s cut a down for 1m\nat 20s cut a up for 10s\n");
+    assert_int_equal(s->action_count, 5);
+    assert_action(s, 2, 20 * SECOND, "cut");
+    assert_action(s, 3, 70 * SECOND, "heal");
+    assert_action(s, 4, 130 * SECOND, "start");
+    script_free(s);
+    s = parsed("edges a\nat 10s pause a for 1m\nat 20s crash a for 10s\n");
+    assert_int_equal(s->action_count, 3); /* what came back is not paused */
+    script_free(s);
+}
+
+static void what_changes_nothing_is_left_out(void **state)
+{
+    (void)state;
+    struct script *s = parsed("edges a b\nat 1s cut a\nat 2s heal all\nat 3s heal b\n"
+                              "at 4s resume a\nat 5s start core\nat 6s disk well at a\n");
+    assert_int_equal(s->action_count, 2);
+    assert_action(s, 1, 2 * SECOND, "heal");
+    assert_true(nodes_of(s, 1) == 2);
+    script_free(s);
+    s = parsed("edges a\nat 10s disk full at a for 1m\nat 12s disk slow 5ms at a for 5s\n");
+    assert_int_equal(s->action_count, 3); /* the newest goes */
+    assert_action(s, 2, 17 * SECOND, "disk-well");
+    script_free(s);
+    assert_refused("edges a\nat 1s release 100 keys\nkeys 10\n", "x.sim:2: there are only 10 keys");
+    assert_refused("edges a 1..5\nexpect 9 of a-* live\n", "x.sim:2: there are only 5 of these");
+}
+
+static void links_change_setting_by_setting(void **state)
+{
+    (void)state;
+    struct script *s = parsed("edges a\nat 10s link a rate 64kbit\nat 12s link a loss 10% for 9s\n"
+                              "at 15s link a delay 1s\nlink a jitter 3ms\n");
+    assert_int_equal(s->action_count, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        const struct script_link *l = &s->action[i].link;
+        assert_true(l->rate_bps == 64000 && l->jitter_us == 3000);
+        assert_float_equal(l->loss, i == 1 || i == 2 ? 0.1 : 0, 1e-12);
+        assert_int_equal(l->delay_us == 1000000, i >= 2);
+    }
     script_free(s);
 }
 
@@ -385,6 +444,9 @@ int main(void)
         cmocka_unit_test(what_lasts_becomes_two_actions),
         cmocka_unit_test(flap_becomes_cuts_and_heals),
         cmocka_unit_test(groups_lists_and_counts_name_many),
+        cmocka_unit_test(what_overlaps_ends_when_the_last_has_ended),
+        cmocka_unit_test(what_changes_nothing_is_left_out),
+        cmocka_unit_test(links_change_setting_by_setting),
         cmocka_unit_test(link_that_changes_for_a_time_changes_back),
         cmocka_unit_test(restore_finds_its_backup),
         cmocka_unit_test(clocks_releases_and_attacks_are_actions),
