@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define QUEUE_DEFAULT (100 * SIM_MS) /* what sim/wan takes, and routers are told to have */
 /* A detour is as long as parallel paths differ by. */
 #define DETOUR (3 * SIM_MS)
+#define LINE_BYTES 254u                /* of a recording; comments are lines, too */
 #define FAR UINT64_C(1000000000000000) /* packets; nobody sends so many */
 
 void hop_init(struct hop *l, uint64_t seed, uint64_t stream)
@@ -245,7 +247,7 @@ static enum hf_err trace_add(struct hop_trace *t, const struct hop_point *p, str
 static enum hf_err trace_text(struct hop_trace *t, char *text, struct hf_error *e)
 {
     struct hop_point p;
-    text[strcspn(text, "#\r\n")] = '\0';
+    text[strcspn(text, "#\r")] = '\0';
     if (text[strspn(text, " \t")] == '\0') {
         return HF_OK;
     }
@@ -255,22 +257,58 @@ static enum hf_err trace_text(struct hop_trace *t, char *text, struct hf_error *
     return trace_add(t, &p, e);
 }
 
+/* The next line without its end; HF_NOTFOUND behind the last. */
+static enum hf_err trace_line(FILE *f, char text[LINE_BYTES + 1], struct hf_error *e)
+{
+    size_t n = 0;
+    int c;
+    while ((c = getc(f)) != EOF && c != '\n') {
+        if (c == '\0') {
+            return hf_error_set(e, HF_ARG, "a byte of the line is zero");
+        }
+        if (n == LINE_BYTES) {
+            return hf_error_set(e, HF_ARG, "the line is longer than %u bytes", LINE_BYTES);
+        }
+        text[n++] = (char)c;
+    }
+    text[n] = '\0';
+    return c == EOF && n == 0 ? HF_NOTFOUND : HF_OK;
+}
+
+/* A pipe could keep the simulator waiting, and a device has no end. */
+static FILE *trace_open(const char *path, struct hf_error *e)
+{
+    struct stat st;
+    bool there = stat(path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode)) {
+        hf_error_set(e, HF_IO, "%s: no regular file", path);
+        return NULL;
+    }
+    FILE *f = there ? fopen(path, "re") : NULL;
+    if (f == NULL) {
+        hf_error_set(e, HF_IO, "%s: %s", path, strerror(errno));
+    }
+    return f;
+}
+
 enum hf_err hop_trace_load(struct hop_trace *t, const char *path, struct hf_error *e)
 {
-    char text[256];
+    char text[LINE_BYTES + 1];
     struct hf_error inner = {.code = HF_OK};
     enum hf_err err = HF_OK;
     int number = 0;
-    FILE *f = fopen(path, "re");
     *t = (struct hop_trace){0};
+    FILE *f = trace_open(path, e);
     if (f == NULL) {
-        return hf_error_set(e, HF_IO, "%s: %s", path, strerror(errno));
+        return HF_IO;
     }
-    while (err == HF_OK && fgets(text, sizeof(text), f) != NULL) {
+    while (err == HF_OK) {
         number++;
-        err = trace_text(t, text, &inner);
+        err = trace_line(f, text, &inner);
+        err = err == HF_OK ? trace_text(t, text, &inner) : err;
     }
     (void)fclose(f);
+    err = err == HF_NOTFOUND ? HF_OK : err;
     if (err != HF_OK) {
         hf_error_set(e, err, "%s:%d: %s", path, number, inner.text);
     } else if (t->count < 2) {

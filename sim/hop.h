@@ -100,7 +100,8 @@ void hop_heal(struct hop *l, sim_us now);
 bool hop_was_cut(const struct hop *l, sim_us at); /* of the last cut only */
 
 /* Reads lines "SECONDS RTT_MS LOSS_PERCENT [RATE_MBIT]" in the order of time, '#' begins a comment.
- * The last point holds as long as the one before it. Errors name file:line. */
+ * The last point holds as long as the one before it. Errors name file:line. A line has at most 254
+ * bytes, none of them zero; what is no regular file is refused. */
 enum hf_err hop_trace_load(struct hop_trace *t, const char *path, struct hf_error *e);
 void hop_trace_free(struct hop_trace *t);
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -605,15 +606,20 @@ static void half_open_connection_passes_nothing_for_ever(void **state)
 
 /* ---- recordings ---- */
 
-static enum hf_err load(const char *text, struct hop_trace *t, struct hf_error *e)
+static enum hf_err load_bytes(const char *text, size_t len, struct hop_trace *t, struct hf_error *e)
 {
     char path[] = "/tmp/hf-trace.XXXXXX";
     int fd = mkstemp(path);
-    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    assert_true(fd >= 0 && write(fd, text, len) == (ssize_t)len);
     close(fd);
     enum hf_err err = hop_trace_load(t, path, e);
     unlink(path);
     return err;
+}
+
+static enum hf_err load(const char *text, struct hop_trace *t, struct hf_error *e)
+{
+    return load_bytes(text, strlen(text), t, e);
 }
 
 static void recording_is_played_and_begins_anew(void **state)
@@ -654,6 +660,41 @@ static void bad_recordings_are_refused_with_their_line(void **state)
     assert_int_equal(hop_trace_load(&t, "/nonexistent/trace", &e), HF_IO);
 }
 
+/* The rest of a long comment would be taken for points. */
+static void lines_of_a_recording_have_a_length(void **state)
+{
+    char text[400];
+    struct hop_trace t;
+    struct hf_error e;
+    (void)state;
+    snprintf(text, sizeof(text), "#%253s\n0 1 0\n5 1 0", "");
+    assert_int_equal(load(text, &t, &e), HF_OK);
+    hop_trace_free(&t);
+    snprintf(text, sizeof(text), "0 1 0\n#%254s\n5 1 0\n", "9 1 0");
+    assert_int_not_equal(load(text, &t, &e), HF_OK);
+    assert_non_null(strstr(e.text, ":2: the line is longer than 254 bytes"));
+    static const char zero[] = "0 1 0\n5 1 0\0001\n9 1 0\n";
+    assert_int_not_equal(load_bytes(zero, sizeof(zero) - 1, &t, &e), HF_OK);
+    assert_non_null(strstr(e.text, ":2: "));
+}
+
+static void what_is_no_file_is_no_recording(void **state)
+{
+    char fifo[] = "/tmp/hf-trace.XXXXXX";
+    struct hop_trace t;
+    struct hf_error e;
+    (void)state;
+    alarm(10); /* neither ends by itself */
+    assert_int_equal(hop_trace_load(&t, "/dev/zero", &e), HF_IO);
+    assert_non_null(strstr(e.text, "/dev/zero: no regular file"));
+    assert_non_null(mkdtemp(fifo));
+    assert_int_equal(hop_trace_load(&t, fifo, &e), HF_IO);
+    assert_true(rmdir(fifo) == 0 && mkfifo(fifo, 0600) == 0);
+    assert_int_equal(hop_trace_load(&t, fifo, &e), HF_IO);
+    unlink(fifo);
+    alarm(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -682,6 +723,8 @@ int main(void)
         cmocka_unit_test(half_open_connection_passes_nothing_for_ever),
         cmocka_unit_test(recording_is_played_and_begins_anew),
         cmocka_unit_test(bad_recordings_are_refused_with_their_line),
+        cmocka_unit_test(lines_of_a_recording_have_a_length),
+        cmocka_unit_test(what_is_no_file_is_no_recording),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
