@@ -37,7 +37,7 @@ CLI    := apply carry connect del edge export get import input keygen parse pars
           repair request status status_print text
 SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
           script_words script_action script_timeline script_expect shipped scenario record record_events recorder report report_json report_html run \
-          spec trial shrink seeds swarm workload orders history history_read
+          spec trial shrink seeds swarm workload orders history history_read number
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client
 WAN    := shaper profile middlebox flight netns loop control ask nest link

@@ -4,6 +4,7 @@
 #include "sim/command.h"
 
 #include "hf/version.h"
+#include "sim/number.h"
 #include "sim/report.h"
 
 #include <inttypes.h>
@@ -19,14 +20,28 @@ _Noreturn void command_usage(const char *command, const char *problem)
 uint64_t command_number(const char *command, const char *text, uint64_t min, uint64_t max)
 {
     char problem[120];
-    char *end;
-    uint64_t n = strtoull(text, &end, 10);
-    if (*text == '\0' || *text == '-' || *end != '\0' || n < min || n > max) {
+    uint64_t n = 0;
+    if (!number_parse(text, min, max, &n)) {
         snprintf(problem, sizeof(problem),
                  "'%.20s': expected a number from %" PRIu64 " to %" PRIu64, text, min, max);
         command_usage(command, problem);
     }
     return n;
+}
+
+char *command_quoted(const char *word)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-";
+    bool quote = *word == '\0' || word[strspn(word, plain)] != '\0';
+    char *text = malloc(4 * strlen(word) + 3);
+    HF_ASSERT(text != NULL);
+    char *end = stpcpy(text, quote ? "'" : "");
+    for (; *word != '\0'; word++) {
+        end = stpcpy(end, *word == '\'' ? "'\\''" : (char[]){*word, '\0'});
+    }
+    stpcpy(end, quote ? "'" : "");
+    return text;
 }
 
 bool report_option(struct report_choice *c, int option, const char *value)

@@ -23,6 +23,9 @@ _Noreturn void command_usage(const char *command, const char *problem);
 /* A number from min to max, or command_usage. */
 uint64_t command_number(const char *command, const char *text, uint64_t min, uint64_t max);
 
+/* As a shell takes it for one word; the caller frees it. */
+char *command_quoted(const char *word);
+
 /* What to do with the recording of a run: --trace, --all, --json FILE, --html FILE. */
 struct report_choice {
     bool trace; /* the timeline was printed, and stands alone */

@@ -15,7 +15,8 @@ static const char help_text[] =
     "usage: holdfast-sim run [--seed N] [options]\n\n"
     "Runs one random world. Everything in it follows from the seed.\n\n"
     "  --seed N        the seed (default 1)\n"
-    "  --seed canary   a run that must fail, because its oracle is told something wrong\n"
+    "  --seed canary   a run that must fail, because its oracle is told something wrong;\n"
+    "                  canary:N is that of seed N\n"
     "  --edges N       1 to 200 (default 4)\n"
     "  --duration S    virtual seconds of the safety phase (default 60)\n"
     "  --every MS      mean virtual time between writes, at most (default 1000)\n"
@@ -102,6 +103,9 @@ static bool parse(int argc, char **argv, struct arguments *a)
     if (optind < argc) {
         command_usage("run", "it takes options only");
     }
+    if (a->timeline && (a->report.json != NULL || a->report.html != NULL)) {
+        command_usage("run", "--timeline prints nothing else, so --json and --html have no place");
+    }
     return true;
 }
 
@@ -117,8 +121,7 @@ int command_run(int argc, char **argv)
         return help();
     }
     if (a.timeline) {
-        trial_timeline(&a.spec, TIMELINE_LIMIT_S);
-        return 0;
+        return trial_timeline(&a.spec, TIMELINE_LIMIT_S) ? 0 : 1;
     }
     snprintf(title, sizeof(title), "random run, seed %" PRIu64, a.spec.seed);
     struct record *record = command_record(title);

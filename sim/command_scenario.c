@@ -66,7 +66,8 @@ static int play(const struct arguments *a, const struct script *s)
 {
     struct sim_options o;
     struct sim_result r;
-    char replay[640];
+    char *replay = NULL;
+    char *name = command_quoted(a->name);
     uint64_t seed = s->has_seed && !a->seed_given ? s->seed : a->seed;
     FILE *out = command_out(&a->report);
     sim_defaults(&o, seed);
@@ -75,9 +76,12 @@ static int play(const struct arguments *a, const struct script *s)
     sim_run(&o, a->report.trace ? out : NULL, &r);
     fprintf(out, "%s: %s, %" PRIu64 " batches, trace hash %016" PRIx64 "\n", a->name,
             r.ok ? "ok" : "FAILED", r.batches, r.trace_hash);
-    snprintf(replay, sizeof(replay), "holdfast-sim scenario --trace --seed %" PRIu64 " %s", seed,
-             a->name);
-    return command_report("scenario", &a->report, &r, o.record, replay);
+    int len = asprintf(&replay, "holdfast-sim scenario --trace --seed %" PRIu64 " %s", seed, name);
+    HF_ASSERT(len > 0);
+    int status = command_report("scenario", &a->report, &r, o.record, replay);
+    free(replay);
+    free(name);
+    return status;
 }
 
 int command_scenario(int argc, char **argv)

@@ -25,7 +25,7 @@ static const char help_text[] =
     "  --no-shrink     do not look for a smaller run that fails alike\n"
     "  --limit S       real seconds after which a run hangs (default 300)\n"
     "  --save FILE     add failures to FILE, for --replay\n"
-    "  --commit TEXT   what FILE is to call this version (default: unknown)\n"
+    "  --commit WORD   what FILE is to call this version (default: unknown)\n"
     "  --edges N, --duration S, --every MS, --faults LIST, --no-faults\n"
     "                  of every run; holdfast-sim run --help tells what they do\n\n"
     "exit status: 0 all held, 1 something was violated or a mark missed, 2 wrong use\n";
@@ -131,6 +131,9 @@ static bool option(struct arguments *a, enum option_id id, const char *name)
         c->save = optarg;
         break;
     case COMMIT:
+        if (!seeds_is_commit(optarg)) {
+            command_usage("swarm", "--commit takes one word of at most 64 characters, without '#'");
+        }
         c->commit = optarg;
         break;
     case REPLAY:

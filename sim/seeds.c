@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <time.h>
 
+bool seeds_is_commit(const char *text)
+{
+    size_t len = strcspn(text, " \t\r\n\v\f#");
+    return len > 0 && len <= SEEDS_COMMIT_MAX && text[len] == '\0';
+}
+
 bool seeds_append(const char *path, const char *commit, const struct outcome *o)
 {
     char text[SPEC_TEXT_MAX];

@@ -13,6 +13,9 @@
 
 #include "sim/trial.h"
 
+/* The second word of a line can be no other: one word, of at most SEEDS_COMMIT_MAX bytes. */
+#define SEEDS_COMMIT_MAX 64u
+bool seeds_is_commit(const char *text);
 /* Adds a line. False with a message on stderr. */
 bool seeds_append(const char *path, const char *commit, const struct outcome *o);
 /* Runs all of a file, each apart. Prints those that fail; returns the exit status: 0 none, 1 some,

@@ -3,6 +3,8 @@
  */
 #include "sim/spec.h"
 
+#include "sim/number.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -18,14 +20,11 @@ void spec_usual(struct sim_spec *s, uint64_t seed)
 static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out,
                    char problem[SPEC_PROBLEM_MAX])
 {
-    char *end;
-    uint64_t n = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || n < min || n > max) {
+    if (!number_parse(text, min, max, out)) {
         snprintf(problem, SPEC_PROBLEM_MAX,
                  "'%.40s': expected a number from %" PRIu64 " to %" PRIu64, text, min, max);
         return false;
     }
-    *out = n;
     return true;
 }
 
@@ -56,6 +55,16 @@ static bool set_faults(struct sim_spec *s, const char *value, char problem[SPEC_
     return true;
 }
 
+/* "canary" is the canary of seed 1, "canary:7" that of another. */
+static bool set_seed(struct sim_spec *s, const char *value, char problem[SPEC_PROBLEM_MAX])
+{
+    bool usual = strcmp(value, "canary") == 0;
+    bool named = strncmp(value, "canary:", 7) == 0;
+    s->canary = usual || named;
+    s->seed = CANARY_SEED;
+    return usual || number(named ? value + 7 : value, 0, UINT64_MAX, &s->seed, problem);
+}
+
 bool spec_set(struct sim_spec *s, const char *name, const char *value,
               char problem[SPEC_PROBLEM_MAX])
 {
@@ -69,9 +78,7 @@ bool spec_set(struct sim_spec *s, const char *name, const char *value,
         return false;
     }
     if (strcmp(name, "seed") == 0) {
-        s->canary = strcmp(value, "canary") == 0;
-        s->seed = CANARY_SEED;
-        return s->canary || number(value, 0, UINT64_MAX, &s->seed, problem);
+        return set_seed(s, value, problem);
     }
     if (strcmp(name, "duration") == 0) {
         return seconds(value, &s->duration_ms, problem);
@@ -113,10 +120,11 @@ bool spec_parse(struct sim_spec *s, char *text, char problem[SPEC_PROBLEM_MAX])
 
 void spec_text(const struct sim_spec *s, char out[SPEC_TEXT_MAX])
 {
-    char seed[24] = "canary";
+    char seed[32];
     char faults[FAULTS_TEXT_MAX];
-    if (!s->canary) {
-        snprintf(seed, sizeof(seed), "%" PRIu64, s->seed);
+    snprintf(seed, sizeof(seed), "%s%" PRIu64, s->canary ? "canary:" : "", s->seed);
+    if (s->canary && s->seed == CANARY_SEED) {
+        snprintf(seed, sizeof(seed), "canary");
     }
     faults_text(s->faults, faults);
     snprintf(out, SPEC_TEXT_MAX, "--seed %s --edges %u --duration %.12g --every %" PRIu64 "%s%s%s",

@@ -275,7 +275,7 @@ static void explain(struct campaign *c, struct outcome *o)
         spec_text(&o->spec, text);
         printf("\n%s, the smallest of %u runs:\nholdfast-sim run --trace %s\n", o->rule, tries,
                text);
-        trial_timeline(&o->spec, c->cfg->limit_s);
+        (void)trial_timeline(&o->spec, c->cfg->limit_s);
     }
     if (c->cfg->save != NULL) {
         (void)seeds_append(c->cfg->save, c->cfg->commit, o);

@@ -111,7 +111,7 @@ void trial_apart(const struct trial *t, uint32_t limit_s, struct outcome *out)
     close(pipe_fd[0]);
 }
 
-void trial_timeline(const struct sim_spec *s, uint32_t limit_s)
+bool trial_timeline(const struct sim_spec *s, uint32_t limit_s)
 {
     int status = 0;
     fflush(NULL);
@@ -125,13 +125,15 @@ void trial_timeline(const struct sim_spec *s, uint32_t limit_s)
         setvbuf(stdout, NULL, _IOLBF, 0); /* it may crash, and all lines before that count */
         spec_options(s, &o);
         o.timeline = stdout;
-        if (freopen("/dev/null", "w", stderr) != NULL) {
-            sim_run(&o, NULL, &r);
+        if (freopen("/dev/null", "w", stderr) == NULL) {
+            _exit(2);
         }
+        sim_run(&o, NULL, &r);
         fflush(stdout);
-        _exit(0);
+        _exit(r.ok ? 0 : 1);
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     sim_clean_after((long)pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

@@ -29,8 +29,8 @@ void trial_run(const struct trial *t, FILE *trace, struct outcome *out);
 /* In a process of its own, for limit_s real seconds at most. */
 void trial_apart(const struct trial *t, uint32_t limit_s, struct outcome *out);
 /* Prints what struck in the run as a scenario file (sim/README.md), which is like it but not the
- * same: a scenario draws other random numbers. */
-void trial_timeline(const struct sim_spec *s, uint32_t limit_s);
+ * same: a scenario draws other random numbers. False: the run violated something, or died. */
+bool trial_timeline(const struct sim_spec *s, uint32_t limit_s);
 /* The outcome of a process that ended by itself (status of waitpid), or was ended after limit_s. */
 void trial_died(const struct sim_spec *s, int status, bool hung, uint32_t limit_s,
                 struct outcome *out);

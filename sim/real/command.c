@@ -9,6 +9,7 @@
 #include "sim/real/command.h"
 
 #include "hf/err.h"
+#include "sim/number.h"
 #include "sim/real/real.h"
 #include "sim/real/refuse.h"
 #include "sim/shipped.h"
@@ -57,13 +58,6 @@ static int wrong(const char *what, const char *why)
 
 /* ---- options ---- */
 
-static bool parse_number(const char *text, uint64_t *out)
-{
-    char *end;
-    *out = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == '\0';
-}
-
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct arguments *a)
 {
@@ -79,8 +73,8 @@ static int parse(int argc, char **argv, struct arguments *a)
         switch (c) {
         case SEED:
             a->seed_given = true;
-            if (!parse_number(optarg, &a->seed)) {
-                return wrong(optarg, "expected a number");
+            if (!number_parse(optarg, 0, UINT64_MAX, &a->seed)) {
+                return wrong(optarg, "expected a number below 2^64");
             }
             break;
         case MAX:

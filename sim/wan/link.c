@@ -15,6 +15,7 @@
  */
 #include "sim/wan/link.h"
 
+#include "sim/number.h"
 #include "sim/wan/control.h"
 #include "sim/wan/nest.h"
 #include "sim/wan/profile.h"
@@ -92,17 +93,6 @@ static int wrong(const char *what, const char *why)
     return 2;
 }
 
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
-{
-    char *end;
-    uint64_t n = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || n < min || n > max) {
-        return false;
-    }
-    *out = n;
-    return true;
-}
-
 enum { NODES = 256, HUB, CONGESTION, SEED, QUIET, HELP, SETTING };
 
 static void options_make(struct option *longs)
@@ -134,14 +124,14 @@ static int parse(int argc, char **argv, struct link_run *l)
     while ((c = getopt_long(argc, argv, "+", longs, &index)) != -1) {
         switch (c) {
         case NODES:
-            if (!parse_number(optarg, 1, HF_WAN_EDGES_MAX, &n)) {
+            if (!number_parse(optarg, 1, HF_WAN_EDGES_MAX, &n)) {
                 return wrong(optarg, "expected 1 to 250 nodes");
             }
             l->config.edges = (unsigned)n;
             break;
         case SEED:
-            if (!parse_number(optarg, 0, UINT64_MAX, &l->config.seed)) {
-                return wrong(optarg, "expected a number");
+            if (!number_parse(optarg, 0, UINT64_MAX, &l->config.seed)) {
+                return wrong(optarg, "expected a number below 2^64");
             }
             break;
         case SETTING:

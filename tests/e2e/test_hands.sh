@@ -63,9 +63,10 @@ for command in 'holdfast help' 'holdfast help put' 'holdfast-sim help'; do
     grep -q '^usage: ' out || { echo "FAILED: $command prints no usage"; failed=1; }
 done
 expect 2 'help of what is none' holdfast help jump
+says 'there is no subcommand jump'
 expect 2 'a host without a port' holdfast --host foo status
 expect 2 'two daemons at once' holdfast --data core status --host 127.0.0.1:7412
-says 'there is no subcommand jump'
+says 'give one of --data, --socket and --host'
 
 # Output that does not arrive, and output of which somebody had enough.
 for command in 'get 7' status 'status --json' 'edge list' export 'export --format jsonl' --help version; do
@@ -118,5 +119,12 @@ expect 1 'no room for a copy of a pipe' sh -c 'seq 3 | TMPDIR=/nonexistent holdf
 says 'set TMPDIR'
 expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
 says 'there is no certificate in it'
+
+# The simulator: numbers that do not fit.
+printf 'edges lagos\nduration 5s\n' >five.sim
+for command in 'run --seed' 'scenario five.sim --seed' 'swarm --seeds 1 --from' 'wan five.sim --seed' 'link --seed'; do
+    expect 2 "$command with more than a number has" holdfast-sim $command 99999999999999999999999
+    says 'expected a number'
+done
 
 exit "$failed"

@@ -51,6 +51,20 @@ sed -n '/^edges/,/^# VIOLATION/p' "$out" >"$work/world.sim"
 grep -Eq '^[0-9-]{10} abc G11 --seed canary ' "$work/seeds.txt" || { echo 'FAILED: not kept:'; cat "$work/seeds.txt"; failed=1; }
 expect 1 'the replay of what was kept' "$sim" swarm --replay "$work/seeds.txt"
 says '1 runs of .*, 1 violations'
+# Another seed's canary is another run: its replay ends with the same violation.
+expect 1 'the canary of another seed' "$sim" swarm --seed canary --from 5 --seeds 1 --duration 20 --no-shrink
+cp "$out" "$work/canary"
+violation=$(sed -n 's/^seed 5: VIOLATION/VIOLATION/p' "$work/canary")
+expect 1 'its replay' "$sim" $(sed -n 's/^replay: holdfast-sim //p' "$work/canary")
+grep -qxF -e "${violation:-none}" "$out" || { echo "FAILED: its replay is not '$violation':"; cat "$out"; failed=1; }
+expect 1 'its timeline' "$sim" run --timeline --seed canary:5 --duration 20
+says '^# VIOLATION'
+expect 2 'a timeline with a report' "$sim" run --timeline --json "$work/report"
+says 'timeline prints nothing else'
+for commit in 'my build 7' 'a#7' ''; do
+    expect 2 "a commit '$commit'" "$sim" swarm --seeds 1 --save "$work/commit.txt" --commit "$commit"
+    says 'commit takes one word'
+done
 expect 0 'what was printed is a scenario file' "$sim" scenario "$work/world.sim"
 # Whatever strikes is written in words of the language: the first has them all, the second a fault that ends after the run.
 words='cut,one-way,edge-crash,pause,clock,slow-disk,disk-full,disk-error,damage,revoke,restore'
@@ -59,6 +73,12 @@ for options in "--seed 6 --duration 120 --faults $words" '--seed 2 --duration 8 
         "'$sim' run --timeline $options >'$work/world.sim' && echo 'converge no' >>'$work/world.sim' && \
         '$sim' scenario '$work/world.sim'"
 done
+# The replay of a scenario can be given to a shell, whatever the path has in it.
+mkdir "$work/a dir" && printf 'edges lagos\nduration 5s\nexpect lagos frozen\n' >"$work/a dir/it's \$1.sim"
+expect 1 'a path that a shell would take apart' "$sim" scenario "$work/a dir/it's \$1.sim"
+cp "$out" "$work/first"
+expect 1 'its replay' sh -c "'$sim' $(sed -n 's/^replay: holdfast-sim //p' "$work/first")"
+says '^VIOLATION .*lagos frozen'
 expect 0 'all that ever failed holds' "$sim" swarm --replay tests/seeds/seeds.txt
 
 # A crash of a worker is a finding: this run is killed for being slow.

@@ -1,6 +1,8 @@
 /*
  * test_spec.c - what a run is, in words: options, kinds of faults, and the rule in a violation.
  */
+#include "sim/number.h"
+#include "sim/seeds.h"
 #include "sim/spec.h"
 #include "sim/trial.h"
 
@@ -51,12 +53,12 @@ static void each_kind_of_fault_has_a_name_that_is_read_back(void **state)
 static void what_is_no_run_is_refused_with_a_sentence(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"--faults cut,cuts", "--faults cut,", "--faults ,",
-                                        "--seed x",          "--seed -1",     "--edges 0",
-                                        "--edges 201",       "--duration 0",  "--duration 1e",
-                                        "--every 0",         "--seed",        "--duration nan",
-                                        "--nonsense 1",      "seed 1",        "--seeds 4",
-                                        "--duration -3",     "--faults",      "--edges 1.5"};
+    static const char *const wrong[] = {
+        "--faults cut,cuts", "--faults cut,", "--faults ,",     "--seed x",
+        "--seed -1",         "--edges 0",     "--edges 201",    "--duration 0",
+        "--duration 1e",     "--every 0",     "--seed",         "--duration nan",
+        "--nonsense 1",      "seed 1",        "--seeds 4",      "--duration -3",
+        "--faults",          "--edges 1.5",   "--seed canary:", "--seed canaries"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         struct sim_spec s;
         char text[64];
@@ -65,6 +67,28 @@ static void what_is_no_run_is_refused_with_a_sentence(void **state)
         assert_false(spec_parse(&s, text, problem));
         assert_true(strlen(problem) > 10);
     }
+}
+
+static void a_number_is_digits_that_fit(void **state)
+{
+    static const char *const wrong[] = {"18446744073709551616",
+                                        "99999999999999999999999",
+                                        "+8",
+                                        "-8",
+                                        "8 ",
+                                        " 8",
+                                        "0x8",
+                                        "",
+                                        "6",
+                                        "101"};
+    uint64_t n = 1;
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_false(number_parse(wrong[i], i < 2 ? 0 : 7, i < 2 ? UINT64_MAX : 100, &n));
+        assert_int_equal(n, 1);
+    }
+    assert_true(number_parse("007", 7, 100, &n) && n == 7);
+    assert_true(number_parse("18446744073709551615", 0, UINT64_MAX, &n) && n == UINT64_MAX);
 }
 
 static void a_canary_is_a_run_of_its_own(void **state)
@@ -77,7 +101,34 @@ static void a_canary_is_a_run_of_its_own(void **state)
     assert_true(spec_parse(&s, words, problem));
     assert_true(s.canary);
     spec_text(&s, text);
-    assert_non_null(strstr(text, "--seed canary"));
+    assert_non_null(strstr(text, "--seed canary --edges"));
+}
+
+static void the_text_of_a_canary_keeps_its_seed(void **state)
+{
+    (void)state;
+    struct sim_spec s;
+    char text[SPEC_TEXT_MAX];
+    char problem[SPEC_PROBLEM_MAX];
+    spec_usual(&s, UINT64_MAX);
+    s.canary = true;
+    spec_text(&s, text);
+    assert_true(spec_parse(&s, text, problem));
+    assert_true(s.canary && s.seed == UINT64_MAX);
+}
+
+static void a_commit_is_one_word(void **state)
+{
+    static const char *const wrong[] = {"", "my build 7", "a#7", "a\tb", "a\n"};
+    char word[SEEDS_COMMIT_MAX + 2];
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_false(seeds_is_commit(wrong[i]));
+    }
+    memset(word, 'a', sizeof(word));
+    word[SEEDS_COMMIT_MAX + 1] = '\0';
+    assert_false(seeds_is_commit(word));
+    assert_true(seeds_is_commit(word + 1));
 }
 
 static void the_faults_that_a_seed_draws_can_be_named(void **state)
@@ -116,7 +167,10 @@ int main(void)
         cmocka_unit_test(the_text_of_a_run_gives_the_same_run),
         cmocka_unit_test(each_kind_of_fault_has_a_name_that_is_read_back),
         cmocka_unit_test(what_is_no_run_is_refused_with_a_sentence),
+        cmocka_unit_test(a_number_is_digits_that_fit),
         cmocka_unit_test(a_canary_is_a_run_of_its_own),
+        cmocka_unit_test(the_text_of_a_canary_keeps_its_seed),
+        cmocka_unit_test(a_commit_is_one_word),
         cmocka_unit_test(the_faults_that_a_seed_draws_can_be_named),
         cmocka_unit_test(the_rule_is_what_stands_before_the_colon),
     };
