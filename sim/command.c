@@ -64,6 +64,12 @@ bool report_option(struct report_choice *c, int option, const char *value)
     }
 }
 
+enum hf_err command_try(const struct report_choice *c, struct hf_error *e)
+{
+    enum hf_err err = report_try(c->json, e);
+    return err == HF_OK ? report_try(c->html, e) : err;
+}
+
 FILE *command_out(const struct report_choice *c)
 {
     bool taken = (c->json != NULL && strcmp(c->json, "-") == 0) ||

@@ -44,6 +44,8 @@ enum { REPORT_TRACE = 1000, REPORT_ALL, REPORT_JSON, REPORT_HTML };
     }
 bool report_option(struct report_choice *c, int option, const char *value);
 
+/* Before the run: whether the files of the report can be written. */
+enum hf_err command_try(const struct report_choice *c, struct hf_error *e);
 /* For any text of the command: what --json - or --html - writes must stand alone. */
 FILE *command_out(const struct report_choice *c);
 /* A recording of the virtual world; title is borrowed. */

@@ -13,7 +13,7 @@ static const char check_usage[] =
     "The rules C1 to C9 and the format are in sim/README.md, \"Histories\". Exit status: 0 all\n"
     "held, 1 one was violated (printed with the lines that contradict each other), 2 usage, or "
     "the\n"
-    "file is not a history.\n";
+    "file is not a history, or nothing was written and nothing was read in it.\n";
 
 static int check_file(FILE *file, const char *path)
 {
@@ -37,6 +37,12 @@ static int check_file(FILE *file, const char *path)
         printf("VIOLATION %s: lines %" PRIu64 " and %" PRIu64 ": %s\n", v.rule, v.against_line,
                v.line, v.text);
         return 1;
+    }
+    if (n.writes == 0 && n.reads == 0) {
+        fprintf(stderr,
+                "holdfast-sim: %s: no history: nothing was written and nothing was read in it\n",
+                path);
+        return 2;
     }
     printf("%s: ok, C1 to C9 hold: %" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64
            " states, %" PRIu64 " starts in %" PRIu64 " lines\n",

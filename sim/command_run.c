@@ -112,6 +112,7 @@ static bool parse(int argc, char **argv, struct arguments *a)
 int command_run(int argc, char **argv)
 {
     struct arguments a = {0};
+    struct hf_error e;
     struct outcome o;
     char text[SPEC_TEXT_MAX];
     char replay[SPEC_TEXT_MAX + 40];
@@ -122,6 +123,9 @@ int command_run(int argc, char **argv)
     }
     if (a.timeline) {
         return trial_timeline(&a.spec, TIMELINE_LIMIT_S) ? 0 : 1;
+    }
+    if (command_try(&a.report, &e) != HF_OK) {
+        command_usage("run", e.text);
     }
     snprintf(title, sizeof(title), "random run, seed %" PRIu64, a.spec.seed);
     struct record *record = command_record(title);

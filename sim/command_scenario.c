@@ -101,7 +101,8 @@ int command_scenario(int argc, char **argv)
     if (script_read(path, &s, &e) != HF_OK) {
         return refused(&e);
     }
-    int status = scenario_check(s, &e) == HF_OK ? play(&a, s) : refused(&e);
+    bool good = scenario_check(s, &e) == HF_OK && command_try(&a.report, &e) == HF_OK;
+    int status = good ? play(&a, s) : refused(&e);
     script_free(s);
     return status;
 }

@@ -30,6 +30,10 @@ char *report_json(const struct record *r);
 /* The page around what report_json gave. */
 void report_html(const char *json, FILE *out);
 
+/* Whether the file can be written, before the time is spent on what comes into it; NULL and "-"
+ * can. A new file is left empty, and what a file has stays. */
+enum hf_err report_try(const char *path, struct hf_error *e);
+
 /* Writes both where they are wanted: a path, "-" for standard output, NULL for not at all. On
  * failure *e says which file and why. */
 enum hf_err report_write(const struct record *r, const char *json_path, const char *html_path,

@@ -12,6 +12,7 @@
 #include "sim/number.h"
 #include "sim/real/real.h"
 #include "sim/real/refuse.h"
+#include "sim/report.h"
 #include "sim/shipped.h"
 #include "sim/wan/link.h"
 #include "sim/wan/profile.h"
@@ -224,6 +225,18 @@ static int run_player(const struct arguments *a, const struct script *s, char **
     return status;
 }
 
+/* Returns -1 to go on, else the exit status. */
+static int try_files(const struct arguments *a)
+{
+    struct hf_error e;
+    if (report_try(a->json, &e) != HF_OK || report_try(a->html, &e) != HF_OK ||
+        report_try(a->history, &e) != HF_OK) {
+        fprintf(stderr, "holdfast-sim wan: %s\n", e.text);
+        return 2;
+    }
+    return -1;
+}
+
 static int command_wan(int argc, char **argv)
 {
     struct arguments a;
@@ -240,7 +253,10 @@ static int command_wan(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-    status = run_player(&a, s, argv, argc);
+    status = try_files(&a);
+    if (status < 0) {
+        status = run_player(&a, s, argv, argc);
+    }
     script_free(s);
     return status;
 }

@@ -120,11 +120,22 @@ says 'set TMPDIR'
 expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
 says 'there is no certificate in it'
 
-# The simulator: numbers that do not fit.
+# The simulator: a history that is none, numbers that do not fit, files that cannot be written.
+expect 2 'an empty history' holdfast-sim check /dev/null
+says 'no history: nothing was written and nothing was read'
+echo '{"time_us":1,"type":"start","node":"core"}' >starts
+expect 2 'a history of a start' holdfast-sim check starts
+says 'no history'
 printf 'edges lagos\nduration 5s\n' >five.sim
 for command in 'run --seed' 'scenario five.sim --seed' 'swarm --seeds 1 --from' 'wan five.sim --seed' 'link --seed'; do
     expect 2 "$command with more than a number has" holdfast-sim $command 99999999999999999999999
     says 'expected a number'
+done
+for command in 'run --duration 1000000 --json' 'scenario five.sim --html' 'wan five.sim --json' 'wan five.sim --html' \
+    'wan five.sim --history'; do
+    expect 2 "$command to where nothing can be written" timeout 10 holdfast-sim $command /nonexistent/x
+    says '/nonexistent/x: No such file or directory'
+    [ ! -s out ] || { echo 'FAILED: it ran:'; cat out; failed=1; }
 done
 
 exit "$failed"
