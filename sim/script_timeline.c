@@ -36,13 +36,7 @@ struct timeline {
     uint32_t releases;
 };
 
-static bool ends_something(enum script_verb verb)
-{
-    return verb == SCRIPT_HEAL || verb == SCRIPT_START || verb == SCRIPT_RESUME ||
-           verb == SCRIPT_DISK_WELL;
-}
-
-/* What ends goes before what begins at the same moment. */
+/* The end of a `for` goes before what begins at that moment. */
 static int by_time(const void *x, const void *y)
 {
     const struct script_action *a = x;
@@ -50,8 +44,8 @@ static int by_time(const void *x, const void *y)
     if (a->at_us != b->at_us) {
         return a->at_us < b->at_us ? -1 : 1;
     }
-    if (ends_something(a->verb) != ends_something(b->verb)) {
-        return ends_something(a->verb) ? -1 : 1;
+    if (a->ends != b->ends) {
+        return a->ends ? -1 : 1;
     }
     return a->line < b->line ? -1 : a->line > b->line;
 }

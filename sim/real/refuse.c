@@ -169,17 +169,10 @@ static enum hf_err history(const struct script *s, struct hf_error *e)
 
 static enum hf_err core(const struct script *s, struct hf_error *e)
 {
-    const char *what = NULL;
-    if (s->log_bytes > 0 && s->log_bytes < LOG_BYTES_MIN) {
-        what = "`log` below 1MiB";
-    } else if (s->log_age_us > 0 && s->log_age_us < S) {
-        what = "`log age` below 1s";
-    } else if (s->tombstone_us > 0 && s->tombstone_us < S) {
-        what = "`tombstones` below 1s";
-    }
-    return what == NULL
+    return s->log_bytes == 0 || s->log_bytes >= LOG_BYTES_MIN
                ? HF_OK
-               : hf_error_set(e, HF_ARG, "%s: %s is no setting that a daemon takes", s->path, what);
+               : hf_error_set(e, HF_ARG, "%s: `log` below 1MiB is no setting that a daemon takes",
+                              s->path);
 }
 
 enum hf_err real_refuse(const struct script *s, const struct real_means *means, struct hf_error *e)

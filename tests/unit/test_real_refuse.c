@@ -114,8 +114,6 @@ static void settings_that_no_daemon_takes_are_refused(void **state)
 {
     (void)state;
     assert_refused("log 256KiB", "`log` below 1MiB");
-    assert_refused("log age 500ms", "`log age` below 1s");
-    assert_refused("tombstones 500ms", "`tombstones` below 1s");
     assert_refused("link lagos delay 61s", "`delay` of the link of lagos");
     assert_refused("link lagos queue 2m", "`queue` of the link of lagos");
 }

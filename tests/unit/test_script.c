@@ -232,10 +232,17 @@ static void what_changes_nothing_is_left_out(void **state)
     assert_action(s, 1, 2 * SECOND, "heal");
     assert_true(nodes_of(s, 1) == 2);
     script_free(s);
+    s = parsed("edges a\nat 1s crash a\nat 1s start a\nat 3s cut a for 2s\nat 5s cut a\n");
+    assert_int_equal(s->action_count, 5); /* in the order of the file, but for ends of `for` */
+    assert_action(s, 1, SECOND, "start");
+    assert_action(s, 3, 5 * SECOND, "heal");
+    script_free(s);
     s = parsed("edges a\nat 10s disk full at a for 1m\nat 12s disk slow 5ms at a for 5s\n");
     assert_int_equal(s->action_count, 3); /* the newest goes */
     assert_action(s, 2, 17 * SECOND, "disk-well");
     script_free(s);
+    assert_refused("edges a\nlog age 500ms\n", "x.sim:2: an age is at least 1s");
+    assert_refused("edges a\ntombstones 500ms\n", "x.sim:2: an age is at least 1s");
     assert_refused("edges a\nat 1s release 100 keys\nkeys 10\n", "x.sim:2: there are only 10 keys");
     assert_refused("edges a 1..5\nexpect 9 of a-* live\n", "x.sim:2: there are only 5 of these");
 }
