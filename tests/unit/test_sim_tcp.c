@@ -469,7 +469,7 @@ static void each_try_waits_twice_as_long_as_the_one_before(void **state)
     uint64_t tag;
     uint64_t sends = 0;
     sim_us at = 0;
-    sim_us tried[16];
+    sim_us tried[16] = {0};
     size_t tries = 0;
     (void)state;
     world_begin(&w, (struct link_profile){.delay = 50 * SIM_MS, .loss = 1});
@@ -478,6 +478,7 @@ static void each_try_waits_twice_as_long_as_the_one_before(void **state)
         assert_int_equal(run_to_message(&w, at, &tag), 0);
         if (w.tcp.sends > sends) {
             sends = w.tcp.sends;
+            assert_true(tries < 16);
             tried[tries++] = at;
         }
     }
