@@ -24,19 +24,17 @@ struct order {
 static void add(struct orders *o, struct order what)
 {
     struct order *last = malloc(sizeof(*last));
-    struct order **at = &o->first;
     HF_ASSERT(last != NULL);
     *last = what;
-    while (*at != NULL) {
-        at = &(*at)->next;
-    }
-    *at = last;
+    *(o->last == NULL ? &o->first : &o->last->next) = last;
+    o->last = last;
 }
 
 static void drop_first(struct orders *o)
 {
     struct order *first = o->first;
     o->first = first->next;
+    o->last = o->first == NULL ? NULL : o->last;
     free(first->back);
     free(first);
 }
@@ -55,7 +53,9 @@ void orders_deinit(struct orders *o)
 
 void orders_writes(struct orders *o, uint64_t count)
 {
-    if (count > 0) {
+    if (count > 0 && o->last != NULL && o->last->writes > 0) {
+        o->last->writes += count;
+    } else if (count > 0) {
         add(o, (struct order){.writes = count});
     }
 }

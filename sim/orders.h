@@ -15,8 +15,8 @@
 #include "sim/workload.h"
 
 struct orders {
-    struct order *first;      /* owned list */
-    struct release *releases; /* owned list, the newest first: what rolling back publishes */
+    struct order *first, *last; /* owned list */
+    struct release *releases;   /* owned list, the newest first: what rolling back publishes */
 };
 
 void orders_deinit(struct orders *o);

@@ -451,6 +451,17 @@ static bool parse_statement(struct parser *p)
            statements[which].parse(p) && parse_end(p);
 }
 
+/* What does not fit is left out, by whole characters of UTF-8. */
+static void keep_title(struct script *s, const char *text, size_t len)
+{
+    size_t n = len < sizeof(s->title) ? len : sizeof(s->title) - 1;
+    while (n < len && n > 0 && ((uint8_t)text[n] & 0xc0) == 0x80) {
+        n--;
+    }
+    memcpy(s->title, text, n);
+    s->title[n] = '\0';
+}
+
 static bool parse_line(struct parser *p, const char *text, size_t len)
 {
     char *save = NULL;
@@ -460,7 +471,7 @@ static bool parse_line(struct parser *p, const char *text, size_t len)
     const char *comment = memchr(text, '#', len);
     if (p->line == 1 && len > 1 && text[0] == '#') {
         size_t from = text[1] == ' ' ? 2 : 1;
-        snprintf(p->s->title, sizeof(p->s->title), "%.*s", (int)(len - from), text + from);
+        keep_title(p->s, text + from, len - from);
     }
     len = comment != NULL ? (size_t)(comment - text) : len;
     if (len >= sizeof(p->text)) {
@@ -483,6 +494,9 @@ static bool parse_lines(struct parser *p, struct hf_slice text)
 {
     const char *at = (const char *)text.data;
     const char *end = at + text.len;
+    if (text.len >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) {
+        at += 3; /* what some editors call UTF-8 with */
+    }
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline == NULL ? end : newline;

@@ -60,7 +60,8 @@ static bool read_line(char *line, struct sim_spec *s, char problem[SPEC_PROBLEM_
 
 int seeds_replay(const char *path, uint32_t limit_s)
 {
-    char line[SPEC_TEXT_MAX + 128];
+    char *line = NULL;
+    size_t cap = 0;
     char problem[SPEC_PROBLEM_MAX];
     char text[SPEC_TEXT_MAX];
     unsigned number = 0;
@@ -71,7 +72,7 @@ int seeds_replay(const char *path, uint32_t limit_s)
         fprintf(stderr, "holdfast-sim: %s: %s\n", path, strerror(errno));
         return 2;
     }
-    while (fgets(line, sizeof(line), f) != NULL) {
+    while (getline(&line, &cap, f) > 0) {
         struct trial t = {.twice = false};
         struct outcome o;
         number++;
@@ -82,6 +83,7 @@ int seeds_replay(const char *path, uint32_t limit_s)
         if (!read_line(line, &t.spec, problem)) {
             fprintf(stderr, "holdfast-sim: %s:%u: %s\n", path, number, problem);
             fclose(f);
+            free(line);
             return 2;
         }
         trial_apart(&t, limit_s, &o);
@@ -94,6 +96,7 @@ int seeds_replay(const char *path, uint32_t limit_s)
         }
     }
     fclose(f);
+    free(line);
     printf("%u runs of %s, %u violations\n", count, path, failed);
     return failed == 0 ? 0 : 1;
 }

@@ -63,6 +63,21 @@ static void first_comment_is_the_title(void **state)
     script_free(s);
 }
 
+static void title_is_cut_between_characters(void **state)
+{
+    (void)state;
+    for (size_t odd = 0; odd <= 1; odd++) {
+        char text[400] = "\xef\xbb\xbf# x"; /* a byte order mark is no statement */
+        text[5 + odd] = '\0';
+        for (int i = 0; i < 100; i++) {
+            strcat(text, "\xc3\xa9");
+        }
+        struct script *s = parsed(strcat(text, "\nedges a\n"));
+        assert_int_equal(strlen(s->title), 158 + odd);
+        script_free(s);
+    }
+}
+
 static void edges_may_be_made_by_the_dozen(void **state)
 {
     (void)state;
@@ -443,6 +458,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_comment_is_the_title),
+        cmocka_unit_test(title_is_cut_between_characters),
         cmocka_unit_test(edges_may_be_made_by_the_dozen),
         cmocka_unit_test(link_changes_what_it_names_and_leaves_the_rest),
         cmocka_unit_test(link_trace_lies_beside_the_scenario),
