@@ -223,8 +223,10 @@ static void do_restore(struct sim *sim, struct node *n, const struct script_acti
 static void do_read(struct sim *sim, struct node *n, const struct script_action *a)
 {
     (void)a;
-    if (!n->paused) {
+    if (n->alive && !n->paused) {
         oracle_read_all(sim, n);
+    } else {
+        n->reads_failed += n->reads > 0; /* from the first full copy on */
     }
 }
 
