@@ -11,40 +11,41 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 struct info {
     struct hf_call *call;
-    FILE *out;
     struct hf_core_status status;
     hf_ms now;
 };
 
-static void info_server(struct info *i)
+static void info_server(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_commands *o = i->call->owner;
     const struct hf_commands_config *c = &o->config;
 
     /* Client libraries compare redis_version to know what a server can do: RESP3 and UNLINK need 6.
      */
-    fprintf(i->out,
+    fprintf(out,
             "redis_version:7.0.0\r\nredis_mode:standalone\r\nholdfast_version:%s\r\n"
             "process_id:%ld\r\ntcp_port:%u\r\nuptime_in_seconds:%" PRId64 "\r\nstream:%s\r\n",
             c->version, (long)getpid(), o->server != NULL ? hf_resp_port(o->server) : 0,
             (i->now - o->started) / 1000, c->stream);
 }
 
-static void info_clients(struct info *i)
+static void info_clients(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_commands *o = i->call->owner;
 
-    fprintf(i->out, "connected_clients:%" PRIu32 "\r\nblocked_clients:%" PRIu32 "\r\n",
+    fprintf(out, "connected_clients:%" PRIu32 "\r\nblocked_clients:%" PRIu32 "\r\n",
             o->server != NULL ? hf_resp_clients(o->server) : 0, o->waits);
 }
 
-static void info_memory(struct info *i)
+static void info_memory(void *ctx, FILE *out)
 {
+    (void)ctx;
     FILE *statm = fopen("/proc/self/statm", "re");
     long long pages = 0;
 
@@ -54,36 +55,37 @@ static void info_memory(struct info *i)
     if (fscanf(statm, "%*s %lld", &pages) == 1) {
         long long bytes = pages * sysconf(_SC_PAGESIZE);
 
-        fprintf(i->out, "used_memory:%lld\r\nused_memory_rss:%lld\r\n", bytes, bytes);
+        fprintf(out, "used_memory:%lld\r\nused_memory_rss:%lld\r\n", bytes, bytes);
     }
     fclose(statm);
 }
 
-static void info_stats(struct info *i)
+static void info_stats(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_commands *o = i->call->owner;
 
-    fprintf(i->out,
+    fprintf(out,
             "total_connections_received:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64
             "\r\ntotal_error_replies:%" PRIu64 "\r\nwrites_in_flight:%" PRIu32 "\r\n",
             o->session_count, o->command_count, o->refused_count, o->writes_open);
 }
 
-static void info_slave(struct info *i, uint32_t n, const struct hf_edge_row *row)
+static void info_slave(FILE *out, uint32_t n, const struct hf_edge_row *row)
 {
-    fprintf(i->out, "slave%" PRIu32 ":name=%s,state=%s", n, row->name,
-            hf_edge_state_name(row->state));
+    fprintf(out, "slave%" PRIu32 ":name=%s,state=%s", n, row->name, hf_edge_state_name(row->state));
     if (row->applied != UINT64_MAX) {
-        fprintf(i->out, ",offset=%" PRIu64, row->applied);
+        fprintf(out, ",offset=%" PRIu64, row->applied);
     }
     if (row->lag_ms != UINT64_MAX) {
-        fprintf(i->out, ",lag=%" PRIu64, row->lag_ms / 1000);
+        fprintf(out, ",lag=%" PRIu64, row->lag_ms / 1000);
     }
-    fputs("\r\n", i->out);
+    fputs("\r\n", out);
 }
 
-static void info_replication(struct info *i)
+static void info_replication(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     struct hf_core *core = i->call->owner->config.core;
     uint32_t connected = 0;
     struct hf_edge_row row;
@@ -93,23 +95,24 @@ static void info_replication(struct info *i)
         connected += row.state == HF_EDGE_LIVE || row.state == HF_EDGE_LAGGING ||
                      row.state == HF_EDGE_CATCHING_UP;
     }
-    fprintf(i->out, "role:master\r\nconnected_slaves:%" PRIu32 "\r\n", connected);
+    fprintf(out, "role:master\r\nconnected_slaves:%" PRIu32 "\r\n", connected);
     for (uint32_t n = 0; n < i->status.edge_count; n++) {
         hf_core_edge(core, n, i->now, &row);
-        info_slave(i, n, &row);
+        info_slave(out, n, &row);
     }
-    fprintf(i->out, "master_repl_offset:%" PRIu64 "\r\n", i->status.head);
+    fprintf(out, "master_repl_offset:%" PRIu64 "\r\n", i->status.head);
 }
 
-static void info_keyspace(struct info *i)
+static void info_keyspace(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     if (i->status.live_count > 0) {
-        fprintf(i->out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", i->status.live_count);
+        fprintf(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", i->status.live_count);
     }
 }
 
 /* Counters come as lines of "name value". */
-static void print_counters(struct info *i)
+static void print_counters(const struct info *i, FILE *out)
 {
     char text[8192];
     size_t len = hf_core_counters(i->call->owner->config.core, text, sizeof text - 1);
@@ -123,60 +126,39 @@ static void print_counters(struct info *i)
             continue;
         }
         *blank = ':';
-        fprintf(i->out, "%s\r\n", line);
+        fprintf(out, "%s\r\n", line);
     }
 }
 
-static void info_holdfast(struct info *i)
+static void info_holdfast(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_core_status *s = &i->status;
     char epoch[2 * HF_ID_BYTES + 1], digest[2 * HF_HASH_BYTES + 1];
 
     hf_hex(s->epoch_id.b, HF_ID_BYTES, epoch);
     hf_hex(s->digest.b, HF_HASH_BYTES, digest);
-    fprintf(i->out,
+    fprintf(out,
             "epoch:%" PRIu64 "\r\nepoch_id:%s\r\nhead:%" PRIu64 "\r\ncommitted:%" PRIu64
             "\r\ndigest:%s\r\nlog_first:%" PRIu64 "\r\nlog_bytes:%" PRIu64 "\r\nedges:%" PRIu32
             "\r\nrefusing:%s\r\n",
             s->epoch, epoch, s->head, s->committed, digest, s->log_first, s->log_bytes,
             s->edge_count, s->refusing != NULL ? s->refusing : "");
-    print_counters(i);
+    print_counters(i, out);
 }
 
-static const struct {
-    const char *title, *name;
-    void (*print)(struct info *i);
-} sections[] = {
-    {"Server", "SERVER", info_server},
-    {"Clients", "CLIENTS", info_clients},
-    {"Memory", "MEMORY", info_memory},
-    {"Stats", "STATS", info_stats},
-    {"Replication", "REPLICATION", info_replication},
-    {"Keyspace", "KEYSPACE", info_keyspace},
-    {"Holdfast", "HOLDFAST", info_holdfast},
+static hf_kv_info_print *const sections[HF_INFO_SECTIONS] = {
+    [HF_INFO_SERVER] = info_server,           [HF_INFO_CLIENTS] = info_clients,
+    [HF_INFO_MEMORY] = info_memory,           [HF_INFO_STATS] = info_stats,
+    [HF_INFO_REPLICATION] = info_replication, [HF_INFO_KEYSPACE] = info_keyspace,
+    [HF_INFO_HOLDFAST] = info_holdfast,
 };
 
 void hf_run_info(struct hf_call *call)
 {
     const struct hf_commands_config *c = &call->owner->config;
     struct info i = {.call = call, .now = c->now(c->ctx)};
-    char *text = NULL;
-    size_t len = 0;
 
-    i.out = open_memstream(&text, &len);
-    if (i.out == NULL) {
-        hf_call_fail(call, "BUSY out of memory");
-        return;
-    }
     hf_core_status(c->core, &i.status);
-    for (size_t n = 0; n < sizeof sections / sizeof sections[0]; n++) {
-        if (!hf_kv_section(call->argv, call->argc, sections[n].name)) {
-            continue;
-        }
-        fprintf(i.out, "%s# %s\r\n", ftell(i.out) > 0 ? "\r\n" : "", sections[n].title);
-        sections[n].print(&i);
-    }
-    fclose(i.out);
-    hf_resp_bulk(call->client, hf_slice_of(text, len));
-    free(text);
+    hf_kv_info(call->client, call->argv, call->argc, sections, &i);
 }

@@ -17,7 +17,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
 static void text(struct hf_resp_client *c, const char *s)
@@ -203,48 +202,48 @@ struct info {
     struct edge_commands *k;
     struct hf_view *view;
     struct hf_replica_status status;
-    char text[4096];
-    size_t len;
 };
 
-__attribute__((format(printf, 2, 3))) static void line(struct info *i, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void line(FILE *out, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(i->text + i->len, sizeof(i->text) - i->len, format, args);
+    vfprintf(out, format, args);
     va_end(args);
-    HF_ASSERT(n >= 0 && i->len + (size_t)n + 2 < sizeof(i->text));
-    i->len += (size_t)n;
-    i->text[i->len++] = '\r';
-    i->text[i->len++] = '\n';
+    fputs("\r\n", out);
 }
 
-static void info_server(struct info *i)
+static void info_server(void *ctx, FILE *out)
 {
-    line(i, "holdfast_version:%s", i->k->version);
-    line(i, "redis_mode:standalone");
-    line(i, "uptime_in_seconds:%lld", (long long)(hf_clock_ms() - i->k->started) / 1000);
+    const struct info *i = ctx;
+    line(out, "holdfast_version:%s", i->k->version);
+    line(out, "redis_mode:standalone");
+    line(out, "uptime_in_seconds:%lld", (long long)(hf_clock_ms() - i->k->started) / 1000);
 }
 
-static void info_clients(struct info *i)
+static void info_clients(void *ctx, FILE *out)
 {
-    line(i, "connected_clients:%u", hf_resp_clients(i->k->server));
+    const struct info *i = ctx;
+    line(out, "connected_clients:%u", hf_resp_clients(i->k->server));
 }
 
-static void info_memory(struct info *i)
+static void info_memory(void *ctx, FILE *out)
 {
+    (void)ctx;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    line(i, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
+    line(out, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
 }
 
-static void info_stats(struct info *i)
+static void info_stats(void *ctx, FILE *out)
 {
-    line(i, "total_commands_processed:%" PRIu64, i->k->served);
+    const struct info *i = ctx;
+    line(out, "total_commands_processed:%" PRIu64, i->k->served);
 }
 
-static void info_replication(struct info *i)
+static void info_replication(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_replica_status *s = &i->status;
     const char *url = i->k->core_url;
     const char *authority = strstr(url, "://");
@@ -252,93 +251,82 @@ static void info_replication(struct info *i)
     const char *colon = strrchr(authority, ':');
     int host = colon == NULL ? (int)strlen(authority) : (int)(colon - authority);
     bool up = s->link_up[HF_CHANNEL_STREAM] && s->state != HF_REPLICA_CUT_OFF;
-    line(i, "role:slave");
-    line(i, "master_host:%.*s", host, authority);
-    line(i, "master_port:%s", colon == NULL ? "" : colon + 1);
-    line(i, "master_link_status:%s", up ? "up" : "down");
-    line(i, "master_last_io_seconds_ago:%lld",
+    line(out, "role:slave");
+    line(out, "master_host:%.*s", host, authority);
+    line(out, "master_port:%s", colon == NULL ? "" : colon + 1);
+    line(out, "master_link_status:%s", up ? "up" : "down");
+    line(out, "master_last_io_seconds_ago:%lld",
          s->last_heard_ms < 0 ? -1LL : (long long)s->last_heard_ms / 1000);
-    line(i, "master_sync_in_progress:%d", s->state == HF_REPLICA_CATCHING_UP);
-    line(i, "slave_read_repl_offset:%" PRIu64, s->received);
-    line(i, "slave_repl_offset:%" PRIu64, s->applied);
-    line(i, "slave_read_only:1");
-    line(i, "connected_slaves:0");
-    line(i, "master_repl_offset:%" PRIu64, s->head);
+    line(out, "master_sync_in_progress:%d", s->state == HF_REPLICA_CATCHING_UP);
+    line(out, "slave_read_repl_offset:%" PRIu64, s->received);
+    line(out, "slave_repl_offset:%" PRIu64, s->applied);
+    line(out, "slave_read_only:1");
+    line(out, "connected_slaves:0");
+    line(out, "master_repl_offset:%" PRIu64, s->head);
 }
 
-static void info_keyspace(struct info *i)
+static void info_keyspace(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     struct hf_applied applied;
     if (hf_view_applied(i->view, &applied) == HF_OK) {
-        line(i, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
+        line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
     }
 }
 
-static void info_holdfast(struct info *i)
+static void info_holdfast(void *ctx, FILE *out)
 {
+    const struct info *i = ctx;
     const struct hf_replica_status *s = &i->status;
     struct hf_edge_info info;
     hf_edge_info(i->k->edge, &info);
-    line(i, "state:%s", hf_replica_state_name(s->state));
-    line(i, "name:%s", info.name);
+    line(out, "state:%s", hf_replica_state_name(s->state));
+    line(out, "name:%s", info.name);
     if (s->staleness_ms == UINT64_MAX) {
-        line(i, "staleness_ms:unknown");
+        line(out, "staleness_ms:unknown");
     } else {
-        line(i, "staleness_ms:%" PRIu64, s->staleness_ms);
+        line(out, "staleness_ms:%" PRIu64, s->staleness_ms);
     }
-    line(i, "store_state:%s", store_state_name(s->store_state));
-    line(i, "transfer_done:%" PRIu64, s->transfer_done);
-    line(i, "transfer_total:%" PRIu64, s->transfer_total);
+    line(out, "store_state:%s", store_state_name(s->store_state));
+    line(out, "transfer_done:%" PRIu64, s->transfer_done);
+    line(out, "transfer_total:%" PRIu64, s->transfer_total);
     if (s->transfer_eta_ms != UINT64_MAX) {
-        line(i, "transfer_eta_s:%" PRIu64, s->transfer_eta_ms / 1000);
+        line(out, "transfer_eta_s:%" PRIu64, s->transfer_eta_ms / 1000);
     }
-    line(i, "holes:%u", s->holes_total);
-    line(i, "held_frames:%" PRIu64, s->held_now);
-    line(i, "held_bytes:%" PRIu64, s->held_bytes);
-    line(i, "received_bytes:%" PRIu64, info.received_bytes);
-    line(i, "applied_changes:%" PRIu64, info.applied_changes);
-    line(i, "duplicates:%" PRIu64, s->duplicates);
-    line(i, "bad_frames:%" PRIu64, s->bad_frames);
-    line(i, "dropped_messages:%" PRIu64, info.dropped);
-    line(i, "requests:%" PRIu64, s->requests);
-    line(i, "timeouts:%" PRIu64, s->timeouts);
-    line(i, "redials:%" PRIu64, s->redials);
-    line(i, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
-    line(i, "scrub_records:%" PRIu64, info.scrub.records);
-    line(i, "scrub_errors:%" PRIu64, info.scrub.errors);
-    line(i, "scrub_rounds:%" PRIu64, info.scrub.rounds);
-    line(i, "repairs:%" PRIu64, s->repair.repairs);
-    line(i, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
+    line(out, "holes:%u", s->holes_total);
+    line(out, "held_frames:%" PRIu64, s->held_now);
+    line(out, "held_bytes:%" PRIu64, s->held_bytes);
+    line(out, "received_bytes:%" PRIu64, info.received_bytes);
+    line(out, "applied_changes:%" PRIu64, info.applied_changes);
+    line(out, "duplicates:%" PRIu64, s->duplicates);
+    line(out, "bad_frames:%" PRIu64, s->bad_frames);
+    line(out, "dropped_messages:%" PRIu64, info.dropped);
+    line(out, "requests:%" PRIu64, s->requests);
+    line(out, "timeouts:%" PRIu64, s->timeouts);
+    line(out, "redials:%" PRIu64, s->redials);
+    line(out, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
+    line(out, "scrub_records:%" PRIu64, info.scrub.records);
+    line(out, "scrub_errors:%" PRIu64, info.scrub.errors);
+    line(out, "scrub_rounds:%" PRIu64, info.scrub.rounds);
+    line(out, "repairs:%" PRIu64, s->repair.repairs);
+    line(out, "repaired_ranges:%" PRIu64, s->repair.ranges_healed);
 }
 
-static const struct {
-    const char *title, *name;
-    void (*print)(struct info *i);
-} sections[] = {
-    {"Server", "SERVER", info_server},
-    {"Clients", "CLIENTS", info_clients},
-    {"Memory", "MEMORY", info_memory},
-    {"Stats", "STATS", info_stats},
-    {"Replication", "REPLICATION", info_replication},
-    {"Keyspace", "KEYSPACE", info_keyspace},
-    {"Holdfast", "HOLDFAST", info_holdfast},
+static hf_kv_info_print *const sections[HF_INFO_SECTIONS] = {
+    [HF_INFO_SERVER] = info_server,           [HF_INFO_CLIENTS] = info_clients,
+    [HF_INFO_MEMORY] = info_memory,           [HF_INFO_STATS] = info_stats,
+    [HF_INFO_REPLICATION] = info_replication, [HF_INFO_KEYSPACE] = info_keyspace,
+    [HF_INFO_HOLDFAST] = info_holdfast,
 };
 
 static void run_info(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
                      size_t argc)
 {
     struct info i = {.k = k, .view = hf_kv_view(k->kv, c)};
-    if (i.view == NULL) {
-        return;
+    if (i.view != NULL) {
+        hf_edge_status(k->edge, clock_up(), &i.status);
+        hf_kv_info(c, argv, argc, sections, &i);
     }
-    hf_edge_status(k->edge, clock_up(), &i.status);
-    for (size_t n = 0; n < sizeof(sections) / sizeof(sections[0]); n++) {
-        if (hf_kv_section(argv, argc, sections[n].name)) {
-            line(&i, "%s# %s", i.len > 0 ? "\r\n" : "", sections[n].title);
-            sections[n].print(&i);
-        }
-    }
-    hf_resp_bulk(c, hf_slice_of(i.text, i.len));
 }
 
 /* ---- dispatch ---- */

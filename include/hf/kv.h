@@ -10,6 +10,8 @@
 #ifndef HF_KV_H
 #define HF_KV_H
 
+#include <stdio.h>
+
 #include "hf/resp.h"
 #include "hf/state.h"
 
@@ -42,10 +44,26 @@ uint64_t hf_kv_damaged(const struct hf_kv *kv);
 
 /* Case-insensitive comparison of a command or option with an upper-case word. */
 bool hf_kv_is(struct hf_slice arg, const char *word);
-/* Whether INFO asks for the section of this upper-case name. */
-bool hf_kv_section(const struct hf_slice *argv, size_t argc, const char *name);
 /* A decimal number without sign; false otherwise or above max. */
 bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out);
+
+/* The sections of INFO, in their order. */
+enum hf_kv_section {
+    HF_INFO_SERVER = 0,
+    HF_INFO_CLIENTS,
+    HF_INFO_MEMORY,
+    HF_INFO_STATS,
+    HF_INFO_REPLICATION,
+    HF_INFO_KEYSPACE,
+    HF_INFO_HOLDFAST,
+    HF_INFO_SECTIONS,
+};
+/* Writes lines "name:value\r\n". */
+typedef void hf_kv_info_print(void *ctx, FILE *out);
+/* Answers INFO with the sections that it names, or all. */
+void hf_kv_info(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
+                hf_kv_info_print *const print[HF_INFO_SECTIONS], void *ctx);
+
 void hf_kv_arity(struct hf_resp_client *c, struct hf_slice name);
 void hf_kv_unknown(struct hf_resp_client *c, struct hf_slice name);
 

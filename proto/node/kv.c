@@ -15,6 +15,7 @@
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define CURSORS 1024u
 #define SCAN_COUNT_MAX 100000u
@@ -66,17 +67,6 @@ bool hf_kv_is(struct hf_slice arg, const char *word)
     return true;
 }
 
-bool hf_kv_section(const struct hf_slice *argv, size_t argc, const char *name)
-{
-    for (size_t i = 1; i < argc; i++) {
-        if (hf_kv_is(argv[i], name) || hf_kv_is(argv[i], "ALL") ||
-            hf_kv_is(argv[i], "EVERYTHING") || hf_kv_is(argv[i], "DEFAULT")) {
-            return true;
-        }
-    }
-    return argc == 1;
-}
-
 bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out)
 {
     uint64_t n = 0;
@@ -93,6 +83,47 @@ bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out)
     *out = n;
     return n <= max;
 }
+
+/* ---- INFO ---- */
+
+static const char *const info_titles[HF_INFO_SECTIONS] = {
+    "Server", "Clients", "Memory", "Stats", "Replication", "Keyspace", "Holdfast"};
+
+static bool info_asks(const struct hf_slice *argv, size_t argc, const char *title)
+{
+    for (size_t i = 1; i < argc; i++) {
+        bool named = argv[i].len == strlen(title) &&
+                     strncasecmp((const char *)argv[i].data, title, argv[i].len) == 0;
+        if (named || hf_kv_is(argv[i], "ALL") || hf_kv_is(argv[i], "EVERYTHING") ||
+            hf_kv_is(argv[i], "DEFAULT")) {
+            return true;
+        }
+    }
+    return argc == 1;
+}
+
+void hf_kv_info(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
+                hf_kv_info_print *const print[HF_INFO_SECTIONS], void *ctx)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    if (out == NULL) {
+        hf_resp_error(c, "BUSY out of memory");
+        return;
+    }
+    for (size_t i = 0; i < HF_INFO_SECTIONS; i++) {
+        if (info_asks(argv, argc, info_titles[i])) {
+            fprintf(out, "%s# %s\r\n", ftell(out) > 0 ? "\r\n" : "", info_titles[i]);
+            print[i](ctx, out);
+        }
+    }
+    fclose(out);
+    hf_resp_bulk(c, hf_slice_of(text, len));
+    free(text);
+}
+
+/* ---- replies ---- */
 
 static int printable(struct hf_slice name)
 {
