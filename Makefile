@@ -21,7 +21,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 # ---- sources: a layer may use those before it; tests/lint checks who includes what ----
 
-WIRE   := err cursor ranges expand elements digest batch compress body seal genesis beacon token messages fetch records carry
+WIRE   := err number cursor ranges expand elements digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables tree shape vouch moves index view walk verify sample stage parts staging repair \
           scrub doctor pages
@@ -37,7 +37,7 @@ CLI    := apply carry connect del edge export get import input keygen parse pars
           repair request status status_print text
 SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
           script_words script_action script_timeline script_expect shipped scenario record record_events recorder report report_json report_html run \
-          spec trial shrink seeds swarm workload orders history history_read number
+          spec trial shrink seeds swarm workload orders history history_read
 SIM_COMMANDS := command command_run command_swarm command_scenario command_check
 REAL   := command refuse player daemon links timeline writer history watch reads judge compare damage print client
 WAN    := shaper profile middlebox flight netns loop control ask nest link

@@ -12,6 +12,8 @@
  */
 #include "core/commands_impl.h"
 
+#include "hf/number.h"
+
 #include <stdlib.h>
 
 /* ---- HF.STATUS ---- */
@@ -229,8 +231,8 @@ void hf_run_edge(struct hf_call *call)
 
 bool hf_wait_arguments(const struct hf_slice *argv, size_t argc, uint64_t *edges, uint64_t *ms)
 {
-    return argc == 3 && hf_kv_number(argv[1], UINT32_MAX, edges) &&
-           hf_kv_number(argv[2], INT64_MAX, ms);
+    return argc == 3 && hf_number_parse(argv[1], 0, UINT32_MAX, edges) &&
+           hf_number_parse(argv[2], 0, INT64_MAX, ms);
 }
 
 /* Runs when enough edges have the connection's writes, or the time is over: commands.c saw to that.

@@ -12,6 +12,8 @@
 #include "core/carry.h"
 #include "core/commands_impl.h"
 
+#include "hf/number.h"
+
 #include <stdlib.h>
 
 struct carry_op {
@@ -76,8 +78,8 @@ static bool read_since(struct hf_slice word, struct hf_carry_ask *ask)
     }
     ask->has_since = true;
     size_t left = (size_t)(colon - word.data);
-    return hf_kv_number(hf_slice_of(word.data, left), UINT64_MAX, &ask->epoch) &&
-           hf_kv_number(hf_slice_of(colon + 1, word.len - left - 1), HF_SEQ_MAX, &ask->since);
+    return hf_number_parse(hf_slice_of(word.data, left), 0, UINT64_MAX, &ask->epoch) &&
+           hf_number_parse(hf_slice_of(colon + 1, word.len - left - 1), 0, HF_SEQ_MAX, &ask->since);
 }
 
 static void run_begin(struct hf_call *call)
@@ -122,8 +124,8 @@ static void run_end(struct hf_call *call)
     const char *text = "END token records bytes chain";
     enum hf_err err = HF_ARG;
 
-    if (hf_kv_number(call->argv[3], HF_CARRY_RECORDS_MAX, &written.records) &&
-        hf_kv_number(call->argv[4], INT64_MAX, &written.bytes) &&
+    if (hf_number_parse(call->argv[3], 0, HF_CARRY_RECORDS_MAX, &written.records) &&
+        hf_number_parse(call->argv[4], 0, INT64_MAX, &written.bytes) &&
         call->argv[5].len == HF_HASH_BYTES) {
         memcpy(written.chain.b, call->argv[5].data, HF_HASH_BYTES);
         err = hf_core_carry_end(call->owner->config.core, call->argv[2], &written, head, &text);

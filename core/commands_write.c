@@ -11,6 +11,8 @@
  */
 #include "core/commands_impl.h"
 
+#include "hf/number.h"
+
 #include <stdio.h>
 
 /* ---- checks ---- */
@@ -297,7 +299,7 @@ static bool apply_options(const struct hf_call *call, struct apply *a)
             a->reason = value;
         } else if (hf_kv_is(call->argv[i], "IFSEQ")) {
             a->has_ifseq = true;
-            if (!hf_kv_number(value, INT64_MAX, &a->ifseq)) {
+            if (!hf_number_parse(value, 0, INT64_MAX, &a->ifseq)) {
                 hf_call_fail(call, "ERR IFSEQ takes a sequence number");
                 return false;
             }

@@ -13,6 +13,7 @@
 #include "edge/commands.h"
 
 #include "hf/loop.h"
+#include "hf/number.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -69,10 +70,10 @@ static bool get_options(struct hf_resp_client *c, const struct hf_slice *argv, s
     bool good = argc % 2 == 0;
     for (size_t i = 2; good && i + 1 < argc; i += 2) {
         if (hf_kv_is(argv[i], "MAXAGE")) {
-            good = hf_kv_number(argv[i + 1], INT64_MAX, &o->maxage);
+            good = hf_number_parse(argv[i + 1], 0, INT64_MAX, &o->maxage);
             o->has_maxage = true;
         } else if (hf_kv_is(argv[i], "MINSEQ")) {
-            good = hf_kv_number(argv[i + 1], INT64_MAX, &o->minseq);
+            good = hf_number_parse(argv[i + 1], 0, INT64_MAX, &o->minseq);
         } else {
             good = false;
         }

@@ -3,8 +3,8 @@
  */
 #include "sim/command.h"
 
+#include "hf/number.h"
 #include "hf/version.h"
-#include "sim/number.h"
 #include "sim/report.h"
 
 #include <inttypes.h>
@@ -21,7 +21,7 @@ uint64_t command_number(const char *command, const char *text, uint64_t min, uin
 {
     char problem[120];
     uint64_t n = 0;
-    if (!number_parse(text, min, max, &n)) {
+    if (!hf_number_parse(hf_slice_str(text), min, max, &n)) {
         snprintf(problem, sizeof(problem),
                  "'%.20s': expected a number from %" PRIu64 " to %" PRIu64, text, min, max);
         command_usage(command, problem);

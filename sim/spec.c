@@ -3,7 +3,7 @@
  */
 #include "sim/spec.h"
 
-#include "sim/number.h"
+#include "hf/number.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ void spec_usual(struct sim_spec *s, uint64_t seed)
 static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out,
                    char problem[SPEC_PROBLEM_MAX])
 {
-    if (!number_parse(text, min, max, out)) {
+    if (!hf_number_parse(hf_slice_str(text), min, max, out)) {
         snprintf(problem, SPEC_PROBLEM_MAX,
                  "'%.40s': expected a number from %" PRIu64 " to %" PRIu64, text, min, max);
         return false;

@@ -10,6 +10,7 @@
 #include "core/cli/cli.h"
 #include "core/cli/text.h"
 #include "hf/err.h"
+#include "hf/number.h"
 
 #include <hiredis/hiredis.h>
 
@@ -29,7 +30,7 @@ static bool split_host(const char *host, char *address, size_t cap, int *port)
     size_t len = colon == NULL ? 0 : (size_t)(colon - host);
     uint64_t number;
 
-    if (len == 0 || !hf_text_number(colon + 1, &number) || number == 0 || number > 65535) {
+    if (len == 0 || !hf_number_parse(hf_slice_str(colon + 1), 1, 65535, &number)) {
         return false;
     }
     if (host[0] == '[' && host[len - 1] == ']') {

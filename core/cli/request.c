@@ -11,6 +11,7 @@
 #include "core/cli/request.h"
 #include "core/cli/cli.h"
 #include "core/cli/text.h"
+#include "hf/number.h"
 
 #include <hiredis/hiredis.h>
 
@@ -142,7 +143,8 @@ bool hf_cli_request_head_check(const struct hf_cli_request_head *head)
         hf_cli_fail("--author is longer than %u bytes", HF_AUTHOR_MAX);
     } else if (head->reason != NULL && strlen(head->reason) > HF_REASON_MAX) {
         hf_cli_fail("--reason is longer than %u bytes", HF_REASON_MAX);
-    } else if (head->ifseq != NULL && !hf_text_number(head->ifseq, &ifseq)) {
+    } else if (head->ifseq != NULL &&
+               !hf_number_parse(hf_slice_str(head->ifseq), 0, UINT64_MAX, &ifseq)) {
         hf_cli_fail("--ifseq %.30s is not a sequence number", head->ifseq);
     } else {
         return true;

@@ -11,6 +11,7 @@
 #include "core/cli/cli.h"
 #include "core/cli/status.h"
 #include "core/cli/text.h"
+#include "hf/number.h"
 
 #include <hiredis/hiredis.h>
 
@@ -278,7 +279,7 @@ int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
     if (o.json && o.tsv) {
         return hf_cli_usage(cli, "--json and --tsv exclude each other");
     }
-    if (o.max_lag != NULL && !hf_text_number(o.max_lag, &o.max)) {
+    if (o.max_lag != NULL && !hf_number_parse(hf_slice_str(o.max_lag), 0, UINT64_MAX, &o.max)) {
         return hf_cli_usage(cli, "--max-lag %.30s is not a number", o.max_lag);
     }
     return o.watch ? watch(cli, &o) : show_once(cli, &o);

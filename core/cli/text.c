@@ -10,8 +10,6 @@
  */
 #include "core/cli/text.h"
 
-#include <errno.h>
-#include <stdlib.h>
 
 /* ---- escapes ---- */
 
@@ -289,21 +287,4 @@ void hf_text_plain(char *out, size_t cap, const char *text, size_t len)
         out[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
     }
     out[n] = '\0';
-}
-
-bool hf_text_number(const char *text, uint64_t *out)
-{
-    char *end;
-    unsigned long long v;
-
-    if (text[0] < '0' || text[0] > '9') {
-        return false;
-    }
-    errno = 0;
-    v = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '\0') {
-        return false;
-    }
-    *out = v;
-    return true;
 }

@@ -30,7 +30,4 @@ bool hf_base64_decode(struct hf_slice text, uint8_t *out, size_t *len);
 /* Copies text for a terminal or a table: control bytes and bytes that are not ASCII become '?'. */
 void hf_text_plain(char *out, size_t cap, const char *text, size_t len);
 
-/* A whole decimal number without sign or blanks. */
-bool hf_text_number(const char *text, uint64_t *out);
-
 #endif

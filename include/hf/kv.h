@@ -44,8 +44,6 @@ uint64_t hf_kv_damaged(const struct hf_kv *kv);
 
 /* Case-insensitive comparison of a command or option with an upper-case word. */
 bool hf_kv_is(struct hf_slice arg, const char *word);
-/* A decimal number without sign; false otherwise or above max. */
-bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out);
 
 /* The sections of INFO, in their order. */
 enum hf_kv_section {

@@ -10,6 +10,7 @@
 #include "hf/kv.h"
 
 #include "hf/loop.h"
+#include "hf/number.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -65,23 +66,6 @@ bool hf_kv_is(struct hf_slice arg, const char *word)
         }
     }
     return true;
-}
-
-bool hf_kv_number(struct hf_slice arg, uint64_t max, uint64_t *out)
-{
-    uint64_t n = 0;
-    if (arg.len == 0 || arg.len > 20) {
-        return false;
-    }
-    for (size_t i = 0; i < arg.len; i++) {
-        uint64_t digit = (uint64_t)arg.data[i] - '0';
-        if (arg.data[i] < '0' || arg.data[i] > '9' || n > (UINT64_MAX - digit) / 10) {
-            return false;
-        }
-        n = 10 * n + digit;
-    }
-    *out = n;
-    return n <= max;
 }
 
 /* ---- INFO ---- */
@@ -181,7 +165,7 @@ static void text(struct hf_resp_client *c, const char *s)
 static void run_hello(const struct call *k)
 {
     uint64_t version = (uint64_t)hf_resp_version(k->c);
-    if (k->argc > 1 && (!hf_kv_number(k->argv[1], 3, &version) || version < 2)) {
+    if (k->argc > 1 && (!hf_number_parse(k->argv[1], 0, 3, &version) || version < 2)) {
         hf_resp_error(k->c, "NOPROTO unsupported protocol version");
         return;
     }
@@ -242,7 +226,7 @@ static void run_client(const struct call *k)
 static void run_select(const struct call *k)
 {
     uint64_t n;
-    if (hf_kv_number(k->argv[1], 0, &n)) {
+    if (hf_number_parse(k->argv[1], 0, 0, &n)) {
         hf_resp_simple(k->c, "OK");
     } else {
         hf_resp_error(k->c, "ERR DB index is out of range: a stream is one key space, 0");
@@ -482,7 +466,7 @@ struct scan {
 static bool scan_begin(const struct call *k, struct scan *s)
 {
     uint64_t id;
-    if (!hf_kv_number(k->argv[1], UINT64_MAX, &id)) {
+    if (!hf_number_parse(k->argv[1], 0, UINT64_MAX, &id)) {
         hf_resp_error(k->c, "ERR invalid cursor");
         return false;
     }
@@ -503,7 +487,7 @@ static bool scan_options(const struct call *k, struct scan *s)
 {
     for (size_t i = 2; i + 1 < k->argc; i += 2) {
         struct hf_slice value = k->argv[i + 1];
-        if (hf_kv_is(k->argv[i], "COUNT") && hf_kv_number(value, UINT64_MAX, &s->count) &&
+        if (hf_kv_is(k->argv[i], "COUNT") && hf_number_parse(value, 0, UINT64_MAX, &s->count) &&
             s->count > 0) {
             s->count = s->count < SCAN_COUNT_MAX ? s->count : SCAN_COUNT_MAX;
         } else if (hf_kv_is(k->argv[i], "MATCH") && value.len < sizeof(s->pattern) &&

@@ -9,7 +9,7 @@
 #include "sim/real/command.h"
 
 #include "hf/err.h"
-#include "sim/number.h"
+#include "hf/number.h"
 #include "sim/real/real.h"
 #include "sim/real/refuse.h"
 #include "sim/report.h"
@@ -74,7 +74,7 @@ static int parse(int argc, char **argv, struct arguments *a)
         switch (c) {
         case SEED:
             a->seed_given = true;
-            if (!number_parse(optarg, 0, UINT64_MAX, &a->seed)) {
+            if (!hf_number_parse(hf_slice_str(optarg), 0, UINT64_MAX, &a->seed)) {
                 return wrong(optarg, "expected a number below 2^64");
             }
             break;

@@ -10,6 +10,7 @@
  */
 #include "sim/wan/control.h"
 
+#include "hf/number.h"
 #include "sim/wan/profile.h"
 
 #include <errno.h>
@@ -93,9 +94,8 @@ static enum hf_err refuse(struct request *r, const char *why, const char *word)
 
 static bool parse_number(const char *word, unsigned min, unsigned max, unsigned *out)
 {
-    char *end;
-    unsigned long n = strtoul(word, &end, 10);
-    if (*word < '0' || *word > '9' || *end != '\0' || n < min || n > max) {
+    uint64_t n;
+    if (!hf_number_parse(hf_slice_str(word), min, max, &n)) {
         return false;
     }
     *out = (unsigned)n;

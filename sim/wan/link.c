@@ -15,7 +15,7 @@
  */
 #include "sim/wan/link.h"
 
-#include "sim/number.h"
+#include "hf/number.h"
 #include "sim/wan/control.h"
 #include "sim/wan/nest.h"
 #include "sim/wan/profile.h"
@@ -124,13 +124,13 @@ static int parse(int argc, char **argv, struct link_run *l)
     while ((c = getopt_long(argc, argv, "+", longs, &index)) != -1) {
         switch (c) {
         case NODES:
-            if (!number_parse(optarg, 1, HF_WAN_EDGES_MAX, &n)) {
+            if (!hf_number_parse(hf_slice_str(optarg), 1, HF_WAN_EDGES_MAX, &n)) {
                 return wrong(optarg, "expected 1 to 250 nodes");
             }
             l->config.edges = (unsigned)n;
             break;
         case SEED:
-            if (!number_parse(optarg, 0, UINT64_MAX, &l->config.seed)) {
+            if (!hf_number_parse(hf_slice_str(optarg), 0, UINT64_MAX, &l->config.seed)) {
                 return wrong(optarg, "expected a number below 2^64");
             }
             break;

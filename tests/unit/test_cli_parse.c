@@ -159,20 +159,6 @@ static void utf8_is_told_from_other_bytes(void **state)
     }
 }
 
-static void number_is_decimal_without_sign(void **state)
-{
-    uint64_t n = 7;
-
-    (void)state;
-    assert_true(hf_text_number("18446744073709551615", &n));
-    assert_true(n == UINT64_MAX);
-    assert_false(hf_text_number("18446744073709551616", &n));
-    assert_false(hf_text_number("-1", &n));
-    assert_false(hf_text_number(" 1", &n));
-    assert_false(hf_text_number("1x", &n));
-    assert_false(hf_text_number("", &n));
-}
-
 static void control_bytes_do_not_reach_the_terminal(void **state)
 {
     char out[8];
@@ -562,7 +548,6 @@ int main(void)
         cmocka_unit_test(base64_of_every_length_comes_back),
         cmocka_unit_test(base64_has_one_form_only),
         cmocka_unit_test(utf8_is_told_from_other_bytes),
-        cmocka_unit_test(number_is_decimal_without_sign),
         cmocka_unit_test(control_bytes_do_not_reach_the_terminal),
         cmocka_unit_test(apply_reads_puts_and_dels),
         cmocka_unit_test(apply_resolves_escapes_in_key_and_value),

@@ -1,7 +1,6 @@
 /*
  * test_spec.c - what a run is, in words: options, kinds of faults, and the rule in a violation.
  */
-#include "sim/number.h"
 #include "sim/seeds.h"
 #include "sim/spec.h"
 #include "sim/trial.h"
@@ -67,28 +66,6 @@ static void what_is_no_run_is_refused_with_a_sentence(void **state)
         assert_false(spec_parse(&s, text, problem));
         assert_true(strlen(problem) > 10);
     }
-}
-
-static void a_number_is_digits_that_fit(void **state)
-{
-    static const char *const wrong[] = {"18446744073709551616",
-                                        "99999999999999999999999",
-                                        "+8",
-                                        "-8",
-                                        "8 ",
-                                        " 8",
-                                        "0x8",
-                                        "",
-                                        "6",
-                                        "101"};
-    uint64_t n = 1;
-    (void)state;
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        assert_false(number_parse(wrong[i], i < 2 ? 0 : 7, i < 2 ? UINT64_MAX : 100, &n));
-        assert_int_equal(n, 1);
-    }
-    assert_true(number_parse("007", 7, 100, &n) && n == 7);
-    assert_true(number_parse("18446744073709551615", 0, UINT64_MAX, &n) && n == UINT64_MAX);
 }
 
 static void a_canary_is_a_run_of_its_own(void **state)
@@ -167,7 +144,6 @@ int main(void)
         cmocka_unit_test(the_text_of_a_run_gives_the_same_run),
         cmocka_unit_test(each_kind_of_fault_has_a_name_that_is_read_back),
         cmocka_unit_test(what_is_no_run_is_refused_with_a_sentence),
-        cmocka_unit_test(a_number_is_digits_that_fit),
         cmocka_unit_test(a_canary_is_a_run_of_its_own),
         cmocka_unit_test(the_text_of_a_canary_keeps_its_seed),
         cmocka_unit_test(a_commit_is_one_word),
