@@ -10,7 +10,6 @@
  */
 #include "core/cli/text.h"
 
-
 /* ---- escapes ---- */
 
 static int hex_digit(char c)
