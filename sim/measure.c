@@ -108,13 +108,8 @@ void measure_staleness(struct measure *m, const struct script_expectation *x, ui
     if (edge == NULL) {
         return;
     }
-    if (edge->staleness_ms != UINT64_MAX) {
-        m->known = true;
-        m->known_us = now_us;
-        m->last_ms = edge->staleness_ms;
-    }
-    uint64_t ms = m->last_ms + (now_us - m->known_us) / 1000;
-    if (m->known && !excused) {
+    uint64_t ms = record_age_at(&m->age, now_us, edge->staleness_ms);
+    if (ms != RECORD_UNKNOWN && !excused) {
         m->counted = true;
         m->worst_ms = ms > m->worst_ms ? ms : m->worst_ms;
     }

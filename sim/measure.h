@@ -26,8 +26,8 @@ struct measure {
     bool apart;     /* cut off, stopped or paused */
     bool rejoining; /* not any more, but not yet live with all of goal */
     uint64_t apart_us, rejoin_until_us;
-    bool known, counted;
-    uint64_t known_us, last_ms; /* the last bound that it gave, and when */
+    struct record_age age;
+    bool counted;
     uint64_t worst_ms;
 };
 

@@ -415,15 +415,16 @@ void node_roll_back(struct sim *sim, struct node *core, bool with_mark)
 {
     char from[340];
     char to[340];
-    const char *part = with_mark ? "" : "/main";
     struct hf_core_status s = {.committed = 0};
     if (core->alive) {
         hf_core_status(core->core, &s);
     }
-    char saved[320];
-    backup_path(core, 0, saved, sizeof(saved));
-    snprintf(from, sizeof(from), "%s%s", saved, part);
-    snprintf(to, sizeof(to), "%s%s", core->dir, part);
+    backup_path(core, 0, from, sizeof(from));
+    snprintf(to, sizeof(to), "%s", core->dir);
+    if (!with_mark) { /* which is beside the stream's directory */
+        strcat(from, "/main");
+        strcat(to, "/main");
+    }
     node_crash(sim, core);
     load_give_up(sim);
     copy_tree(from, to);

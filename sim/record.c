@@ -66,7 +66,7 @@ uint32_t record_add(struct record *r, const char *name)
     snprintf(t->name, sizeof(t->name), "%s", name);
     t->last_at = t->recovering_since = RECORD_NONE;
     t->figures.recovery_most_ms = t->figures.staleness_most_at = RECORD_NONE;
-    t->figures.staleness_most_ms = t->known_ms = RECORD_UNKNOWN;
+    t->figures.staleness_most_ms = RECORD_UNKNOWN;
     return r->track_count++;
 }
 
@@ -234,18 +234,20 @@ static const char *way_of(const struct record_sample *s)
     return s->cut_down && s->cut_up ? "both ways" : s->cut_down ? "core to edge" : "edge to core";
 }
 
-/* Of one that cannot say any more, the answers are older than it last said by the time since. */
+uint64_t record_age_at(struct record_age *a, uint64_t now_us, uint64_t said_ms)
+{
+    if (said_ms != RECORD_UNKNOWN) {
+        *a = (struct record_age){.known = true, .ms = said_ms, .at_us = now_us};
+    }
+    return a->known ? a->ms + (now_us - a->at_us) / 1000 : RECORD_UNKNOWN;
+}
+
 static void follow_staleness(struct record_track *t, hf_ms at, uint64_t ms)
 {
     struct record_figures *f = &t->figures;
-    if (ms != RECORD_UNKNOWN) {
-        t->known_ms = ms;
-        t->known_at = at;
-    } else if (t->known_ms == RECORD_UNKNOWN) {
-        return;
-    }
-    uint64_t age = t->known_ms + (uint64_t)(at - t->known_at);
-    if (f->staleness_most_ms == RECORD_UNKNOWN || age > f->staleness_most_ms) {
+    uint64_t age = record_age_at(&t->age, (uint64_t)at * 1000, ms);
+    bool worst = f->staleness_most_ms == RECORD_UNKNOWN || age > f->staleness_most_ms;
+    if (age != RECORD_UNKNOWN && worst) {
         f->staleness_most_ms = age;
         f->staleness_most_at = at;
     }

@@ -49,6 +49,16 @@ struct record_sample {
     bool cut_down, cut_up; /* the link carries nothing that way */
 };
 
+/* ---- how old the answers of an edge are ---- */
+
+/* Of one that cannot say any more they are older than it last said by all the time since. */
+struct record_age {
+    bool known;
+    uint64_t ms, at_us; /* what it last said, and when */
+};
+/* Takes what it says now, RECORD_UNKNOWN if it cannot. RECORD_UNKNOWN: it never could. */
+uint64_t record_age_at(struct record_age *a, uint64_t now_us, uint64_t said_ms);
+
 /* ---- what is kept ---- */
 
 struct record_extent {
@@ -124,9 +134,7 @@ struct record_track {
     hf_seq recovering_to;
     bool planned, repaired;
     bool ran; /* a start before that is its first */
-    /* The last staleness that it knew, and when; RECORD_UNKNOWN: none yet. */
-    uint64_t known_ms;
-    hf_ms known_at;
+    struct record_age age;
 };
 
 /* An expectation of a scenario, and what came of it. */

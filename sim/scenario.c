@@ -316,27 +316,29 @@ static bool of_clients(enum script_verb verb)
     return verb == SCRIPT_WRITE || verb == SCRIPT_RELEASE || verb == SCRIPT_ROLLBACK;
 }
 
-void scenario_strike(struct sim *sim, uint64_t index)
+static void strike_all(struct sim *sim, const struct script_action *a)
 {
-    const struct script *s = sim->opt.script;
-    const struct node *core = &sim->node[SIM_CORE];
-    const struct script_action *a = &s->action[index];
-    if (a->verb == SCRIPT_REVOKE && (!core->alive || core->paused)) {
-        schedule(sim, sim->now + SIM_S, index); /* who tries again until the core answers */
-        if (sim->now == a->at_us) {
-            expect_action(sim, a);
-        }
-        return;
-    }
-    if (of_clients(a->verb)) {
-        actions[a->verb](sim, NULL, a);
-    }
     for (uint32_t i = 0; i < sim->node_count; i++) {
         if (script_has(&a->nodes, i)) {
             strike(sim, &sim->node[i], a);
         }
     }
-    if (a->verb != SCRIPT_REVOKE || sim->now == a->at_us) {
+}
+
+void scenario_strike(struct sim *sim, uint64_t index)
+{
+    const struct script *s = sim->opt.script;
+    const struct node *core = &sim->node[SIM_CORE];
+    const struct script_action *a = &s->action[index];
+    bool again = a->verb == SCRIPT_REVOKE && sim->now != a->at_us;
+    if (a->verb == SCRIPT_REVOKE && (!core->alive || core->paused)) {
+        schedule(sim, sim->now + SIM_S, index); /* who tries again until the core answers */
+    } else if (of_clients(a->verb)) {
+        actions[a->verb](sim, NULL, a);
+    } else {
+        strike_all(sim, a);
+    }
+    if (!again) {
         expect_action(sim, a);
     }
 }

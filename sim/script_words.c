@@ -405,5 +405,5 @@ bool parse_nodes(struct parser *p, bool core, struct script_nodes *nodes)
         }
     }
     p->at++;
-    return keep_first(p, nodes, first ? count : 0);
+    return keep_first(p, nodes, count);
 }

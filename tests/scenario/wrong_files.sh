@@ -62,4 +62,24 @@ run 'expect lagos live' 'expect lagos converged within 3s of heal' 'expect lagos
     'expect staleness of lagos >= 29s' 'expect staleness of lagos <= 2s while linked' 'expect bytes to lagos <= 5MB' \
     'expect plan of lagos log' 'expect reads at lagos never fail' 'expect writes never refused' 'expect mark cut'
 check 0 "ok      staleness of lagos >= 29s              3" "$work/run.sim"
+
+# What would hold without having happened, or be counted where it did not.
+lagos() { # STATUS TEXT LINE...: of one edge, with nothing but these lines
+    status=$1 text=$2
+    shift 2
+    { printf 'edges lagos\nduration 60s\n'; printf '%s\n' "$@"; } >"$work/lagos.sim"
+    check "$status" "$text" "$work/lagos.sim"
+}
+lagos 2 'has not joined by then' 'at 0s crash lagos'
+lagos 2 'lagos.sim:3' 'value max'
+lagos 2 'lagos.sim:3' 'link lagos rate 0.5bit'
+lagos 2 'lagos.sim:5' 'at 20s backup core' 'at 30s restore core' 'expect lagos converged within 5s of restore'
+lagos 1 'FAILED  writes never refused  ' 'write never' 'expect writes never refused'
+lagos 1 'FAILED  staleness of lagos <= 25s' 'write every 1s' 'at 10s cut lagos for 40s' 'at 20s restart lagos' \
+    'expect staleness of lagos <= 25s'
+lagos 1 'FAILED  reads at lagos never fail' 'write every 1s' 'read every 10s' 'at 22s crash lagos for 5s' \
+    'at 25s read lagos' 'expect reads at lagos never fail'
+lagos 1 'FAILED  lagos revoked within 10s of revoke' 'write every 1s' 'at 20s crash core for 20s' \
+    'at 25s revoke lagos' 'expect lagos revoked within 10s of revoke'
+lagos 0 'ok      lagos cut-off' 'write every 1s' 'converge no' 'at 50s cut lagos' 'expect lagos cut-off'
 exit $bad
