@@ -32,6 +32,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define GONE_MS 30000
 #define KEEPALIVE_IDLE_S 15
@@ -42,6 +43,7 @@
 
 struct query {
     uint32_t dead;
+    struct hf_dead *which;
     uint16_t local_port;
     uint16_t remote_port;
     struct hf_connection_state state;
@@ -92,8 +94,13 @@ static bool is_shut_down(const struct tcp_info *info)
 
 static void count_dead(int fd, const struct tcp_info *info, struct query *q)
 {
-    (void)fd;
-    q->dead += is_shut_down(info) ? 1u : 0u;
+    struct stat st;
+
+    if (is_shut_down(info) && fstat(fd, &st) == 0) {
+        size_t bit = (size_t)st.st_ino % (8 * sizeof(q->which->bits));
+        q->which->bits[bit / 64] |= 1ull << (bit % 64);
+        q->dead++;
+    }
 }
 
 static void find_dead(int fd, const struct tcp_info *info, struct query *q)
@@ -141,12 +148,24 @@ static void each_tcp_socket(void (*visit)(int, const struct tcp_info *, struct q
     (void)closedir(dir);
 }
 
-uint32_t hf_descriptors_dead(void)
+uint32_t hf_descriptors_dead(struct hf_dead *d)
 {
-    struct query q = {0};
+    struct query q = {.which = d};
 
+    memset(d, 0, sizeof(*d));
     each_tcp_socket(count_dead, &q);
     return q.dead;
+}
+
+uint32_t hf_descriptors_still(struct hf_dead *d, const struct hf_dead *now)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < sizeof(d->bits) / sizeof(d->bits[0]); i++) {
+        d->bits[i] &= now->bits[i];
+        n += (uint32_t)__builtin_popcountll(d->bits[i]);
+    }
+    return n;
 }
 
 bool hf_descriptors_is_dead(uint16_t local_port)

@@ -52,7 +52,9 @@
 #define REPLY_CROWDED_MS 50
 #define LEAK_CHECK_MS 5000u
 #define LEAK_MAX 256u
-#define LEAK_LOOKS 8u /* 2 s apart in all: when a link is cut thousands end in one moment */
+/* When hundreds of edges come back thousands of connections end in one moment, while nng's one reap
+ * thread shares the processors with all that these edges ask for: it was seen to take 5 s. */
+#define LEAK_MS 10000u
 /* A free pair of ports is found at the first or second try, unless somebody uses very many. */
 #define PAIR_TRIES 64u
 #define TAKE_MAX 64u
@@ -95,8 +97,8 @@ struct hf_listener {
     uv_timer_t tick;
     uint32_t sending; /* contexts in that state; under the inbox's lock */
     uint64_t leak_check_ms;
-    uint32_t dead_most;  /* descriptors of dead connections, since they were too many */
-    uint32_t dead_looks; /* how often since then they were not fewer than before */
+    struct hf_dead dead; /* descriptors of connections that have been dead ... */
+    uint64_t dead_ms;    /* ... since then */
     bool wedged;
     bool closed;
     struct hf_listener_counts counts; /* under the inbox's lock */
@@ -369,14 +371,20 @@ static void side_guard(struct hf_listener *l, struct side *s, uint64_t now)
     }
 }
 
-/* Too many, and none fewer for some looks, is a leak; falling, it is nng at work. */
-static bool leak_looked(struct hf_listener *l, uint32_t dead)
+/* Too many that are the same ones as long ago are a leak; others are nng at work. Returns whether
+ * to look again soon. */
+static bool leak_look(struct hf_listener *l, uint64_t now)
 {
-    bool fewer = dead < l->dead_most;
+    struct hf_dead dead;
+    uint32_t count = hf_descriptors_dead(&dead);
 
-    l->dead_most = dead;
-    l->dead_looks = dead <= LEAK_MAX || fewer ? 0 : l->dead_looks + 1u;
-    return dead > LEAK_MAX;
+    if (hf_descriptors_still(&l->dead, &dead) <= LEAK_MAX) {
+        l->dead = dead;
+        l->dead_ms = now;
+    } else if (now - l->dead_ms >= LEAK_MS) {
+        wedged(l, "descriptors of dead connections are not closed: nng leaks them");
+    }
+    return count > LEAK_MAX;
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -388,12 +396,7 @@ static void on_tick(uv_timer_t *timer)
         side_guard(l, &l->sides[i], now);
     }
     if (!l->closed && now >= l->leak_check_ms) {
-        bool many = leak_looked(l, hf_descriptors_dead());
-
-        if (l->dead_looks > LEAK_LOOKS) {
-            wedged(l, "descriptors of dead connections are not closed: nng leaks them");
-        }
-        l->leak_check_ms = now + (many ? HF_GUARD_MS : LEAK_CHECK_MS);
+        l->leak_check_ms = now + (leak_look(l, now) ? HF_GUARD_MS : LEAK_CHECK_MS);
     }
 }
 

@@ -261,8 +261,14 @@ void hf_probe_close(struct hf_probe *p);
 
 /* ---- what the kernel knows of our TCP sockets (descriptors.c) ---- */
 
-/* TCP sockets of this process that were shut down but are still open: nng leaks them (fault D). */
-uint32_t hf_descriptors_dead(void);
+/* TCP sockets of this process that were shut down but are still open: nng has not closed them yet,
+ * or never will (fault D). */
+struct hf_dead {
+    uint64_t bits[1024]; /* by the number of the socket, which unlike a descriptor's is not reused */
+};
+uint32_t hf_descriptors_dead(struct hf_dead *d); /* how many */
+/* Leaves in d what is in `now` too; how many that are. */
+uint32_t hf_descriptors_still(struct hf_dead *d, const struct hf_dead *now);
 /* Whether one of them has this local port. */
 bool hf_descriptors_is_dead(uint16_t local_port);
 struct hf_connection_state {

@@ -7,6 +7,13 @@
  */
 #include "tests/unit/transport_peers.h"
 
+static uint32_t dead_now(void)
+{
+    struct hf_dead d;
+
+    return hf_descriptors_dead(&d);
+}
+
 /* ---- caps ---- */
 
 static void connections_of_one_address_are_capped(void **state)
@@ -134,7 +141,7 @@ static void too_large_a_request_ends_its_connection(void **state)
 
 static void probes_succeed_and_count_against_no_cap(void **state)
 {
-    uint32_t before = hf_descriptors_dead(); /* what earlier tests abandoned in a handshake */
+    uint32_t before = dead_now(); /* what earlier tests abandoned in a handshake */
     struct hf_listener_counts counts;
     struct core c;
     struct edge e;
@@ -150,10 +157,10 @@ static void probes_succeed_and_count_against_no_cap(void **state)
     assert_int_equal(counts.relistens, 0);
     assert_int_equal(hf_listener_pipes(c.listener), 2);
     /* What is left of a probe for a moment must be gone with the next look. */
-    for (int i = 0; i < 50 && hf_descriptors_dead() > before; i++) {
+    for (int i = 0; i < 50 && dead_now() > before; i++) {
         run_for(10);
     }
-    assert_true(hf_descriptors_dead() <= before);
+    assert_true(dead_now() <= before);
     assert_int_equal(e.downs[HF_CHANNEL_STREAM] + e.downs[HF_CHANNEL_CONTROL], 0);
     pair_close(&c, &e);
 }
@@ -235,22 +242,31 @@ static void sockets_that_are_shut_down_but_open_are_counted(void **state)
 {
     uint16_t port = 0;
     int listening = raw_listen(&port);
-    uint32_t before = hf_descriptors_dead();
-    int fds[3];
+    uint32_t before = dead_now();
+    struct hf_dead first;
+    struct hf_dead later;
+    int fds[4];
 
     (void)state;
     for (int i = 0; i < 3; i++) {
         fds[i] = raw_connect(port);
     }
-    assert_int_equal(hf_descriptors_dead(), before);
+    assert_int_equal(dead_now(), before);
     for (int i = 0; i < 3; i++) {
         shutdown(fds[i], SHUT_RDWR);
     }
-    assert_int_equal(hf_descriptors_dead(), before + 3);
-    for (int i = 0; i < 3; i++) {
+    assert_int_equal(hf_descriptors_dead(&first), before + 3);
+    /* As many a moment later, but not the same: something closes them. */
+    fds[3] = raw_connect(port);
+    shutdown(fds[3], SHUT_RDWR);
+    close(fds[0]);
+    assert_int_equal(hf_descriptors_dead(&later), before + 3);
+    assert_int_equal(hf_descriptors_still(&first, &later), before + 2);
+    for (int i = 1; i < 4; i++) {
         close(fds[i]);
     }
-    assert_int_equal(hf_descriptors_dead(), before);
+    assert_int_equal(hf_descriptors_dead(&later), before);
+    assert_int_equal(hf_descriptors_still(&first, &later), before);
     close(listening);
 }
 
