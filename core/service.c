@@ -133,7 +133,8 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
                                      .state = c->state,
                                      .log = c->log,
                                      .stream = c->genesis->stream,
-                                     .epoch_id = c->genesis->epoch_id};
+                                     .epoch_id = c->genesis->epoch_id,
+                                     .rows = c->rows};
     s->transfers = hf_transfers_new(&tc);
     if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->dictionaries == NULL ||
         s->plain == NULL || s->out == NULL || s->transfers == NULL ||
@@ -200,6 +201,8 @@ void hf_service_counters(const struct hf_service *s, struct hf_writer *w)
     counter_put(w, "transfer_coalesced", t.coalesced);
     counter_put(w, "transfer_waited", t.waited);
     counter_put(w, "transfer_waiting", t.waiting);
+    counter_put(w, "transfer_edges_placed", t.edges_placed);
+    counter_put(w, "transfer_edges_waiting", t.edges_waiting);
 }
 
 /* ---- replies ---- */
@@ -451,6 +454,7 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
 static void on_report(struct hf_service *s, const struct exchange *x)
 {
     s->n.reports++;
+    hf_transfers_reported(s->transfers, x->edge->row, &x->q.report);
     struct hf_publisher_event ev = {
         .type = HF_PUB_REPORT, .edge = x->edge->row, .report = &x->q.report};
     engine_tell(s, &ev);
@@ -664,8 +668,8 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
         .asked = &x->env,
         .cookie = hf_cookies_give(s->cookies, &x->env.sender),
     };
-    enum hf_err err = hf_transfers_start(s->transfers, &order);
-    if (err == HF_OK) {
+    uint32_t wait_ms;
+    if (hf_transfers_start(s->transfers, &order, &wait_ms) == HF_OK) {
         s->n.replies++;
         return;
     }
@@ -675,7 +679,7 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
         /* Spread, so that what was refused together does not come back together. */
         uint8_t spread;
         s->cfg.world->random(s->cfg.world->ctx, &spread, sizeof(spread));
-        reply.fetch.retry_ms = 50u + spread % 151u;
+        reply.fetch.retry_ms = wait_ms / 2 + wait_ms * spread / UINT8_MAX;
     }
     reply_send(s, x, &reply);
 }

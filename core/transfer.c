@@ -22,6 +22,7 @@
  */
 #include "core/transfer_impl.h"
 
+#include "core/admission.h"
 #include "core/queue.h"
 
 #include "hf/digest.h"
@@ -29,14 +30,19 @@
 
 #include <stdlib.h>
 
+/* What a hole in the stream is at most; who lacks more was cut off. */
+#define HOLE_BYTES (16u << 10)
+#define BUSY_MS 125u /* there was no room for the request */
+
 struct hf_transfers {
     struct hf_transfers_config cfg;
     _Atomic hf_seq head;               /* acknowledged: the owner writes it, the pool reads it */
     _Atomic uint32_t density;          /* see struct hf_transfer */
     struct hf_transfer_secret *secret; /* owned, guarded; HF_TRANSFERS_MAX */
-    struct hf_planner *planner;        /* owned, as are the next two */
+    struct hf_planner *planner;        /* owned, as are the next three */
     struct hf_cache *cache;
     struct hf_queue *queue;
+    struct hf_admission *admission;
     struct hf_id name_key; /* known to nobody else */
     bool starting;         /* a world that runs jobs at once comes back here from inside */
     struct hf_transfers_counts n;
@@ -342,9 +348,42 @@ static hf_seq asof_of(const struct hf_transfers *s, const struct hf_request *q)
     return q->fetch.asof_min != 0 ? q->fetch.asof_min : s->cfg.head->committed;
 }
 
-enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order)
+/* False also where the log does not have them all. */
+static bool is_hole(const struct hf_transfers *s, hf_seq first, hf_seq last)
+{
+    hf_seq head = s->cfg.head->at.seq;
+    last = last < head ? last : head;
+    return first > last || (first >= hf_changelog_first(s->cfg.log) &&
+                            hf_changelog_bytes(s->cfg.log, first, last) <= HOLE_BYTES);
+}
+
+static bool is_admitted(struct hf_transfers *s, const struct hf_transfer_order *order,
+                        uint32_t *wait_ms)
+{
+    const struct hf_fetch_request *q = &order->request->fetch;
+    bool file = order->asker.answer != NULL;
+    bool heavy =
+        is_range(order->request) || (order->request->type == HF_MSG_FETCH &&
+                                     q->want == HF_WANT_LOG && !is_hole(s, q->first, q->last));
+    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
+    return file || !heavy || hf_admission_ask(s->admission, order->edge->row, now, wait_ms);
+}
+
+void hf_transfers_reported(struct hf_transfers *s, uint32_t row, const struct hf_report *r)
+{
+    if (r->transfer_base == 0 && is_hole(s, r->applied + 1, UINT64_MAX)) {
+        hf_admission_leave(s->admission, row);
+    }
+}
+
+enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order,
+                               uint32_t *wait_ms)
 {
     uint32_t row = order->edge->row;
+    *wait_ms = BUSY_MS;
+    if (!is_admitted(s, order, wait_ms)) {
+        return HF_BUSY;
+    }
     if (under_way(s, row) + hf_queue_count_of(s->queue, row) >= HF_TRANSFERS_PER_EDGE) {
         return HF_BUSY;
     }
@@ -383,6 +422,8 @@ bool hf_transfers_idle(const struct hf_transfers *s)
 void hf_transfers_counts(const struct hf_transfers *s, struct hf_transfers_counts *out)
 {
     *out = s->n;
+    hf_admission_counts(s->admission, s->cfg.world->now(s->cfg.world->ctx), &out->edges_placed,
+                        &out->edges_waiting);
     out->waiting = hf_queue_count(s->queue);
     out->cache_bytes = hf_cache_bytes(s->cache);
 }
@@ -402,7 +443,9 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
     s->planner = hf_planner_new();
     s->cache = hf_cache_new(c->cache_bytes != 0 ? c->cache_bytes : HF_TRANSFERS_CACHE_BYTES);
     s->queue = hf_queue_new();
-    if (s->secret == NULL || s->planner == NULL || s->cache == NULL || s->queue == NULL) {
+    s->admission = hf_admission_new(c->rows);
+    if (s->secret == NULL || s->planner == NULL || s->cache == NULL || s->queue == NULL ||
+        s->admission == NULL) {
         hf_transfers_free(s);
         return NULL;
     }
@@ -432,6 +475,7 @@ void hf_transfers_free(struct hf_transfers *s)
     }
     hf_cache_free(s->cache);
     hf_queue_free(s->queue);
+    hf_admission_free(s->admission);
     hf_planner_free(s->planner);
     hf_secret_free(s->secret);
     free(s);

@@ -136,6 +136,9 @@ void duty_links(struct hf_replica *r)
     if (r->healed_at >= 0 && fresh && even) {
         note(r, HF_NOTE_CAUGHT_UP, r->applied.seq, (uint64_t)(r->now - r->healed_at));
         r->healed_at = -1;
+        if (r->repair_noted) {
+            r->report_due = r->now; /* another edge may be waiting for its turn */
+        }
     }
 }
 

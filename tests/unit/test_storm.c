@@ -6,12 +6,14 @@
  */
 #include "transfer_box.h"
 
+#include "core/admission.h"
 #include "core/cache.h"
 #include "core/queue.h"
 
 /* ---- a fleet ---- */
 
 #define FLEET_MAX 80
+#define LATE HF_PLACES /* the edge that comes when all places are taken */
 #define HANDLES_MAX 4096
 
 struct answer {
@@ -358,6 +360,78 @@ static void line_has_a_bound_and_the_rest_come_back_spread_out(void **state)
 
 /* The same range again and again, from a store that changes under it: everybody gets an answer, in
  * as many jobs as there are requests. */
+static struct hf_request log_of(hf_seq first, hf_seq last)
+{
+    struct hf_request q = fetch_of(&fleet->f, HF_WANT_LOG);
+    q.fetch.first = first;
+    q.fetch.last = last;
+    return q;
+}
+
+/* 20 batches of 1,000 bytes are more than a hole. */
+static void all_places_taken(void)
+{
+    fill(20);
+    fleet_grow(HF_PLACES + 1);
+    for (uint32_t i = 0; i < HF_PLACES; i++) {
+        struct hf_request q = i % 2 == 0 ? keys_since(20) : log_of(1, 20);
+        assert_int_equal(peer_ask(fleet->peer[i], &q)->code, HF_OK);
+    }
+    assert_int_equal(count("transfer_edges_placed"), HF_PLACES);
+}
+
+static void who_comes_when_all_places_are_taken_waits_and_is_told_how_long(void **state)
+{
+    (void)state;
+    all_places_taken();
+    struct hf_request q = keys_since(20);
+    for (int i = 0; i < 20; i++) {
+        const struct hf_reply *r = peer_ask(fleet->peer[LATE], &q);
+        assert_int_equal(r->code, HF_BUSY);
+        assert_in_range(r->fetch.retry_ms, HF_PLACE_RETRY_MS / 2, HF_PLACE_RETRY_MS * 3 / 2);
+    }
+    q = delta_of(&fleet->f, after(0), 20);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    q = log_of(1, 1000); /* as far as the head is */
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    assert_int_equal(count("transfer_edges_waiting"), 1);
+    fleet->f.b->now += HF_PLACE_MS;
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
+}
+
+static void hole_in_the_stream_needs_no_place(void **state)
+{
+    (void)state;
+    all_places_taken();
+    struct hf_request q = log_of(3, 6);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
+    fleet->f.p = fleet->peer[LATE];
+    assert_int_equal(plan(&fleet->f, 0)->code, HF_OK);
+    assert_int_equal(count("transfer_edges_placed"), HF_PLACES);
+    assert_int_equal(count("transfer_edges_waiting"), 0);
+}
+
+static void report_of_one_that_has_all_makes_room_for_the_next(void **state)
+{
+    (void)state;
+    all_places_taken();
+    struct hf_request q = keys_since(20);
+    peer_report(fleet->peer[3], 1); /* far behind */
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    struct hf_request r = {.type = HF_MSG_REPORT};
+    r.report = (struct hf_report){.epoch_id = box_status(fleet->f.b).epoch_id,
+                                  .applied = 20,
+                                  .received = 20,
+                                  .digest = peer_digest(fleet->f.b, 20),
+                                  .transfer_base = 1,
+                                  .version = hf_slice_str("1")};
+    peer_ask(fleet->peer[3], &r); /* its transfer goes on */
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    peer_report(fleet->peer[3], 19); /* what it lacks still is a hole */
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
+    assert_int_equal(peer_ask(fleet->peer[3], &q)->code, HF_BUSY);
+}
+
 static void chunk_under_way_that_is_too_old_makes_its_waiters_read_anew(void **state)
 {
     struct box *b = fleet->f.b;
@@ -646,6 +720,9 @@ int main(void)
         F(more_than_there_are_slots_for_wait_and_are_all_answered),
         F(edges_take_turns_so_nobody_starves_behind_a_greedy_one),
         F(line_has_a_bound_and_the_rest_come_back_spread_out),
+        F(who_comes_when_all_places_are_taken_waits_and_is_told_how_long),
+        F(hole_in_the_stream_needs_no_place),
+        F(report_of_one_that_has_all_makes_room_for_the_next),
         F(chunk_under_way_that_is_too_old_makes_its_waiters_read_anew),
         F(revoked_edge_gets_nothing_of_what_it_waits_for),
         F(crash_in_the_middle_of_a_storm_leaves_nothing),
