@@ -28,9 +28,9 @@
 #include <stdlib.h>
 
 #define BOOT_SHIFT 40
-/* JOINs of strangers: a fleet of a thousand enrols in a minute, and the public-key work is 0.5 %.
- */
-#define STRANGERS_PER_S 20
+/* Requests of strangers, of which a JOIN takes two: a fleet of a thousand enrols in a minute, and
+ * the public-key work is 1 %. */
+#define STRANGERS_PER_S 40
 /* HELLOs and REPORTs of one edge, each of which costs a signature or two: an edge sends one REPORT
  * a second, or up to ten where beacons are that frequent, and more only while a WAIT is open; at
  * this rate it takes 1 % of a processor. */

@@ -70,7 +70,10 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->report_due = r->report_hold = r->now;
     r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
-    if (!r->revoked) {
+    /* Who joins with many others and had no answer dials anew, too, and must not come earlier by
+     * it. */
+    bool joins_later = r->join && r->retry_at > r->now;
+    if (!r->revoked && !joins_later) {
         r->retry_at = r->now + jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2;
     }
 }

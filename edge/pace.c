@@ -33,6 +33,7 @@
 /* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
  * transfer ends with its last reply. */
 #define LATE_MS 3000
+#define JOIN_DOUBLES 3u /* from 6 s to 24 s; with a time-out that is 20 s on the average */
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
 
@@ -213,7 +214,9 @@ static hf_ms timeout_of(const struct hf_replica *r, const struct request *q)
     hf_ms least = is_chunk(q) ? CHUNK_MS_LEAST : r->cfg.request_ms_min;
     hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
     t = t > least ? t : least;
-    t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
+    if (q->kind != HF_REPRQ_JOIN) { /* whose silence says nothing of how long answers take */
+        t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
+    }
     return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
 }
 
@@ -425,8 +428,10 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
     if (q->kind == HF_REPRQ_JOIN) {
         /* A core lets in so many strangers a second and does not answer the others. Who came with
          * many shall not come back with all of them. */
-        hf_ms waited = r->now - q->sent;
-        back_off(r, jitter(r, 2 * waited) - waited);
+        uint32_t again =
+            pace->timeouts_in_row < JOIN_DOUBLES ? pace->timeouts_in_row : JOIN_DOUBLES;
+        hf_ms most = q->timeout_ms << again;
+        back_off(r, jitter(r, 2 * most) - most);
     } else if (q->kind != HF_REPRQ_REPORT) {
         back_off(r, 0);
     }

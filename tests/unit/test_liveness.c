@@ -116,6 +116,28 @@ static void a_control_link_that_comes_back_is_noted_until_caught_up(void **state
     box_free(b);
 }
 
+static void what_was_missed_and_is_there_now_is_reported_at_once(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    b->now += 60000;
+    box_clear(b);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 100);
+    struct hf_replica_effect hello = *box_sent(b, HF_REPRQ_HELLO, 0);
+    struct hf_replica_effect report = *box_sent(b, HF_REPRQ_REPORT, 0);
+    box_answer_head(b, &hello, b->now - 20, 12);
+    box_answer_head(b, &report, b->now - 20, 12);
+    box_clear(b);
+    box_pass(b, b->cfg.gap_ms);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 0); /* the next is due in a second */
+    box_grant_log(b, box_sent(b, HF_REPRQ_LOG, 0));
+    box_idle(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
+    box_free(b);
+}
+
 /* ---- time-outs and backoff ---- */
 
 /* Refuses LOG whenever it is asked; gives the waits between. */
@@ -452,105 +474,6 @@ control_link_that_answers_nothing_is_dialled_anew_though_stalls_give_up_first(vo
     box_free(b);
 }
 
-/* ---- joining ---- */
-
-/* Milliseconds from the time-out of its first JOIN to the second one. */
-static hf_ms join_again_after(uint64_t entropy, hf_ms waited)
-{
-    struct box *b = box_new(0);
-    b->entropy = entropy;
-    box_start(b, false, true);
-    box_link(b, HF_CHANNEL_CONTROL, true);
-    box_pass(b, 200);
-    box_pass(b, waited);
-    box_timeout(b, box_sent(b, HF_REPRQ_JOIN, 0));
-    hf_ms since = b->now;
-    while (box_sends(b, HF_REPRQ_JOIN) < 2 && b->now < since + 10 * waited) {
-        box_pass(b, 10);
-    }
-    hf_ms after = b->now - since;
-    box_free(b);
-    return after;
-}
-
-static void edges_that_joined_together_and_had_no_answer_come_back_one_by_one(void **state)
-{
-    hf_ms least = INT64_MAX;
-    hf_ms most = 0;
-    (void)state;
-    for (uint64_t i = 0; i < 50; i++) {
-        hf_ms after = join_again_after(i * UINT64_C(0x9e3779b97f4a7c15), 4000);
-        least = after < least ? after : least;
-        most = after > most ? after : most;
-    }
-    assert_in_range(least, 0, 500);
-    assert_in_range(most, 3500, 4500);
-}
-
-static void a_token_is_spent_by_join_and_then_everything_goes_on_as_ever(void **state)
-{
-    (void)state;
-    struct box *b = box_new(0);
-    box_start(b, false, true);
-    box_link(b, HF_CHANNEL_CONTROL, true);
-    box_pass(b, 200);
-    assert_int_equal(box_sends(b, HF_REPRQ_JOIN), 1);
-    assert_int_equal(box_count(b, HF_REPFX_SEND), 1);
-    box_reply(b, box_sent(b, HF_REPRQ_JOIN, 0), HF_OK);
-    assert_non_null(box_noted(b, HF_NOTE_ENROLLED));
-    box_pass(b, 200);
-    assert_int_equal(box_sends(b, HF_REPRQ_JOIN), 1);
-    assert_int_equal(box_sends(b, HF_REPRQ_REPORT), 1);
-    box_frame(b, 1);
-    box_done(b);
-    assert_int_equal(box_status(b).applied, 1);
-    box_free(b);
-}
-
-static void an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had(void **state)
-{
-    (void)state;
-    struct box *b = box_new(0);
-    box_start(b, true, false);
-    assert_false(hf_replica_loaded(b->r));
-    box_link(b, HF_CHANNEL_CONTROL, true);
-    box_link(b, HF_CHANNEL_STREAM, true);
-    box_pass(b, 200);
-    /* A beacon of the stream may be a recording of when the core had nothing. */
-    box_beacon(b, 0);
-    assert_false(hf_replica_loaded(b->r));
-    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 2);
-    box_frame(b, 1);
-    box_idle(b);
-    assert_false(hf_replica_loaded(b->r));
-    assert_int_equal(box_status(b).applied, 1);
-    assert_int_equal(box_status(b).state, HF_REPLICA_JOINING);
-    box_frame(b, 2);
-    box_idle(b);
-    assert_true(hf_replica_loaded(b->r));
-    assert_int_not_equal(box_status(b).state, HF_REPLICA_JOINING);
-    /* From then on it lags, as any edge does. */
-    box_beacon(b, 500);
-    assert_true(hf_replica_loaded(b->r));
-    box_free(b);
-}
-
-static void an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded(void **state)
-{
-    (void)state;
-    struct box *b = box_new(0);
-    box_start(b, true, false);
-    box_link(b, HF_CHANNEL_CONTROL, true);
-    box_pass(b, 200);
-    box_answer_head(b, box_sent(b, HF_REPRQ_REPORT, 0), b->now, 0);
-    assert_true(hf_replica_loaded(b->r));
-    box_free(b);
-    b = box_new(10);
-    box_start(b, true, false);
-    assert_true(hf_replica_loaded(b->r));
-    box_free(b);
-}
-
 static void a_core_that_refuses_reports_is_asked_less_often(void **state)
 {
     (void)state;
@@ -752,6 +675,7 @@ int main(void)
         cmocka_unit_test(two_time_outs_in_a_row_redial_control),
         cmocka_unit_test(requests_are_abandoned_and_asked_anew_when_the_control_link_comes_back),
         cmocka_unit_test(a_control_link_that_comes_back_is_noted_until_caught_up),
+        cmocka_unit_test(what_was_missed_and_is_there_now_is_reported_at_once),
         cmocka_unit_test(backoff_grows_and_is_jittered),
         cmocka_unit_test(backoff_resets_only_with_progress_on_a_stable_link),
         cmocka_unit_test(failures_of_requests_that_were_under_way_together_count_once),
@@ -766,10 +690,6 @@ int main(void)
         cmocka_unit_test(stall_leads_to_asking_from_the_start),
         cmocka_unit_test(
             control_link_that_answers_nothing_is_dialled_anew_though_stalls_give_up_first),
-        cmocka_unit_test(edges_that_joined_together_and_had_no_answer_come_back_one_by_one),
-        cmocka_unit_test(a_token_is_spent_by_join_and_then_everything_goes_on_as_ever),
-        cmocka_unit_test(an_edge_that_began_with_nothing_is_loaded_once_it_has_what_the_core_had),
-        cmocka_unit_test(an_edge_of_an_empty_core_or_with_data_of_its_own_is_loaded),
         cmocka_unit_test(a_core_that_refuses_reports_is_asked_less_often),
         cmocka_unit_test(revoked_edge_asks_seldom_and_keeps_what_it_has),
         cmocka_unit_test(rollback_is_found_from_an_answer_to_our_own_request_only),
