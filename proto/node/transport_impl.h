@@ -264,7 +264,8 @@ void hf_probe_close(struct hf_probe *p);
 /* TCP sockets of this process that were shut down but are still open: nng has not closed them yet,
  * or never will (fault D). */
 struct hf_dead {
-    uint64_t bits[1024]; /* by the number of the socket, which unlike a descriptor's is not reused */
+    uint64_t
+        bits[1024]; /* by the number of the socket, which unlike a descriptor's is not reused */
 };
 uint32_t hf_descriptors_dead(struct hf_dead *d); /* how many */
 /* Leaves in d what is in `now` too; how many that are. */
