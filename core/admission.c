@@ -2,7 +2,7 @@
  * admission.c - a table of edges: away, waiting in a line, with a place, or served without one.
  *
  * The table is looked through whole whenever somebody new asks: 4,096 rows are a few microseconds,
- * and who waits asks once a second at most.
+ * and who waits is told to ask once in a second to five.
  */
 #include "core/admission.h"
 
@@ -10,11 +10,12 @@
 
 #include <stdlib.h>
 
-/* Who was served and has not asked for so long begins anew. */
-#define FORGET_MS 10000
-/* Who waits may come so much later than it was told: a round trip, and a reply that was lost. */
-#define LATE_MS 3000
-#define WAIT_MS_MOST 30000u
+/* Who was served and has not asked for so long begins anew: a reply takes as long on a thin link.
+ */
+#define FORGET_MS 60000
+/* Who waits may come so much later than it was told: its back-off, a round trip, a lost reply. */
+#define LATE_MS 6000
+#define WAIT_MS_MOST 5000u
 
 enum standing { AWAY = 0, WAITING, PLACED, SERVED };
 

@@ -8,9 +8,11 @@
  *
  * A place is given up when the edge reports that it has caught up, and after HF_PLACE_MS in any
  * case: it is served on, but another may begin. So edges on thin links of their own hold up nobody
- * else's start for longer than that, and the last of N waits N / HF_PLACES * HF_PLACE_MS at most.
+ * else's start for longer than that, and the last of N begins after about N / HF_PLACES *
+ * HF_PLACE_MS; later only by those before it that went away while they waited, for whom a place is
+ * kept free until they are overdue.
  *
- * Pure: time and chance come with the call. Owner's thread. Read next: service.c.
+ * Pure: time comes with the call. Owner's thread. Read next: transfer.c.
  */
 #ifndef CORE_ADMISSION_H
 #define CORE_ADMISSION_H
@@ -19,7 +21,8 @@
 
 #define HF_PLACES 64u
 #define HF_PLACE_MS 3000
-/* Who waits asks again after about this long, and as much longer for each HF_PLACES before it. */
+/* Who waits asks again after about this long, and as much longer for each HF_PLACES before it, 5 s
+ * at most. */
 #define HF_PLACE_RETRY_MS 1000u
 
 struct hf_admission;

@@ -454,7 +454,6 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
 static void on_report(struct hf_service *s, const struct exchange *x)
 {
     s->n.reports++;
-    hf_transfers_reported(s->transfers, x->edge->row, &x->q.report);
     struct hf_publisher_event ev = {
         .type = HF_PUB_REPORT, .edge = x->edge->row, .report = &x->q.report};
     engine_tell(s, &ev);
@@ -462,6 +461,7 @@ static void on_report(struct hf_service *s, const struct exchange *x)
         refuse(s, x, HF_BUSY);
         return;
     }
+    hf_transfers_reported(s->transfers, x->edge->row, &x->q.report);
     s->gathered[s->gathered_count++] =
         (struct gathered){.handle = x->handle, .asked = x->env, .keys = x->keys};
     if (s->gathered_count == GATHER_MAX) {

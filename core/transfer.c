@@ -30,7 +30,7 @@
 
 #include <stdlib.h>
 
-/* What a hole in the stream is at most; who lacks more was cut off. */
+/* What a hole in the stream is at most: a frame, or this much; who asks for more was cut off. */
 #define HOLE_BYTES (16u << 10)
 #define BUSY_MS 125u /* there was no room for the request */
 
@@ -353,8 +353,11 @@ static bool is_hole(const struct hf_transfers *s, hf_seq first, hf_seq last)
 {
     hf_seq head = s->cfg.head->at.seq;
     last = last < head ? last : head;
-    return first > last || (first >= hf_changelog_first(s->cfg.log) &&
-                            hf_changelog_bytes(s->cfg.log, first, last) <= HOLE_BYTES);
+    if (first >= last) {
+        return true;
+    }
+    return first >= hf_changelog_first(s->cfg.log) &&
+           hf_changelog_bytes(s->cfg.log, first, last) <= HOLE_BYTES;
 }
 
 static bool is_admitted(struct hf_transfers *s, const struct hf_transfer_order *order,

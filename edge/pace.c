@@ -33,7 +33,7 @@
 /* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
  * transfer ends with its last reply. */
 #define LATE_MS 3000
-#define JOIN_DOUBLES 3u /* from 6 s to 24 s; with a time-out that is 20 s on the average */
+#define JOIN_DOUBLES 3u /* a random part of 6 s first, then of 12, then of 24 */
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
 
@@ -214,9 +214,10 @@ static hf_ms timeout_of(const struct hf_replica *r, const struct request *q)
     hf_ms least = is_chunk(q) ? CHUNK_MS_LEAST : r->cfg.request_ms_min;
     hf_ms t = p->rtt == 0 ? 2 * r->cfg.request_ms_min : 4 * p->rtt;
     t = t > least ? t : least;
-    if (q->kind != HF_REPRQ_JOIN) { /* whose silence says nothing of how long answers take */
-        t <<= p->timeouts_in_row < 6 ? p->timeouts_in_row : 6;
-    }
+    /* The silence of a core that is asked to JOIN mostly says that too many did, but the answer may
+     * also be long and the link thin. */
+    uint32_t again = q->kind == HF_REPRQ_JOIN ? p->timeouts_in_row / 2 : p->timeouts_in_row;
+    t <<= again < 6 ? again : 6;
     return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
 }
 
@@ -430,7 +431,7 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
          * many shall not come back with all of them. */
         uint32_t again =
             pace->timeouts_in_row < JOIN_DOUBLES ? pace->timeouts_in_row : JOIN_DOUBLES;
-        hf_ms most = q->timeout_ms << again;
+        hf_ms most = 2 * r->cfg.request_ms_min << again;
         back_off(r, jitter(r, 2 * most) - most);
     } else if (q->kind != HF_REPRQ_REPORT) {
         back_off(r, 0);

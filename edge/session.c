@@ -180,7 +180,8 @@ static void transmit(struct hf_edge *edge, struct pending *p)
     HF_ASSERT(!out.failed);
     p->t0 = edge->world.now(edge->world.ctx);
     if (p->effect.expect && edge->world.expect != NULL) {
-        edge->world.expect(edge->world.ctx, EXPECTED);
+        uint32_t most = edge->cfg.replica.fetch_max;
+        edge->world.expect(edge->world.ctx, most < EXPECTED ? most : EXPECTED);
     }
     edge->world.request(edge->world.ctx, p->id, q.type == HF_MSG_FETCH, hf_writer_bytes(&out),
                         p->effect.timeout_ms);

@@ -98,7 +98,8 @@ struct hf_listener {
     uint32_t sending; /* contexts in that state; under the inbox's lock */
     uint64_t leak_check_ms;
     struct hf_dead dead; /* descriptors of connections that have been dead ... */
-    uint64_t dead_ms;    /* ... since then */
+    uint64_t dead_ms;    /* ... since then, and none of them was closed */
+    uint32_t dead_still; /* how many they were */
     bool wedged;
     bool closed;
     struct hf_listener_counts counts; /* under the inbox's lock */
@@ -377,10 +378,16 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
 {
     struct hf_dead dead;
     uint32_t count = hf_descriptors_dead(&dead);
+    uint32_t still = hf_descriptors_still(&l->dead, &dead);
+    bool fewer = still < l->dead_still;
 
-    if (hf_descriptors_still(&l->dead, &dead) <= LEAK_MAX) {
+    l->dead_still = still;
+    if (still <= LEAK_MAX) {
         l->dead = dead;
+        l->dead_still = count;
         l->dead_ms = now;
+    } else if (fewer) {
+        l->dead_ms = now; /* slowly, but nng is at work */
     } else if (now - l->dead_ms >= LEAK_MS) {
         wedged(l, "descriptors of dead connections are not closed: nng leaks them");
     }

@@ -96,7 +96,7 @@ static void who_is_slow_is_served_on_while_another_begins(void **state)
 static void who_was_served_and_is_not_heard_of_for_long_begins_anew(void **state)
 {
     struct hf_admission *a = *state;
-    hf_ms gone = HF_PLACE_MS + 10000;
+    hf_ms gone = HF_PLACE_MS + 60000;
     fill(a, 0);
     for (uint32_t i = 0; i < HF_PLACES; i++) {
         assert_true(ask(a, 100 + i, gone - 1));
@@ -114,7 +114,7 @@ static void who_waits_and_does_not_come_back_holds_up_nobody(void **state)
         assert_false(ask(a, i, 0));
     }
     hf_ms later =
-        2 * (hf_ms)HF_PLACE_RETRY_MS + 3000; /* places are taken by those who began then */
+        2 * (hf_ms)HF_PLACE_RETRY_MS + 6000; /* places are taken by those who began then */
     for (uint32_t i = 0; i < HF_PLACES; i++) {
         hf_admission_leave(a, i);
     }

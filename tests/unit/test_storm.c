@@ -405,6 +405,9 @@ static void hole_in_the_stream_needs_no_place(void **state)
     all_places_taken();
     struct hf_request q = log_of(3, 6);
     assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
+    box_put_bytes(fleet->f.b, "large", 20000);
+    q = log_of(21, 21); /* one frame, however large */
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
     fleet->f.p = fleet->peer[LATE];
     assert_int_equal(plan(&fleet->f, 0)->code, HF_OK);
     assert_int_equal(count("transfer_edges_placed"), HF_PLACES);
