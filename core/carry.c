@@ -426,8 +426,7 @@ static void fetch(struct step *s, const struct hf_enrolled *edge)
                                       .asked = &asked,
                                       .cookie = hf_carry_cookie(c->index),
                                       .asker = {.answer = on_fetched, .ctx = s}};
-    uint32_t wait_ms;
-    enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order, &wait_ms);
+    enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order);
     if (err != HF_OK) {
         step_fail(s, err);
     }
@@ -483,8 +482,7 @@ static void plan(struct step *s, const struct hf_enrolled *edge)
     q.plan.applied = s->c.since;
     struct hf_transfer_order order = {
         .edge = edge, .request = &q, .asked = &asked, .asker = {.answer = on_planned, .ctx = s}};
-    uint32_t wait_ms;
-    enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order, &wait_ms);
+    enum hf_err err = hf_transfers_start(hf_service_transfers(s->core->service), &order);
     if (err != HF_OK) {
         step_fail(s, err);
     }

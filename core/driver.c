@@ -613,7 +613,6 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
         .genesis_signed = hf_slice_of(w->genesis_signed.data, w->genesis_signed.len),
         .boot = boot,
         .beacon_ms = core->cfg.beacon_ms,
-        .rows = HF_EDGES_MAX,
         .ctx = core,
         .record = on_service_record,
         .fence = on_fence,

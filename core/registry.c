@@ -117,6 +117,11 @@ uint32_t hf_registry_count(const struct hf_registry *r)
     return r->count;
 }
 
+uint32_t hf_registry_max(const struct hf_registry *r)
+{
+    return r->edges_max;
+}
+
 bool hf_registry_full(const struct hf_registry *r)
 {
     return r->count == r->edges_max;

@@ -38,6 +38,7 @@ void hf_registry_free(struct hf_registry *r); /* wipes */
 enum hf_err hf_registry_learn(struct hf_registry *r, const struct hf_fact *f);
 
 uint32_t hf_registry_count(const struct hf_registry *r);
+uint32_t hf_registry_max(const struct hf_registry *r); /* rows are below this */
 bool hf_registry_full(const struct hf_registry *r);
 /* NULL when unknown. Borrowed until the next learn. */
 struct hf_enrolled *hf_registry_by_key(const struct hf_registry *r, const struct hf_key *key);

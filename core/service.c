@@ -39,6 +39,7 @@
  * costs a quarter of one, and more would gain little, for the paths grow with the square. */
 #define GATHER_MAX 16u
 #define REPORT_MS 1000u
+#define BUSY_MS 125u /* who found no room for a request asks again, about */
 #define SIGNER_ID 1u
 
 #define COUNTERS(X)                                                                                \
@@ -133,8 +134,7 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
                                      .state = c->state,
                                      .log = c->log,
                                      .stream = c->genesis->stream,
-                                     .epoch_id = c->genesis->epoch_id,
-                                     .rows = c->rows};
+                                     .epoch_id = c->genesis->epoch_id};
     s->transfers = hf_transfers_new(&tc);
     if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->dictionaries == NULL ||
         s->plain == NULL || s->out == NULL || s->transfers == NULL ||
@@ -668,8 +668,9 @@ static void on_transfer(struct hf_service *s, const struct exchange *x)
         .asked = &x->env,
         .cookie = hf_cookies_give(s->cookies, &x->env.sender),
     };
-    uint32_t wait_ms;
-    if (hf_transfers_start(s->transfers, &order, &wait_ms) == HF_OK) {
+    uint32_t wait_ms = BUSY_MS;
+    if (hf_transfers_admit(s->transfers, &order, &wait_ms) &&
+        hf_transfers_start(s->transfers, &order) == HF_OK) {
         s->n.replies++;
         return;
     }

@@ -50,7 +50,6 @@ struct hf_service_config {
     struct hf_slice genesis_signed;
     uint64_t boot;
     hf_ms beacon_ms;
-    uint32_t rows; /* of the registry, at most */
     void *ctx;
     void (*record)(void *ctx, struct hf_fact_order *order);
     /* An edge proved that this core's data was rolled back or forked. */

@@ -32,7 +32,6 @@
 
 /* What a hole in the stream is at most: a frame, or this much; who asks for more was cut off. */
 #define HOLE_BYTES (16u << 10)
-#define BUSY_MS 125u /* there was no room for the request */
 
 struct hf_transfers {
     struct hf_transfers_config cfg;
@@ -348,7 +347,7 @@ static hf_seq asof_of(const struct hf_transfers *s, const struct hf_request *q)
     return q->fetch.asof_min != 0 ? q->fetch.asof_min : s->cfg.head->committed;
 }
 
-/* False also where the log does not have them all. */
+/* Several frames are none where the log does not have them all. */
 static bool is_hole(const struct hf_transfers *s, hf_seq first, hf_seq last)
 {
     hf_seq head = s->cfg.head->at.seq;
@@ -360,16 +359,14 @@ static bool is_hole(const struct hf_transfers *s, hf_seq first, hf_seq last)
            hf_changelog_bytes(s->cfg.log, first, last) <= HOLE_BYTES;
 }
 
-static bool is_admitted(struct hf_transfers *s, const struct hf_transfer_order *order,
+bool hf_transfers_admit(struct hf_transfers *s, const struct hf_transfer_order *order,
                         uint32_t *wait_ms)
 {
-    const struct hf_fetch_request *q = &order->request->fetch;
-    bool file = order->asker.answer != NULL;
-    bool heavy =
-        is_range(order->request) || (order->request->type == HF_MSG_FETCH &&
-                                     q->want == HF_WANT_LOG && !is_hole(s, q->first, q->last));
+    const struct hf_request *q = order->request;
+    bool log = q->type == HF_MSG_FETCH && q->fetch.want == HF_WANT_LOG;
+    bool heavy = is_range(q) || (log && !is_hole(s, q->fetch.first, q->fetch.last));
     hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
-    return file || !heavy || hf_admission_ask(s->admission, order->edge->row, now, wait_ms);
+    return !heavy || hf_admission_ask(s->admission, order->edge->row, now, wait_ms);
 }
 
 void hf_transfers_reported(struct hf_transfers *s, uint32_t row, const struct hf_report *r)
@@ -379,14 +376,9 @@ void hf_transfers_reported(struct hf_transfers *s, uint32_t row, const struct hf
     }
 }
 
-enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order,
-                               uint32_t *wait_ms)
+enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order)
 {
     uint32_t row = order->edge->row;
-    *wait_ms = BUSY_MS;
-    if (!is_admitted(s, order, wait_ms)) {
-        return HF_BUSY;
-    }
     if (under_way(s, row) + hf_queue_count_of(s->queue, row) >= HF_TRANSFERS_PER_EDGE) {
         return HF_BUSY;
     }
@@ -446,7 +438,7 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
     s->planner = hf_planner_new();
     s->cache = hf_cache_new(c->cache_bytes != 0 ? c->cache_bytes : HF_TRANSFERS_CACHE_BYTES);
     s->queue = hf_queue_new();
-    s->admission = hf_admission_new(c->rows);
+    s->admission = hf_admission_new(hf_registry_max(c->registry));
     if (s->secret == NULL || s->planner == NULL || s->cache == NULL || s->queue == NULL ||
         s->admission == NULL) {
         hf_transfers_free(s);

@@ -12,8 +12,8 @@
  * sends the body of a large frame keeps that frame for the next piece, 4 MiB at most: as much again
  * if all 16 do.
  *
- * Of the edges that ask over the line only some begin at a time (admission.h): with a FETCH of the
- * state, or of more of the log than a hole in the stream is.
+ * Of the edges that ask over the line only some begin at a time (admission.h): a FETCH of the
+ * state, or of more of the log than a hole in the stream is, needs a turn.
  *
  * What a request needs of the owner's thread is copied when it comes; the pool touches nothing else
  * of the core but the changelog's and state's readers.
@@ -42,7 +42,6 @@ struct hf_transfers_config {
     const struct hf_changelog *log;
     struct hf_id stream;
     struct hf_id epoch_id;
-    uint32_t rows;      /* of the registry, at most */
     size_t cache_bytes; /* 0 = HF_TRANSFERS_CACHE_BYTES */
 };
 
@@ -76,11 +75,13 @@ struct hf_transfers_counts {
 
 struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c);
 void hf_transfers_free(struct hf_transfers *t);
-/* HF_BUSY when it is not the edge's turn, or no more may wait, of all or of this edge: it should
- * ask again in about *wait_ms. Otherwise the reply is sent when it is done, or the request dropped,
- * if the edge was revoked or memory is short. */
-enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order,
-                               uint32_t *wait_ms);
+/* Whether it is the turn of an edge that asks over the line (admission.h). False: it should ask
+ * again in about *wait_ms. */
+bool hf_transfers_admit(struct hf_transfers *t, const struct hf_transfer_order *order,
+                        uint32_t *wait_ms);
+/* HF_BUSY when no more may wait, of all or of this edge. Otherwise the reply is sent when it is
+ * done, or the request dropped, if the edge was revoked or memory is short. */
+enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order);
 /* An edge that says it has all but a little makes room for another. */
 void hf_transfers_reported(struct hf_transfers *t, uint32_t row, const struct hf_report *r);
 /* The head that may be given from now on: acknowledged, and never lower than before. */

@@ -165,7 +165,7 @@ static void text(struct hf_resp_client *c, const char *s)
 static void run_hello(const struct call *k)
 {
     uint64_t version = (uint64_t)hf_resp_version(k->c);
-    if (k->argc > 1 && (!hf_number_parse(k->argv[1], 0, 3, &version) || version < 2)) {
+    if (k->argc > 1 && !hf_number_parse(k->argv[1], 2, 3, &version)) {
         hf_resp_error(k->c, "NOPROTO unsupported protocol version");
         return;
     }

@@ -4,9 +4,9 @@
  *   storm CORE CORE_PID EDGES KEYS CHANGED SECONDS "HUB WORDS" EDGE_SOCKET_FORMAT
  *
  * Waits until all edges have all keys, cuts all links, writes CHANGED keys evenly over SECONDS,
- * sets the hub (sim/wan/control.h), heals all links at one moment, and asks every edge, ten
- * times a second, for the last key. An edge is done when it has that
- * key: the order of changes makes it the last one. At the end every key of every edge is read, and
+ * sets the hub (sim/wan/control.h), heals all links at one moment, and asks every edge, ten times a
+ * second, for the last key. An edge is done when it has that key: the order of changes makes it the
+ * last one. At the end every key of every edge is read, and
  * one that differs ends it with an error. A thread reads the core's memory from /proc meanwhile.
  *
  * Prints "name value" lines for wan.sh: times since the heal, bytes on the links, the core's memory

@@ -419,6 +419,27 @@ static void child_dead_descriptors_that_change_are_none(void)
     close(listening);
 }
 
+/* The same ones for long, but a few are closed each second. */
+static void child_dead_descriptors_that_become_fewer_are_none(void)
+{
+    enum { DEAD = 600, EACH_S = 20 };
+    int dead[DEAD];
+    struct core c;
+    uint16_t port = 0;
+    int listening = tcp_listen(&port, DEAD);
+
+    core_open(&c);
+    for (int i = 0; i < DEAD; i++) {
+        dead[i] = tcp_connect(port);
+        (void)shutdown(dead[i], SHUT_RDWR);
+    }
+    for (int i = 0; i < 14 * EACH_S; i++) {
+        close(dead[i]);
+        CHECK(!run_until(&c.wedged, 1, 1000 / EACH_S));
+    }
+    close(listening);
+}
+
 /* ---- the children ---- */
 
 struct child {
@@ -436,6 +457,8 @@ static struct child children[] = {
      0},
     {"dead_descriptors_that_change_are_no_leak", child_dead_descriptors_that_change_are_none, false,
      0},
+    {"dead_descriptors_that_become_fewer_are_no_leak",
+     child_dead_descriptors_that_become_fewer_are_none, false, 0},
 };
 #define CHILDREN (sizeof(children) / sizeof(children[0]))
 
