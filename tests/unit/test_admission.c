@@ -54,6 +54,10 @@ static void the_first_that_come_begin_and_the_others_are_told_when_to_ask_again(
     hf_admission_counts(a, 10, &placed, &waiting);
     assert_int_equal(placed, HF_PLACES);
     assert_int_equal(waiting, HF_PLACES + 1);
+    for (uint32_t i = 2 * HF_PLACES + 1; i < ROWS; i++) {
+        assert_false(hf_admission_ask(a, i, 10, &wait_ms));
+    }
+    assert_int_equal(wait_ms, 5000); /* however many are before it */
 }
 
 static void a_place_that_is_free_is_for_who_waited_longest(void **state)
@@ -89,6 +93,14 @@ static void who_is_slow_is_served_on_while_another_begins(void **state)
     assert_false(ask(a, 100, HF_PLACE_MS - 1));
     assert_true(ask(a, 100, HF_PLACE_MS));
     for (hf_ms now = HF_PLACE_MS; now < 60000; now += 9000) {
+        assert_true(ask(a, 0, now));
+    }
+    for (hf_ms now = 60000; now < 400000; now += 55000) {
+        hf_admission_leave(a, 100);
+        for (uint32_t i = 200; i < 200 + HF_PLACES; i++) { /* it would find no place */
+            hf_admission_leave(a, i);
+            assert_true(ask(a, i, now));
+        }
         assert_true(ask(a, 0, now));
     }
 }

@@ -257,9 +257,10 @@ static void sockets_that_are_shut_down_but_open_are_counted(void **state)
     }
     assert_int_equal(hf_descriptors_dead(&first), before + 3);
     /* As many a moment later, but not the same: something closes them. */
-    fds[3] = raw_connect(port);
-    shutdown(fds[3], SHUT_RDWR);
     close(fds[0]);
+    fds[3] = raw_connect(port);
+    assert_int_equal(fds[3], fds[0]); /* and a descriptor is given out again */
+    shutdown(fds[3], SHUT_RDWR);
     assert_int_equal(hf_descriptors_dead(&later), before + 3);
     assert_int_equal(hf_descriptors_still(&first, &later), before + 2);
     for (int i = 1; i < 4; i++) {
