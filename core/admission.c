@@ -23,6 +23,7 @@ struct guest {
     enum standing standing;
     uint64_t turn; /* WAITING: lower ones go first */
     hf_ms until;   /* what it is ends then, unless it asks */
+    hf_seq head;   /* PLACED: what it has to catch up to */
 };
 
 struct hf_admission {
@@ -83,7 +84,8 @@ static uint32_t before(struct hf_admission *a, const struct guest *g, hf_ms now)
     return n;
 }
 
-bool hf_admission_ask(struct hf_admission *a, uint32_t row, hf_ms now, uint32_t *wait_ms)
+bool hf_admission_ask(struct hf_admission *a, uint32_t row, hf_seq head, hf_ms now,
+                      uint32_t *wait_ms)
 {
     HF_ASSERT(row < a->rows);
     struct guest *g = &a->guest[row];
@@ -100,13 +102,24 @@ bool hf_admission_ask(struct hf_admission *a, uint32_t row, hf_ms now, uint32_t 
     }
     uint32_t ahead = before(a, g, now);
     if (ahead < HF_PLACES) {
-        *g = (struct guest){.standing = PLACED, .until = now + HF_PLACE_MS};
+        *g = (struct guest){.standing = PLACED, .until = now + HF_PLACE_MS, .head = head};
         return true;
     }
     *wait_ms = HF_PLACE_RETRY_MS * (ahead / HF_PLACES);
     *wait_ms = *wait_ms < WAIT_MS_MOST ? *wait_ms : WAIT_MS_MOST;
     g->until = now + 2 * (hf_ms)*wait_ms + LATE_MS;
     return false;
+}
+
+/* What is written meanwhile is no reason to keep a place: while there is much of it, nobody would
+ * ever have all. */
+void hf_admission_has(struct hf_admission *a, uint32_t row, hf_seq applied, hf_ms now)
+{
+    HF_ASSERT(row < a->rows);
+    struct guest *g = &a->guest[row];
+    if (g->standing == PLACED && applied >= g->head) {
+        *g = (struct guest){.standing = SERVED, .until = now + FORGET_MS};
+    }
 }
 
 void hf_admission_leave(struct hf_admission *a, uint32_t row)

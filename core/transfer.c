@@ -366,13 +366,19 @@ bool hf_transfers_admit(struct hf_transfers *s, const struct hf_transfer_order *
     bool log = q->type == HF_MSG_FETCH && q->fetch.want == HF_WANT_LOG;
     bool heavy = is_range(q) || (log && !is_hole(s, q->fetch.first, q->fetch.last));
     hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
-    return !heavy || hf_admission_ask(s->admission, order->edge->row, now, wait_ms);
+    return !heavy ||
+           hf_admission_ask(s->admission, order->edge->row, s->cfg.head->at.seq, now, wait_ms);
 }
 
 void hf_transfers_reported(struct hf_transfers *s, uint32_t row, const struct hf_report *r)
 {
-    if (r->transfer_base == 0 && is_hole(s, r->applied + 1, UINT64_MAX)) {
+    if (r->transfer_base != 0) {
+        return;
+    }
+    if (is_hole(s, r->applied + 1, UINT64_MAX)) {
         hf_admission_leave(s->admission, row);
+    } else {
+        hf_admission_has(s->admission, row, r->applied, s->cfg.world->now(s->cfg.world->ctx));
     }
 }
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #define ROWS 600u
+#define HEAD 1000u
 
 static int setup(void **state)
 {
@@ -27,7 +28,7 @@ static int teardown(void **state)
 static bool ask(struct hf_admission *a, uint32_t row, hf_ms now)
 {
     uint32_t wait_ms;
-    return hf_admission_ask(a, row, now, &wait_ms);
+    return hf_admission_ask(a, row, HEAD, now, &wait_ms);
 }
 
 static void fill(struct hf_admission *a, hf_ms now)
@@ -46,16 +47,16 @@ static void the_first_that_come_begin_and_the_others_are_told_when_to_ask_again(
     fill(a, 0);
     assert_true(ask(a, 0, 10)); /* who has a place asks as often as it likes */
     for (uint32_t i = HF_PLACES; i < 2 * HF_PLACES; i++) {
-        assert_false(hf_admission_ask(a, i, 10, &wait_ms));
+        assert_false(hf_admission_ask(a, i, HEAD, 10, &wait_ms));
         assert_int_equal(wait_ms, HF_PLACE_RETRY_MS);
     }
-    assert_false(hf_admission_ask(a, 2 * HF_PLACES, 10, &wait_ms));
+    assert_false(hf_admission_ask(a, 2 * HF_PLACES, HEAD, 10, &wait_ms));
     assert_int_equal(wait_ms, 2 * HF_PLACE_RETRY_MS);
     hf_admission_counts(a, 10, &placed, &waiting);
     assert_int_equal(placed, HF_PLACES);
     assert_int_equal(waiting, HF_PLACES + 1);
     for (uint32_t i = 2 * HF_PLACES + 1; i < ROWS; i++) {
-        assert_false(hf_admission_ask(a, i, 10, &wait_ms));
+        assert_false(hf_admission_ask(a, i, HEAD, 10, &wait_ms));
     }
     assert_int_equal(wait_ms, 5000); /* however many are before it */
 }
@@ -84,6 +85,24 @@ static void who_left_waits_like_any_other_when_it_comes_again(void **state)
     assert_false(ask(a, 7, 2));
     assert_true(ask(a, 100, 3));
     assert_false(ask(a, 7, 4));
+}
+
+static void who_has_what_there_was_when_it_began_is_served_on_while_another_begins(void **state)
+{
+    struct hf_admission *a = *state;
+    uint32_t placed;
+    uint32_t waiting;
+    fill(a, 0);
+    hf_admission_has(a, 7, HEAD - 1, 1);
+    assert_false(ask(a, 100, 2));
+    hf_admission_has(a, 7, HEAD, 3);
+    hf_admission_has(a, 100, HEAD, 3); /* who waits has no place to give up */
+    assert_true(ask(a, 7, 4));
+    assert_true(ask(a, 100, 5));
+    assert_false(ask(a, 101, 6));
+    hf_admission_counts(a, 6, &placed, &waiting);
+    assert_int_equal(placed, HF_PLACES);
+    assert_int_equal(waiting, 1);
 }
 
 static void who_is_slow_is_served_on_while_another_begins(void **state)
@@ -152,7 +171,7 @@ static void the_last_of_many_begins_within_the_bound(void **state)
             if (now < due[i]) {
                 continue;
             }
-            bool in = hf_admission_ask(a, i, now, &wait_ms);
+            bool in = hf_admission_ask(a, i, HEAD, now, &wait_ms);
             begun += in && due[i] % 2 == 0;
             /* Odd: it has begun. */
             due[i] = in ? (now + 1000) | 1 : (now + wait_ms) & ~1LL;
@@ -169,6 +188,7 @@ int main(void)
         TEST(the_first_that_come_begin_and_the_others_are_told_when_to_ask_again),
         TEST(a_place_that_is_free_is_for_who_waited_longest),
         TEST(who_left_waits_like_any_other_when_it_comes_again),
+        TEST(who_has_what_there_was_when_it_began_is_served_on_while_another_begins),
         TEST(who_is_slow_is_served_on_while_another_begins),
         TEST(who_was_served_and_is_not_heard_of_for_long_begins_anew),
         TEST(who_waits_and_does_not_come_back_holds_up_nobody),

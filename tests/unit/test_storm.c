@@ -435,6 +435,24 @@ static void report_of_one_that_has_all_makes_room_for_the_next(void **state)
     assert_int_equal(peer_ask(fleet->peer[3], &q)->code, HF_BUSY);
 }
 
+/* While there is always more to have, a place would else be kept for its whole time. */
+static void report_of_one_that_has_what_there_was_makes_room_under_a_load_of_writes(void **state)
+{
+    (void)state;
+    all_places_taken();
+    struct hf_request q = keys_since(20);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    for (int i = 0; i < 20; i++) {
+        box_put_bytes(fleet->f.b, "more", 1000);
+    }
+    peer_report(fleet->peer[3], 19);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    peer_report(fleet->peer[3], 20);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
+    assert_int_equal(peer_ask(fleet->peer[3], &q)->code, HF_OK);
+    assert_int_equal(count("transfer_edges_placed"), HF_PLACES);
+}
+
 static void chunk_under_way_that_is_too_old_makes_its_waiters_read_anew(void **state)
 {
     struct box *b = fleet->f.b;
@@ -726,6 +744,7 @@ int main(void)
         F(who_comes_when_all_places_are_taken_waits_and_is_told_how_long),
         F(hole_in_the_stream_needs_no_place),
         F(report_of_one_that_has_all_makes_room_for_the_next),
+        F(report_of_one_that_has_what_there_was_makes_room_under_a_load_of_writes),
         F(chunk_under_way_that_is_too_old_makes_its_waiters_read_anew),
         F(revoked_edge_gets_nothing_of_what_it_waits_for),
         F(crash_in_the_middle_of_a_storm_leaves_nothing),
