@@ -48,7 +48,7 @@ void duty_control(struct hf_replica *r)
         return;
     }
     bool greeting = request_open(r, HF_REPRQ_JOIN) || request_open(r, HF_REPRQ_HELLO);
-    if (r->need_hello && !greeting && r->now >= r->retry_at) {
+    if (r->need_hello && !greeting && !is_held_back(r, HF_REPRQ_HELLO)) {
         request_send(r, &(struct request){.kind = r->join ? HF_REPRQ_JOIN : HF_REPRQ_HELLO});
     }
     bool may_report = r->has_genesis && !r->revoked && !r->join && r->now >= r->report_hold;
@@ -176,7 +176,7 @@ void duty_fetch(struct hf_replica *r)
 {
     bool may = r->link[HF_CHANNEL_CONTROL] && r->has_genesis && !r->join && !r->revoked &&
                !r->diverged && !r->checking && r->begin == HF_PLAN_NONE;
-    if (!may || r->now < r->retry_at || !fx_room(r)) {
+    if (!may || is_held_back(r, HF_REPRQ_LOG) || !fx_room(r)) {
         return;
     }
     if (r->stage.active && !stage_in_tail(r)) {
@@ -358,7 +358,7 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
             note(r, HF_NOTE_REVOKED, 0, 0);
         }
         r->revoked = r->need_hello = true;
-        r->retry_at = r->now + jitter(r, REVOKED_RETRY_MS);
+        back_off_all(r, jitter(r, REVOKED_RETRY_MS));
         return;
     }
     if (ev->code == HF_FORK) {
@@ -371,12 +371,12 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
         note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
     }
     if (ev->code == HF_BUSY) {
-        pace_refused(r, q);
+        pace_busy(r, q, ev->retry_ms);
     }
     if (q->kind == HF_REPRQ_REPORT) {
         report_back_off(r, ev->code);
     } else {
-        back_off(r, ev->code == HF_BUSY ? ev->retry_ms : 0);
+        back_off(r, q->kind, ev->code == HF_BUSY ? ev->retry_ms : 0);
     }
     if (q->kind == HF_REPRQ_RANGES && ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         repair_unanswered(r, ev->code);
@@ -395,6 +395,7 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     heard_from(r, HF_CHANNEL_CONTROL);
     repair_counts(r, &q, ev->bytes);
     if (ev->code == HF_OK) {
+        pace_granted(r, &q);
         on_granted(r, &q, ev);
     } else {
         on_refusal(r, &q, ev);

@@ -173,7 +173,7 @@ bool held_verified(struct hf_replica *r, struct held *h, enum hf_err code)
             note(r, HF_NOTE_BAD_FRAME, h->seq, (uint64_t)code);
         }
         if (!h->streamed) {
-            back_off(r, 0); /* the core itself sent it and may well do so again */
+            back_off(r, HF_REPRQ_LOG, 0); /* the core itself sent it and may well do so again */
         }
         held_drop(r, h);
         return false;
@@ -195,7 +195,7 @@ bool held_verified(struct hf_replica *r, struct held *h, enum hf_err code)
         r->need_hello = true;
         note(r, HF_NOTE_KEY_MISSING, h->seq, 0);
         if (h->retried) {
-            back_off(r, 0);
+            back_off(r, HF_REPRQ_HELLO, 0); /* which was answered, but without the key */
         }
         return true;
     }

@@ -72,9 +72,9 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->progress_at = r->now;
     /* Who joins with many others and had no answer dials anew, too, and must not come earlier by
      * it. */
-    bool joins_later = r->join && r->retry_at > r->now;
+    bool joins_later = r->join && is_held_back(r, HF_REPRQ_JOIN);
     if (!r->revoked && !joins_later) {
-        r->retry_at = r->now + jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2;
+        back_off_all(r, jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2);
     }
 }
 

@@ -33,6 +33,8 @@
 /* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
  * transfer ends with its last reply. */
 #define LATE_MS 3000
+/* A wait that is worth a line in the log, once until data flows. */
+#define WAIT_NOTED_MS 500
 #define JOIN_DOUBLES 3u /* a random part of 6 s first, then of 12, then of 24 */
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
@@ -40,6 +42,7 @@
 void pace_begin(struct hf_replica *r)
 {
     r->size.data_max = DATA_MAX_FIRST;
+    r->pace[0].backoff = r->pace[1].backoff = r->cfg.backoff_ms_min;
     pace_transfer(r, 0);
     r->throttle.live_at = -1;
 }
@@ -221,17 +224,27 @@ static hf_ms timeout_of(const struct hf_replica *r, const struct request *q)
     return t < r->cfg.request_ms_max ? t : r->cfg.request_ms_max;
 }
 
-void back_off(struct hf_replica *r, hf_ms least)
+void back_off(struct hf_replica *r, enum hf_replica_request kind, hf_ms told)
 {
-    hf_ms wait = r->now + least;
-    r->failed_at = r->now;
-    /* Requests that were under way together fail together: that counts once. */
-    if (r->now >= r->retry_at) {
-        r->retry_at = r->now + jitter(r, r->backoff);
-        r->backoff = 2 * r->backoff;
-        r->backoff = r->backoff < r->cfg.backoff_ms_max ? r->backoff : r->cfg.backoff_ms_max;
+    struct pace *p = pace_of(r, kind);
+    p->failed_at = r->now;
+    /* Requests that were under way together fail together: that counts once. Who was told to come
+     * later than it would is not slower than that: its turn may come. */
+    if (r->now >= p->retry_at && told <= p->backoff) {
+        p->retry_at = r->now + jitter(r, p->backoff);
+        p->backoff = sooner(2 * p->backoff, r->cfg.backoff_ms_max);
     }
-    r->retry_at = wait > r->retry_at ? wait : r->retry_at;
+    p->retry_at = later(p->retry_at, r->now + told);
+}
+
+void back_off_all(struct hf_replica *r, hf_ms wait)
+{
+    r->pace[0].retry_at = r->pace[1].retry_at = r->now + wait;
+}
+
+bool is_held_back(const struct hf_replica *r, enum hf_replica_request kind)
+{
+    return r->now < r->pace[0].retry_at || (is_data(kind) && r->now < r->pace[1].retry_at);
 }
 
 /* Not with the others: a core that refuses data may well hear how things are here, and the other
@@ -255,7 +268,7 @@ void report_back_off(struct hf_replica *r, enum hf_err code)
 void backoff_reset(struct hf_replica *r)
 {
     if (r->now - r->link_since[HF_CHANNEL_CONTROL] >= r->cfg.stable_ms) {
-        r->backoff = r->cfg.backoff_ms_min;
+        r->pace[0].backoff = r->pace[1].backoff = r->cfg.backoff_ms_min;
     }
 }
 
@@ -392,22 +405,36 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
     pace->timeouts_in_row = 0;
     pace->replied_at = r->now;
     r->timeouts_in_row = 0;
-    if (r->now - r->failed_at >= r->cfg.stable_ms) {
+    if (r->now - later(r->pace[0].failed_at, r->pace[1].failed_at) >= r->cfg.stable_ms) {
         backoff_reset(r);
     }
     give_up_overtaken(r, q);
     if (is_data(q->kind)) {
         share_replied(r, q, bytes);
         size_adapt(r, q, bytes, took);
+    }
+}
+
+void pace_granted(struct hf_replica *r, const struct request *q)
+{
+    if (is_data(q->kind) && !q->late) {
+        r->waits = false;
         width_replied(r, q->sent, data_open(r) + 1);
     }
 }
 
-/* The core has more to do than it has room for. */
-void pace_refused(struct hf_replica *r, const struct request *q)
+/* The core has more to do than it has room for, or others to serve first: that is no standstill,
+ * and it has said when to come again. */
+void pace_busy(struct hf_replica *r, const struct request *q, hf_ms told)
 {
-    if (is_data(q->kind)) {
-        width_close(r);
+    if (!is_data(q->kind)) {
+        return;
+    }
+    width_refused(r, q->sent);
+    r->progress_at = r->now;
+    if (!r->waits && told >= WAIT_NOTED_MS) {
+        r->waits = true;
+        note(r, HF_NOTE_WAITS, r->head, r->applied.seq);
     }
 }
 
@@ -432,8 +459,8 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
         uint32_t again =
             pace->timeouts_in_row < JOIN_DOUBLES ? pace->timeouts_in_row : JOIN_DOUBLES;
         hf_ms most = 2 * r->cfg.request_ms_min << again;
-        back_off(r, jitter(r, 2 * most) - most);
+        back_off(r, q->kind, jitter(r, 2 * most) - most);
     } else if (q->kind != HF_REPRQ_REPORT) {
-        back_off(r, 0);
+        back_off(r, q->kind, 0);
     }
 }

@@ -89,7 +89,7 @@ static void begin(struct hf_replica *r)
     struct hf_repair_status *s = &r->repair.status;
     bool may = r->has_genesis && !r->join && !r->revoked && !r->diverged && !r->stage.active &&
                !stage_begins(r) && !r->checking && !r->reopen && !r->repair.comparing;
-    if (!may || r->now < r->store_retry || r->now < r->retry_at) {
+    if (!may || r->now < r->store_retry || is_held_back(r, HF_REPRQ_RANGES)) {
         return;
     }
     if (r->applied.seq == 0) {
@@ -103,7 +103,7 @@ static void begin(struct hf_replica *r)
 
 static void ask(struct hf_replica *r)
 {
-    bool may = r->link[HF_CHANNEL_CONTROL] && r->now >= r->retry_at && !r->store_busy &&
+    bool may = r->link[HF_CHANNEL_CONTROL] && !is_held_back(r, HF_REPRQ_RANGES) && !r->store_busy &&
                r->now >= r->repair.ask_at;
     if (may && !request_open(r, HF_REPRQ_RANGES)) {
         if (r->now >= r->repair.frozen_until) {
@@ -313,7 +313,7 @@ void on_compared(struct hf_replica *r, const struct hf_replica_event *ev)
         repair_unanswered(r, ev->code);
         if (r->repair.phase == REPAIR_ASKING) {
             put_off(r); /* what it found is not whole: all over again */
-            back_off(r, 0);
+            back_off(r, HF_REPRQ_RANGES, 0);
         }
     } else {
         r->repair.status.compared += r->repair.level == 0 ? ev->offset : 0;

@@ -76,7 +76,6 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
     r->cfg.report_ms = sooner(c->report_ms, c->beacon_ms);
     r->next_id = 1;
     r->span = 16;
-    r->backoff = c->backoff_ms_min;
     pace_begin(r);
     r->staged_since = -1;
     r->report_wait = r->cfg.report_ms;
@@ -238,8 +237,8 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
     if (r->report_hold > r->now) {
         at = sooner(at, r->report_hold);
     }
-    if (r->retry_at > r->now) {
-        at = sooner(at, r->retry_at);
+    for (uint32_t i = 0; i < 2; i++) {
+        at = r->pace[i].retry_at > r->now ? sooner(at, r->pace[i].retry_at) : at;
     }
     if (r->rest_until > r->now && !r->store_busy) {
         hf_ms pause = frames_pause_at(r);
@@ -302,6 +301,8 @@ static const struct {
     [HF_NOTE_REVOKED] = {HF_LEVEL_ERROR, "this edge is revoked; serving what it has"},
     [HF_NOTE_REFUSED] = {HF_LEVEL_WARN, "core refused a request kind=%a reason=%e"},
     [HF_NOTE_STALLED] = {HF_LEVEL_WARN, "nothing moves, asking again head=%a applied=%b"},
+    [HF_NOTE_WAITS] = {HF_LEVEL_INFO,
+                       "the core serves others first, waiting for a turn head=%a applied=%b"},
     [HF_NOTE_ENROLLED] = {HF_LEVEL_INFO, "enrolled at the core"},
     [HF_NOTE_REPAIR] = {HF_LEVEL_INFO, "comparing own records with the core seq=%a"},
     [HF_NOTE_REPAIR_FOUND] = {HF_LEVEL_WARN, "own records differ, fetching ranges=%a compared=%b"},
@@ -376,5 +377,5 @@ const char *hf_replica_pending(const struct hf_replica *r)
     if (r->sealed_count > 0) {
         return "content key or dictionary missing";
     }
-    return r->now < r->retry_at ? "backing off" : "holes are being fetched";
+    return is_held_back(r, HF_REPRQ_LOG) ? "backing off" : "holes are being fetched";
 }

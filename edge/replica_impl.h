@@ -65,6 +65,8 @@ struct pace {
     hf_ms rtt_mean;   /* and of all: what most take */
     hf_ms replied_at; /* the last reply */
     uint32_t timeouts_in_row;
+    hf_ms backoff, retry_at; /* none of them is sent before retry_at, but for REPORT */
+    hf_ms failed_at;         /* when the backoff last grew */
 };
 
 /* How many requests for data are under way at most, and what was learned of it (width.c). */
@@ -202,14 +204,13 @@ struct hf_replica {
     /* ---- requests ---- */
     struct request request[HF_REPLICA_REQUESTS_MAX];
     uint64_t next_id;
-    hf_ms backoff, retry_at; /* nothing but REPORT is sent before retry_at */
-    hf_ms failed_at;         /* when the backoff last grew */
-    struct pace pace[2];     /* of requests whose replies are small, and of those full of data */
+    struct pace pace[2]; /* of requests whose replies are small, and of those full of data */
     struct width width;
     struct size size;
     struct throttle throttle;
     uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
+    bool waits;        /* the core has others to serve first; it was noted */
     hf_seq plan_until; /* LOG was chosen up to here */
     bool plan_now;     /* the log does not reach back: ask */
     hf_seq span;       /* frames that one LOG reply is expected to bring */
@@ -302,12 +303,19 @@ void requests_abandon_stage(struct hf_replica *r);
 bool data_room(const struct hf_replica *r);
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what);
 void pace_restart(struct hf_replica *r);
+/* An answer came; then it was what was asked for, or BUSY. */
 void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
-void pace_refused(struct hf_replica *r, const struct request *q);
+void pace_granted(struct hf_replica *r, const struct request *q);
+void pace_busy(struct hf_replica *r, const struct request *q, hf_ms told);
 void pace_timed_out(struct hf_replica *r, const struct request *q);
 bool reply_is_filled(const struct request *q, uint32_t bytes);
 bool reply_is_slow(const struct hf_replica *r, hf_ms since);
-void back_off(struct hf_replica *r, hf_ms least);
+/* Requests of this kind's class failed, or were told to come again after so long. */
+void back_off(struct hf_replica *r, enum hf_replica_request kind, hf_ms told);
+void back_off_all(struct hf_replica *r, hf_ms wait);
+/* Data waits for all that failed, the rest only for its own: a core that refuses data answers a
+ * HELLO, and where that fails nothing else is worth asking. */
+bool is_held_back(const struct hf_replica *r, enum hf_replica_request kind);
 void report_back_off(struct hf_replica *r, enum hf_err code);
 void backoff_reset(struct hf_replica *r); /* after progress, if the link is stable */
 
@@ -330,6 +338,7 @@ void width_begin(struct hf_replica *r, uint64_t bytes);
 /* Answers to what was asked before say nothing about how it is now. */
 void width_restart(struct hf_replica *r);
 void width_close(struct hf_replica *r);
+void width_refused(struct hf_replica *r, hf_ms sent); /* what was asked then: the core is busy */
 /* A request for data was answered; `open` of them were under way, this one among them. */
 void width_replied(struct hf_replica *r, hf_ms sent, uint32_t open);
 

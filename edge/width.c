@@ -54,6 +54,14 @@ void width_begin(struct hf_replica *r, uint64_t bytes)
     width_restart(r);
 }
 
+/* Requests that were under way together are refused together: that counts once. */
+void width_refused(struct hf_replica *r, hf_ms sent)
+{
+    if (sent >= r->width.round_at) {
+        width_close(r);
+    }
+}
+
 void width_close(struct hf_replica *r)
 {
     r->width = (struct width){.now = within(r, r->width.now / 2)};
