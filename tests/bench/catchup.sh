@@ -10,14 +10,15 @@
 #   --writes N         by so many writes, evenly over the cut (200000; at least one for each key)
 #   --cut S            how long it lasts (20)
 #   --flap CUT/EVERY   and after the heal so many seconds of every so many again (none)
-#   --link WORDS       settings of sim/README.md ("rtt=100 rate=20 loss=0.5")
+#   --link WORDS       settings of sim/README.md ("rtt=100 rate=20 loss=0.5"); none: both ends are on one
+#                      node and use its loopback device, which counts no bytes
 #   --congestion NAME  TCP congestion control at both ends (cubic, Debian's default)
 #   --join             no cut: the edge starts with nothing, over the link
 #   --limit S          a run that takes longer is "never" (400)
 #   --keep DIR         leaves the lines of each run there, in SYSTEM.RUN
 #
-# Case A is the default of each option. C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: C on a
-# link without any setting. E: 40,000 keys, 5 MB, all changed; rtt=300 rate=2 loss=10, cut for 5 s of every
+# Case A is the default of each option. C: an edge that joins, 1,000,000 keys, rtt=20 rate=100. D: C with
+# --link none. E: 40,000 keys, 5 MB, all changed; rtt=300 rate=2 loss=10, cut for 5 s of every
 # 20. G: 1,000,000 changed keys of 1,000,000, rtt=20 rate=100. gap: 1,000 to 1,000,000 changed keys of
 # 1,000,000, cut after cut. store: A with 100,000 keys. What comes after --case changes that case.
 #
@@ -62,7 +63,7 @@ core_of_holdfast() {
 }
 
 edge_of_holdfast() {
-    start 1 edge "$bin/holdfast-edge" --data edge --join "$token" --resp off
+    start "$edge_node" edge "$bin/holdfast-edge" --data edge --join "$token" --resp off
 }
 
 redis() { # NODE NAME ARGUMENTS...
@@ -88,12 +89,13 @@ core_of_redis() {
 }
 
 edge_of_redis() {
-    redis 1 edge --replicaof "$HF_WAN_ADDRESS_0" 6379
+    redis "$edge_node" edge --replicaof "$HF_WAN_ADDRESS_0" 6379
 }
 
 inner() { # DIR BIN SYSTEM JOIN KEYS LINK OPTIONS...: prints the figures
-    dir=$1 bin=$2 system=$3 join=$4 keys=$5 link=$6
+    dir=$1 bin=$2 system=$3 join=$4 keys=$5 link=$6 edge_node=1
     shift 6
+    [ "$link" != none ] || link='' edge_node=0
     catchup=$bin/tests/bench/catchup
     cd "$dir" || exit 1
     server=${system%%-*}
@@ -126,7 +128,7 @@ set_case() {
     case $1 in
     A) ;;
     C) keys=1000000 join=yes link='rtt=20 rate=100' ;;
-    D) keys=1000000 join=yes link='' ;;
+    D) keys=1000000 join=yes link=none ;;
     E) keys=40000 distinct=40000 link='rtt=300 rate=2 loss=10' flap=5/20 limit=1200 ;;
     G) keys=1000000 distinct=1000000 writes=1000000 link='rtt=20 rate=100' ;;
     gap) keys=1000000 distinct=1000,10000,20000,100000,1000000 ;;

@@ -7,7 +7,7 @@
 #           heal to equal <= 2.0 s, no read failed or took more than 100 ms
 #   B       (with A) bytes of both directions <= 1.1 x the changed keys and values, compressed
 #   C       1,000,000 keys to an edge that joins; rtt 20, 100 Mbit/s: <= 1.15 x compressed bytes / rate
-#   D       C on a link without any setting: <= 1.3 x a plain load of the same data into LMDB (load.c)
+#   D       C over loopback, without a link: <= 1.3 x a plain load of the same data into LMDB (load.c)
 #   E       5 MB changed; rtt 300, 2 Mbit/s, 10 % loss, cut for 5 s of every 20: it ends, and TCP was given
 #           <= 1.15 x the compressed bytes
 #   F       200 edges of 20,000 keys come back at once, 3,000 changed; the core's line has 50 Mbit/s: core
@@ -163,8 +163,6 @@ part_D() {
     sed -n 's/^plain load *\([0-9.]*\) s .*/plain_s \1/p' "$work/load.out" >"$work/load"
     row_factor D 'join, 1,000,000 keys, beside a plain load' equal_s %.2f s "$(median plain_s %.2f 1 "$work/load")" \
         1.3 1 $(files D)
-    row D '  compressed, both ways' "$(figure both_bytes %.1f 1000000 $(files D)) MB" \
-        "$(median packed_bytes %.1f 1000000 $(files D)) MB" '' ''
 }
 
 part_E() {
