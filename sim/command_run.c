@@ -103,8 +103,11 @@ static bool parse(int argc, char **argv, struct arguments *a)
     if (optind < argc) {
         command_usage("run", "it takes options only");
     }
-    if (a->timeline && (a->report.json != NULL || a->report.html != NULL)) {
-        command_usage("run", "--timeline prints nothing else, so --json and --html have no place");
+    const struct report_choice *r = &a->report;
+    if (a->timeline && (a->twice || r->trace || r->all || r->json != NULL || r->html != NULL)) {
+        command_usage("run",
+                      "--timeline prints nothing else, so --twice, --trace, --all, --json and "
+                      "--html have no place");
     }
     return true;
 }

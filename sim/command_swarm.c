@@ -2,6 +2,7 @@
  * command_swarm.c - holdfast-sim swarm: many seeds, or the runs that failed once.
  */
 #include "sim/command.h"
+#include "sim/report.h"
 #include "sim/seeds.h"
 #include "sim/swarm.h"
 
@@ -172,6 +173,10 @@ int command_swarm(int argc, char **argv)
     if (!parse(argc, argv, &a)) {
         fputs(help_text, stdout);
         return 0;
+    }
+    struct hf_error e;
+    if (report_try(c->save, &e) != HF_OK) { /* after hours of seeds it would be too late */
+        command_usage("swarm", e.text);
     }
     if (a.replay != NULL) {
         return seeds_replay(a.replay, c->limit_s);

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define PROCESSES_MAX 4096u
+/* A batch of 64 KiB of any bytes, all of them escaped, is a tenth of it. */
+#define LINE_MAX_BYTES ((size_t)4 << 20)
 
 struct reader {
     struct history *h;
@@ -284,26 +286,47 @@ static bool take_line(struct reader *r, json_t *o)
 
 /* ---- files ---- */
 
+/* A line without its end; -1 is the end of the file, LINE_MAX_BYTES too long a line. */
+static ssize_t line_read(FILE *file, char *text)
+{
+    size_t len = 0;
+    int c = getc_unlocked(file);
+
+    if (c == EOF) {
+        return -1;
+    }
+    for (; c != EOF && c != '\n' && len < LINE_MAX_BYTES; c = getc_unlocked(file)) {
+        text[len++] = (char)c;
+    }
+    return (ssize_t)len;
+}
+
 bool history_read(FILE *file, struct history *h, char *error, size_t cap)
 {
     struct reader *r = calloc(1, sizeof(*r));
-    char *text = NULL;
-    size_t text_cap = 0;
+    char *text = malloc(LINE_MAX_BYTES);
     ssize_t len;
-    bool good = r != NULL;
+    bool good = r != NULL && text != NULL;
 
     memset(h, 0, sizeof(*h));
-    if (r == NULL) {
+    if (!good) {
         snprintf(error, cap, "out of memory");
+        free(text);
+        free(r);
         return false;
     }
     *r = (struct reader){.h = h, .error = error, .cap = cap};
-    while (good && (len = getline(&text, &text_cap, file)) >= 0) {
+    while (good && (len = line_read(file, text)) >= 0) {
         json_error_t e;
+
+        r->line++;
+        if ((size_t)len == LINE_MAX_BYTES) {
+            good = wrong(r, "longer than %zu bytes", LINE_MAX_BYTES - 1);
+            break;
+        }
         /* By its length: what stands behind a zero byte must not be skipped. */
         json_t *o = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &e);
 
-        r->line++;
         good = json_is_object(o) ? take_line(r, o)
                                  : wrong(r, "not a JSON object: %s", o == NULL ? e.text : "");
         json_decref(o);

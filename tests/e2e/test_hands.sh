@@ -126,6 +126,10 @@ says 'no history: nothing was written and nothing was read'
 echo '{"time_us":1,"type":"start","node":"core"}' >starts
 expect 2 'a history of a start' holdfast-sim check starts
 says 'no history'
+expect 2 'a history without lines or an end' sh -c 'ulimit -v 1000000; holdfast-sim check /dev/zero'
+says 'line 1: longer than 4194303 bytes'
+expect 2 'failures kept where nothing can be written' holdfast-sim swarm --seeds 1 --save /nonexistent/seeds
+says '/nonexistent/seeds: No such file or directory'
 printf 'edges lagos\nduration 5s\n' >five.sim
 for command in 'run --seed' 'scenario five.sim --seed' 'swarm --seeds 1 --from' 'wan five.sim --seed' 'link --seed'; do
     expect 2 "$command with more than a number has" holdfast-sim $command 99999999999999999999999

@@ -61,6 +61,9 @@ expect 1 'its timeline' "$sim" run --timeline --seed canary:5 --duration 20
 says '^# VIOLATION'
 expect 2 'a timeline with a report' "$sim" run --timeline --json "$work/report"
 says 'timeline prints nothing else'
+for option in --twice --trace --all; do
+    expect 2 "a timeline with $option" "$sim" run --timeline $option
+done
 for commit in 'my build 7' 'a#7' ''; do
     expect 2 "a commit '$commit'" "$sim" swarm --seeds 1 --save "$work/commit.txt" --commit "$commit"
     says 'commit takes one word'
