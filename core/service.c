@@ -781,6 +781,7 @@ void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
     }
     if (x.edge != NULL && x.edge->fact.revoked && x.q.type != HF_MSG_JOIN) {
         s->n.refused_revoked++;
+        hf_transfers_revoked(s->transfers, x.edge->row);
         refuse(s, &x, HF_REVOKED);
         return;
     }

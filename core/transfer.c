@@ -364,7 +364,8 @@ bool hf_transfers_admit(struct hf_transfers *s, const struct hf_transfer_order *
 {
     const struct hf_request *q = order->request;
     bool log = q->type == HF_MSG_FETCH && q->fetch.want == HF_WANT_LOG;
-    bool heavy = is_range(q) || (log && !is_hole(s, q->fetch.first, q->fetch.last));
+    bool gone = log && q->fetch.first < hf_changelog_first(s->cfg.log); /* a word says so */
+    bool heavy = is_range(q) || (log && !gone && !is_hole(s, q->fetch.first, q->fetch.last));
     hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
     return !heavy ||
            hf_admission_ask(s->admission, order->edge->row, s->cfg.head->at.seq, now, wait_ms);
@@ -380,6 +381,11 @@ void hf_transfers_reported(struct hf_transfers *s, uint32_t row, const struct hf
     } else {
         hf_admission_has(s->admission, row, r->applied, s->cfg.world->now(s->cfg.world->ctx));
     }
+}
+
+void hf_transfers_revoked(struct hf_transfers *s, uint32_t row)
+{
+    hf_admission_leave(s->admission, row);
 }
 
 enum hf_err hf_transfers_start(struct hf_transfers *s, const struct hf_transfer_order *order)

@@ -84,6 +84,8 @@ bool hf_transfers_admit(struct hf_transfers *t, const struct hf_transfer_order *
 enum hf_err hf_transfers_start(struct hf_transfers *t, const struct hf_transfer_order *order);
 /* An edge that says it has all but a little makes room for another. */
 void hf_transfers_reported(struct hf_transfers *t, uint32_t row, const struct hf_report *r);
+/* An edge that is refused everything needs no turn. */
+void hf_transfers_revoked(struct hf_transfers *t, uint32_t row);
 /* The head that may be given from now on: acknowledged, and never lower than before. */
 void hf_transfers_head(struct hf_transfers *t, hf_seq head);
 bool hf_transfers_idle(const struct hf_transfers *t);

@@ -329,6 +329,7 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     bool repair = r->stage.active || (h != NULL && !h->streamed);
     r->applied = *at;
     r->room_wait = r->room_at = 0;
+    r->detours = 0;
     r->progress_at = r->now;
     if (r->now < r->survey_until) {
         r->report_due = r->now; /* somebody at the core waits for this */
@@ -446,6 +447,7 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     if (r->stage.active && is_staging(ev->op)) {
         r->progress_at = r->now;
+        r->detours = ev->op == HF_REPFX_STAGE_CHUNK ? 0 : r->detours;
         progress_note(r);
         backoff_reset(r);
     }

@@ -11,6 +11,8 @@
 
 #define REVOKED_RETRY_MS 60000
 #define SPAN_MAX 512u
+/* The parts of a transfer each meet a value that moved, a floor rises once or twice. */
+#define DETOURS_FREE 32u
 
 hf_seq want_first(const struct hf_replica *r)
 {
@@ -351,6 +353,10 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
                        const struct hf_replica_event *ev)
 {
     if (refusal_understood(r, q, ev->code)) {
+        /* A core may send us round in circles for ever. */
+        if (q->kind != HF_REPRQ_RANGES && ++r->detours > DETOURS_FREE) {
+            back_off(r, HF_REPRQ_PLAN, 0);
+        }
         return;
     }
     if (ev->code == HF_REVOKED) {
@@ -364,9 +370,8 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     if (ev->code == HF_FORK) {
         diverge(r, HF_NOTE_FORK, r->applied.seq, 0);
     }
-    if (ev->code == HF_UNKNOWN_EPOCH || ev->code == HF_SEALED) {
-        r->need_hello = true;
-    }
+    bool ask_hello = ev->code == HF_UNKNOWN_EPOCH || ev->code == HF_SEALED;
+    r->need_hello |= ask_hello;
     if (ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         note(r, HF_NOTE_REFUSED, (uint64_t)q->kind, (uint64_t)ev->code);
     }
@@ -375,8 +380,11 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
     }
     if (q->kind == HF_REPRQ_REPORT) {
         report_back_off(r, ev->code);
+    } else if (q->kind == HF_REPRQ_RANGES && ev->code == HF_BUSY) {
+        repair_busy(r, ev->retry_ms);
     } else {
-        back_off(r, q->kind, ev->code == HF_BUSY ? ev->retry_ms : 0);
+        /* Not one HELLO for each request that was under way. */
+        back_off(r, ask_hello ? HF_REPRQ_HELLO : q->kind, ev->code == HF_BUSY ? ev->retry_ms : 0);
     }
     if (q->kind == HF_REPRQ_RANGES && ev->code != HF_BUSY && ev->code != HF_NOT_YET) {
         repair_unanswered(r, ev->code);
@@ -391,11 +399,10 @@ void on_reply(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     struct request q = *open;
     open->id = 0;
-    pace_replied(r, &q, ev->bytes);
+    pace_replied(r, &q, ev->bytes, ev->code == HF_OK);
     heard_from(r, HF_CHANNEL_CONTROL);
     repair_counts(r, &q, ev->bytes);
     if (ev->code == HF_OK) {
-        pace_granted(r, &q);
         on_granted(r, &q, ev);
     } else {
         on_refusal(r, &q, ev);

@@ -29,6 +29,7 @@ void head_raise(struct hf_replica *r, hf_seq head)
     }
     if (r->head <= r->applied.seq) {
         r->behind_since = -1;
+        r->waits = false;
     } else if (r->behind_since < 0) {
         r->behind_since = r->progress_at = r->now;
     }
@@ -70,6 +71,7 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->report_due = r->report_hold = r->now;
     r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
+    r->waits = false;
     /* Who joins with many others and had no answer dials anew, too, and must not come earlier by
      * it. */
     bool joins_later = r->join && is_held_back(r, HF_REPRQ_JOIN);

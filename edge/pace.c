@@ -33,8 +33,8 @@
 /* When nothing else is left to ask for, one that waits for TCP is asked over another connection: a
  * transfer ends with its last reply. */
 #define LATE_MS 3000
-/* A wait that is worth a line in the log, once until data flows. */
-#define WAIT_NOTED_MS 500
+/* A BUSY that names so long a wait is about a turn, others are about a full line (PROTOCOL 7.4). */
+#define TURN_MS 500
 #define JOIN_DOUBLES 3u /* a random part of 6 s first, then of 12, then of 24 */
 /* After so long without a word there is likely much to fetch. */
 #define LONG_CUT_MS 10000
@@ -227,14 +227,16 @@ static hf_ms timeout_of(const struct hf_replica *r, const struct request *q)
 void back_off(struct hf_replica *r, enum hf_replica_request kind, hf_ms told)
 {
     struct pace *p = pace_of(r, kind);
-    p->failed_at = r->now;
-    /* Requests that were under way together fail together: that counts once. Who was told to come
-     * later than it would is not slower than that: its turn may come. */
-    if (r->now >= p->retry_at && told <= p->backoff) {
-        p->retry_at = r->now + jitter(r, p->backoff);
-        p->backoff = sooner(2 * p->backoff, r->cfg.backoff_ms_max);
+    if (r->now < p->retry_at) {
+        return; /* what was under way together fails together: that counts once */
     }
-    p->retry_at = later(p->retry_at, r->now + told);
+    if (told >= TURN_MS) {
+        p->retry_at = r->now + told; /* nothing failed, and who comes later holds up the others */
+        return;
+    }
+    p->failed_at = r->now;
+    p->retry_at = r->now + later(told, jitter(r, p->backoff));
+    p->backoff = sooner(2 * p->backoff, r->cfg.backoff_ms_max);
 }
 
 void back_off_all(struct hf_replica *r, hf_ms wait)
@@ -298,7 +300,8 @@ static uint32_t data_open(const struct hf_replica *r)
 
 bool data_room(const struct hf_replica *r)
 {
-    return data_open(r) < r->width.now && share_room(r);
+    uint32_t most = r->waits ? 1 : r->width.now; /* one is enough to ask whether it is our turn */
+    return data_open(r) < most && share_room(r);
 }
 
 /* Who was cut off for long has much to fetch, and connections take round trips to make. */
@@ -386,22 +389,30 @@ static void give_up_overtaken(struct hf_replica *r, const struct request *by)
     }
 }
 
-void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
+static void rtt_learn(struct pace *pace, hf_ms took)
 {
-    hf_ms took = r->now - q->sent;
-    struct pace *pace = pace_of(r, q->kind);
-    share_heard(r, is_data(q->kind) ? bytes : 0);
-    if (q->late) {
-        share_replied(r, q, bytes);
-        return; /* what it took says how long the link was cut */
-    }
-    took = took > 0 ? took : 1;
     /* It rises at once and falls slowly: too long a time-out costs less than asking twice. */
     pace->rtt = took > pace->rtt ? took : (7 * pace->rtt + took) / 8;
     /* ... and what a reply takes on a lossy link tells of the way there only when it is least. */
     pace->rtt_least =
         pace->rtt_least == 0 || took < pace->rtt_least ? took : (15 * pace->rtt_least + took) / 16;
     pace->rtt_mean = pace->rtt_mean == 0 ? took : (7 * pace->rtt_mean + took) / 8;
+}
+
+void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes, bool granted)
+{
+    hf_ms took = r->now - q->sent;
+    struct pace *pace = pace_of(r, q->kind);
+    bool data = is_data(q->kind);
+    share_heard(r, data ? bytes : 0);
+    if (q->late) {
+        share_replied(r, q, bytes);
+        return; /* what it took says how long the link was cut */
+    }
+    took = took > 0 ? took : 1;
+    if (granted || !data) { /* data that is refused takes as long as any small answer */
+        rtt_learn(pace, took);
+    }
     pace->timeouts_in_row = 0;
     pace->replied_at = r->now;
     r->timeouts_in_row = 0;
@@ -409,15 +420,11 @@ void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes)
         backoff_reset(r);
     }
     give_up_overtaken(r, q);
-    if (is_data(q->kind)) {
+    if (data) {
         share_replied(r, q, bytes);
         size_adapt(r, q, bytes, took);
     }
-}
-
-void pace_granted(struct hf_replica *r, const struct request *q)
-{
-    if (is_data(q->kind) && !q->late) {
+    if (data && granted) {
         r->waits = false;
         width_replied(r, q->sent, data_open(r) + 1);
     }
@@ -427,12 +434,13 @@ void pace_granted(struct hf_replica *r, const struct request *q)
  * and it has said when to come again. */
 void pace_busy(struct hf_replica *r, const struct request *q, hf_ms told)
 {
-    if (!is_data(q->kind)) {
+    if (q->kind == HF_REPRQ_REPORT) {
         return;
     }
-    width_refused(r, q->sent);
-    r->progress_at = r->now;
-    if (!r->waits && told >= WAIT_NOTED_MS) {
+    r->progress_at = later(r->progress_at, r->now + told);
+    if (is_data(q->kind) && told < TURN_MS) {
+        width_refused(r, q->sent);
+    } else if (is_data(q->kind) && !r->waits) {
         r->waits = true;
         note(r, HF_NOTE_WAITS, r->head, r->applied.seq);
     }
@@ -452,8 +460,9 @@ void pace_timed_out(struct hf_replica *r, const struct request *q)
     }
     /* One that came back early broke with its link, which says nothing of how long answers take: a
      * restart of the core made the next ones wait four times as long. */
-    pace->timeouts_in_row += r->now - q->sent >= q->timeout_ms - q->timeout_ms / 8;
-    if (q->kind == HF_REPRQ_JOIN) {
+    bool join = q->kind == HF_REPRQ_JOIN;
+    pace->timeouts_in_row += join || r->now - q->sent >= q->timeout_ms - q->timeout_ms / 8;
+    if (join) {
         /* A core lets in so many strangers a second and does not answer the others. Who came with
          * many shall not come back with all of them. */
         uint32_t again =

@@ -252,6 +252,12 @@ void repair_not_yet(struct hf_replica *r)
     r->repair.ask_at = r->now + (frozen ? AGAIN_MS : REACH_MS + AGAIN_MS);
 }
 
+/* A table of its own: that the core has no room for it says nothing about other requests. */
+void repair_busy(struct hf_replica *r, hf_ms told)
+{
+    r->repair.ask_at = r->now + later(told, r->cfg.backoff_ms_min);
+}
+
 void repair_unanswered(struct hf_replica *r, enum hf_err why)
 {
     if (r->repair.phase == REPAIR_ASKING && ++r->repair.failures >= FAILURES_MAX) {

@@ -210,7 +210,8 @@ struct hf_replica {
     struct throttle throttle;
     uint32_t timeouts_in_row; /* of any kind */
     bool need_hello, revoked;
-    bool waits;        /* the core has others to serve first; it was noted */
+    bool waits;        /* for a turn at the core; it was noted */
+    uint32_t detours;  /* refusals that said what to do instead, since anything came of one */
     hf_seq plan_until; /* LOG was chosen up to here */
     bool plan_now;     /* the log does not reach back: ask */
     hf_seq span;       /* frames that one LOG reply is expected to bring */
@@ -303,14 +304,13 @@ void requests_abandon_stage(struct hf_replica *r);
 bool data_room(const struct hf_replica *r);
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what);
 void pace_restart(struct hf_replica *r);
-/* An answer came; then it was what was asked for, or BUSY. */
-void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes);
-void pace_granted(struct hf_replica *r, const struct request *q);
+/* An answer came: what was asked for, or a refusal. */
+void pace_replied(struct hf_replica *r, const struct request *q, uint32_t bytes, bool granted);
 void pace_busy(struct hf_replica *r, const struct request *q, hf_ms told);
 void pace_timed_out(struct hf_replica *r, const struct request *q);
 bool reply_is_filled(const struct request *q, uint32_t bytes);
 bool reply_is_slow(const struct hf_replica *r, hf_ms since);
-/* Requests of this kind's class failed, or were told to come again after so long. */
+/* A request of this kind's class failed, or was told to come again after so long. */
 void back_off(struct hf_replica *r, enum hf_replica_request kind, hf_ms told);
 void back_off_all(struct hf_replica *r, hf_ms wait);
 /* Data waits for all that failed, the rest only for its own: a core that refuses data answers a
@@ -381,6 +381,7 @@ void on_compared(struct hf_replica *r, const struct hf_replica_event *ev);
 void repair_replied(struct hf_replica *r, const struct request *q, hf_seq asof);
 void repair_unanswered(struct hf_replica *r, enum hf_err why);
 void repair_not_yet(struct hf_replica *r);
+void repair_busy(struct hf_replica *r, hf_ms told);
 void repair_counts(struct hf_replica *r, const struct request *q, uint32_t bytes);
 /* False: the CHECKED is not for the repair. */
 bool repair_checked(struct hf_replica *r, enum hf_err code);

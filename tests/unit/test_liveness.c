@@ -245,51 +245,6 @@ static void a_busy_core_is_left_alone_for_as_long_as_it_says(void **state)
     box_free(b);
 }
 
-/* A turn that is minutes away is no standstill: the core answers. */
-static void who_waits_for_its_turn_is_told_so_once_and_is_not_frozen(void **state)
-{
-    (void)state;
-    struct box *b = box_live(10);
-    box_beacon(b, 11);
-    box_pass(b, b->cfg.gap_ms);
-    for (hf_ms waited = 0; waited < 4 * b->cfg.stall_ms; waited += 3000) {
-        struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
-        box_answer(b, &q, (struct hf_replica_event){.code = HF_BUSY, .retry_ms = 3000});
-        assert_int_equal(waited == 0, box_noted(b, HF_NOTE_WAITS) != NULL);
-        box_clear(b);
-        for (int i = 0; i < 6; i++) {
-            assert_null(box_sent(b, HF_REPRQ_LOG, 0)); /* neither sooner nor later than told */
-            box_pass(b, 500);
-            box_beacon(b, 11);
-            assert_int_equal(box_status(b).state, HF_REPLICA_LAGGING);
-            assert_null(box_noted(b, HF_NOTE_STALLED));
-        }
-        box_pass(b, 1);
-    }
-    box_grant_log(b, box_sent(b, HF_REPRQ_LOG, 0));
-    box_idle(b);
-    assert_int_equal(box_status(b).state, HF_REPLICA_LIVE);
-    box_free(b);
-}
-
-static void who_waits_for_data_greets_at_once(void **state)
-{
-    (void)state;
-    struct box *b = box_live(10);
-    box_beacon(b, 11);
-    box_pass(b, b->cfg.gap_ms);
-    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_LOG, 0);
-    box_answer(b, &q, (struct hf_replica_event){.code = HF_BUSY, .retry_ms = 3000});
-    box_clear(b);
-    box_pass(b, b->cfg.report_ms);
-    struct hf_replica_effect report = *box_sent(b, HF_REPRQ_REPORT, 0);
-    box_reply(b, &report, HF_UNKNOWN_EPOCH); /* the core has begun another: whose head is it? */
-    box_pass(b, 1);
-    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1);
-    assert_int_equal(box_sends(b, HF_REPRQ_LOG), 0);
-    box_free(b);
-}
-
 /* REPORT is answered in 100 ms all the while; how many times is LOG sent until a reply that takes
  * `takes` arrives in time? */
 static uint32_t tries_until_in_time(struct box *b, hf_ms takes)
@@ -725,8 +680,6 @@ int main(void)
         cmocka_unit_test(backoff_resets_only_with_progress_on_a_stable_link),
         cmocka_unit_test(failures_of_requests_that_were_under_way_together_count_once),
         cmocka_unit_test(a_busy_core_is_left_alone_for_as_long_as_it_says),
-        cmocka_unit_test(who_waits_for_its_turn_is_told_so_once_and_is_not_frozen),
-        cmocka_unit_test(who_waits_for_data_greets_at_once),
         cmocka_unit_test(a_thin_link_gets_time_enough_for_a_reply_full_of_data),
         cmocka_unit_test(staleness_is_unknown_after_a_restart_and_stream_beacons_never_lower_it),
         cmocka_unit_test(an_answer_counts_only_once_its_head_is_applied),

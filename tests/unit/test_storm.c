@@ -399,6 +399,46 @@ static void who_comes_when_all_places_are_taken_waits_and_is_told_how_long(void 
     assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_OK);
 }
 
+/* What the log does not have any more costs a word, and the edge should hear it now. */
+static void what_the_log_has_no_more_needs_no_place(void **state)
+{
+    struct box *b = fleet->f.b;
+    (void)state;
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
+    b->cfg.stream = "small";
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    box_open(b);
+    for (int i = 0; i < 60; i++) {
+        box_put_bytes(b, "large", 20000);
+        box_commit(b);
+    }
+    fleet_grow(HF_PLACES + 1);
+    for (uint32_t i = 0; i < HF_PLACES; i++) {
+        struct hf_request q = keys_since(60);
+        assert_int_equal(peer_ask(fleet->peer[i], &q)->code, HF_OK);
+    }
+    hf_seq first = box_status(b).log_first;
+    struct hf_request q = log_of(first, 60);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    q = log_of(first - 1, 60);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BELOW_FLOOR);
+}
+
+static void revoked_edge_loses_its_turn(void **state)
+{
+    (void)state;
+    all_places_taken();
+    struct hf_request q = keys_since(20);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_BUSY);
+    char name[16];
+    snprintf(name, sizeof(name), "e%d", LATE);
+    assert_int_equal(box_revoke(fleet->f.b, name).code, HF_OK);
+    assert_int_equal(peer_ask(fleet->peer[LATE], &q)->code, HF_REVOKED);
+    assert_int_equal(count("transfer_edges_waiting"), 0);
+}
+
 static void hole_in_the_stream_needs_no_place(void **state)
 {
     (void)state;
@@ -742,6 +782,8 @@ int main(void)
         F(edges_take_turns_so_nobody_starves_behind_a_greedy_one),
         F(line_has_a_bound_and_the_rest_come_back_spread_out),
         F(who_comes_when_all_places_are_taken_waits_and_is_told_how_long),
+        F(what_the_log_has_no_more_needs_no_place),
+        F(revoked_edge_loses_its_turn),
         F(hole_in_the_stream_needs_no_place),
         F(report_of_one_that_has_all_makes_room_for_the_next),
         F(report_of_one_that_has_what_there_was_makes_room_under_a_load_of_writes),
