@@ -12,7 +12,7 @@
  *
  * A round counts only when the width was what bound it: not at the end of a transfer, and not while
  * the stream has its share. It must not take loss for a lack of room: the width closes only when
- * the core is BUSY, and when all requests time out together (pace.c).
+ * the core's line is full, and when all requests time out together (pace.c).
  */
 #include "edge/replica_impl.h"
 
