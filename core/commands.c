@@ -252,14 +252,14 @@ static void hold(struct hf_call *call)
     struct hf_held *h = NULL;
 
     if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX) {
-        h = hf_held_new(call->command, call->argv, call->argc);
+        h = hf_held_new(call);
     }
     if (h != NULL) {
         h->slot = hf_resp_defer(call->client);
     }
     if (h == NULL || h->slot == NULL) {
         free(h);
-        hf_call_fail(call, "BUSY too many commands of this connection wait for a commit");
+        hf_call_fail(call, "BUSY too many commands wait for a commit");
         return;
     }
     hf_held_append(&s->held, h);

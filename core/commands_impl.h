@@ -43,7 +43,12 @@ struct hf_held {
 struct hf_held_list {
     struct hf_held *first, *last;
     size_t count, bytes;
+    size_t *all; /* bytes of the lists of all sessions */
 };
+
+/* What waits inside MULTI, or behind a read that waits, of all connections together: one alone may
+ * hold 16 MiB, and there may be 1,024. */
+#define HF_HELD_BYTES_ALL ((size_t)64 << 20)
 
 /* One connection. It outlives its client while answers of the core are due to it. */
 struct hf_session {
@@ -118,6 +123,7 @@ struct hf_commands {
     uint32_t waits; /* sessions with wait_until set */
     bool stopping;
     bool wrote_in_run;
+    size_t held_bytes; /* of all sessions; HF_HELD_BYTES_ALL at most */
     uint64_t command_count, session_count, refused_count;
     hf_ms started;
 };
@@ -132,9 +138,8 @@ void hf_session_unref(struct hf_session *s);
 void hf_session_runnable(struct hf_session *s);
 void hf_session_wake(struct hf_session *s);
 void hf_held_clear(struct hf_held_list *list);
-/* Copies a command; NULL when there is no memory. */
-struct hf_held *hf_held_new(const struct hf_command *command, const struct hf_slice *argv,
-                            size_t argc);
+/* Copies a command; NULL when there is no memory, or too much is held. */
+struct hf_held *hf_held_new(const struct hf_call *call);
 struct hf_held *hf_held_take(struct hf_held_list *list);
 void hf_held_append(struct hf_held_list *list, struct hf_held *h);
 

@@ -55,9 +55,10 @@ void hf_call_fail(const struct hf_call *call, const char *format, ...)
 
 /* ---- held commands ---- */
 
-struct hf_held *hf_held_new(const struct hf_command *command, const struct hf_slice *argv,
-                            size_t argc)
+struct hf_held *hf_held_new(const struct hf_call *call)
 {
+    const struct hf_slice *argv = call->argv;
+    size_t argc = call->argc;
     size_t bytes = sizeof(struct hf_held) + argc * sizeof *argv;
     struct hf_held *h;
     uint8_t *to;
@@ -65,11 +66,14 @@ struct hf_held *hf_held_new(const struct hf_command *command, const struct hf_sl
     for (size_t i = 0; i < argc; i++) {
         bytes += argv[i].len;
     }
+    if (bytes > HF_HELD_BYTES_ALL - call->owner->held_bytes) {
+        return NULL;
+    }
     h = malloc(bytes);
     if (h == NULL) {
         return NULL;
     }
-    *h = (struct hf_held){.command = command, .bytes = bytes, .argc = argc};
+    *h = (struct hf_held){.command = call->command, .bytes = bytes, .argc = argc};
     to = (uint8_t *)(h->argv + argc);
     for (size_t i = 0; i < argc; i++) {
         if (argv[i].len > 0) {
@@ -91,6 +95,7 @@ void hf_held_append(struct hf_held_list *list, struct hf_held *h)
     list->last = h;
     list->count++;
     list->bytes += h->bytes;
+    *list->all += h->bytes;
 }
 
 struct hf_held *hf_held_take(struct hf_held_list *list)
@@ -103,6 +108,7 @@ struct hf_held *hf_held_take(struct hf_held_list *list)
     }
     list->count--;
     list->bytes -= h->bytes;
+    *list->all -= h->bytes;
     return h;
 }
 
@@ -159,6 +165,7 @@ struct hf_session *hf_session_of(struct hf_commands *o, struct hf_resp_client *c
         return NULL;
     }
     s->owner = o;
+    s->held.all = s->multi.all = &o->held_bytes;
     s->client = c;
     s->refs = 1;
     s->next = o->sessions;

@@ -178,10 +178,10 @@ void hf_multi_queue(struct hf_call *call)
         hf_call_fail(call, "TOOBIG the transaction is over the limit of one batch");
         return;
     }
-    h = hf_held_new(call->command, call->argv, call->argc);
+    h = hf_held_new(call);
     if (h == NULL) {
         s->multi_failed = true;
-        hf_call_fail(call, "BUSY out of memory");
+        hf_call_fail(call, "BUSY too much waits in open transactions");
         return;
     }
     hf_held_append(&s->multi, h);

@@ -86,18 +86,46 @@ void hf_resp_handle_closed(uv_handle_t *h)
     hf_resp_server_release(s);
 }
 
+static void input_free(struct hf_resp_client *c)
+{
+    c->server->input_bytes -= c->in.cap;
+    hf_resp_bytes_free(&c->in);
+    c->in_start = 0;
+}
+
+/* Buffers of which nothing is in use, but for that of c. */
+static void idle_inputs_free(struct hf_resp_client *c)
+{
+    struct hf_resp_client *other;
+    TAILQ_FOREACH(other, &c->server->clients, link)
+    {
+        if (other != c && other->in_start == other->in.len) {
+            input_free(other);
+        }
+    }
+}
+
+/* Doubling adds what there was, or what it takes to hold `extra`. */
+static bool input_fits(const struct hf_resp_client *c, size_t extra)
+{
+    const struct hf_resp_server *s = c->server;
+    size_t most = s->config.input_bytes_max;
+    return s->input_bytes <= most && c->in.cap + extra <= most - s->input_bytes;
+}
+
 /* The room of unfinished commands is counted over all clients: each could announce little and send
  * much. */
 static bool input_room(struct hf_resp_client *c, size_t extra)
 {
     struct hf_resp_server *s = c->server;
     size_t before = c->in.cap;
-    size_t most = s->config.input_bytes_max;
     if (before - c->in.len >= extra) {
         return true;
     }
-    /* Doubling adds what there was, or what it takes to hold `extra`. */
-    if (s->input_bytes > most || before + extra > most - s->input_bytes) {
+    if (!input_fits(c, extra)) {
+        idle_inputs_free(c);
+    }
+    if (!input_fits(c, extra)) {
         return false;
     }
     bool good = hf_resp_bytes_room(&c->in, NULL, extra);
@@ -105,10 +133,10 @@ static bool input_room(struct hf_resp_client *c, size_t extra)
     return good;
 }
 
-static void input_free(struct hf_resp_client *c)
+static void input_refuse(struct hf_resp_client *c)
 {
-    c->server->input_bytes -= c->in.cap;
-    hf_resp_bytes_free(&c->in);
+    hf_resp_error(c, "BUSY too much of unfinished commands of all clients");
+    hf_resp_quit(c);
 }
 
 static void on_client_closed(uv_handle_t *h)
@@ -260,7 +288,7 @@ static void keep_rest(struct hf_resp_client *c, const uint8_t *rest, size_t len)
         return;
     }
     if (!input_room(c, len)) {
-        hf_resp_fail(c);
+        input_refuse(c);
         return;
     }
     memcpy(c->in.data, rest, len);
@@ -278,6 +306,10 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     if (nread == UV_EOF) {
         c->quit_by = uv_now(s->loop) + QUIT_MS;
         hf_resp_quit(c);
+        return;
+    }
+    if (nread == UV_ENOBUFS) {
+        input_refuse(c); /* on_alloc had no room */
         return;
     }
     if (nread < 0) {
@@ -397,7 +429,6 @@ static void shrink(struct hf_resp_client *c)
 {
     if (c->in_start == c->in.len) {
         input_free(c);
-        c->in_start = 0;
         hf_resp_parser_shrink(&c->parser);
     }
     if (c->out.len == 0) {

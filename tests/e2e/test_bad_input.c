@@ -336,6 +336,41 @@ static void announced_lengths_are_not_believed(void **state)
     e2e_passed();
 }
 
+/* Each client stays far below its own limit. */
+static void transactions_that_are_never_executed_share_one_bound(void **state)
+{
+    enum { CLIENTS = 60 };
+    static char value[1000000];
+    redisContext *c[CLIENTS];
+    int refused = 0;
+
+    e2e_begin(state);
+    for (int i = 0; i < CLIENTS; i++) {
+        c[i] = e2e_connect(core_node);
+        e2e_ok(c[i], "MULTI");
+        for (int k = 0; k < 4; k++) {
+            redisReply *r = redisCommand(c[i], "SET open %b", value, sizeof value);
+
+            assert_non_null(r);
+            refused += r->type == REDIS_REPLY_ERROR && strncmp(r->str, "BUSY", 4) == 0;
+            freeReplyObject(r);
+        }
+    }
+    assert_in_range(refused, 4 * CLIENTS - 70, 4 * CLIENTS - 50);
+    e2e_error(c[CLIENTS - 1], "EXECABORT", "EXEC");
+    e2e_ok(c[CLIENTS - 1], "SET open 1"); /* others write on */
+    assert_in_range(e2e_memory_kib(core_node, "VmRSS"), 1, MEMORY_MAX_KIB);
+    for (int i = 0; i < CLIENTS; i++) {
+        e2e_disconnect(c[i]);
+    }
+    e2e_sleep_ms(100);
+    e2e_ok(core, "MULTI");
+    assert_string_equal(e2e_text(core, "SET open 2"), "QUEUED");
+    e2e_ok(core, "DISCARD");
+    all_stands();
+    e2e_passed();
+}
+
 /* ---- silence in the middle ---- */
 
 static void half_a_message_and_silence_hold_up_nobody(void **state)
@@ -604,6 +639,7 @@ int main(void)
         cmocka_unit_test(bombs_of_msgpack_are_dropped_unopened),
         cmocka_unit_test(worthless_requests_do_not_use_up_the_control_port),
         cmocka_unit_test(announced_lengths_are_not_believed),
+        cmocka_unit_test(transactions_that_are_never_executed_share_one_bound),
         cmocka_unit_test(half_a_message_and_silence_hold_up_nobody),
         cmocka_unit_test(what_is_too_large_is_refused_by_name),
         cmocka_unit_test(a_line_without_end_is_cut_off),

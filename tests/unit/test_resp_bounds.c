@@ -57,12 +57,39 @@ static void half_commands_of_all_clients_share_one_bound(void **state)
     }
     uint32_t left = hf_resp_clients(f->server);
     assert_true(left >= 4 && left < CLIENTS);
+    expect(f, fd[CLIENTS - 1], "-BUSY too much of unfinished commands of all clients\r\n");
     for (int i = 0; i < CLIENTS; i++) {
         close(fd[i]);
     }
     turn_for(f, 50);
     assert_int_equal(f->server->input_bytes, 0);
     free(half);
+}
+
+/* A buffer is kept for the next command; who is in the middle of one has the first claim to it. */
+static void clients_that_are_done_take_no_room_from_others(void **state)
+{
+    enum { CLIENTS = 24 };
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    c.command_bytes_max = 1u << 20;
+    c.input_bytes_max = 4u << 20;
+    restart_with(f, &c);
+    size_t len = 600000;
+    char *whole = malloc(len);
+    int fd[CLIENTS];
+    memset(whole, 'v', len);
+    memcpy(whole, "*2\r\n$4\r\nARGC\r\n$599975\r\n", 23);
+    memcpy(whole + len - 2, "\r\n", 2);
+    for (int i = 0; i < CLIENTS; i++) {
+        fd[i] = dial_unix(f);
+        say_bytes(f, fd[i], whole, len);
+        expect(f, fd[i], ":2\r\n");
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        close(fd[i]);
+    }
+    free(whole);
 }
 
 static void a_protocol_error_is_answered_in_order_and_closes(void **state)
@@ -264,6 +291,7 @@ int main(void)
         SERVER_TEST(a_large_command_grows_the_buffer_and_idleness_gives_it_back),
         SERVER_TEST(half_a_frame_and_silence_hold_little_memory),
         SERVER_TEST(half_commands_of_all_clients_share_one_bound),
+        SERVER_TEST(clients_that_are_done_take_no_room_from_others),
         SERVER_TEST(a_protocol_error_is_answered_in_order_and_closes),
         SERVER_TEST(quit_sends_what_is_queued_and_ignores_the_rest),
         SERVER_TEST(a_client_that_shuts_down_its_side_gets_its_deferred_replies),
