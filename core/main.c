@@ -24,6 +24,7 @@
 #include "hf/transport.h"
 #include "hf/version.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -226,7 +227,16 @@ static enum hf_err open_key(struct app *app, struct hf_error *e)
     if (hf_crypto_init() != HF_OK) {
         return hf_error_set(e, HF_IO, "libsodium does not start: no randomness?");
     }
+    snprintf(path, sizeof path, "%s/%s", app->opt.data, app->opt.stream);
+    bool stream_there = access(path, F_OK) == 0;
     snprintf(path, sizeof path, "%s/core.key", app->opt.data);
+    if (stream_there && access(path, F_OK) != 0 && errno == ENOENT) {
+        return hf_error_set(
+            e, HF_NOTFOUND,
+            "%s is missing, and the stream beside it belongs to it: put it back, or "
+            "use another --data (RUNBOOK.md, The core does not start)",
+            path);
+    }
     return hf_keyfile_ensure(path, &app->id, NULL, e);
 }
 
@@ -418,9 +428,9 @@ int main(int argc, char **argv)
     hf_daemon_harden();
     loop_config.pool_threads = (uint32_t)app.opt.pool_threads;
     if (check_options(&app, &e) != HF_OK ||
-        hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || open_key(&app, &e) != HF_OK ||
-        examine(&app, &e) != HF_OK || hf_loop_open(&loop_config, &app.daemon.loop, &e) != HF_OK ||
-        open_link(&app, &e) != HF_OK) {
+        hf_daemon_data(&app.daemon, app.opt.data, "edge.key", &e) != HF_OK ||
+        open_key(&app, &e) != HF_OK || examine(&app, &e) != HF_OK ||
+        hf_loop_open(&loop_config, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK) {
         hf_daemon_die(&app.daemon, &e);
     }
     if (open_core(&app, &e) != HF_OK || open_clients(&app, &e) != HF_OK) {

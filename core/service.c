@@ -39,7 +39,8 @@
  * costs a quarter of one, and more would gain little, for the paths grow with the square. */
 #define GATHER_MAX 16u
 #define REPORT_MS 1000u
-#define BUSY_MS 125u /* who found no room for a request asks again, about */
+#define STRANGER_NOTE_MS 60000 /* one line of the log about them in so long */
+#define BUSY_MS 125u           /* who found no room for a request asks again, about */
 #define SIGNER_ID 1u
 
 #define COUNTERS(X)                                                                                \
@@ -91,6 +92,7 @@ struct hf_service {
     uint32_t gathered_count;
     struct join *joining; /* their facts are not durable yet */
     struct hf_quota strangers;
+    hf_ms stranger_due; /* the next line of the log about one */
     struct counters n;
 };
 
@@ -511,6 +513,23 @@ static void note_join(struct hf_service *s, const struct exchange *x, const char
     s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN, text);
 }
 
+/* Who is refused by silence looks like a broken link from the other side, so somebody must say it.
+ */
+static void note_stranger(struct hf_service *s, const struct exchange *x, const char *what)
+{
+    hf_ms now = s->cfg.world->now(s->cfg.world->ctx);
+    if (now < s->stranger_due) {
+        return;
+    }
+    s->stranger_due = now + STRANGER_NOTE_MS;
+    char text[256];
+    char key[2 * HF_KEY_BYTES + 1];
+    hf_hex(x->env.sender.b, HF_KEY_BYTES, key);
+    snprintf(text, sizeof(text), "enrolment: no answer to %s key=%s peer=%s", what, key,
+             x->peer != NULL ? x->peer : "?");
+    s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN, text);
+}
+
 /* NULL when the token may be bound to the sender, now or already; else why not. */
 static const char *join_objection(struct hf_service *s, const struct exchange *x,
                                   const struct hf_token_fact *t)
@@ -745,6 +764,7 @@ static bool request_open(struct hf_service *s, struct hf_slice message, struct e
     hf_writer_init(&in, s->in, HF_MESSAGE_MAX);
     if (hf_request_open(&x->env, &s->cfg.id->public_key, x->keys, x->sealed, &in) != HF_OK) {
         s->n.dropped_auth++;
+        note_stranger(s, x, "a request that is not sealed for this core");
         return false;
     }
     if (hf_request_decode(hf_writer_bytes(&in), &x->q) != HF_OK) {
@@ -753,6 +773,7 @@ static bool request_open(struct hf_service *s, struct hf_slice message, struct e
     }
     if (x->edge == NULL && x->q.type != HF_MSG_JOIN) {
         s->n.dropped_stranger++;
+        note_stranger(s, x, "a key that is not enrolled");
         return false;
     }
     return true;

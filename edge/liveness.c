@@ -86,6 +86,9 @@ static void redial(struct hf_replica *r, enum hf_channel channel, hf_ms silent)
     note(r, HF_NOTE_LINK_SILENT, (uint64_t)channel, (uint64_t)silent);
     r->link_since[channel] = r->now;
     r->redials++;
+    if (channel == HF_CHANNEL_CONTROL && !r->has_genesis && !r->join) {
+        note(r, HF_NOTE_UNKNOWN, 0, 0);
+    }
 }
 
 /* Silence on the stream, or two unanswered requests in a row, and the link is dialled anew: TCP

@@ -283,8 +283,8 @@ static _Noreturn void import_and_exit(struct app *app)
                      "let it know this edge's key (holdfast edge add NAME KEY) and import without");
         hf_daemon_die(&app->daemon, &e);
     }
-    if (hf_daemon_data(&app->daemon, app->opt.data, &e) != HF_OK || follow(app, &e) != HF_OK ||
-        hf_keyfile_ensure(key, &app->id, NULL, &e) != HF_OK) {
+    if (hf_daemon_data(&app->daemon, app->opt.data, "core.key", &e) != HF_OK ||
+        follow(app, &e) != HF_OK || hf_keyfile_ensure(key, &app->id, NULL, &e) != HF_OK) {
         hf_daemon_die(&app->daemon, &e);
     }
     c.core_key = app->core_key;
@@ -426,8 +426,8 @@ int main(int argc, char **argv)
     if (app.opt.import[0] != '\0') {
         import_and_exit(&app);
     }
-    if (hf_daemon_data(&app.daemon, app.opt.data, &e) != HF_OK || follow(&app, &e) != HF_OK ||
-        hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
+    if (hf_daemon_data(&app.daemon, app.opt.data, "core.key", &e) != HF_OK ||
+        follow(&app, &e) != HF_OK || hf_keyfile_ensure(key, &app.id, NULL, &e) != HF_OK ||
         edge_health_examine(&app.health, &e) != HF_OK ||
         hf_loop_open(&lc, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK) {
         hf_daemon_die(&app.daemon, &e);

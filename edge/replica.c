@@ -303,6 +303,9 @@ static const struct {
     [HF_NOTE_STALLED] = {HF_LEVEL_WARN, "nothing moves, asking again head=%a applied=%b"},
     [HF_NOTE_WAITS] = {HF_LEVEL_INFO,
                        "the core serves others first, waiting for a turn head=%a applied=%b"},
+    [HF_NOTE_UNKNOWN] = {HF_LEVEL_WARN,
+                         "the core has never answered; does it know this edge's key, "
+                         "and is core_key the core's?"},
     [HF_NOTE_ENROLLED] = {HF_LEVEL_INFO, "enrolled at the core"},
     [HF_NOTE_REPAIR] = {HF_LEVEL_INFO, "comparing own records with the core seq=%a"},
     [HF_NOTE_REPAIR_FOUND] = {HF_LEVEL_WARN, "own records differ, fetching ranges=%a compared=%b"},

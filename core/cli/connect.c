@@ -21,7 +21,7 @@
 
 /* Long enough for a commit of a large state on a slow disk; short enough that a script ends. */
 static const struct timeval connect_timeout = {5, 0};
-static const struct timeval answer_timeout = {60, 0};
+#define ANSWER_S 60
 
 /* Splits "127.0.0.1:7412" or "[::1]:7412". */
 static bool split_host(const char *host, char *address, size_t cap, int *port)
@@ -120,7 +120,8 @@ bool hf_cli_connect(struct hf_cli *cli)
         hf_cli_disconnect(cli);
         return false;
     }
-    redisSetTimeout(cli->redis, answer_timeout);
+    cli->answer_s = cli->answer_s > 0 ? cli->answer_s : ANSWER_S;
+    redisSetTimeout(cli->redis, (struct timeval){cli->answer_s, 0});
     return true;
 }
 
@@ -167,9 +168,12 @@ static void explain_break(const struct hf_cli *cli)
     }
     bool late = redis->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK);
 
-    hf_cli_fail("%s: %s", cli->target,
-                late ? "no answer for 60 s; the daemon may still do what was asked"
-                     : redis->errstr);
+    if (late) {
+        hf_cli_fail("%s: no answer for %d s; the daemon may still do what was asked", cli->target,
+                    cli->answer_s);
+    } else {
+        hf_cli_fail("%s: %s", cli->target, redis->errstr);
+    }
 }
 
 bool hf_cli_flush(struct hf_cli *cli)

@@ -240,10 +240,10 @@ static int export_all(struct export *x)
 
 int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
 {
-    const char *format = "tsv", *edge = NULL, *since = NULL;
-    struct export x = {.cli = cli, .prefix = ""};
+    const char *format = NULL, *prefix = NULL, *edge = NULL, *since = NULL;
+    struct export x = {.cli = cli};
     const struct hf_cli_option options[] = {
-        {"prefix", "P", &x.prefix, NULL, "only keys that begin with P"},
+        {"prefix", "P", &prefix, NULL, "only keys that begin with P"},
         {"format", "F", &format, NULL, "lines (keys only), tsv (the default) or jsonl"},
         {"for", "EDGE", &edge, NULL, "write FILE for this edge alone, to be carried to it"},
         {"since", "EPOCH:SEQ", &since, NULL,
@@ -253,6 +253,10 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
+    }
+    if (edge != NULL && (format != NULL || prefix != NULL)) {
+        return hf_cli_usage(cli, "--for EDGE takes whole batches, so --format and --prefix have no "
+                                 "place");
     }
     if (edge != NULL) {
         return argc != cli->first + 1 ? hf_cli_usage(cli, "export --for EDGE needs one FILE")
@@ -264,6 +268,8 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
     if (argc != cli->first) {
         return hf_cli_usage(cli, "export takes no operand without --for EDGE");
     }
+    x.prefix = prefix != NULL ? prefix : "";
+    format = format != NULL ? format : "tsv";
     if (!hf_format_parse(format, &x.format) || x.format == HF_FORMAT_PEM) {
         return hf_cli_usage(cli, "--format is lines, tsv or jsonl");
     }

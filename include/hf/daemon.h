@@ -31,8 +31,10 @@ enum hf_level hf_daemon_level(const struct hf_daemon *d, const char *text);
 /* umask 077, no core files, no debugger of the same user, all the descriptors that may be had. */
 void hf_daemon_harden(void);
 /* Makes DIR and locks it for the life of the process. HF_LOCKED when another daemon has it,
- * and still has it 1 s later. */
-enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf_error *e);
+ * and still has it 1 s later. HF_MISMATCH when `foreign` is in it, a file that only another kind of
+ * daemon makes. */
+enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, const char *foreign,
+                           struct hf_error *e);
 /* Clock, entropy, lanes, wake-up and log of the world; the transport's part stays the caller's. */
 struct hf_world hf_daemon_world(struct hf_daemon *d);
 /* Re-executes with the same arguments, but with option[i] set to value[i] (addresses that are in

@@ -101,7 +101,8 @@ static bool lock_soon(int fd)
     return true;
 }
 
-enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf_error *e)
+enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, const char *foreign,
+                           struct hf_error *e)
 {
     if (dir[0] == '\0') {
         return hf_error_set(e, HF_ARG, "--data DIR is needed (see --help)");
@@ -112,6 +113,13 @@ enum hf_err hf_daemon_data(const struct hf_daemon *d, const char *dir, struct hf
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         return hf_error_set(e, HF_IO, "--data %s: %s", dir, strerror(errno));
+    }
+    if (faccessat(fd, foreign, F_OK, 0) == 0) {
+        close(fd);
+        return hf_error_set(e, HF_MISMATCH,
+                            "--data %s has an %s: it belongs to another kind of daemon than %s; "
+                            "give each a directory of its own",
+                            dir, foreign, d->name);
     }
     if (lock_soon(fd)) {
         return HF_OK; /* the descriptor stays open as long as the process */

@@ -379,6 +379,7 @@ enum hf_err hf_loop_open(const struct hf_loop_config *c, struct hf_loop **l, str
     }
     /* Writing to a peer that has closed is an error to handle, not a reason to die. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN); /* it means nothing here, and would end the process */
     made->done_tail = &made->done_head;
     pthread_mutex_init(&made->done_lock, NULL);
     lane_init(&made->lane[HF_LANE_WRITER], made);

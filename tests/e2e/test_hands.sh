@@ -120,6 +120,11 @@ says 'set TMPDIR'
 expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
 says 'there is no certificate in it'
 
+expect 2 'an export for an edge of a part' holdfast --data core export --for lagos --prefix k carried
+says '--for EDGE takes whole batches'
+expect 2 'an export for an edge as lines' holdfast --data core export --for lagos --format jsonl carried
+says '--for EDGE takes whole batches'
+
 # The simulator: a history that is none, numbers that do not fit, files that cannot be written.
 expect 2 'an empty history' holdfast-sim check /dev/null
 says 'no history: nothing was written and nothing was read'

@@ -68,7 +68,8 @@ static void an_edge_with_the_wrong_core_key_gets_nothing(void **state)
     e2e_start(n);
     assert_int_equal(E2E_TOOL(core_node, key, "edge", "add", "edge", n->key), 0);
     edge = e2e_connect(n);
-    e2e_sleep_ms(1500);
+    E2E_WAIT(SOON_MS, e2e_logged(core_node, "not sealed for this core"));
+    E2E_WAIT(SOON_MS, e2e_logged(n, "is core_key the core's?"));
     assert_true(e2e_edge_says(edge, "joining"));
     e2e_error(edge, "LOADING", "GET k");
     assert_true(e2e_core_says(core, "edge", "never-seen"));
@@ -88,7 +89,8 @@ static void an_edge_that_is_not_enrolled_gets_nothing_until_it_is(void **state)
     e2e_arg_set(n, "--core-key", core_node->key);
     e2e_start(n);
     edge = e2e_connect(n);
-    e2e_sleep_ms(1000);
+    E2E_WAIT(SOON_MS, e2e_logged(core_node, "no answer to a key that is not enrolled"));
+    E2E_WAIT(SOON_MS, e2e_logged(n, "does it know this edge's key"));
     assert_true(e2e_edge_says(edge, "joining"));
     e2e_error(edge, "LOADING", "GET k");
     assert_int_equal(e2e_core_status(core).edge_count, 0);
@@ -180,6 +182,11 @@ static void wrong_settings_are_refused_with_their_place(void **state)
     e2e_passed();
 }
 
+static void move(const char *from, const char *to)
+{
+    assert_int_equal(rename(e2e_path(from), e2e_path(to)), 0);
+}
+
 static void a_key_that_others_can_read_is_refused(void **state)
 {
     redisContext *core, *edge;
@@ -195,6 +202,32 @@ static void a_key_that_others_can_read_is_refused(void **state)
     assert_int_equal(chmod(e2e_path("edge/edge.key"), 0640), 0);
     refused(edge_node, EXIT_FAILED, "edge.key: mode 0640");
     e2e_start(core_node);
+    e2e_passed();
+}
+
+static void a_directory_without_its_key_or_of_another_kind_is_left_as_it_is(void **state)
+{
+    redisContext *core, *edge;
+    struct e2e_node *core_node = start_core(&core),
+                    *edge_node = start_edge(core_node, "edge", &edge);
+    struct e2e_node *on_core = e2e_edge_bare("on-core"), *on_edge = e2e_core_new("on-edge");
+
+    e2e_begin(state);
+    e2e_arg_set(on_core, "--data", core_node->dir);
+    e2e_arg_set(on_edge, "--data", edge_node->dir);
+    refused(on_core, EXIT_FAILED, "it belongs to another kind of daemon");
+    e2e_stop(edge_node, SIGTERM);
+    refused(on_edge, EXIT_FAILED, "has an edge.key");
+    assert_int_not_equal(access(e2e_path("edge/core.key"), F_OK), 0);
+    e2e_stop(core_node, SIGTERM);
+    move("core/core.key", "kept.key");
+    refused(core_node, EXIT_FAILED, "core.key is missing");
+    assert_int_not_equal(access(e2e_path("core/core.key"), F_OK), 0);
+    move("kept.key", "core/core.key");
+    e2e_start(core_node);
+    assert_int_equal(kill(core_node->pid, SIGUSR1), 0); /* which means nothing to it */
+    core = e2e_connect(core_node);
+    e2e_ok(core, "SET k v");
     e2e_passed();
 }
 
@@ -238,11 +271,6 @@ static void a_directory_that_is_let_go_of_is_taken(void **state)
     e2e_start(node);
     assert_int_equal(waitpid(holder, NULL, 0), holder);
     e2e_passed();
-}
-
-static void move(const char *from, const char *to)
-{
-    assert_int_equal(rename(e2e_path(from), e2e_path(to)), 0);
 }
 
 static void a_directory_of_another_core_or_stream_is_refused(void **state)
@@ -534,6 +562,7 @@ int main(void)
         BOXED(a_revoked_edge_keeps_what_it_has_and_gets_nothing_more),
         BOXED(wrong_settings_are_refused_with_their_place),
         BOXED(a_key_that_others_can_read_is_refused),
+        BOXED(a_directory_without_its_key_or_of_another_kind_is_left_as_it_is),
         BOXED(a_port_in_use_and_a_directory_in_use_are_refused),
         BOXED(a_directory_that_is_let_go_of_is_taken),
         BOXED(a_directory_of_another_core_or_stream_is_refused),
