@@ -380,5 +380,7 @@ void hf_status_print_json(const struct hf_status *s, FILE *out)
         }
         json_edge(&s->edge[i], out);
     }
-    fputs("]}\n", out);
+    putc(']', out);
+    json_text(&j, "refusing", s->refusing);
+    fputs("}\n", out);
 }

@@ -433,6 +433,9 @@ static void a_full_disk_at_the_core_refuses_writes_and_nothing_else(void **state
     assert_int_equal(strncmp(refusal, "FULL ", 5), 0);
     before = e2e_core_status(core);
     assert_true(strlen(before.refusing) > 0);
+    char json[4096];
+    assert_int_equal(E2E_TOOL(core_node, json, "status", "--json"), 0);
+    assert_non_null(strstr(json, before.refusing));
     reader = e2e_connect(core_node);
     assert_string_equal(e2e_text(reader, "GET kept"), "1");
     assert_string_equal(e2e_text(core, "GET kept"), "1");
