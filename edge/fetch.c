@@ -367,6 +367,11 @@ static void on_refusal(struct hf_replica *r, const struct request *q,
         back_off_all(r, jitter(r, REVOKED_RETRY_MS));
         return;
     }
+    if (q->kind == HF_REPRQ_JOIN && ev->code == HF_AUTH) {
+        note(r, HF_NOTE_JOIN_REFUSED, 0, 0);
+        back_off_all(r, jitter(r, REVOKED_RETRY_MS)); /* only the operator can change that */
+        return;
+    }
     if (ev->code == HF_FORK) {
         diverge(r, HF_NOTE_FORK, r->applied.seq, 0);
     }

@@ -306,6 +306,9 @@ static const struct {
     [HF_NOTE_UNKNOWN] = {HF_LEVEL_WARN,
                          "the core has never answered; does it know this edge's key, "
                          "and is core_key the core's?"},
+    [HF_NOTE_JOIN_REFUSED] = {HF_LEVEL_ERROR,
+                              "the core refused the join: the token is used up, void "
+                              "or another edge's; its log says which"},
     [HF_NOTE_ENROLLED] = {HF_LEVEL_INFO, "enrolled at the core"},
     [HF_NOTE_REPAIR] = {HF_LEVEL_INFO, "comparing own records with the core seq=%a"},
     [HF_NOTE_REPAIR_FOUND] = {HF_LEVEL_WARN, "own records differ, fetching ranges=%a compared=%b"},

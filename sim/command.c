@@ -66,6 +66,11 @@ bool report_option(struct report_choice *c, int option, const char *value)
 
 enum hf_err command_try(const struct report_choice *c, struct hf_error *e)
 {
+    bool json = c->json != NULL && strcmp(c->json, "-") == 0;
+    bool html = c->html != NULL && strcmp(c->html, "-") == 0;
+    if (json && html) {
+        return hf_error_set(e, HF_ARG, "--json and --html cannot both go to standard output");
+    }
     enum hf_err err = report_try(c->json, e);
     return err == HF_OK ? report_try(c->html, e) : err;
 }

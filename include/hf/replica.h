@@ -152,6 +152,7 @@ enum hf_replica_note {
     HF_NOTE_REVOKED,
     HF_NOTE_REFUSED, /* a = request kind, b = error */
     HF_NOTE_UNKNOWN, /* the link is up, but the core has never answered */
+    HF_NOTE_JOIN_REFUSED,
     HF_NOTE_WAITS,   /* the core has others to serve first; a = head, b = applied */
     HF_NOTE_STALLED, /* a = head, b = applied: asking again from the start */
     HF_NOTE_ENROLLED,

@@ -31,6 +31,10 @@ SIM_S=3000
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
+if [ "${1:-}" = --help ]; then
+    sed -n '2,/^set -u/s/^# \{0,1\}//p' "$0"
+    exit 0
+fi
 bin=$(cd "${1:-build}" 2>/dev/null && pwd) || bin=''
 [ $# -eq 0 ] || shift
 parts=${*:-stages publish propagate heal idle sim}

@@ -345,6 +345,28 @@ static void a_join_that_is_cut_short_waits_longer_each_time(void **state)
     box_free(b);
 }
 
+/* A token that is used up stays so until somebody looks at it. */
+static void a_join_that_is_refused_comes_again_after_half_a_minute(void **state)
+{
+    (void)state;
+    struct box *b = box_new(0);
+    box_start(b, false, true);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    for (int i = 0; i < 3; i++) {
+        struct hf_replica_effect q = next(b, HF_REPRQ_JOIN, 0, 60001);
+        hf_ms from = b->now;
+        box_answer(b, &q, (struct hf_replica_event){.code = HF_AUTH});
+        assert_non_null(box_noted(b, HF_NOTE_JOIN_REFUSED));
+        box_link(b, HF_CHANNEL_CONTROL, false);
+        box_link(b, HF_CHANNEL_CONTROL, true);
+        while (box_sent(b, HF_REPRQ_JOIN, 0) == NULL) {
+            box_pass(b, 10);
+        }
+        assert_in_range(b->now - from, 30000, 60020);
+    }
+    box_free(b);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test(f)
@@ -362,6 +384,7 @@ int main(void)
         TEST(a_flight_that_is_refused_asks_for_one_hello),
         TEST(a_core_that_sends_round_in_circles_is_asked_now_and_then),
         TEST(a_join_that_is_cut_short_waits_longer_each_time),
+        TEST(a_join_that_is_refused_comes_again_after_half_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
