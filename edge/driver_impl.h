@@ -256,7 +256,7 @@ void compare_run(struct hf_edge *edge);
 const struct hf_key_ranges *compare_found(const struct hf_edge *edge);
 void compare_deinit(struct hf_edge *edge);
 
-/* Remembers a content key, unless it is known; when there are too many the oldest goes. */
+/* Remembers a content key, in place of one of its id; when there are too many the oldest goes. */
 void content_add(struct hf_edge *edge, const struct hf_content_key *k);
 
 /* ---- storing.c ---- */

@@ -266,10 +266,14 @@ static bool key_known(const struct hf_edge *edge, const struct hf_content_key *k
     return have != NULL && hf_key_eq(have, &k->key);
 }
 
+/* What the core said last is right: a key that was wrong once must not stay so. */
 void content_add(struct hf_edge *edge, const struct hf_content_key *k)
 {
-    if (content_key(edge, k->id) != NULL) {
-        return;
+    for (uint32_t i = 0; i < edge->content_count; i++) {
+        if (edge->content[i].id == k->id) {
+            edge->content[i] = *k;
+            return;
+        }
     }
     if (edge->content_count == HF_CONTENT_KEYS_MAX) {
         memmove(edge->content, edge->content + 1,

@@ -324,7 +324,12 @@ bool history_read(FILE *file, struct history *h, char *error, size_t cap)
             good = wrong(r, "longer than %zu bytes", LINE_MAX_BYTES - 1);
             break;
         }
-        /* By its length: what stands behind a zero byte must not be skipped. */
+        /* What stands behind a zero byte must not be skipped, and one that follows a number is
+         * passed over by the library. */
+        if (memchr(text, 0, (size_t)len) != NULL) {
+            good = wrong(r, "not a JSON object: it has a zero byte");
+            break;
+        }
         json_t *o = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, &e);
 
         good = json_is_object(o) ? take_line(r, o)

@@ -194,6 +194,10 @@ enum hf_parsed hf_parser_json(struct hf_parser *p, const char *line, size_t len,
     enum hf_parsed r;
 
     json_decref(p->json);
+    p->json = NULL;
+    if (memchr(line, 0, len) != NULL) { /* the library passes over one that follows a number */
+        return hf_parser_bad(p, "not JSON: it has a zero byte");
+    }
     /* Numbers become reals so that a large integer is not an error; their text is taken raw anyway.
      */
     p->json = json_loadb(line, len,

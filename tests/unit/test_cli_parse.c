@@ -388,6 +388,8 @@ static void json_that_is_not_meant_is_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_bad(&f, bad[i]);
     }
+    static const char zero[] = "{\"key\":\"k\",\"value\":12\0}";
+    assert_int_equal(feed_bytes(&f, zero, sizeof(zero) - 1), HF_PARSED_BAD);
     end(&f);
 }
 

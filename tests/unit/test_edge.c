@@ -283,6 +283,25 @@ static void a_new_content_key_is_fetched_by_one_hello(void **state)
     assert_int_equal(rig->asked_count[HF_MSG_HELLO], hellos + 1);
 }
 
+/* A bit that fell over in the core's memory, say. */
+static void a_content_key_that_was_wrong_is_replaced_by_the_next_hello(void **state)
+{
+    struct rig *rig = linked(state);
+    rig_add_key(rig);
+    rig->keys_given = 2;
+    hf_seq seq = rig_put(rig, "a", "1");
+    rig->key[1].key.b[0] ^= 1;
+    rig_stream(rig, seq);
+    rig_pump(rig);
+    rig_pass(rig, 100);
+    assert_int_equal(rig_status(rig).applied, seq - 1);
+    rig->key[1].key.b[0] ^= 1;
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
+    hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
+    rig_pass(rig, 10000);
+    assert_caught_up(rig);
+}
+
 static void a_frame_that_needs_an_upgrade_is_not_taken_for_a_forgery(void **state)
 {
     struct rig *rig = linked(state);
@@ -697,6 +716,7 @@ int main(void)
         T(a_damaged_body_is_refused_though_its_key_is_missing),
         T(a_frame_of_another_stream_is_dropped_unread),
         T(a_new_content_key_is_fetched_by_one_hello),
+        T(a_content_key_that_was_wrong_is_replaced_by_the_next_hello),
         T(a_frame_that_needs_an_upgrade_is_not_taken_for_a_forgery),
         T(replies_that_do_not_open_count_as_lost),
         T(an_answer_to_another_request_does_not_open),

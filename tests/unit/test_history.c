@@ -240,16 +240,21 @@ static void what_is_no_history_is_refused_with_its_line(void **state)
 /* The reader stopped there once, and what followed the zero byte was never looked at. */
 static void nothing_is_skipped_behind_a_zero_byte(void **state)
 {
-    static char text[] = "{\"time_us\":1,\"type\":\"start\",\"node\":\"core\"}\n"
-                         "{\"time_us\":2,\"type\":\"start\",\"node\":\"core\"}\0, and more\n";
-    struct history h;
-    char error[256] = "";
-    FILE *f = fmemopen(text, sizeof(text) - 1, "r");
-
+    static char text[2][100] = {
+        "{\"time_us\":1,\"type\":\"start\",\"node\":\"core\"}\n"
+        "{\"time_us\":2,\"type\":\"start\",\"node\":\"core\"}\0, and more\n",
+        "{\"time_us\":1,\"type\":\"start\",\"node\":\"core\"}\n"
+        "{\"time_us\":2\0,\"type\":\"start\",\"node\":\"core\"}\n"};
     (void)state;
-    assert_false(history_read(f, &h, error, sizeof error));
-    fclose(f);
-    assert_non_null(strstr(error, "line 2: not a JSON object"));
+    for (int i = 0; i < 2; i++) {
+        struct history h;
+        char error[256] = "";
+        FILE *f = fmemopen(text[i], sizeof(text[i]), "r");
+
+        assert_false(history_read(f, &h, error, sizeof error));
+        fclose(f);
+        assert_non_null(strstr(error, "line 2: not a JSON object"));
+    }
 }
 
 static void a_bound_of_a_million_years_bounds_nothing(void **state)
