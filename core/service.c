@@ -15,12 +15,13 @@
  * with another chain at a seq that is known, it fences the core; anything else that does not fit
  * marks that one edge as diverged.
  *
- * Read next: core/cookie.h, core/transfer.c (PLAN and FETCH), PROTOCOL.md sections 6 and 7.
+ * Read next: core/lineage.h, core/cookie.h, core/transfer.c (PLAN and FETCH), PROTOCOL.md 6 and 7.
  */
 #include "core/service.h"
 
 #include "core/cookie.h"
 #include "core/hello.h"
+#include "core/lineage.h"
 #include "core/transfer.h"
 
 #include <inttypes.h>
@@ -77,7 +78,7 @@ struct counters {
 struct hf_service {
     struct hf_service_config cfg;
     struct hf_transfers *transfers;
-    struct hf_view *view;
+    struct hf_lineage *lineage;        /* owned */
     struct hf_cookies *cookies;        /* owned */
     struct hf_envelope_keys *stranger; /* owned, guarded: of a sender who is not enrolled */
     uint8_t *in;                       /* owned; HF_MESSAGE_MAX each */
@@ -85,8 +86,6 @@ struct hf_service {
     uint8_t *out;
     uint8_t *dictionaries; /* owned; HF_HELLO_ROOM */
     uint8_t beacon[HF_BEACON_MAX];
-    struct hf_bytes frame; /* a frame looked up as evidence */
-    uint8_t evidence[HF_HEADER_MAX + HF_SIGNED_OVERHEAD];
     uint64_t beacons;
     struct gathered gathered[GATHER_MAX];
     uint32_t gathered_count;
@@ -138,13 +137,18 @@ struct hf_service *hf_service_new(const struct hf_service_config *c)
                                      .stream = c->genesis->stream,
                                      .epoch_id = c->genesis->epoch_id};
     s->transfers = hf_transfers_new(&tc);
+    struct hf_lineage_config lc = {.state = c->state,
+                                   .log = c->log,
+                                   .genesis = c->genesis,
+                                   .head = c->head,
+                                   .ctx = c->ctx,
+                                   .fence = c->fence};
+    s->lineage = hf_lineage_new(&lc);
     if (s->cookies == NULL || s->stranger == NULL || s->in == NULL || s->dictionaries == NULL ||
-        s->plain == NULL || s->out == NULL || s->transfers == NULL ||
-        hf_view_open(c->state, &s->view) != HF_OK) {
+        s->plain == NULL || s->out == NULL || s->transfers == NULL || s->lineage == NULL) {
         hf_service_free(s);
         return NULL;
     }
-    hf_view_reset(s->view);
     hf_service_head(s);
     return s;
 }
@@ -155,12 +159,9 @@ void hf_service_free(struct hf_service *s)
         return;
     }
     hf_transfers_free(s->transfers);
-    if (s->view != NULL) {
-        hf_view_close(s->view);
-    }
+    hf_lineage_free(s->lineage);
     hf_cookies_free(s->cookies);
     hf_secret_free(s->stranger);
-    hf_bytes_free(&s->frame);
     free(s->in);
     free(s->dictionaries);
     free(s->plain);
@@ -321,83 +322,6 @@ static void engine_tell(struct hf_service *s, struct hf_publisher_event *ev)
 
 /* ---- HELLO ---- */
 
-/* The chain of this core at seq; HF_NOTFOUND when it is not kept. Leaves the frame in s->frame when
- * it is in the log. */
-static enum hf_err own_chain(struct hf_service *s, hf_seq seq, struct hf_hash *chain)
-{
-    struct hf_id stream;
-    struct hf_frame f;
-    s->frame.len = 0;
-    enum hf_err err = hf_transfer_frame(s->cfg.log, seq, &s->frame);
-    if (err == HF_OK &&
-        hf_frame_decode(hf_slice_of(s->frame.data, s->frame.len), &stream, &f) == HF_OK) {
-        *chain = hf_chain_hash(f.header);
-        return HF_OK;
-    }
-    s->frame.len = 0;
-    err = hf_view_renew(s->view);
-    if (err == HF_OK) {
-        err = hf_view_chain(s->view, seq, chain);
-    }
-    hf_view_reset(s->view);
-    return err;
-}
-
-/* The core's own signed header at a seq whose frame own_chain found; else empty. */
-static struct hf_slice own_evidence(struct hf_service *s)
-{
-    struct hf_id stream;
-    struct hf_frame f;
-    struct hf_slice none = {NULL, 0};
-    if (s->frame.len == 0 ||
-        hf_frame_decode(hf_slice_of(s->frame.data, s->frame.len), &stream, &f) != HF_OK) {
-        return none;
-    }
-    struct hf_writer w;
-    hf_writer_init(&w, s->evidence, sizeof(s->evidence));
-    hf_signed_write(&w, f.header, &f.signature);
-    return w.failed ? none : hf_writer_bytes(&w);
-}
-
-/* Compares what the edge says it applied with this history. */
-static enum hf_err history_check(struct hf_service *s, const struct hf_hello_request *q)
-{
-    static const struct hf_id none;
-    const struct hf_core_head *head = s->cfg.head;
-    if (!hf_id_eq(&q->epoch_id, &none) && !hf_id_eq(&q->epoch_id, &head->at.epoch_id)) {
-        return HF_UNKNOWN_EPOCH;
-    }
-    if (q->applied == 0) {
-        return HF_OK;
-    }
-    struct hf_header h;
-    if (hf_header_decode(q->header, &h) != HF_OK || h.seq != q->applied) {
-        return HF_MALFORMED;
-    }
-    const struct hf_key *signer = hf_genesis_signer(s->cfg.genesis, h.signer_id, h.seq);
-    if (signer == NULL || !hf_header_verify(q->header, &q->signature, signer)) {
-        return HF_AUTH;
-    }
-    if (!hf_id_eq(&h.epoch_id, &head->at.epoch_id)) {
-        return HF_UNKNOWN_EPOCH;
-    }
-    struct hf_evidence_fact evidence = {.header = q->header, .signature = q->signature};
-    /* The log is ahead of the head while a group is under way, or after one failed in the middle:
-     * what is in it is not lost, however an edge came by it. */
-    if (h.seq > head->at.seq && h.seq > hf_changelog_last(s->cfg.log)) {
-        /* The edge is right, and the beacon it gets tells it that this core is behind it. */
-        s->cfg.fence(s->cfg.ctx, "an edge proved a batch above this core's head", &evidence);
-        return HF_OK;
-    }
-    struct hf_hash mine;
-    struct hf_hash theirs = hf_chain_hash(q->header);
-    if (own_chain(s, h.seq, &mine) == HF_OK && !hf_hash_eq(&mine, &theirs)) {
-        s->cfg.fence(s->cfg.ctx, "an edge proved another batch than this core's", &evidence);
-        return HF_FORK;
-    }
-    return HF_OK;
-}
-
 /* q: NULL for a JOIN. */
 static void hello_fill(struct hf_service *s, const struct hf_envelope *asked,
                        const struct hf_hello_request *q, struct hf_hello_reply *p)
@@ -440,7 +364,7 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
         refuse(s, x, HF_VERSION);
         return;
     }
-    enum hf_err code = history_check(s, q);
+    enum hf_err code = hf_lineage_check(s->lineage, q);
     struct hf_publisher_event ev = {
         .type = HF_PUB_HELLO, .edge = x->edge->row, .seq = q->applied, .ok = code == HF_OK};
     engine_tell(s, &ev);
@@ -448,7 +372,7 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
     if (code == HF_OK) {
         hello_fill(s, &x->env, q, &reply.hello);
     } else if (code == HF_FORK) {
-        reply.hello.evidence = own_evidence(s);
+        reply.hello.evidence = hf_lineage_evidence(s->lineage);
     }
     reply_send(s, x, &reply);
 }
