@@ -134,6 +134,7 @@ struct hf_edge {
     bool has_genesis;
     struct hf_genesis genesis;
     char name[HF_NAME_MAX + 1];
+    hf_ms beacon_told; /* by the core, in its last HELLO; 0 = not yet */
     struct hf_content_key content[HF_CONTENT_KEYS_MAX]; /* newest last */
     uint32_t content_count;
     struct hf_dictionaries *dictionaries; /* owned */

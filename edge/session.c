@@ -363,9 +363,26 @@ enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h
     return HF_OK;
 }
 
+/* Told apart, an edge dials an idle stream anew for ever, or notices a dead one late. */
+static void beacons_compare(struct hf_edge *edge, hf_ms core_ms)
+{
+    hf_ms own_ms = edge->cfg.replica.beacon_ms;
+    if (core_ms == edge->beacon_told || core_ms == 0) {
+        return;
+    }
+    edge->beacon_told = core_ms;
+    if (core_ms != own_ms) {
+        edge_note(edge, HF_LEVEL_WARN,
+                  "edge: the core's beacons come every %lld ms, here %lld are expected; set [link] "
+                  "beacon of the edge as it is at the core",
+                  (long long)core_ms, (long long)own_ms);
+    }
+}
+
 static void on_hello(struct hf_edge *edge, const struct pending *p, const struct hf_hello_reply *h)
 {
     struct hf_replica_event ev = {.code = HF_OK};
+    beacons_compare(edge, h->limits.beacon_ms);
     if (edge->adopting) {
         ev.code = HF_BUSY;
         session_deliver(edge, p, &ev);

@@ -38,6 +38,7 @@ struct rig {
     struct hf_id stream;
     struct hf_token token;
     struct hf_content_key key[4];    /* ids 1.. */
+    uint32_t beacon_ms;              /* that HELLO says; 0 = nothing */
     uint32_t key_count;              /* how many exist */
     uint32_t keys_given;             /* how many HELLO hands out */
     uint8_t *frame[EDGE_FRAMES_MAX]; /* owned; whole messages, [seq] */
@@ -395,6 +396,7 @@ static MAYBE_UNUSED void answer_plain(struct rig *rig, const struct asked *a, st
         p->hello.key_count = rig->keys_given;
         memcpy(p->hello.key, rig->key, rig->keys_given * sizeof(rig->key[0]));
         p->hello.edge_name = hf_slice_str("lagos");
+        p->hello.limits.beacon_ms = rig->beacon_ms;
         break;
     case HF_MSG_PLAN:
         p->plan.kind = rig->plan;

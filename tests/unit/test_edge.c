@@ -283,6 +283,24 @@ static void a_new_content_key_is_fetched_by_one_hello(void **state)
     assert_int_equal(rig->asked_count[HF_MSG_HELLO], hellos + 1);
 }
 
+static void beacons_that_core_and_edge_tell_apart_are_noted_once(void **state)
+{
+    struct rig *rig = *state;
+    rig->beacon_ms = 1000;
+    rig_start(rig);
+    rig_connect(rig);
+    assert_null(strstr(rig->notes, "beacons"));
+    rig->beacon_ms = 10000;
+    for (int i = 0; i < 3; i++) {
+        hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
+        hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
+        rig_pass(rig, 1000);
+    }
+    const char *note = strstr(rig->notes, "the core's beacons come every 10000 ms, here 1000");
+    assert_non_null(note);
+    assert_null(strstr(note + 1, "the core's beacons"));
+}
+
 /* A bit that fell over in the core's memory, say. */
 static void a_content_key_that_was_wrong_is_replaced_by_the_next_hello(void **state)
 {
@@ -716,6 +734,7 @@ int main(void)
         T(a_damaged_body_is_refused_though_its_key_is_missing),
         T(a_frame_of_another_stream_is_dropped_unread),
         T(a_new_content_key_is_fetched_by_one_hello),
+        T(beacons_that_core_and_edge_tell_apart_are_noted_once),
         T(a_content_key_that_was_wrong_is_replaced_by_the_next_hello),
         T(a_frame_that_needs_an_upgrade_is_not_taken_for_a_forgery),
         T(replies_that_do_not_open_count_as_lost),
