@@ -71,7 +71,6 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->report_due = r->report_hold = r->now;
     r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
-    r->waits = false;
     /* Who joins with many others and had no answer dials anew, too, and must not come earlier by
      * it. */
     bool joins_later = r->join && is_held_back(r, HF_REPRQ_JOIN);
