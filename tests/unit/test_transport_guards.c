@@ -313,5 +313,5 @@ int main(void)
         cmocka_unit_test(a_socket_that_was_reset_is_found_dead_by_its_port),
     };
 
-    return cmocka_run_group_tests(tests, loop_open, NULL);
+    return run_each_apart(tests, sizeof(tests) / sizeof(tests[0]));
 }
