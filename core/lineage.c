@@ -4,7 +4,7 @@
  * The edge shows the signed header of its last batch. Its chain hash stands for all before it, so
  * one comparison tells whether both have the same history.
  *
- * It must not answer, or change anything: core/service.c does. Read lineage.h.
+ * It must not answer the edge: core/service.c does. Read lineage.h.
  */
 #include "core/lineage.h"
 
@@ -64,6 +64,7 @@ static enum hf_err own_chain(struct hf_lineage *l, hf_seq seq, struct hf_hash *c
     return err;
 }
 
+/* Of the frame that own_chain found last. */
 struct hf_slice hf_lineage_evidence(struct hf_lineage *l)
 {
     struct hf_id stream;

@@ -427,14 +427,20 @@ static bool stranger_admitted(struct hf_service *s)
     return hf_quota_take(&s->strangers, s->cfg.world->now(s->cfg.world->ctx), STRANGERS_PER_S);
 }
 
-static void note_join(struct hf_service *s, const struct exchange *x, const char *why)
+static void note_sender(struct hf_service *s, const struct exchange *x, const char *done_to,
+                        const char *what)
 {
     char text[256];
     char key[2 * HF_KEY_BYTES + 1];
     hf_hex(x->env.sender.b, HF_KEY_BYTES, key);
-    snprintf(text, sizeof(text), "enrolment: refused a join: %s key=%s peer=%s", why, key,
+    snprintf(text, sizeof(text), "enrolment: %s %s key=%s peer=%s", done_to, what, key,
              x->peer != NULL ? x->peer : "?");
     s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN, text);
+}
+
+static void note_join(struct hf_service *s, const struct exchange *x, const char *why)
+{
+    note_sender(s, x, "refused a join:", why);
 }
 
 /* Who is refused by silence looks like a broken link from the other side, so somebody must say it.
@@ -446,12 +452,7 @@ static void note_stranger(struct hf_service *s, const struct exchange *x, const 
         return;
     }
     s->stranger_due = now + STRANGER_NOTE_MS;
-    char text[256];
-    char key[2 * HF_KEY_BYTES + 1];
-    hf_hex(x->env.sender.b, HF_KEY_BYTES, key);
-    snprintf(text, sizeof(text), "enrolment: no answer to %s key=%s peer=%s", what, key,
-             x->peer != NULL ? x->peer : "?");
-    s->cfg.world->note(s->cfg.world->ctx, HF_LEVEL_WARN, text);
+    note_sender(s, x, "no answer to", what);
 }
 
 /* NULL when the token may be bound to the sender, now or already; else why not. */

@@ -64,11 +64,14 @@ bool report_option(struct report_choice *c, int option, const char *value)
     }
 }
 
+static bool is_stdout(const char *path)
+{
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
 enum hf_err command_try(const struct report_choice *c, struct hf_error *e)
 {
-    bool json = c->json != NULL && strcmp(c->json, "-") == 0;
-    bool html = c->html != NULL && strcmp(c->html, "-") == 0;
-    if (json && html) {
+    if (is_stdout(c->json) && is_stdout(c->html)) {
         return hf_error_set(e, HF_ARG, "--json and --html cannot both go to standard output");
     }
     enum hf_err err = report_try(c->json, e);
@@ -77,9 +80,7 @@ enum hf_err command_try(const struct report_choice *c, struct hf_error *e)
 
 FILE *command_out(const struct report_choice *c)
 {
-    bool taken = (c->json != NULL && strcmp(c->json, "-") == 0) ||
-                 (c->html != NULL && strcmp(c->html, "-") == 0);
-    return taken ? stderr : stdout;
+    return is_stdout(c->json) || is_stdout(c->html) ? stderr : stdout;
 }
 
 struct record *command_record(const char *title)

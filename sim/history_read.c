@@ -15,7 +15,8 @@
 #include <string.h>
 
 #define PROCESSES_MAX 4096u
-/* A batch of 64 KiB of any bytes, all of them escaped, is a tenth of it. */
+/* Many times what the clients of the tests write; a request of the largest values, all of them
+ * escaped, would not fit. */
 #define LINE_MAX_BYTES ((size_t)4 << 20)
 
 struct reader {

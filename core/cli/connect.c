@@ -20,8 +20,8 @@
 #include <sys/un.h>
 
 /* Long enough for a commit of a large state on a slow disk; short enough that a script ends. */
-static const struct timeval connect_timeout = {5, 0};
 #define ANSWER_S 60
+static const struct timeval connect_timeout = {5, 0};
 
 /* Splits "127.0.0.1:7412" or "[::1]:7412". */
 static bool split_host(const char *host, char *address, size_t cap, int *port)

@@ -20,10 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/* How long an answer is waited for: nothing has to be written for it. */
+#define STATUS_ANSWER_S 10
+
 /* Elements of the two answers, and of one edge in the core's. More may follow in a later version.
  */
-/* Nothing has to be written for it. */
-#define ANSWER_S 10
 #define CORE_ELEMENTS 12u
 #define EDGE_ELEMENTS 17u
 #define ROW_ELEMENTS 17u
@@ -211,7 +212,7 @@ static int show_once(struct hf_cli *cli, const struct status_options *o)
     struct hf_status s;
     int status = HF_CLI_OK;
 
-    cli->answer_s = ANSWER_S;
+    cli->answer_s = STATUS_ANSWER_S;
     if (!hf_cli_connect(cli)) {
         return HF_CLI_NO;
     }

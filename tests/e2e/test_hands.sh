@@ -48,7 +48,8 @@ ready() { # DIR
 }
 
 holdfast-core --data core --listen tcp://127.0.0.1:0 --resp 127.0.0.1:0 >core.out 2>core.err &
-pids=$!
+core_pid=$!
+pids=$core_pid
 ready core
 stream=$(sed -n 's,^stream tcp://,,p' core.out)
 token=$(holdfast --data core edge invite lagos 2>/dev/null)
@@ -125,6 +126,11 @@ says '--for EDGE takes whole batches'
 expect 2 'an export for an edge as lines' holdfast --data core export --for lagos --format jsonl carried
 says '--for EDGE takes whole batches'
 
+kill -STOP "$core_pid"
+expect 1 'the status of a core that stands still' timeout 30 holdfast --data core status
+says 'no answer for 10 s'
+kill -CONT "$core_pid"
+
 # The simulator: a history that is none, numbers that do not fit, files that cannot be written.
 expect 2 'an empty history' holdfast-sim check /dev/null
 says 'no history: nothing was written and nothing was read'
@@ -136,6 +142,8 @@ says 'line 1: longer than 4194303 bytes'
 expect 2 'failures kept where nothing can be written' holdfast-sim swarm --seeds 1 --save /nonexistent/seeds
 says '/nonexistent/seeds: No such file or directory'
 printf 'edges lagos\nduration 5s\n' >five.sim
+expect 2 'two reports on one output' holdfast-sim run --json - --html -
+says 'cannot both go to standard output'
 for command in 'run --seed' 'scenario five.sim --seed' 'swarm --seeds 1 --from' 'wan five.sim --seed' 'link --seed'; do
     expect 2 "$command with more than a number has" holdfast-sim $command 99999999999999999999999
     says 'expected a number'

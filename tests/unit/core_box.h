@@ -241,6 +241,17 @@ UNUSED static void box_free(struct box *b)
     free(b);
 }
 
+/* Another stream in its place, of which only the last 256 KiB of the log are kept. */
+UNUSED static void box_open_small(struct box *b)
+{
+    box_close(b);
+    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
+    b->cfg.stream = "small";
+    b->cfg.segment_bytes = 64 << 10;
+    b->cfg.log_bytes_max = 256 << 10;
+    box_open(b);
+}
+
 UNUSED static int box_setup(void **state)
 {
     struct box *b = box_new();

@@ -37,14 +37,21 @@ static void half_a_frame_and_silence_hold_little_memory(void **state)
     close(fd);
 }
 
+#define INPUT_BYTES_MAX (4u << 20)
+
+static void restart_with_little_room(struct fixture *f)
+{
+    struct hf_resp_config c = config_of(f);
+    c.command_bytes_max = 1u << 20;
+    c.input_bytes_max = INPUT_BYTES_MAX;
+    restart_with(f, &c);
+}
+
 static void half_commands_of_all_clients_share_one_bound(void **state)
 {
     enum { CLIENTS = 24 };
     struct fixture *f = *state;
-    struct hf_resp_config c = config_of(f);
-    c.command_bytes_max = 1u << 20;
-    c.input_bytes_max = 4u << 20;
-    restart_with(f, &c);
+    restart_with_little_room(f);
     size_t len = 400u << 10;
     char *half = malloc(len);
     int fd[CLIENTS];
@@ -53,7 +60,7 @@ static void half_commands_of_all_clients_share_one_bound(void **state)
     for (int i = 0; i < CLIENTS; i++) {
         fd[i] = dial_unix(f);
         say_bytes(f, fd[i], half, len);
-        assert_true(f->server->input_bytes <= 2 * c.input_bytes_max);
+        assert_true(f->server->input_bytes <= 2 * INPUT_BYTES_MAX);
     }
     uint32_t left = hf_resp_clients(f->server);
     assert_true(left >= 4 && left < CLIENTS);
@@ -71,10 +78,7 @@ static void clients_that_are_done_take_no_room_from_others(void **state)
 {
     enum { CLIENTS = 24 };
     struct fixture *f = *state;
-    struct hf_resp_config c = config_of(f);
-    c.command_bytes_max = 1u << 20;
-    c.input_bytes_max = 4u << 20;
-    restart_with(f, &c);
+    restart_with_little_room(f);
     size_t len = 600000;
     char *whole = malloc(len);
     int fd[CLIENTS];

@@ -233,12 +233,7 @@ static void facts_outlive_a_failed_group_and_the_trim_of_the_log(void **state)
 {
     struct box *b = *state;
     struct peer *p = peer_new(b, 1);
-    box_close(b);
-    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
-    b->cfg.stream = "small";
-    b->cfg.segment_bytes = 64 << 10;
-    b->cfg.log_bytes_max = 256 << 10;
-    box_open(b);
+    box_open_small(b);
     box_enrol(b, "e", p);
     box_sync_error = EIO; /* the transaction that has the fact is aborted */
     assert_int_equal(box_put(b, "k", "lost").code, HF_IO);

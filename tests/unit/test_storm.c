@@ -404,12 +404,7 @@ static void what_the_log_has_no_more_needs_no_place(void **state)
 {
     struct box *b = fleet->f.b;
     (void)state;
-    box_close(b);
-    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
-    b->cfg.stream = "small";
-    b->cfg.segment_bytes = 64 << 10;
-    b->cfg.log_bytes_max = 256 << 10;
-    box_open(b);
+    box_open_small(b);
     for (int i = 0; i < 60; i++) {
         box_put_bytes(b, "large", 20000);
         box_commit(b);

@@ -103,13 +103,8 @@ static void what_the_log_does_not_have_is_said_so(void **state)
 static void begin_small(struct fixture *f)
 {
     struct box *b = f->b;
-    box_close(b);
-    snprintf(b->dir, sizeof(b->dir), "%s/small", b->root);
-    b->cfg.stream = "small";
-    b->cfg.segment_bytes = 64 << 10;
-    b->cfg.log_bytes_max = 256 << 10;
     b->cfg.delta_batches = 40;
-    box_open(b);
+    box_open_small(b);
     f->p->cookie = (struct hf_id){{0}};
     box_enrol(b, "e", f->p);
     for (int i = 0; i < 60; i++) {

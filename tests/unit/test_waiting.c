@@ -183,14 +183,19 @@ static void a_wait_that_the_stream_has_ended_is_noted_again_the_next_time(void *
 
 /* ---- what is learned of it ---- */
 
+static void flight_busy(struct box *b, const struct hf_replica_effect q[16], uint32_t told)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        busy(b, &q[i], told);
+    }
+}
+
 static void a_turn_is_asked_for_by_one_request_and_used_by_all(void **state)
 {
     struct hf_replica_effect q[16];
     (void)state;
     struct box *b = box_with_flight(q);
-    for (uint32_t i = 0; i < 16; i++) {
-        busy(b, &q[i], 1000);
-    }
+    flight_busy(b, q, 1000);
     for (int i = 0; i < 5; i++) {
         box_clear(b);
         box_pass(b, 1001);
@@ -210,9 +215,7 @@ static void a_full_line_halves_what_is_asked_for(void **state)
     struct hf_replica_effect q[16];
     (void)state;
     struct box *b = box_with_flight(q);
-    for (uint32_t i = 0; i < 16; i++) {
-        busy(b, &q[i], 100);
-    }
+    flight_busy(b, q, 100);
     box_pass(b, 200);
     assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 8);
     box_free(b);
