@@ -1,10 +1,11 @@
 /*
  * spare.c - one thread for one file: the spare segment.
  *
- * The thread lives for one preparation and is joined when its file is taken, so there is nothing to
- * lock: what it writes is read after the join. A permanent thread would save 20 us in every 16 MiB.
- * A preparation that fails (a full disk) is not repeated by the thread: the writer tries again
- * itself when it needs the file, and reports the error to the one who can act on it.
+ * It is given one preparation at a time and waited for when its file is taken, so there is nothing
+ * to lock. One thread for all, because one that the writer makes begins with the writer's
+ * processors, which may be a single one at that time (proto/node/pair.h). A preparation that fails
+ * (a full disk) is not repeated by the thread: the writer tries again itself when it needs the
+ * file, and reports the error to the one who can act on it.
  *
  * It must not touch any file but its own. Read changelog.c for how a spare becomes a segment.
  */
@@ -12,13 +13,14 @@
 #include "segment.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum spare_state {
     SPARE_NONE,
-    SPARE_STARTED, /* the thread runs or has ended; join tells how */
+    SPARE_STARTED, /* the thread prepares or has done so: `prepared` tells */
     SPARE_READY,
 };
 
@@ -26,12 +28,47 @@ struct hf_spare {
     int dirfd; /* borrowed */
     uint64_t bytes;
     bool with_thread;
+    bool ends; /* the thread's next order */
     enum spare_state state;
     pthread_t thread;
+    sem_t ordered;
+    sem_t prepared;
     enum hf_err err; /* the thread's result, with fd */
     int fd;          /* owned while READY */
     atomic_uint_fast64_t on_disk;
 };
+
+static void wait_for(sem_t *s)
+{
+    while (sem_wait(s) != 0) { /* a signal */
+    }
+}
+
+static void *run(void *arg)
+{
+    struct hf_spare *s = arg;
+
+    for (wait_for(&s->ordered); !s->ends; wait_for(&s->ordered)) {
+        s->err = hf_segment_prepare(s->dirfd, HF_SPARE_NAME, s->bytes, &s->fd);
+        if (s->err == HF_OK) {
+            atomic_store(&s->on_disk, s->bytes);
+        }
+        sem_post(&s->prepared);
+    }
+    return NULL;
+}
+
+/* Without it there is no spare: the writer prepares each file when it needs it. */
+static void start(struct hf_spare *s)
+{
+    sigset_t all, old;
+
+    /* The thread must not be the one that a signal of the process is delivered to. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    s->with_thread = pthread_create(&s->thread, NULL, run, s) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
 
 struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread)
 {
@@ -42,20 +79,13 @@ struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread)
     }
     s->dirfd = dirfd;
     s->bytes = bytes;
-    s->with_thread = thread;
     atomic_init(&s->on_disk, 0);
-    return s;
-}
-
-static void *prepare(void *arg)
-{
-    struct hf_spare *s = arg;
-
-    s->err = hf_segment_prepare(s->dirfd, HF_SPARE_NAME, s->bytes, &s->fd);
-    if (s->err == HF_OK) {
-        atomic_store(&s->on_disk, s->bytes);
+    sem_init(&s->ordered, 0, 0);
+    sem_init(&s->prepared, 0, 0);
+    if (thread) {
+        start(s);
     }
-    return NULL;
+    return s;
 }
 
 /* Afterwards the state is NONE or READY. */
@@ -64,7 +94,7 @@ static void settle(struct hf_spare *s)
     if (s->state != SPARE_STARTED) {
         return;
     }
-    pthread_join(s->thread, NULL);
+    wait_for(&s->prepared);
     s->state = s->err == HF_OK ? SPARE_READY : SPARE_NONE;
 }
 
@@ -74,6 +104,13 @@ void hf_spare_free(struct hf_spare *s)
         return;
     }
     settle(s);
+    if (s->with_thread) {
+        s->ends = true;
+        sem_post(&s->ordered);
+        pthread_join(s->thread, NULL);
+    }
+    sem_destroy(&s->ordered);
+    sem_destroy(&s->prepared);
     if (s->state == SPARE_READY) {
         unlinkat(s->dirfd, HF_SPARE_NAME, 0);
         close(s->fd);
@@ -83,18 +120,10 @@ void hf_spare_free(struct hf_spare *s)
 
 void hf_spare_want(struct hf_spare *s)
 {
-    sigset_t all, old;
-
-    if (!s->with_thread || s->state != SPARE_NONE) {
-        return;
-    }
-    /* The thread must not be the one that a signal of the process is delivered to. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    if (pthread_create(&s->thread, NULL, prepare, s) == 0) {
+    if (s->with_thread && s->state == SPARE_NONE) {
         s->state = SPARE_STARTED;
+        sem_post(&s->ordered);
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 bool hf_spare_empty(const struct hf_spare *s)

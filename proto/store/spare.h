@@ -2,8 +2,8 @@
  * spare.h - the next segment file of a changelog, made before it is needed.
  *
  * Internal to proto/store. Writing 16 MiB of zeros takes 20 ms, which must not be a part of
- * some unlucky group's sync. So a short-lived thread makes the file while the segment before it is
- * still filling, or trimming hands over a file that is no longer needed, which costs nothing.
+ * some unlucky group's sync. So a thread makes the file while the segment before it is still
+ * filling, or trimming hands over a file that is no longer needed, which costs nothing.
  *
  * Invariant: at most one spare. It has the name HF_SPARE_NAME until the changelog gives it its own;
  * a file of that name that is found at open is rubbish. Only the writer of the log calls these, but
