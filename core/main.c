@@ -417,6 +417,7 @@ int main(int argc, char **argv)
     static struct app app;
     struct hf_error e = {.code = HF_OK};
     struct hf_loop_config loop_config = {.ctx = &app,
+                                         .pair_writer = true,
                                          .on_tick = on_tick,
                                          .on_stop = on_stop,
                                          .on_reload = on_reload,

@@ -18,6 +18,7 @@ struct hf_loop;
 
 struct hf_loop_config {
     uint32_t pool_threads; /* 0 = 2 */
+    bool pair_writer;      /* the loop mostly waits for the writer lane: proto/node/pair.h */
     void *ctx;
     /* Called when due (hf_loop_wake_at); returns when it wants to be called next. */
     hf_ms (*on_tick)(void *ctx, hf_ms now);
@@ -34,9 +35,12 @@ void hf_loop_exit(struct hf_loop *l);
 /* Joins the lanes (waits for running jobs, drops queued ones; no done() runs from here on) and
  * frees. What others opened on the uv loop they have begun to close by now. NULL is fine. */
 void hf_loop_close(struct hf_loop *l);
+/* A program or a thread that the loop's thread begins is not bound to a processor after this. */
+void hf_loop_unpair(struct hf_loop *l);
 /* Brings the next on_tick forward; never moves it back. */
 void hf_loop_wake_at(struct hf_loop *l, hf_ms when);
-/* Any thread may call it; done() always runs on the loop's thread. */
+/* Any thread may call it, but for a writer that is paired only the loop's; done() always runs on
+ * the loop's thread. */
 void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job);
 
 hf_ms hf_clock_ms(void);    /* CLOCK_BOOTTIME */

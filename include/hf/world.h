@@ -22,7 +22,8 @@ enum hf_lane {
 struct hf_job {
     void (*work)(struct hf_job *job);
     void (*done)(struct hf_job *job);
-    struct hf_job *next; /* for the queue that holds it */
+    struct hf_job *next; /* for the queue that holds it, as is the lane */
+    enum hf_lane lane;
 };
 
 enum hf_channel {

@@ -211,6 +211,7 @@ void hf_daemon_again(const struct hf_daemon *d, const char *const *option, const
     HF_ASSERT(count <= AGAIN_MAX);
     const char **again = calloc((size_t)d->argc + 2 * AGAIN_MAX + 1, sizeof(*again));
     int n = 0;
+    hf_loop_unpair(d->loop);
     if (again == NULL) {
         hf_reexec(d->argv);
     }

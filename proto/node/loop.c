@@ -17,6 +17,7 @@
  * Read next: include/hf/world.h for jobs, service.c for the service manager and re-exec.
  */
 #include "hf/loop.h"
+#include "proto/node/pair.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -51,6 +52,7 @@ struct hf_loop {
     uv_async_t async;
     uv_timer_t tick;
     uv_timer_t watchdog;
+    uv_timer_t part;
     uv_signal_t signal[SIGNALS];
     uint32_t handle_count;
     bool exiting;
@@ -58,6 +60,7 @@ struct hf_loop {
     bool in_tick;
     hf_ms due; /* of the next on_tick */
     struct lane lane[LANES];
+    struct hf_pair pair; /* the loop and the writer lane */
 
     pthread_mutex_t done_lock;
     struct hf_job *done_head;
@@ -168,10 +171,31 @@ static void lane_stop(struct lane *lane)
     pthread_mutex_destroy(&lane->lock);
 }
 
+static void on_part(uv_timer_t *h)
+{
+    struct hf_loop *l = h->data;
+    hf_pair_part(&l->pair);
+}
+
+void hf_loop_unpair(struct hf_loop *l)
+{
+    hf_pair_part(&l->pair);
+}
+
+static bool is_paired(const struct hf_loop *l, enum hf_lane lane)
+{
+    return l->config.pair_writer && lane == HF_LANE_WRITER;
+}
+
 void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job)
 {
     struct lane *to = &l->lane[lane];
+    if (is_paired(l, lane) && hf_pair_hand_over(&l->pair, hf_clock_us())) {
+        uv_update_time(&l->uv);
+        uv_timer_start(&l->part, on_part, HF_PAIR_MS, 0);
+    }
     job->next = NULL;
+    job->lane = lane;
     pthread_mutex_lock(&to->lock);
     *to->tail = job;
     to->tail = &job->next;
@@ -189,6 +213,9 @@ static void run_done(struct hf_loop *l)
     pthread_mutex_unlock(&l->done_lock);
     while (job != NULL) {
         struct hf_job *next = job->next; /* done() may free the job or queue it again */
+        if (is_paired(l, job->lane)) {
+            hf_pair_hand_back(&l->pair);
+        }
         job->done(job);
         job = next;
     }
@@ -334,6 +361,8 @@ static int handles_open(struct hf_loop *l)
     count_handle(l, (uv_handle_t *)&l->tick);
     uv_timer_init(&l->uv, &l->watchdog);
     count_handle(l, (uv_handle_t *)&l->watchdog);
+    uv_timer_init(&l->uv, &l->part);
+    count_handle(l, (uv_handle_t *)&l->part);
     for (size_t i = 0; i < SIGNALS; i++) {
         rc = uv_signal_init(&l->uv, &l->signal[i]);
         if (rc != 0) {
@@ -398,6 +427,7 @@ enum hf_err hf_loop_open(const struct hf_loop_config *c, struct hf_loop **l, str
         hf_loop_close(made);
         return hf_error_set(e, HF_NOMEM, "loop: cannot start a thread");
     }
+    hf_pair_init(&made->pair, made->lane[HF_LANE_WRITER].thread[0]);
     *l = made;
     return HF_OK;
 }
@@ -426,6 +456,7 @@ void hf_loop_close(struct hf_loop *l)
     if (l == NULL) {
         return;
     }
+    hf_loop_unpair(l);
     lane_stop(&l->lane[HF_LANE_WRITER]);
     lane_stop(&l->lane[HF_LANE_POOL]);
     l->done_head = NULL; /* Who they would be reported to is closing. */
@@ -433,6 +464,7 @@ void hf_loop_close(struct hf_loop *l)
     close_handle(l, (uv_handle_t *)&l->async);
     close_handle(l, (uv_handle_t *)&l->tick);
     close_handle(l, (uv_handle_t *)&l->watchdog);
+    close_handle(l, (uv_handle_t *)&l->part);
     for (size_t i = 0; i < SIGNALS; i++) {
         close_handle(l, (uv_handle_t *)&l->signal[i]);
     }
