@@ -175,7 +175,7 @@ fuzz:  ## run every fuzz target, or ONLY="replica resp", with libFuzzer for SECO
 	@tests/fuzz/fuzz.sh build/fuzzer/tests/fuzz $(or $(SECONDS),120) $(ONLY)
 
 # test_doctor has no place here: it lets LMDB run into damaged pages.
-THREADED := $(foreach t,changelog core edge env loop recovery resp service stage transfer transport,\
+THREADED := $(foreach t,changelog core edge env loop pair recovery resp service spare stage transfer transport,\
             $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_$t*.c)))
 tsan:  ## unit tests of what has threads, and real daemons, under ThreadSanitizer
 	@deploy/install-deps.sh --test

@@ -49,14 +49,14 @@ run() { # LABEL SECONDS COMMAND...
     count "$label" $? $(($(date +%s) - began))
 }
 
-# With the daemons as they are shipped: kill -9, the journeys that a user makes, and what damaged pages make of LMDB,
-# which may well run past a buffer before it dies. All others with sanitizers, whose complaints the harness finds.
+# With the daemons as they are shipped: kill -9, the journeys that a user makes, what a quick loop is bound to, and what
+# damaged pages make of LMDB, which may well run past a buffer before it dies. All others with sanitizers, whose complaints the harness finds.
 daemons() {
     for t in tests/e2e/test_*.c; do
         name=$(basename "$t" .c)
         case $name in
         test_transport_* | test_repair | test_wan) ;; # they have other lanes
-        test_crash | test_damage | test_main_path)
+        test_bound | test_crash | test_damage | test_main_path)
             run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
             ;;
         *) run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name" ;;

@@ -35,7 +35,8 @@ void hf_loop_exit(struct hf_loop *l);
 /* Joins the lanes (waits for running jobs, drops queued ones; no done() runs from here on) and
  * frees. What others opened on the uv loop they have begun to close by now. NULL is fine. */
 void hf_loop_close(struct hf_loop *l);
-/* A program or a thread that the loop's thread begins is not bound to a processor after this. */
+/* Until the writer's next job, a program or a thread that the loop's thread begins is not bound to
+ * one processor. */
 void hf_loop_unpair(struct hf_loop *l);
 /* Brings the next on_tick forward; never moves it back. */
 void hf_loop_wake_at(struct hf_loop *l, hf_ms when);

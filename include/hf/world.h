@@ -12,7 +12,9 @@
 #include "hf/types.h"
 
 /* Where slow work runs. WRITER is one thread, first in first out: it alone writes the store. POOL
- * is a few threads in any order: verifying, and reading for replies. */
+ * is a few threads in any order: verifying, and reading for replies. A job of the writer begins no
+ * thread and no program: they would stay on the processor that it may be bound to
+ * (proto/node/pair.h). */
 enum hf_lane {
     HF_LANE_WRITER = 0,
     HF_LANE_POOL = 1,

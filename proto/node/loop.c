@@ -174,12 +174,14 @@ static void lane_stop(struct lane *lane)
 static void on_part(uv_timer_t *h)
 {
     struct hf_loop *l = h->data;
-    hf_pair_part(&l->pair);
+    if (!hf_pair_part(&l->pair)) {
+        uv_timer_start(h, on_part, HF_PAIR_MS, 0);
+    }
 }
 
 void hf_loop_unpair(struct hf_loop *l)
 {
-    hf_pair_part(&l->pair);
+    (void)hf_pair_part(&l->pair);
 }
 
 static bool is_paired(const struct hf_loop *l, enum hf_lane lane)

@@ -1,7 +1,7 @@
 /*
  * pair.c - keeps two threads on one processor for as long as they take turns.
  *
- * Invariant: outside of HF_PAIR_MS after hf_pair_hand_over returned true, both threads may run
+ * Invariant: between hf_pair_part and the hf_pair_hand_over that returns true, both threads may run
  * where they could before. A system that refuses leaves them as they are: it costs time, nothing
  * else.
  *
@@ -11,6 +11,9 @@
  */
 #include "proto/node/pair.h"
 
+#include "hf/err.h"
+
+#include <string.h>
 #include <time.h>
 
 /* Two wake-ups across processors, as measured on the virtual machines of pair.h. */
@@ -40,9 +43,37 @@ static bool may_run(pthread_t thread, cpu_set_t *where)
     return pthread_getaffinity_np(thread, sizeof(*where), where) == 0 && CPU_COUNT(where) > 1;
 }
 
-static void put(const struct hf_pair *p, size_t i, const cpu_set_t *where)
+static bool put(pthread_t thread, const cpu_set_t *where)
 {
-    (void)pthread_setaffinity_np(p->thread[i], sizeof(*where), where);
+    return pthread_setaffinity_np(thread, sizeof(*where), where) == 0;
+}
+
+/* Where there is no restriction but that of the cpuset, none is left behind: a mask that is set
+ * would keep the thread where it is when the cpuset grows, or a processor comes back. */
+static bool put_back(pthread_t thread, const cpu_set_t *where)
+{
+    cpu_set_t all;
+    cpu_set_t now;
+    memset(&all, 0xff, sizeof(all));
+    if (put(thread, &all) && pthread_getaffinity_np(thread, sizeof(now), &now) == 0 &&
+        CPU_EQUAL(&now, where)) {
+        return true;
+    }
+    return put(thread, where);
+}
+
+bool hf_pair_part(struct hf_pair *p)
+{
+    bool parted = true;
+    for (size_t i = 0; p->together && i < 2; i++) {
+        cpu_set_t now;
+        bool known = pthread_getaffinity_np(p->thread[i], sizeof(now), &now) == 0;
+        bool ours = known && CPU_EQUAL(&now, &p->one);
+        parted &= known && put_back(p->thread[i], ours ? &p->before[i] : &now);
+    }
+    p->apart |= p->together;
+    p->together = !parted;
+    return parted;
 }
 
 static bool put_together(struct hf_pair *p)
@@ -55,29 +86,18 @@ static bool put_together(struct hf_pair *p)
     }
     CPU_ZERO(&p->one);
     CPU_SET(here, &p->one);
-    put(p, 0, &p->one);
-    put(p, 1, &p->one);
-    p->together = true;
-    return true;
-}
-
-void hf_pair_part(struct hf_pair *p)
-{
-    cpu_set_t now;
-    for (size_t i = 0; p->together && i < 2; i++) {
-        if (pthread_getaffinity_np(p->thread[i], sizeof(now), &now) == 0 &&
-            CPU_EQUAL(&now, &p->one)) {
-            put(p, i, &p->before[i]);
-        }
+    if (!put(p->thread[0], &p->one)) {
+        return false;
     }
-    p->together = false;
+    p->together = true;
+    return put(p->thread[1], &p->one) || !hf_pair_part(p);
 }
 
 bool hf_pair_hand_over(struct hf_pair *p, uint64_t now_us)
 {
     bool made = false;
     uint64_t period_us = now_us - p->since_us;
-    if (!p->together && period_us >= PERIOD_US) {
+    if (!p->together && !p->apart && period_us >= PERIOD_US) {
         bool in_turns = p->turns >= TURNS_MIN && p->beside_ns / p->turns < BESIDE_NS_MAX;
         /* What a burst did some time ago says nothing. */
         made = in_turns && period_us < 2 * PERIOD_US && put_together(p);
@@ -85,8 +105,8 @@ bool hf_pair_hand_over(struct hf_pair *p, uint64_t now_us)
         p->beside_ns = 0;
         p->turns = 0;
     }
-    if (!p->out) {
-        p->out = true;
+    p->apart = false;
+    if (p->out++ == 0) {
         p->out_ns = processor_ns();
     }
     return made;
@@ -94,8 +114,9 @@ bool hf_pair_hand_over(struct hf_pair *p, uint64_t now_us)
 
 void hf_pair_hand_back(struct hf_pair *p)
 {
-    if (p->out) {
-        p->out = false;
+    HF_ASSERT(p->out > 0);
+    p->out--;
+    if (p->out == 0) {
         p->beside_ns += processor_ns() - p->out_ns;
         p->turns++;
     }

@@ -6,15 +6,18 @@
  * 30 to 40 us for each hand-over on a virtual machine, beside 3 us on the same processor (measured
  * with futexes, pipes and eventfds alike). It cannot know that the two have nothing to do at the
  * same time. Seastar, HAProxy and nginx fix their threads to processors for good; here it is for
- * PAIR_MS at a time, so that a processor which others want is soon left again.
+ * HF_PAIR_MS at a time, with a turn apart in between, so that the scheduler soon moves them away
+ * from a processor which others want.
  *
  * Two that do work at the same time are better off apart. So what counts is the processor time that
- * the first spends while the second has a job: less than the two wake-ups cost, or no pair.
+ * the first spends while the second has jobs: less than the two wake-ups cost, or no pair. It is
+ * watched for HF_PAIR_MS, paired or not, to decide about the next.
  *
  * The processors that the operator gives a thread (taskset, CPUAffinity=, cpusets) are what it has
  * whenever it is not paired; what he gives it meanwhile stays.
  *
- * One thread, the first of the two, makes all calls.
+ * One thread, the first of the two, makes all calls. A thread or program that one of them begins
+ * while they are paired is bound as they are.
  */
 #ifndef HF_PAIR_H
 #define HF_PAIR_H
@@ -24,7 +27,6 @@
 #include <pthread.h>
 #include <sched.h>
 
-/* How long a pair stays together, and how long what it does is watched before the next. */
 #define HF_PAIR_MS 10u
 
 struct hf_pair {
@@ -32,7 +34,8 @@ struct hf_pair {
     cpu_set_t before[2]; /* while together: where each of them may run else */
     cpu_set_t one;
     bool together;
-    bool out; /* the second has a job since out_ns of the first's processor time */
+    bool apart;   /* since the last turn */
+    uint32_t out; /* jobs that the second has, since out_ns of the first's processor time */
     uint64_t out_ns;
     uint64_t since_us; /* the period's beginning; what was seen in it: */
     uint64_t beside_ns;
@@ -46,6 +49,7 @@ void hf_pair_init(struct hf_pair *p, pthread_t second);
 bool hf_pair_hand_over(struct hf_pair *p, uint64_t now_us);
 /* A job has come back. */
 void hf_pair_hand_back(struct hf_pair *p);
-void hf_pair_part(struct hf_pair *p);
+/* False: the system refused it for now. */
+bool hf_pair_part(struct hf_pair *p);
 
 #endif

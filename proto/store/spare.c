@@ -58,8 +58,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Without it there is no spare: the writer prepares each file when it needs it. */
-static void start(struct hf_spare *s)
+static bool start(struct hf_spare *s)
 {
     sigset_t all, old;
 
@@ -68,6 +67,7 @@ static void start(struct hf_spare *s)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     s->with_thread = pthread_create(&s->thread, NULL, run, s) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return s->with_thread;
 }
 
 struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread)
@@ -82,8 +82,9 @@ struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread)
     atomic_init(&s->on_disk, 0);
     sem_init(&s->ordered, 0, 0);
     sem_init(&s->prepared, 0, 0);
-    if (thread) {
-        start(s);
+    if (thread && !start(s)) {
+        hf_spare_free(s);
+        return NULL;
     }
     return s;
 }

@@ -20,7 +20,8 @@ struct hf_spare;
 #define HF_SPARE_NAME "spare"
 #define HF_FRESH_NAME "fresh" /* one that is made on the spot */
 
-/* dirfd is borrowed. Without a thread, nothing is made before it is taken. */
+/* dirfd is borrowed. Without a thread, nothing is made before it is taken. NULL: no memory, or no
+ * thread. */
 struct hf_spare *hf_spare_new(int dirfd, uint64_t bytes, bool thread);
 /* Waits for the thread and unlinks what it made; NULL is fine. */
 void hf_spare_free(struct hf_spare *s);

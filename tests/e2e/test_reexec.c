@@ -11,7 +11,6 @@
 
 #include "tests/e2e/faults.h"
 
-#include <sched.h>
 #include <sys/inotify.h>
 
 /* What a reader may wait for an answer while its daemon starts anew; 20 to 100 ms were seen, and
@@ -81,58 +80,6 @@ static void a_core_that_starts_anew_keeps_its_addresses_and_its_edges(void **sta
         e2e_ok(core, "SET after %d", i);
         E2E_WAIT(SOON_MS, e2e_equal(core, edge));
     }
-    e2e_passed();
-}
-
-static int cpus_of(const struct e2e_node *n)
-{
-    cpu_set_t set;
-
-    assert_int_equal(sched_getaffinity(n->pid, sizeof set, &set), 0);
-    return CPU_COUNT(&set);
-}
-
-/* A write at a time, until the core's loop is bound to its writer's processor for 10 ms. */
-static bool paired_by_writes(void)
-{
-    int64_t until = e2e_now_ms() + SOON_MS;
-
-    while (cpus_of(core_node) > 1 && e2e_now_ms() < until) {
-        e2e_ok(core, "SET last 0");
-    }
-    return cpus_of(core_node) == 1;
-}
-
-static bool is_broken(redisContext *c)
-{
-    redisReply *reply = redisCommand(c, "PING");
-
-    if (reply != NULL) {
-        freeReplyObject(reply);
-    }
-    return reply == NULL;
-}
-
-/* What a thread is bound to outlives an exec. */
-static void a_core_that_starts_anew_under_load_has_all_processors(void **state)
-{
-    int all;
-
-    begin(state);
-    all = cpus_of(core_node);
-    if (all < 2) {
-        skip();
-    }
-    assert_true(paired_by_writes() || E2E_SANITIZED);
-    assert_int_equal(kill(core_node->pid, SIGUSR2), 0);
-    E2E_WAIT(SOON_MS, is_broken(core));
-    /* A connection may still reach the sockets of the life before. */
-    E2E_WAIT(SOON_MS, (core = e2e_try_connect(core_node)) != NULL && !is_broken(core));
-    usleep(200000);
-    core = is_broken(core) ? e2e_connect(core_node) : core;
-    e2e_ok(core, "SET after 1");
-    E2E_WAIT(SOON_MS, e2e_equal(core, edge));
-    assert_int_equal(cpus_of(core_node), all);
     e2e_passed();
 }
 
@@ -208,7 +155,6 @@ int main(void)
 #define BOXED(test) cmocka_unit_test_setup_teardown(test, e2e_setup, e2e_teardown)
         BOXED(an_edge_that_starts_anew_is_back_at_once),
         BOXED(a_core_that_starts_anew_keeps_its_addresses_and_its_edges),
-        BOXED(a_core_that_starts_anew_under_load_has_all_processors),
         BOXED(a_store_is_vouched_for_at_a_clean_end_and_not_by_a_crash),
         BOXED(a_store_is_vouched_for_by_a_daemon_that_starts_anew),
     };
