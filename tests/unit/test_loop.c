@@ -266,7 +266,8 @@ static void closing_waits_for_the_running_job_and_drops_the_queued_ones(void **s
 {
     struct fixture *f = *state;
     for (int i = 0; i < 3; i++) {
-        f->job[i] = (struct test_job){.job = {.work = work_slowly, .done = done}, .f = f, .number = i};
+        f->job[i] =
+            (struct test_job){.job = {.work = work_slowly, .done = done}, .f = f, .number = i};
         hf_loop_job(f->loop, HF_LANE_WRITER, &f->job[i].job);
     }
     while (atomic_load(&f->started) == 0) {
