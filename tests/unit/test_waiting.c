@@ -209,6 +209,25 @@ static void a_turn_is_asked_for_by_one_request_and_used_by_all(void **state)
     box_free(b);
 }
 
+/* The core has not forgotten who waits because the link was another. */
+static void a_turn_is_asked_for_by_one_request_over_a_new_link_too(void **state)
+{
+    struct hf_replica_effect q[16];
+    (void)state;
+    struct box *b = box_with_flight(q);
+    flight_busy(b, q, 1000);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    box_pass(b, 100);
+    box_clear(b);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    box_pass(b, 10); /* HELLO */
+    for (int i = 0; i < 20 && box_sends(b, HF_REPRQ_DELTA) == 0; i++) {
+        box_pass(b, 100);
+    }
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1);
+    box_free(b);
+}
+
 /* Once, not for each request that was under way. */
 static void a_full_line_halves_what_is_asked_for(void **state)
 {
@@ -381,6 +400,7 @@ int main(void)
         TEST(a_long_wait_is_no_standstill),
         TEST(a_wait_that_the_stream_has_ended_is_noted_again_the_next_time),
         TEST(a_turn_is_asked_for_by_one_request_and_used_by_all),
+        cmocka_unit_test(a_turn_is_asked_for_by_one_request_over_a_new_link_too),
         TEST(a_full_line_halves_what_is_asked_for),
         TEST(an_answer_that_brings_nothing_does_not_say_how_long_data_takes),
         TEST(a_comparison_that_the_core_has_no_room_for_holds_up_no_frames),
