@@ -50,7 +50,8 @@ run() { # LABEL SECONDS COMMAND...
 }
 
 # With the daemons as they are shipped: kill -9, the journeys that a user makes, what a quick loop is bound to, and what
-# damaged pages make of LMDB, which may well run past a buffer before it dies. All others with sanitizers, whose complaints the harness finds.
+# damaged pages make of LMDB, which may well run past a buffer before it dies. All others with sanitizers, whose
+# complaints the harness finds.
 daemons() {
     for t in tests/e2e/test_*.c; do
         name=$(basename "$t" .c)

@@ -44,8 +44,9 @@ void hf_loop_wake_at(struct hf_loop *l, hf_ms when);
  * the loop's thread. */
 void hf_loop_job(struct hf_loop *l, enum hf_lane lane, struct hf_job *job);
 
-hf_ms hf_clock_ms(void);    /* CLOCK_BOOTTIME */
-uint64_t hf_clock_us(void); /* CLOCK_MONOTONIC, for measurements */
+hf_ms hf_clock_ms(void);           /* CLOCK_BOOTTIME */
+uint64_t hf_clock_us(void);        /* CLOCK_MONOTONIC, for measurements */
+uint64_t hf_clock_thread_us(void); /* processor time of the caller */
 uint64_t hf_clock_wall_ms(void);
 
 /* "READY=1", "STOPPING=1", "STATUS=..."; nothing happens without $NOTIFY_SOCKET. */

@@ -14,7 +14,8 @@
  * Must not: know what a job does, log, or keep time in anything but hf_clock_ms (libuv's own clock
  * stands still while the machine sleeps; so no wait is longer than TICK_WAIT_MAX_MS).
  *
- * Read next: include/hf/world.h for jobs, service.c for the service manager and re-exec.
+ * Read next: include/hf/world.h for jobs, pair.h for why the loop and the writer may share a
+ * processor, service.c for the service manager and re-exec.
  */
 #include "hf/loop.h"
 #include "proto/node/pair.h"
@@ -84,6 +85,11 @@ hf_ms hf_clock_ms(void)
 uint64_t hf_clock_us(void)
 {
     return clock_ns(CLOCK_MONOTONIC) / 1000u;
+}
+
+uint64_t hf_clock_thread_us(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID) / 1000u;
 }
 
 uint64_t hf_clock_wall_ms(void)

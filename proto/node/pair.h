@@ -35,10 +35,10 @@ struct hf_pair {
     cpu_set_t one;
     bool together;
     bool apart;   /* since the last turn */
-    uint32_t out; /* jobs that the second has, since out_ns of the first's processor time */
-    uint64_t out_ns;
+    uint32_t out; /* jobs that the second has, since out_us of the first's processor time */
+    uint64_t out_us;
     uint64_t since_us; /* the period's beginning; what was seen in it: */
-    uint64_t beside_ns;
+    uint64_t beside_us;
     uint32_t turns;
 };
 

@@ -20,7 +20,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -71,13 +70,9 @@ static cpu_set_t only(const cpu_set_t *of, bool last)
 
 static void burn(uint32_t us)
 {
-    struct timespec t;
-    uint64_t end;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    end = (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u + us;
-    do {
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    } while ((uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u < end);
+    uint64_t end = hf_clock_thread_us() + us;
+    while (hf_clock_thread_us() < end) {
+    }
 }
 
 static void work(struct hf_job *job)
@@ -164,6 +159,21 @@ static void needs_two_processors(const struct fixture *f)
     }
 }
 
+/* Takes turns until the two are together, and goes on with `then`. */
+static void until_paired(struct fixture *f, void (*then)(struct fixture *f))
+{
+    needs_two_processors(f);
+    f->when_paired = then;
+    take_turns(f, INT_MAX);
+    assert_int_equal(f->pairs, 1);
+}
+
+static void assert_both_are_free(const struct fixture *f)
+{
+    assert_int_equal(cpus_of(pthread_self()), CPU_COUNT(&f->all));
+    assert_int_equal(cpus_of(f->writer), CPU_COUNT(&f->all));
+}
+
 static void exit_loop(struct fixture *f)
 {
     hf_loop_exit(f->loop);
@@ -171,11 +181,7 @@ static void exit_loop(struct fixture *f)
 
 static void two_that_take_turns_are_put_on_one_processor(void **state)
 {
-    struct fixture *f = *state;
-    needs_two_processors(f);
-    f->when_paired = exit_loop;
-    take_turns(f, INT_MAX);
-    assert_int_equal(f->pairs, 1);
+    until_paired(*state, exit_loop);
 }
 
 static void exit_later(struct fixture *f)
@@ -186,13 +192,8 @@ static void exit_later(struct fixture *f)
 
 static void they_part_when_there_is_nothing_more_to_do(void **state)
 {
-    struct fixture *f = *state;
-    needs_two_processors(f);
-    f->when_paired = exit_later;
-    take_turns(f, INT_MAX);
-    assert_int_equal(f->pairs, 1);
-    assert_int_equal(cpus_of(pthread_self()), CPU_COUNT(&f->all));
-    assert_int_equal(cpus_of(f->writer), CPU_COUNT(&f->all));
+    until_paired(*state, exit_later);
+    assert_both_are_free(*state);
 }
 
 static void unpair(struct fixture *f)
@@ -203,13 +204,8 @@ static void unpair(struct fixture *f)
 
 static void they_part_at_once_for_a_program_that_is_to_follow(void **state)
 {
-    struct fixture *f = *state;
-    needs_two_processors(f);
-    f->when_paired = unpair;
-    take_turns(f, INT_MAX);
-    assert_int_equal(f->pairs, 1);
-    assert_int_equal(cpus_of(pthread_self()), CPU_COUNT(&f->all));
-    assert_int_equal(cpus_of(f->writer), CPU_COUNT(&f->all));
+    until_paired(*state, unpair);
+    assert_both_are_free(*state);
 }
 
 static void a_loop_that_works_meanwhile_is_left_apart(void **state)
@@ -243,12 +239,19 @@ static void move_writer(struct fixture *f)
 static void where_the_operator_puts_one_it_stays(void **state)
 {
     struct fixture *f = *state;
-    needs_two_processors(f);
-    f->when_paired = move_writer;
-    take_turns(f, INT_MAX);
-    assert_int_equal(f->pairs, 1);
+    until_paired(f, move_writer);
     assert_int_equal(cpus_of(pthread_self()), CPU_COUNT(&f->all));
     assert_int_equal(cpus_of(f->writer), 1);
+}
+
+/* One of the same two threads, without the loop. */
+static struct hf_pair pair_by_hand(struct fixture *f)
+{
+    struct hf_pair pair;
+    needs_two_processors(f);
+    take_turns(f, 1); /* tells who the writer is */
+    hf_pair_init(&pair, f->writer);
+    return pair;
 }
 
 /* Ten jobs a millisecond apart, then the one that may put them together. */
@@ -267,12 +270,8 @@ static bool pairs_after(struct hf_pair *p, uint64_t *now_us, uint64_t pause_us)
 
 static void they_are_apart_for_a_turn_before_they_are_together_again(void **state)
 {
-    struct fixture *f = *state;
-    struct hf_pair pair;
+    struct hf_pair pair = pair_by_hand(*state);
     uint64_t now_us = 1000000;
-    needs_two_processors(f);
-    take_turns(f, 1); /* tells who the writer is */
-    hf_pair_init(&pair, f->writer);
     assert_true(pairs_after(&pair, &now_us, 1000));
     assert_false(pairs_after(&pair, &now_us, 1000)); /* they are */
     assert_true(hf_pair_part(&pair));
@@ -287,11 +286,7 @@ static void they_are_apart_for_a_turn_before_they_are_together_again(void **stat
  * together. */
 static void what_is_done_beside_any_job_counts(void **state)
 {
-    struct fixture *f = *state;
-    struct hf_pair pair;
-    needs_two_processors(f);
-    take_turns(f, 1);
-    hf_pair_init(&pair, f->writer);
+    struct hf_pair pair = pair_by_hand(*state);
     for (uint64_t now_us = 1000000; now_us < 1100000; now_us += 500) {
         assert_false(hf_pair_hand_over(&pair, now_us));
         burn(60);
@@ -304,33 +299,28 @@ static void what_is_done_beside_any_job_counts(void **state)
 
 static void jobs_of_some_time_ago_say_nothing(void **state)
 {
-    struct fixture *f = *state;
-    struct hf_pair pair;
+    struct hf_pair pair = pair_by_hand(*state);
     uint64_t now_us = 1000000;
-    needs_two_processors(f);
-    take_turns(f, 1);
-    hf_pair_init(&pair, f->writer);
     assert_false(pairs_after(&pair, &now_us, 50000));
     assert_true(pairs_after(&pair, &now_us, 1000));
     assert_true(hf_pair_part(&pair));
 }
 
+/* It is the one that the loop runs on, so that nothing else is in the way of a pair. */
 static void a_writer_with_one_processor_of_its_own_keeps_it(void **state)
 {
-    struct fixture *f = *state;
-    cpu_set_t first = only(&f->all, false);
-    cpu_set_t now;
-    struct hf_pair pair;
+    struct hf_pair pair = pair_by_hand(*state);
     uint64_t now_us = 1000000;
-    needs_two_processors(f);
-    take_turns(f, 1);
-    hf_pair_init(&pair, f->writer);
-    give(f->writer, &first);
     for (int i = 0; i < 10; i++) {
+        cpu_set_t one;
+        cpu_set_t now;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)sched_getcpu(), &one);
+        give(pair.thread[1], &one);
         assert_false(pairs_after(&pair, &now_us, 1000));
+        assert_int_equal(pthread_getaffinity_np(pair.thread[1], sizeof(now), &now), 0);
+        assert_true(CPU_EQUAL(&now, &one));
     }
-    assert_int_equal(pthread_getaffinity_np(f->writer, sizeof(now), &now), 0);
-    assert_true(CPU_EQUAL(&now, &first));
 }
 
 /* As a service manager may tell the kernel to (SystemCallFilter=). */
@@ -392,23 +382,19 @@ static void a_loop_that_is_not_to_be_paired_is_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(two_that_take_turns_are_put_on_one_processor, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(they_part_when_there_is_nothing_more_to_do, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(they_part_at_once_for_a_program_that_is_to_follow, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_loop_that_works_meanwhile_is_left_apart, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_few_jobs_now_and_then_are_left_apart, setup, teardown),
-        cmocka_unit_test_setup_teardown(where_the_operator_puts_one_it_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(they_are_apart_for_a_turn_before_they_are_together_again,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_done_beside_any_job_counts, setup, teardown),
-        cmocka_unit_test_setup_teardown(jobs_of_some_time_ago_say_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_writer_with_one_processor_of_its_own_keeps_it, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(what_the_system_refuses_is_let_be, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_loop_that_is_not_to_be_paired_is_not, setup, teardown),
+#define BOXED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+        BOXED(two_that_take_turns_are_put_on_one_processor),
+        BOXED(they_part_when_there_is_nothing_more_to_do),
+        BOXED(they_part_at_once_for_a_program_that_is_to_follow),
+        BOXED(a_loop_that_works_meanwhile_is_left_apart),
+        BOXED(a_few_jobs_now_and_then_are_left_apart),
+        BOXED(where_the_operator_puts_one_it_stays),
+        BOXED(they_are_apart_for_a_turn_before_they_are_together_again),
+        BOXED(what_is_done_beside_any_job_counts),
+        BOXED(jobs_of_some_time_ago_say_nothing),
+        BOXED(a_writer_with_one_processor_of_its_own_keeps_it),
+        BOXED(what_the_system_refuses_is_let_be),
+        BOXED(a_loop_that_is_not_to_be_paired_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
