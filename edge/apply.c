@@ -150,6 +150,8 @@ bool order_take(struct hf_replica *r, const struct held *h)
     return true;
 }
 
+#define STORE_CHUNKS_MOST 8u
+
 /* What is staged is committed now and then: each commit writes all pages that its keys are on. */
 static bool is_save_due(const struct hf_replica *r)
 {
@@ -157,15 +159,18 @@ static bool is_save_due(const struct hf_replica *r)
                                     r->stage.bytes - r->staged_saved >= r->cfg.stage_bytes);
 }
 
+/* The next chunk of a part is asked for when the one before it is stored. Were all that wait taken
+ * at once, or a commit made with them, the core and the link would have nothing to do meanwhile. */
 static void order_chunks(struct hf_replica *r)
 {
-    for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        struct request *q = &r->request[i];
-        if (q->id != 0 && q->state == REQUEST_WAITS) {
-            q->state = REQUEST_STORED;
-        }
+    uint32_t parts = 0;
+    struct request *q = request_waiting(r);
+    for (uint32_t n = 0; q != NULL && n < STORE_CHUNKS_MOST; n++) {
+        q->state = REQUEST_STORED;
+        parts |= 1u << q->part;
+        q = request_waiting(r);
     }
-    order(r, HF_REPFX_STAGE_CHUNK)->commit = is_save_due(r);
+    order(r, HF_REPFX_STAGE_CHUNK)->parts = parts;
 }
 
 static void order_skip(struct hf_replica *r)
@@ -195,15 +200,15 @@ static void order_tail(struct hf_replica *r)
     }
     const struct held *h = held_find(r, at + 1);
     if (h != NULL && h->state == HELD_READY) {
-        struct hf_replica_effect *e = order(r, HF_REPFX_STAGE_FRAME);
-        e->slot = h->slot;
-        e->commit = is_save_due(r);
+        order(r, HF_REPFX_STAGE_FRAME)->slot = h->slot;
     }
 }
 
 static void order_stage(struct hf_replica *r)
 {
-    if (chunks_wait(r)) {
+    if (is_save_due(r)) {
+        order(r, HF_REPFX_STAGE_SAVE);
+    } else if (request_waiting(r) != NULL) {
         order_chunks(r);
     } else if (r->skip_parts != 0) {
         order_skip(r);
@@ -214,9 +219,6 @@ static void order_stage(struct hf_replica *r)
         } else {
             order_tail(r);
         }
-    }
-    if (!r->store_busy && is_save_due(r)) {
-        order(r, HF_REPFX_STAGE_SAVE);
     }
 }
 
@@ -379,7 +381,7 @@ static void chunks_stored(struct hf_replica *r)
  * before it too. */
 static void saved(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    bool open = (ev->op == HF_REPFX_STAGE_CHUNK || ev->op == HF_REPFX_STAGE_FRAME) && !ev->ok;
+    bool open = ev->op == HF_REPFX_STAGE_CHUNK || ev->op == HF_REPFX_STAGE_FRAME;
     if (!open) {
         r->staged_since = -1;
         r->staged_saved = r->stage.bytes;

@@ -92,7 +92,6 @@ struct store_job {
     const struct hf_key_ranges *ranges; /* STAGE_BEGIN of a REPAIR */
     enum hf_err code;
     bool verified;  /* TAKE */
-    bool committed; /* STAGE_CHUNK, STAGE_FRAME */
     bool collected; /* COLLECT: all of it */
     hf_seq seq;
     struct hf_position position;

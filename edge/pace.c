@@ -112,14 +112,16 @@ bool request_of_part(const struct hf_replica *r, uint32_t part)
     return false;
 }
 
-bool chunks_wait(const struct hf_replica *r)
+struct request *request_waiting(struct hf_replica *r)
 {
+    struct request *first = NULL;
     for (uint32_t i = 0; i < HF_REPLICA_REQUESTS_MAX; i++) {
-        if (r->request[i].id != 0 && r->request[i].state == REQUEST_WAITS) {
-            return true;
+        struct request *q = &r->request[i];
+        if (q->id != 0 && q->state == REQUEST_WAITS && (first == NULL || q->id < first->id)) {
+            first = q;
         }
     }
-    return false;
+    return first;
 }
 
 bool is_data(enum hf_replica_request kind)

@@ -45,9 +45,9 @@ void hf_replica_defaults(struct hf_replica_config *c)
            of them bring anything. */
         .fetch_max = HF_STAGE_PARTS_MAX,
         .catchup_share = 70,
-        /* What a crash may cost of a transfer. */
+        /* What a crash may cost of a transfer; its parts wait while so much is synced. */
         .stage_ms = 500,
-        .stage_bytes = 16u << 20,
+        .stage_bytes = 8u << 20,
         /* At 100 changes a frame this is 0.1 s of writing, which bounds the loss of a failed
            commit. */
         .apply_frames_max = 256,

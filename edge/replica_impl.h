@@ -289,7 +289,8 @@ bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 /* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
 bool request_of_part(const struct hf_replica *r, uint32_t part);
 uint32_t stage_parts_left(const struct hf_replica *r); /* of the range in progress */
-bool chunks_wait(const struct hf_replica *r);
+/* Of those whose chunk waits for the store the one that was sent first, or NULL. */
+struct request *request_waiting(struct hf_replica *r);
 bool is_data(enum hf_replica_request kind);
 void requests_abandon(struct hf_replica *r);
 /* The same, but for those of a transfer's parts, which are late then: their connections may have

@@ -114,13 +114,6 @@ static enum hf_err commit_staged(struct store_job *j)
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 
-static enum hf_err commit_if(struct store_job *j)
-{
-    enum hf_err err = j->effect.commit ? commit_staged(j) : HF_OK;
-    j->committed = j->effect.commit && err == HF_OK;
-    return err;
-}
-
 static enum hf_err op_chunks(struct store_job *j)
 {
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
@@ -132,7 +125,7 @@ static enum hf_err op_chunks(struct store_job *j)
             return err;
         }
     }
-    return commit_if(j);
+    return HF_OK;
 }
 
 enum hf_err stage_drop(struct hf_state *s)
@@ -202,7 +195,7 @@ static enum hf_err op_stage(struct store_job *j)
         if (err == HF_OK && j->slot[0]->frame.h.kind == HF_BATCH_DICTIONARY) {
             err = dictionary_store(j->edge, j->slot[0]->frame.h.seq);
         }
-        return err == HF_OK ? commit_if(j) : err;
+        return err;
     case HF_REPFX_STAGE_SAVE:
         err = HF_OK;
         break;
@@ -340,9 +333,8 @@ static void store_done(struct hf_job *job)
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
-        .ok = j->effect.type == HF_REPFX_TAKE      ? j->verified
-              : j->effect.type == HF_REPFX_COLLECT ? j->collected
-                                                   : j->committed,
+        .ok = j->effect.type == HF_REPFX_TAKE ? j->verified
+                                              : j->effect.type == HF_REPFX_COLLECT && j->collected,
         .seq = hold ? j->effect.first : j->seq,
         .offset = hold ? j->effect.last : 0,
         .position = &position,
@@ -395,6 +387,16 @@ static void use_run(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_
     HF_ASSERT(j->effect.type == HF_REPFX_HOLD || j->slot_count == width);
 }
 
+static void use_chunks(struct hf_edge *edge, struct store_job *j, uint32_t parts)
+{
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+        if ((parts >> i & 1) != 0) {
+            j->chunk[i] = edge->chunk[i];
+            edge->chunk[i] = NULL;
+        }
+    }
+}
+
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
 {
     struct store_job *j = &edge->store;
@@ -414,8 +416,7 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
                (fx->type == HF_REPFX_STAGE_SWITCH && fx->slot != UINT32_MAX)) {
         use_slot(j, &edge->slots[fx->slot]);
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
-        memcpy(j->chunk, edge->chunk, sizeof(j->chunk));
-        memset(edge->chunk, 0, sizeof(edge->chunk));
+        use_chunks(edge, j, fx->parts);
     } else if (fx->type == HF_REPFX_STAGE_BEGIN) {
         splits_copy(&j->splits, &edge->splits);
         j->ranges = compare_found(edge); /* stays as it is while the engine stages */

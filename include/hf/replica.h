@@ -72,7 +72,7 @@ enum hf_replica_event_type {
     HF_REPEV_TIMEOUT, /* request */
     HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now. TAKE: ok = it
                           * verified, and code is what applying it came to; else code is as in
-                          * VERIFIED. STAGE_CHUNK, STAGE_FRAME: ok = committed */
+                          * VERIFIED */
     HF_REPEV_CHECKED,    /* code of a full check of the own store */
     HF_REPEV_SURVEY,     /* the core asks for a REPORT now */
     HF_REPEV_REPAIR,     /* compare with the core and heal what differs; ok = damage was seen */
@@ -114,11 +114,11 @@ enum hf_replica_effect_type {
                        idle edge */
     HF_REPFX_HOLD,  /* write the held frames among first..last to the inbox */
     HF_REPFX_STAGE_BEGIN,  /* plan, last = head of the plan */
-    HF_REPFX_STAGE_CHUNK,  /* the chunks that DELTA and KEYS replies brought and that no such order
-                              has taken yet; commit */
+    HF_REPFX_STAGE_CHUNK,  /* parts: the chunks that DELTA and KEYS replies brought of them; without
+                              a commit */
     HF_REPFX_STAGE_SKIP,   /* part */
     HF_REPFX_STAGE_TARGET, /* last */
-    HF_REPFX_STAGE_FRAME,  /* slot; commit */
+    HF_REPFX_STAGE_FRAME,  /* slot; without a commit */
     HF_REPFX_STAGE_SAVE,   /* commit what was staged */
     HF_REPFX_STAGE_SWITCH, /* slot: the frame whose digest decides; UINT32_MAX = the applied one, of
                               which the store has the header */
@@ -202,9 +202,9 @@ struct hf_replica_effect {
     enum hf_replica_request kind;
     hf_seq first, last;
     uint32_t part;
+    uint32_t parts;    /* bit i = part i */
     uint32_t data_max; /* bytes that the reply is to bring at most */
     bool expect;       /* SEND: requests for data are likely to follow its answer */
-    bool commit;       /* else what is staged stays in the open transaction */
     hf_ms timeout_ms;
     enum hf_channel channel;
     enum hf_plan_kind plan;

@@ -152,13 +152,15 @@ static void check_order(struct sim *s, const struct hf_replica_effect *fx)
     } else if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
         memset(s->chunk, 0, sizeof(s->chunk));
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
-        bool any = false;
-        for (uint32_t i = 0; i < PARTS; i++) {
-            any |= s->chunk[i].waits;
+        HF_ASSERT(fx->parts != 0);
+        memset(s->taken, 0, sizeof(s->taken));
+        for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
+            if ((fx->parts >> i & 1) != 0) {
+                HF_ASSERT(i < PARTS && s->chunk[i].waits);
+                s->taken[i] = s->chunk[i];
+                s->chunk[i].waits = false;
+            }
         }
-        memcpy(s->taken, s->chunk, sizeof(s->taken));
-        memset(s->chunk, 0, sizeof(s->chunk));
-        HF_ASSERT(any);
     }
 }
 
@@ -558,10 +560,10 @@ static void store_done(struct sim *s, enum hf_err fails)
     enum hf_err bad = s->op.type == HF_REPFX_TAKE ? take_verify(s) : HF_OK;
     bool open = s->op.type == HF_REPFX_STAGE_CHUNK || s->op.type == HF_REPFX_STAGE_FRAME;
     ev.code = bad != HF_OK ? bad : fails != HF_OK ? fails : store_work(s);
-    ev.ok = s->op.type == HF_REPFX_TAKE ? bad == HF_OK : s->op.commit;
+    ev.ok = s->op.type == HF_REPFX_TAKE && bad == HF_OK;
     if (ev.code != HF_OK) {
         s->staged = s->committed;
-    } else if (!open || s->op.commit) {
+    } else if (!open) {
         s->committed = s->staged;
     }
     if (ev.code == HF_FULL && s->op.type == HF_REPFX_APPLY && s->op.last > s->op.first) {

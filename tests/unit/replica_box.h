@@ -270,7 +270,7 @@ static inline void box_stored(struct box *b, enum hf_err code, hf_seq seq)
                                   .seq = seq,
                                   .position = &b->at,
                                   .stage = &b->stage};
-    ev.ok = b->op.type == HF_REPFX_TAKE ? !b->unverified : b->op.commit;
+    ev.ok = b->op.type == HF_REPFX_TAKE && !b->unverified;
     ev.ok |= b->op.type == HF_REPFX_COLLECT;
     ev.seq = b->op.type == HF_REPFX_COLLECT ? b->op.last : ev.seq;
     if (b->op.type == HF_REPFX_HOLD) {

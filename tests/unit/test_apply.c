@@ -276,7 +276,6 @@ static void staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_
     struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
     box_reply(b, &q, HF_OK);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
-    assert_false(b->op.commit);
     box_chunk_done(b, 500, false);
     assert_false(b->busy);
     box_pass(b, b->cfg.stage_ms + 1);
@@ -287,8 +286,27 @@ static void staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_
     q = *box_sent(b, HF_REPRQ_DELTA, 2);
     box_reply(b, &q, HF_OK);
     b->stage.bytes += b->cfg.stage_bytes;
+    box_clear(b);
     box_chunk_done(b, 500, false);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_SAVE);
+    assert_int_equal(box_sends(b, HF_REPRQ_DELTA), 1); /* the link is not idle meanwhile */
+    box_free(b);
+}
+
+static void a_commit_that_is_due_goes_before_chunks_that_wait(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 2);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    struct hf_replica_effect other = *box_sent(b, HF_REPRQ_DELTA, 1);
+    box_reply(b, &q, HF_OK);
+    box_reply(b, &other, HF_OK);
+    b->stage.bytes += b->cfg.stage_bytes;
+    box_chunk_done(b, 500, false);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SAVE);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_int_equal(b->op.parts, 1u << 1);
     box_free(b);
 }
 
@@ -701,6 +719,7 @@ int main(void)
         cmocka_unit_test(each_part_of_a_range_has_one_request_under_way),
         cmocka_unit_test(a_part_that_is_done_is_not_asked_for),
         cmocka_unit_test(staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many),
+        cmocka_unit_test(a_commit_that_is_due_goes_before_chunks_that_wait),
         cmocka_unit_test(what_went_back_with_an_abort_is_asked_for_again),
         cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),
         cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),

@@ -176,6 +176,28 @@ static void silence_of_all_closes_the_width_and_backs_off(void **state)
     box_free(b);
 }
 
+/* All that wait taken at once would leave the core with nothing to do until all of them are stored.
+ */
+static void the_store_takes_eight_chunks_at_a_time_those_asked_for_first(void **state)
+{
+    (void)state;
+    struct box *b = box_of(0);
+    struct hf_replica_effect out[16];
+    for (uint32_t i = 0; i < 16; i++) {
+        out[i] = *box_sent(b, HF_REPRQ_DELTA, i);
+    }
+    for (uint32_t i = 16; i-- > 0;) { /* the last that was asked for is answered first */
+        box_reply(b, &out[i], HF_OK);
+    }
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    assert_int_equal(b->op.parts, 1u << out[15].part);
+    box_chunk_done(b, 5000, false);
+    assert_int_equal(b->op.parts, 0x00ff);
+    box_chunk_done(b, 5000, false);
+    assert_int_equal(b->op.parts, 0x7f00);
+    box_free(b);
+}
+
 /* All of them end together, so that no connection rests while the last one is carried. */
 static void parts_have_turns_when_there_are_more_than_requests(void **state)
 {
@@ -517,6 +539,7 @@ int main(void)
         cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),
         cmocka_unit_test(one_hanging_connection_does_not_slow_the_others),
         cmocka_unit_test(silence_of_all_closes_the_width_and_backs_off),
+        cmocka_unit_test(the_store_takes_eight_chunks_at_a_time_those_asked_for_first),
         cmocka_unit_test(parts_have_turns_when_there_are_more_than_requests),
         cmocka_unit_test(parts_asked_for_before_a_cut_are_waited_for_while_others_are_left),
         cmocka_unit_test(answer_that_a_cut_held_up_does_not_slow_what_is_asked_for_next),
