@@ -124,6 +124,7 @@ static void as_proof(struct hf_slice input)
     memset(leaf, 0, sizeof(leaf));
     for (size_t i = 0; i <= index; i++) {
         leaf[i].b[0] = (uint8_t)i;
+        leaf[i].b[1] = 1; /* none is the zeros that a path of a wrong length folds to */
     }
     folded = hf_merkle_fold(&leaf[index], index, path, len);
     struct hf_hash root = hf_merkle_root(leaf, index + 1);
