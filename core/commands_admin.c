@@ -141,18 +141,29 @@ static void reply_edge_list(struct hf_call *call)
     hf_ms now = config->now(config->ctx);
     struct hf_core_status s;
     struct hf_edge_row row;
+    const char *name;
+    uint32_t invited = 0;
 
     if (c == NULL) {
         goto out;
     }
     hf_core_status(config->core, &s);
-    hf_resp_array(c, s.edge_count);
+    for (uint32_t at = 0; hf_core_invited(config->core, &at) != NULL;) {
+        invited++;
+    }
+    hf_resp_array(c, s.edge_count + invited);
     for (uint32_t i = 0; i < s.edge_count; i++) {
         hf_core_edge(config->core, i, now, &row);
         hf_resp_array(c, 3);
         hf_resp_bulk(c, hf_slice_str(row.name));
         reply_hex(c, row.key.b, HF_KEY_BYTES);
         hf_resp_bulk(c, hf_slice_str(hf_edge_state_name(row.state)));
+    }
+    for (uint32_t at = 0; (name = hf_core_invited(config->core, &at)) != NULL;) {
+        hf_resp_array(c, 3);
+        hf_resp_bulk(c, hf_slice_str(name));
+        hf_resp_bulk(c, hf_slice_str("-"));
+        hf_resp_bulk(c, hf_slice_str("invited"));
     }
 out:
     hf_resp_slot_end(call->slot);

@@ -510,13 +510,18 @@ void hf_core_requests_end(struct hf_core *core)
 
 /* ---- the fence ---- */
 
+struct fence {
+    struct hf_fact_order order; /* first: the driver frees it at a crash */
+    struct hf_fact fact;
+    uint8_t header[];
+};
+
 static void on_evidence_recorded(struct hf_fact_order *order)
 {
     struct hf_core *core = order->owner;
     if (order->code != HF_OK) {
         hf_core_note(core, HF_LEVEL_ERROR, "core: evidence not stored: %s", order->text);
     }
-    free(order->ctx);
     free(order);
 }
 
@@ -528,20 +533,17 @@ static void on_fence(void *ctx, const char *why, const struct hf_evidence_fact *
     }
     snprintf(core->fenced, sizeof(core->fenced), "%s: this data was rolled back or copied", why);
     hf_core_note(core, HF_LEVEL_ERROR, "core: writes are refused from now on: %s", core->fenced);
-    struct hf_fact_order *order = calloc(1, sizeof(*order));
-    uint8_t *header = malloc(evidence->header.len);
-    if (order == NULL || header == NULL) {
-        free(order);
-        free(header);
+    struct fence *f = calloc(1, sizeof(*f) + evidence->header.len);
+    if (f == NULL) {
         return;
     }
-    memcpy(header, evidence->header.data, evidence->header.len);
-    order->fact[0] = (struct hf_fact){.type = HF_FACT_EVIDENCE, .evidence = *evidence};
-    order->fact[0].evidence.header = hf_slice_of(header, evidence->header.len);
-    order->count = 1;
-    order->ctx = header;
-    order->recorded = on_evidence_recorded;
-    hf_core_record(core, order);
+    memcpy(f->header, evidence->header.data, evidence->header.len);
+    f->fact = (struct hf_fact){.type = HF_FACT_EVIDENCE, .evidence = *evidence};
+    f->fact.evidence.header = hf_slice_of(f->header, evidence->header.len);
+    f->order.fact = &f->fact;
+    f->order.count = 1;
+    f->order.recorded = on_evidence_recorded;
+    hf_core_record(core, &f->order);
 }
 
 static void on_service_record(void *ctx, struct hf_fact_order *order)

@@ -21,7 +21,9 @@ struct admin {
     struct hf_fact_order order; /* first: the driver frees it at a crash */
     hf_admin_done *done;
     void *ctx;
-    char text[HF_TOKEN_TEXT_MAX];
+    char text[HF_TOKEN_TEXT_MAX];    /* an invite's token */
+    char withdrawn[HF_NAME_MAX + 1]; /* a name that nobody had, and whose tokens became void */
+    struct hf_fact fact[];
 };
 
 /* ---- recording ---- */
@@ -44,7 +46,6 @@ static void order_work(struct hf_job *job)
     struct hf_core_writer *w = &core->writer;
     if (o->rotate) {
         const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
-        HF_ASSERT(o->count < HF_ORDER_FACTS_MAX);
         o->fact[o->count] = (struct hf_fact){.type = HF_FACT_CONTENT_KEY};
         o->fact[o->count++].content_key = (struct hf_content_key){
             .id = newest->id + 1, .from = w->head.at.seq + 1, .key = o->fresh};
@@ -108,29 +109,32 @@ static void refuse(hf_admin_done *done, void *ctx, enum hf_err code, const char 
 
 static void on_recorded(struct hf_fact_order *o)
 {
-    struct admin *a = (struct admin *)o->ctx;
+    struct admin *a = (struct admin *)o;
+    struct hf_core *core = o->owner;
     struct hf_admin_result r = {.code = o->code, .text = o->code == HF_OK ? a->text : o->text};
+    if (o->code == HF_OK && hf_registry_by_name(core->registry, a->withdrawn) != NULL) {
+        r = (struct hf_admin_result){.code = HF_EXISTS,
+                                     .text = "an edge has just joined with it: revoke again"};
+    }
     a->done(a->ctx, &r);
     memset(a->text, 0, sizeof(a->text));
     free(a);
 }
 
-/* NULL after it told the operator why not. */
-static struct admin *admin_new(struct hf_core *core, const char *name, hf_admin_done *done,
-                               void *ctx)
+/* With room for `facts`. NULL after it told the operator why not. */
+static struct admin *admin_new(const char *name, uint32_t facts, hf_admin_done *done, void *ctx)
 {
-    (void)core;
     if (!hf_name_valid(hf_slice_str(name))) {
         refuse(done, ctx, HF_ARG, "not a name: 1 to 63 of a-z 0-9 . _ -, first a letter or digit");
         return NULL;
     }
-    struct admin *a = calloc(1, sizeof(*a));
+    struct admin *a = calloc(1, sizeof(*a) + facts * sizeof(a->fact[0]));
     if (a == NULL) {
         refuse(done, ctx, HF_NOMEM, hf_err_text(HF_NOMEM));
         return NULL;
     }
+    a->order.fact = a->fact;
     a->order.recorded = on_recorded;
-    a->order.ctx = a;
     a->done = done;
     a->ctx = ctx;
     return a;
@@ -156,7 +160,7 @@ void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *
     if (!name_free(core, name, done, ctx)) {
         return;
     }
-    struct admin *a = admin_new(core, name, done, ctx);
+    struct admin *a = admin_new(name, 1, done, ctx);
     if (a == NULL) {
         return;
     }
@@ -171,8 +175,8 @@ void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *
         refuse(done, ctx, err, "the token cannot be made: is the stream's URL set?");
         return;
     }
-    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_TOKEN};
-    struct hf_token_fact *f = &a->order.fact[0].token;
+    a->fact[0] = (struct hf_fact){.type = HF_FACT_TOKEN};
+    struct hf_token_fact *f = &a->fact[0].token;
     f->id = t.id;
     f->verifier = hf_token_verifier(t.secret);
     memcpy(f->name, t.name, sizeof(f->name));
@@ -201,12 +205,12 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
         refuse(done, ctx, HF_ARG, "not a public key");
         return;
     }
-    struct admin *a = admin_new(core, name, done, ctx);
+    struct admin *a = admin_new(name, 1, done, ctx);
     if (a == NULL) {
         return;
     }
-    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
-    struct hf_edge_fact *f = &a->order.fact[0].edge;
+    a->fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
+    struct hf_edge_fact *f = &a->fact[0].edge;
     f->key = *key;
     snprintf(f->name, sizeof(f->name), "%s", name);
     f->role = HF_ROLE_EDGE;
@@ -215,43 +219,58 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
     hf_core_record(core, &a->order);
 }
 
+static uint32_t tokens_open(struct hf_core *core, const char *name)
+{
+    uint32_t at = 0;
+    uint32_t n = 0;
+    while (hf_registry_token_of(core->registry, name, &at) != NULL) {
+        n++;
+    }
+    return n;
+}
+
 /* Unused tokens of the name become void with it and at once, or one could bring the name back, also
  * while the revocation waits for the lane. */
-static bool tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
+static void tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
 {
     uint32_t at = 0;
     const struct hf_token_fact *t;
     while ((t = hf_registry_token_of(core->registry, name, &at)) != NULL) {
-        if (o->count + 1 >= HF_ORDER_FACTS_MAX) {
-            return false;
-        }
         struct hf_fact *f = &o->fact[o->count++];
         *f = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
         f->token.used = true;
         (void)hf_registry_learn(core->registry, f); /* it replaces a row, which needs no room */
     }
-    return true;
 }
 
 void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
 {
     struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
-    if (e == NULL) {
-        refuse(done, ctx, HF_NOTFOUND, "no edge of this name");
+    uint32_t tokens = tokens_open(core, name);
+    if (e == NULL && tokens == 0) {
+        refuse(done, ctx, HF_NOTFOUND, "no edge of this name, and no open join token");
         return;
     }
-    struct admin *a = admin_new(core, name, done, ctx);
+    struct admin *a = admin_new(name, tokens + 2, done, ctx);
     if (a == NULL) {
         return;
     }
-    e->fact.revoked = true; /* refused from now on, whatever comes of the rest */
-    hf_core_edge_told(core, e->row);
-    a->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE, .edge = e->fact};
-    a->order.count = 1;
-    a->order.rotate = true;
-    core->world.random(core->world.ctx, a->order.fresh.b, HF_KEY_BYTES);
-    if (!tokens_void(core, name, &a->order)) {
-        snprintf(a->text, sizeof(a->text), "more join tokens for this name are open: revoke again");
+    if (e != NULL) {
+        e->fact.revoked = true; /* refused from now on, whatever comes of the rest */
+        hf_core_edge_told(core, e->row);
+        a->fact[0] = (struct hf_fact){.type = HF_FACT_EDGE, .edge = e->fact};
+        a->order.count = 1;
+        a->order.rotate = true;
+        core->world.random(core->world.ctx, a->order.fresh.b, HF_KEY_BYTES);
+    } else {
+        snprintf(a->withdrawn, sizeof(a->withdrawn), "%s", name);
     }
+    tokens_void(core, name, &a->order);
     hf_core_record(core, &a->order);
+}
+
+const char *hf_core_invited(const struct hf_core *core, uint32_t *at)
+{
+    const struct hf_token_fact *t = hf_registry_token_of(core->registry, NULL, at);
+    return t != NULL ? t->name : NULL;
 }

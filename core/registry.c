@@ -154,7 +154,7 @@ const struct hf_token_fact *hf_registry_token_of(const struct hf_registry *r, co
 {
     while (*at < r->token_count) {
         const struct hf_token_fact *t = &r->token[(*at)++];
-        if (!t->used && strcmp(t->name, name) == 0) {
+        if (!t->used && (name == NULL || strcmp(t->name, name) == 0)) {
             return t;
         }
     }

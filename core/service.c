@@ -109,6 +109,7 @@ struct exchange {
 
 struct join {
     struct hf_fact_order order; /* first: the driver frees it at a crash */
+    struct hf_fact fact[2];     /* the edge, its token */
     struct hf_service *s;
     struct join *next;
     uint64_t handle;
@@ -530,7 +531,7 @@ static bool join_pending(const struct hf_service *s, const struct exchange *x,
 {
     for (const struct join *j = s->joining; j != NULL; j = j->next) {
         if (hf_key_eq(&j->env.sender, &x->env.sender) ||
-            strcmp(j->order.fact[0].edge.name, t->name) == 0) {
+            strcmp(j->fact[0].edge.name, t->name) == 0) {
             return true;
         }
     }
@@ -551,17 +552,18 @@ static void join_record(struct hf_service *s, const struct exchange *x,
     j->handle = x->handle;
     j->env = x->env;
     /* The edge before its token: if only the first survives, the name is taken by the right key. */
-    j->order.fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
-    struct hf_edge_fact *e = &j->order.fact[0].edge;
+    j->fact[0] = (struct hf_fact){.type = HF_FACT_EDGE};
+    struct hf_edge_fact *e = &j->fact[0].edge;
     e->key = x->env.sender;
     memcpy(e->name, t->name, sizeof(e->name));
     e->role = HF_ROLE_EDGE;
     e->enrolled_wall_ms = s->cfg.world->wall_ms(s->cfg.world->ctx);
     e->has_token = true;
     e->token = t->id;
-    j->order.fact[1] = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
-    j->order.fact[1].token.used = true;
-    j->order.fact[1].token.used_by = x->env.sender;
+    j->fact[1] = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
+    j->fact[1].token.used = true;
+    j->fact[1].token.used_by = x->env.sender;
+    j->order.fact = j->fact;
     j->order.count = 2;
     j->order.ctx = j;
     j->order.recorded = on_joined;

@@ -18,13 +18,11 @@ struct hf_transfers;
 
 /* ---- facts to be made durable, then told ---- */
 
-#define HF_ORDER_FACTS_MAX 8u
-
-/* Allocated by malloc, alone or as the first member of something larger. */
+/* The first member of something that malloc gave, which has the facts as well. */
 struct hf_fact_order {
     struct hf_job job;
-    void *owner; /* the driver's own */
-    struct hf_fact fact[HF_ORDER_FACTS_MAX];
+    void *owner;          /* the driver's own */
+    struct hf_fact *fact; /* count of them, one sync; with room for one more when it rotates */
     uint32_t count;
     bool rotate;         /* adds a new content key, used from the next frame on */
     struct hf_key fresh; /* its key */

@@ -84,7 +84,8 @@ static void print_cell(const struct redisReply *r, char end)
     printf("%s%c", text, end);
 }
 
-/* name, public key, state: tab-separated, so that cut and awk can be used on it. */
+/* name, public key, state: tab-separated, so that cut and awk can be used on it. An open join token
+ * is a row as well: its name, "-", "invited". */
 static int run_list(struct hf_cli *cli, char **operand)
 {
     struct redisReply *reply = call_edge(cli, "LIST", NULL, NULL);

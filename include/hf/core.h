@@ -32,7 +32,8 @@ struct hf_core_config {
     uint64_t log_bytes_max; /* retention of the changelog; 0 = no bound */
     hf_ms log_age_ms;       /* ... and how old a segment's last batch may get; 0 = no bound */
     hf_ms tombstone_ms;     /* a delete is remembered for so long, or until every enrolled edge
-                               has it, if that is sooner; 0 = as delta_batches says */
+                               has it and it is 100,000 batches old, if that is sooner; 0 = as
+                               delta_batches says */
     uint64_t segment_bytes; /* 0 = default */
     bool single_thread;     /* the log starts no thread of its own (simulator) */
     uint64_t map_bytes;     /* 0 = default */
@@ -131,7 +132,11 @@ typedef void hf_admin_done(void *ctx, const struct hf_admin_result *r);
 void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx);
 void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_key *key,
                       hf_admin_done *done, void *ctx);
+/* The edge of this name, and all open join tokens for it; these alone when there is no edge. */
 void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx);
+/* The name that the next open join token is for, from place *at on (0 at first); NULL at the end.
+ * Borrowed until an event is next. */
+const char *hf_core_invited(const struct hf_core *core, uint32_t *at);
 
 /* ---- inspection ---- */
 

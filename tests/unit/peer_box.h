@@ -146,19 +146,25 @@ UNUSED static const struct hf_reply *peer_report(struct peer *p, hf_seq applied)
     return peer_ask(p, &q);
 }
 
-UNUSED static const struct hf_reply *peer_join(struct peer *p, const char *token)
+/* Makes a JOIN the message that peer_resend sends. */
+UNUSED static void peer_join_seal(struct peer *p, const char *token)
 {
     struct hf_token t;
+    struct hf_request q = {.type = HF_MSG_JOIN, .counter = ++p->counter};
     assert_int_equal(hf_token_parse(token, &t, NULL), HF_OK);
     struct hf_hash verifier = hf_token_verifier(t.secret);
+    box_random(p->b, p->nonce, sizeof(p->nonce));
+    q.join.token = t.id;
+    q.join.name = hf_slice_str(t.name);
+    q.join.version = hf_slice_str("1");
+    q.join.proof = hf_token_proof(&verifier, &p->id.public_key, &p->b->id.public_key, p->nonce);
+    peer_seal(p, &q);
+}
+
+UNUSED static const struct hf_reply *peer_join(struct peer *p, const char *token)
+{
     for (int tries = 0; tries < 2; tries++) {
-        struct hf_request q = {.type = HF_MSG_JOIN, .counter = ++p->counter};
-        box_random(p->b, p->nonce, sizeof(p->nonce));
-        q.join.token = t.id;
-        q.join.name = hf_slice_str(t.name);
-        q.join.version = hf_slice_str("1");
-        q.join.proof = hf_token_proof(&verifier, &p->id.public_key, &p->b->id.public_key, p->nonce);
-        peer_seal(p, &q);
+        peer_join_seal(p, token);
         if (!peer_resend(p)) {
             return NULL;
         }

@@ -187,48 +187,6 @@ static void a_revocation_counts_at_once_even_when_it_cannot_be_stored(void **sta
     peer_free(p);
 }
 
-static void open_tokens_of_a_revoked_name_are_void_and_a_new_one_works(void **state)
-{
-    struct box *b = *state;
-    struct peer *p = peer_new(b, 1);
-    struct peer *q = peer_new(b, 2);
-    struct told first = box_invite(b, "e");
-    struct told second = box_invite(b, "e");
-    assert_int_equal(peer_join(p, first.text)->code, HF_OK);
-    box_revoke(b, "e");
-    assert_int_equal(peer_join(q, second.text)->code, HF_AUTH);
-    assert_int_equal(peer_join(p, first.text)->code, HF_REVOKED);
-    struct told third = box_invite(b, "e");
-    assert_int_equal(third.code, HF_OK);
-    assert_int_equal(peer_join(q, third.text)->code, HF_OK);
-    assert_int_equal(box_status(b).edge_count, 1);
-    assert_null(peer_hello(p, NULL)); /* its key is no longer known at all */
-    assert_int_equal(peer_hello(q, NULL)->code, HF_OK);
-    peer_free(p);
-    peer_free(q);
-}
-
-static void an_open_token_is_void_from_the_moment_of_the_revocation(void **state)
-{
-    struct box *b = *state;
-    struct peer *p = peer_new(b, 1);
-    struct peer *q = peer_new(b, 2);
-    struct told t = {.count = 0};
-    struct told used = box_invite(b, "e");
-    struct told open = box_invite(b, "e");
-    assert_int_equal(peer_join(p, used.text)->code, HF_OK);
-    assert_int_equal(peer_join(q, used.text)->code, HF_AUTH); /* and q has its cookie */
-    hf_core_edge_revoke(b->core, "e", told_done, &t);
-    assert_int_equal(t.count, 0); /* not durable yet */
-    peer_join(q, open.text);
-    box_work(b);
-    assert_int_equal(t.code, HF_OK);
-    assert_int_equal(box_row(b, 0).state, HF_EDGE_REVOKED);
-    assert_null(peer_hello(q, NULL));
-    peer_free(p);
-    peer_free(q);
-}
-
 static void facts_outlive_a_failed_group_and_the_trim_of_the_log(void **state)
 {
     struct box *b = *state;
@@ -747,8 +705,6 @@ int main(void)
         T(names_and_keys_are_enrolled_once),
         T(a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key),
         T(a_revocation_counts_at_once_even_when_it_cannot_be_stored),
-        T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
-        T(an_open_token_is_void_from_the_moment_of_the_revocation),
         T(facts_outlive_a_failed_group_and_the_trim_of_the_log),
         cmocka_unit_test(a_full_ring_lets_go_of_keys_that_no_frame_used_first),
         cmocka_unit_test(content_keys_go_oldest_first_with_the_newest_last),
