@@ -394,9 +394,11 @@ void hf_commands_free(struct hf_commands *s)
     free(s);
 }
 
-void hf_commands_set_server(struct hf_commands *s, const struct hf_resp_server *server)
+void hf_commands_set_ends(struct hf_commands *s, const struct hf_resp_server *server,
+                          const struct hf_listener *listener)
 {
     s->server = server;
+    s->listener = listener;
 }
 
 size_t hf_commands_client_bytes(void)

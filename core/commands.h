@@ -17,6 +17,8 @@
 
 struct hf_commands;
 
+struct hf_listener;
+
 struct hf_commands_config {
     struct hf_core *core;
     const char *stream;
@@ -32,8 +34,9 @@ struct hf_commands_config {
 struct hf_commands *hf_commands_new(const struct hf_commands_config *c);
 /* After the server is closed and no write is open. */
 void hf_commands_free(struct hf_commands *s);
-/* For INFO. */
-void hf_commands_set_server(struct hf_commands *s, const struct hf_resp_server *server);
+/* For INFO; borrowed, the listener may be NULL. */
+void hf_commands_set_ends(struct hf_commands *s, const struct hf_resp_server *server,
+                          const struct hf_listener *listener);
 
 size_t hf_commands_client_bytes(void);
 void hf_commands_on_command(void *commands, struct hf_resp_client *c, const struct hf_slice *argv,

@@ -114,7 +114,8 @@ struct hf_op_size {
 struct hf_commands {
     struct hf_commands_config config;
     const struct hf_resp_server *server;
-    struct hf_kv *kv; /* owned: what core and edge have in common */
+    const struct hf_listener *listener; /* or NULL */
+    struct hf_kv *kv;                   /* owned: what core and edge have in common */
     struct hf_session *sessions;
     struct hf_session *runnable;
     struct hf_write_op *free_ops;

@@ -9,6 +9,8 @@
  */
 #include "core/commands_impl.h"
 
+#include "hf/transport.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -41,23 +43,6 @@ static void info_clients(void *ctx, FILE *out)
 
     fprintf(out, "connected_clients:%" PRIu32 "\r\nblocked_clients:%" PRIu32 "\r\n",
             o->server != NULL ? hf_resp_clients(o->server) : 0, o->waits);
-}
-
-static void info_memory(void *ctx, FILE *out)
-{
-    (void)ctx;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    long long pages = 0;
-
-    if (statm == NULL) {
-        return;
-    }
-    if (fscanf(statm, "%*s %lld", &pages) == 1) {
-        long long bytes = pages * sysconf(_SC_PAGESIZE);
-
-        fprintf(out, "used_memory:%lld\r\nused_memory_rss:%lld\r\n", bytes, bytes);
-    }
-    fclose(statm);
 }
 
 static void info_stats(void *ctx, FILE *out)
@@ -130,6 +115,20 @@ static void print_counters(const struct info *i, FILE *out)
     }
 }
 
+static void print_connections(const struct hf_listener *l, FILE *out)
+{
+    struct hf_listener_counts n;
+
+    if (l == NULL) {
+        return;
+    }
+    hf_listener_counts(l, &n);
+    fprintf(out,
+            "connections:%" PRIu32 "\r\nrefused_connections:%" PRIu64
+            "\r\nrefused_requests:%" PRIu64 "\r\nrelistens:%" PRIu64 "\r\n",
+            hf_listener_pipes(l), n.refused_pipes, n.refused_requests, n.relistens);
+}
+
 static void info_holdfast(void *ctx, FILE *out)
 {
     const struct info *i = ctx;
@@ -145,11 +144,12 @@ static void info_holdfast(void *ctx, FILE *out)
             s->epoch, epoch, s->head, s->committed, digest, s->log_first, s->log_bytes,
             s->edge_count, s->refusing != NULL ? s->refusing : "");
     print_counters(i, out);
+    print_connections(i->call->owner->listener, out);
 }
 
 static hf_kv_info_print *const sections[HF_INFO_SECTIONS] = {
     [HF_INFO_SERVER] = info_server,           [HF_INFO_CLIENTS] = info_clients,
-    [HF_INFO_MEMORY] = info_memory,           [HF_INFO_STATS] = info_stats,
+    [HF_INFO_MEMORY] = hf_kv_info_memory,     [HF_INFO_STATS] = info_stats,
     [HF_INFO_REPLICATION] = info_replication, [HF_INFO_KEYSPACE] = info_keyspace,
     [HF_INFO_HOLDFAST] = info_holdfast,
 };

@@ -390,7 +390,7 @@ static enum hf_err open_clients(struct app *app, struct hf_error *e)
     if (hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &app->server, e) != HF_OK) {
         return e->code;
     }
-    hf_commands_set_server(app->commands, app->server);
+    hf_commands_set_ends(app->commands, app->server, app->listener);
     if (!off && colon != NULL) {
         snprintf(app->resp, sizeof app->resp, "%.*s:%u", (int)(colon - o->resp), o->resp,
                  hf_resp_port(app->server));

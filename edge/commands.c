@@ -14,11 +14,11 @@
 
 #include "hf/loop.h"
 #include "hf/number.h"
+#include "hf/transport.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 static void text(struct hf_resp_client *c, const char *s)
 {
@@ -228,14 +228,6 @@ static void info_clients(void *ctx, FILE *out)
     line(out, "connected_clients:%u", hf_resp_clients(i->k->server));
 }
 
-static void info_memory(void *ctx, FILE *out)
-{
-    (void)ctx;
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    line(out, "used_memory_peak_rss:%ld", usage.ru_maxrss * 1024);
-}
-
 static void info_stats(void *ctx, FILE *out)
 {
     const struct info *i = ctx;
@@ -275,6 +267,15 @@ static void info_keyspace(void *ctx, FILE *out)
     }
 }
 
+static void info_link(const struct hf_dialer *d, FILE *out)
+{
+    struct hf_dialer_counts n;
+    hf_dialer_counts(d, &n);
+    line(out, "stream_messages:%" PRIu64, n.messages);
+    line(out, "stream_messages_lost:%" PRIu64, n.dropped);
+    line(out, "data_connections:%u", n.data_links);
+}
+
 static void info_holdfast(void *ctx, FILE *out)
 {
     const struct info *i = ctx;
@@ -305,6 +306,7 @@ static void info_holdfast(void *ctx, FILE *out)
     line(out, "requests:%" PRIu64, s->requests);
     line(out, "timeouts:%" PRIu64, s->timeouts);
     line(out, "redials:%" PRIu64, s->redials);
+    info_link(i->k->dialer, out);
     line(out, "scrub_position:%u.%u", info.scrub.permille / 10, info.scrub.permille % 10);
     line(out, "scrub_records:%" PRIu64, info.scrub.records);
     line(out, "scrub_errors:%" PRIu64, info.scrub.errors);
@@ -315,7 +317,7 @@ static void info_holdfast(void *ctx, FILE *out)
 
 static hf_kv_info_print *const sections[HF_INFO_SECTIONS] = {
     [HF_INFO_SERVER] = info_server,           [HF_INFO_CLIENTS] = info_clients,
-    [HF_INFO_MEMORY] = info_memory,           [HF_INFO_STATS] = info_stats,
+    [HF_INFO_MEMORY] = hf_kv_info_memory,     [HF_INFO_STATS] = info_stats,
     [HF_INFO_REPLICATION] = info_replication, [HF_INFO_KEYSPACE] = info_keyspace,
     [HF_INFO_HOLDFAST] = info_holdfast,
 };

@@ -11,6 +11,8 @@
 #include "hf/kv.h"
 #include "hf/resp.h"
 
+struct hf_dialer;
+
 struct edge_commands {
     struct hf_edge *edge;
     struct hf_kv *kv;
@@ -18,6 +20,7 @@ struct edge_commands {
     const char *version;
     hf_ms started;
     struct hf_resp_server *server;
+    struct hf_dialer *dialer;
     uint64_t served;
 };
 

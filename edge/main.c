@@ -369,6 +369,7 @@ static enum hf_err open_readers(struct app *app, struct hf_error *e)
     k->core_url = app->core_url;
     k->version = HF_VERSION;
     k->started = hf_clock_ms();
+    k->dialer = app->dialer;
     if (hf_kv_new(&kc, &k->kv) != HF_OK) {
         return hf_error_set(e, HF_NOMEM, "out of memory");
     }

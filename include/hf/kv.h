@@ -21,7 +21,7 @@ struct hf_kv_config {
     struct hf_state *state;
     const char *server; /* "holdfast-edge" for HELLO and INFO */
     const char *version;
-    const char *role; /* "master" or "slave", Redis's words, for HELLO */
+    const char *role; /* "master" or "replica", Redis's words, for HELLO */
 };
 
 enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv);
@@ -59,6 +59,8 @@ enum hf_kv_section {
 /* Writes lines "name:value\r\n". */
 typedef void hf_kv_info_print(void *ctx, FILE *out);
 /* Answers INFO with the sections that it names, or all. */
+/* The section of that name, of this process. */
+void hf_kv_info_memory(void *ctx, FILE *out);
 void hf_kv_info(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
                 hf_kv_info_print *const print[HF_INFO_SECTIONS], void *ctx);
 

@@ -126,7 +126,7 @@ struct hf_report {
     uint64_t staleness_ms;                  /* UINT64_MAX = unknown */
     uint64_t applied_total;                 /* changes since start */
     uint64_t received_bytes;                /* since start */
-    hf_seq transfer_base;                   /* asof of a live transfer, 0 = none */
+    hf_seq transfer_base;                   /* all up to it is staged, 0 = none */
     uint64_t transfer_done, transfer_total; /* bytes */
     uint64_t uptime_ms;
     uint32_t hole_count; /* the lowest holes, in order, HF_REPORT_HOLES_MAX at most */
@@ -160,7 +160,7 @@ struct hf_content_key {
 
 struct hf_limits { /* 0 = not said, use your own */
     uint32_t message_max;
-    uint32_t in_flight_max; /* a connection */
+    uint32_t in_flight_max; /* requests for data of one edge */
     uint32_t report_ms;     /* how often REPORT is wanted */
     uint32_t beacon_ms;     /* how often a beacon comes on an idle stream */
 };
@@ -199,7 +199,7 @@ enum hf_plan_kind {
 struct hf_plan_reply {
     enum hf_plan_kind kind;
     uint64_t bytes;         /* estimate of the whole transfer */
-    hf_seq head;            /* S: the committed head that the plan was made at */
+    hf_seq head;            /* S: the last batch that it brings */
     struct hf_slice reason; /* a sentence for the log */
     /* What cuts the range into about equal parts, each up to and including the place named, in
      * order: seqs for a DELTA, keys for a SNAPSHOT; none for the others. Plans that are not far
@@ -241,7 +241,7 @@ struct hf_fetch_reply {
     struct hf_slice body;     /* BODY */
     struct hf_chunk chunk;    /* DELTA, KEYS */
     uint32_t retry_ms;        /* HF_BUSY; at most 60,000 */
-    struct hf_slice evidence; /* HF_FORK */
+    struct hf_slice evidence; /* reserved */
 };
 
 struct hf_reply {

@@ -143,7 +143,7 @@ enum hf_replica_note {
     HF_NOTE_BAD_FRAME,      /* a = seq, b = error */
     HF_NOTE_KEY_MISSING,    /* a = seq */
     HF_NOTE_HOLD_FULL,      /* a = seq given up */
-    HF_NOTE_STORE_TROUBLE,  /* a = error, b = seq */
+    HF_NOTE_STORE_TROUBLE,  /* a = seq, b = error */
     HF_NOTE_STORE_WELL,     /* a = seq */
     HF_NOTE_DIVERGED,       /* a = seq, b = error */
     HF_NOTE_ROLLBACK,       /* a = head of the core, b = applied here */

@@ -3,9 +3,9 @@
  *
  * nng's data path is fast and robust; the connection life cycle of Debian's 1.5.2 is not
  * (PROTOCOL.md appendix A lists faults A to E). The guards live here, so that nothing above knows
- * of them: A  every listener is probed with a real SP handshake and opened again when it no longer
- * answers; B  each dialer is one try, made anew; C  a pipe is closed only after it has
- * been silent, never while bytes arrive; a pipe whose removal is not confirmed within 2 s, or whose
+ * of them: A  every listener is probed with a connection of its own, and opened again when that
+ * becomes no pipe; B  each dialer is one try, made anew; C  a pipe is closed only after it has been
+ * silent, never while bytes arrive; a pipe whose removal is not confirmed within 2 s, or whose
  * socket outlives it, means that nng's reaper is stuck: on_wedged, and the daemon re-executes; D no
  * message above HF_MESSAGE_MAX, at most 2 requests in flight a connection, no reply to one that was
  * reset, and a watch on descriptors that no pipe accounts for: on_wedged; E  no RESPONDENT or

@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define CURSORS 1024u
 #define SCAN_COUNT_MAX 100000u
@@ -84,6 +86,23 @@ static bool info_asks(const struct hf_slice *argv, size_t argc, const char *titl
         }
     }
     return argc == 1;
+}
+
+void hf_kv_info_memory(void *ctx, FILE *out)
+{
+    (void)ctx;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    struct rusage usage;
+    long long pages = 0;
+    if (statm != NULL && fscanf(statm, "%*s %lld", &pages) == 1) {
+        long long bytes = pages * sysconf(_SC_PAGESIZE);
+        fprintf(out, "used_memory:%lld\r\nused_memory_rss:%lld\r\n", bytes, bytes);
+    }
+    if (statm != NULL) {
+        fclose(statm);
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    fprintf(out, "used_memory_peak:%ld\r\n", usage.ru_maxrss * 1024);
 }
 
 void hf_kv_info(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
