@@ -189,7 +189,7 @@ hf_ms repair_deadline(const struct hf_replica *r)
 {
     const struct repair *p = &r->repair;
     hf_ms at = INT64_MAX;
-    if (p->phase == REPAIR_REPLIED) {
+    if (p->phase == REPAIR_REPLIED && p->replied_at + REACH_MS > r->now) {
         return p->replied_at + REACH_MS;
     }
     if (p->phase == REPAIR_ASKING) {
@@ -343,6 +343,8 @@ bool repair_checked(struct hf_replica *r, enum hf_err code)
     } else if (code == HF_CORRUPT || code == HF_DIGEST) {
         know(r);
         fetch_ranges(r);
+    } else if (code == HF_BUSY) {
+        put_off(r); /* it gave way to the writer */
     } else {
         give_up(r, code);
     }

@@ -336,7 +336,6 @@ static void store_done(struct hf_job *job)
         .ok = j->effect.type == HF_REPFX_TAKE ? j->verified
                                               : j->effect.type == HF_REPFX_COLLECT && j->collected,
         .seq = hold ? j->effect.first : j->seq,
-        .offset = hold ? j->effect.last : 0,
         .position = &position,
         .stage = &edge->staged.stage,
     };
@@ -588,8 +587,11 @@ static void check_done(struct hf_job *job)
     struct check_job *c = (struct check_job *)job;
     struct hf_edge *edge = c->edge;
     struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = c->code};
-    if (c->code != HF_OK) {
+    if (c->code == HF_CORRUPT || c->code == HF_DIGEST) {
         edge_note(edge, HF_LEVEL_ERROR, "store: own state is damaged reason=%s", c->why.text);
+    } else if (c->code != HF_OK) {
+        edge_note(edge, HF_LEVEL_WARN, "store: own state could not be checked reason=%s",
+                  hf_err_text(c->code));
     }
     free(c);
     edge_job_ended(edge);

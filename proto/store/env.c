@@ -130,6 +130,14 @@ void hf_gate_close(struct hf_gate *g)
     pthread_mutex_unlock(&g->mutex);
 }
 
+bool hf_gate_closing(struct hf_gate *g)
+{
+    pthread_mutex_lock(&g->mutex);
+    bool closing = g->closed;
+    pthread_mutex_unlock(&g->mutex);
+    return closing;
+}
+
 void hf_gate_open(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);

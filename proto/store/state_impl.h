@@ -315,6 +315,9 @@ void hf_child_ends_with(pid_t parent);
 bool hf_state_vouched(const struct hf_state *s);
 /* Waits until no view is live, and keeps new ones out until hf_gate_open. */
 void hf_gate_close(struct hf_gate *g);
+/* The owner waits in hf_gate_close, and with him all who come after: who is live for long must
+ * stop. */
+bool hf_gate_closing(struct hf_gate *g);
 void hf_gate_open(struct hf_gate *g);
 void hf_gate_enter(struct hf_gate *g);
 void hf_gate_leave(struct hf_gate *g);

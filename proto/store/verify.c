@@ -18,6 +18,8 @@
 
 /* ---- the full check ---- */
 
+#define GIVE_WAY_STEP 1024u /* entries: some milliseconds */
+
 struct check {
     struct hf_view *v;
     struct hf_error *e;
@@ -25,6 +27,7 @@ struct check {
     uint64_t records;
     uint64_t indexed;
     uint64_t live;
+    uint64_t looked; /* at entries of all tables */
 };
 
 static enum hf_err damaged(struct check *c, enum hf_err code, const char *what, struct hf_slice key)
@@ -76,6 +79,13 @@ static enum hf_err check_record(struct check *c, MDB_val k, MDB_val data)
     return HF_OK;
 }
 
+/* It takes seconds, and while the environment is to be grown or reopened readers wait for it. */
+static enum hf_err give_way(struct check *c)
+{
+    bool closing = ++c->looked % GIVE_WAY_STEP == 0 && hf_gate_closing(&c->v->s->gate);
+    return closing ? hf_error_set(c->e, HF_BUSY, "%s: the store is reopened", c->v->s->dir) : HF_OK;
+}
+
 static enum hf_err check_records(struct check *c)
 {
     MDB_cursor *cursor;
@@ -89,6 +99,7 @@ static enum hf_err check_records(struct check *c)
     }
     while (e == HF_OK && rc == 0) {
         e = check_record(c, k, data);
+        e = e == HF_OK ? give_way(c) : e;
         rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT);
     }
     if (e != HF_OK) {
@@ -126,6 +137,11 @@ static enum hf_err check_table(struct check *c, enum hf_table table)
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
     }
     while (e == HF_OK && (rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
+        e = give_way(c);
+        if (e != HF_OK) {
+            mdb_cursor_close(cursor);
+            return e;
+        }
         if (table != HF_TABLE_CHAIN) {
             e = hf_blob_get(hf_slice_of_val(k), hf_slice_of_val(data), &bytes);
         } else if (k.mv_size != 8) {

@@ -8,6 +8,9 @@
 
 #include "proto/store/state_impl.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #define KEYS 20u
 
 /* One live record for each key but the last, which is a tombstone; an entry in each small table. */
@@ -238,10 +241,43 @@ static void no_small_table_is_left_out_and_none_is_for_a_repair(void **state)
     }
 }
 
+static void *grow(void *arg)
+{
+    return hf_state_grow(arg) == HF_OK ? arg : NULL;
+}
+
+/* Who waits for the store to grow keeps every reader waiting. */
+static void check_gives_way_to_a_store_that_grows(void **state)
+{
+    struct store *b = *state;
+    struct hf_error e;
+    struct hf_view *v;
+    pthread_t writer;
+    void *good;
+    for (uint32_t i = 0; i < 1100; i++) {
+        char name[32];
+        struct hf_change c = {HF_OP_PUT, key_of(name, i), hf_slice_str("a value")};
+        write_batch(b->s, &c, 1);
+    }
+    assert_ok(hf_state_commit(b->s));
+    assert_verified(b->s);
+    assert_ok(hf_view_open(b->s, &v));
+    assert_int_equal(pthread_create(&writer, NULL, grow, b->s), 0);
+    while (!hf_gate_closing(&b->s->gate)) {
+        sched_yield();
+    }
+    assert_int_equal(hf_view_verify(v, &e), HF_BUSY);
+    hf_view_close(v);
+    assert_int_equal(pthread_join(writer, &good), 0);
+    assert_non_null(good);
+    assert_verified(b->s);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
     const struct CMUnitTest tests[] = {
+        T(check_gives_way_to_a_store_that_grows),
         T(record_with_another_byte_is_for_a_repair),
         T(record_from_the_future_is_for_a_repair),
         T(record_that_the_index_lacks_is_for_a_repair),
