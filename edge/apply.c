@@ -145,7 +145,7 @@ bool order_take(struct hf_replica *r, const struct held *h)
         return false;
     }
     struct hf_replica_effect *e = order(r, HF_REPFX_TAKE);
-    e->slot = h->slot;
+    e->slot = r->take_slot = h->slot;
     e->first = e->last = r->apply_last = h->seq;
     return true;
 }
@@ -222,6 +222,11 @@ static void order_stage(struct hf_replica *r)
     }
 }
 
+static bool is_whole(const struct held *h)
+{
+    return h->state == HELD_READY || (h->state == HELD_SEALED && h->has_body);
+}
+
 /* Frames that wait behind a hole for long are worth a disk write: they survive a restart. */
 static void order_hold(struct hf_replica *r)
 {
@@ -229,16 +234,20 @@ static void order_hold(struct hf_replica *r)
     hf_seq last = 0;
     for (uint32_t i = 0; i < r->held_count; i++) {
         const struct held *h = &r->held[i];
-        bool whole = h->state == HELD_READY || (h->state == HELD_SEALED && h->has_body);
-        if (whole && !h->stored && r->now - h->since >= r->cfg.hold_ms) {
+        if (is_whole(h) && !h->stored && r->now - h->since >= r->cfg.hold_ms) {
             first = first == 0 ? h->seq : first;
             last = h->seq;
         }
     }
-    if (first != 0) {
-        struct hf_replica_effect *e = order(r, HF_REPFX_HOLD);
-        e->first = first;
-        e->last = last;
+    if (first == 0) {
+        return;
+    }
+    struct hf_replica_effect *e = order(r, HF_REPFX_HOLD);
+    e->first = first;
+    e->last = last;
+    for (uint32_t i = 0; i < r->held_count; i++) {
+        struct held *h = &r->held[i];
+        h->storing = is_whole(h) && h->seq >= first && h->seq <= last;
     }
 }
 
@@ -418,8 +427,8 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     }
     if (ev->op == HF_REPFX_HOLD) {
         for (uint32_t i = 0; i < r->held_count; i++) {
-            bool in = r->held[i].seq >= ev->seq && r->held[i].seq <= ev->offset;
-            r->held[i].stored |= in && r->held[i].state != HELD_VERIFYING;
+            r->held[i].stored |= r->held[i].storing;
+            r->held[i].storing = false;
         }
     }
     if (ev->op == HF_REPFX_COLLECT) {
@@ -518,7 +527,7 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
 static bool taken(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     struct held *h = held_find(r, r->apply_last);
-    if (h == NULL || h->state != HELD_VERIFYING) {
+    if (h == NULL || h->slot != r->take_slot || h->state != HELD_VERIFYING) {
         return ev->ok; /* given up meanwhile; if it was applied, that counts */
     }
     enum hf_err code = ev->ok ? HF_OK : ev->code;

@@ -24,7 +24,9 @@
 #include <zstd.h>
 
 #define EDGE_SLOTS_SPARE 64u /* beyond the engine's table: frames not yet looked at */
-#define EDGE_PENDING_MAX 64u /* requests handed to the transport and not answered */
+/* Requests handed to the transport and not answered: those that the engine awaits, which are fewer,
+ * and those that it gave up. */
+#define EDGE_PENDING_MAX HF_REPLICA_REQUESTS_MAX
 #define EDGE_CHUNK_RAW_MAX (1u << 20)
 
 struct verify_job {

@@ -251,7 +251,7 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
         at = sooner(at, r->room_at);
     }
     at = sooner(at, repair_deadline(r));
-    if (r->staged_since >= 0 && !r->store_busy) {
+    if (r->staged_since >= 0 && r->staged_since + r->cfg.stage_ms > r->now) {
         at = sooner(at, r->staged_since + r->cfg.stage_ms);
     }
     if (r->stage.active || r->head > r->applied.seq) {

@@ -32,7 +32,8 @@ struct held {
     uint32_t bytes;
     enum held_state state;
     bool has_body;
-    bool stored;   /* also in the inbox */
+    bool storing;  /* the HOLD under way takes it ... */
+    bool stored;   /* ... and then it is in the inbox, too */
     bool retried;  /* with the keys of a HELLO that it led to */
     bool streamed; /* neither from a reply nor from the inbox: a sign that the stream lives */
     hf_ms since;
@@ -179,6 +180,7 @@ struct hf_replica {
     bool store_busy;
     enum hf_replica_effect_type store_op;
     hf_seq apply_last;
+    uint32_t take_slot; /* TAKE: the frame may have been given up, and another copy have come */
     enum hf_store_state store_state;
     hf_ms apply_began, rest_until; /* a busy store rests, so that more frames share a commit */
     hf_ms frame_at, pause_ms;      /* ... unless no frame has come for that long since the last */

@@ -190,13 +190,15 @@ static void transmit(struct hf_edge *edge, struct pending *p)
 void session_send(struct hf_edge *edge, const struct hf_replica_effect *fx)
 {
     struct pending *p = NULL;
-    /* When all are taken by requests that the engine gave up, the oldest makes room. */
+    /* When none is free, the oldest that the engine gave up makes room. */
     for (uint32_t i = 0; i < EDGE_PENDING_MAX; i++) {
         struct pending *q = &edge->pending[i];
-        if (p == NULL || q->id < p->id) {
+        bool awaited = q->id != 0 && hf_replica_awaits(edge->replica, q->id);
+        if (!awaited && (p == NULL || q->id < p->id)) {
             p = q;
         }
     }
+    HF_ASSERT(p != NULL);
     *p = (struct pending){.id = fx->request, .effect = *fx};
     transmit(edge, p);
 }

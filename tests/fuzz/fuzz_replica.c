@@ -572,9 +572,6 @@ static void store_done(struct sim *s, enum hf_err fails)
     }
     struct hf_position at = s->position;
     struct hf_stage stage = s->staged.stage;
-    if (s->op.type == HF_REPFX_HOLD) {
-        ev.offset = s->op.last;
-    }
     ev.position = &at;
     ev.stage = &stage;
     s->busy = false;

@@ -273,10 +273,7 @@ static inline void box_stored(struct box *b, enum hf_err code, hf_seq seq)
     ev.ok = b->op.type == HF_REPFX_TAKE && !b->unverified;
     ev.ok |= b->op.type == HF_REPFX_COLLECT;
     ev.seq = b->op.type == HF_REPFX_COLLECT ? b->op.last : ev.seq;
-    if (b->op.type == HF_REPFX_HOLD) {
-        ev.seq = b->op.first;
-        ev.offset = b->op.last;
-    }
+    ev.seq = b->op.type == HF_REPFX_HOLD ? b->op.first : ev.seq;
     assert_true(b->busy);
     b->busy = false;
     box_step(b, &ev);

@@ -704,6 +704,50 @@ static void a_restored_frame_below_what_a_transfer_reached_is_dropped(void **sta
     box_free(b);
 }
 
+/* A tick for which nothing can be done is not due at once, again and again. */
+static void an_edge_that_waits_for_its_store_does_not_tick_in_a_loop(void **state)
+{
+    (void)state;
+    struct box *b = begin_parts(HF_PLAN_DELTA, 500, 4);
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+    box_reply(b, &q, HF_OK);
+    box_chunk_done(b, 500, false);
+    struct hf_beacon fork = box_beacon_of(b, 10);
+    fork.chain = box_chain(10, 1);
+    box_beacon_event(b, &fork, -1, 0);
+    while (b->busy) {
+        box_done(b);
+    }
+    assert_int_equal(box_status(b).state, HF_REPLICA_DIVERGED);
+    box_clear(b);
+    box_pass(b, 2000);
+    box_clear(b);
+    assert_in_range(box_pass(b, 10000), 1, 40);
+    box_free(b);
+}
+
+/* What was verified after the order was given is not among what the driver took. */
+static void a_frame_that_became_whole_during_a_hold_is_held_by_the_next(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    box_frame(b, 17);
+    uint32_t late = box_arrive(b, (struct box_frame){.seq = 18});
+    box_frame(b, 19);
+    for (int i = 0; i < 40 && !b->busy; i++) {
+        box_pass(b, 100);
+    }
+    assert_int_equal(b->op.type, HF_REPFX_HOLD);
+    box_verified(b, late, HF_OK);
+    box_done(b);
+    box_clear(b);
+    box_pass(b, 20000);
+    assert_int_equal(b->op.type, HF_REPFX_HOLD);
+    assert_int_equal(b->op.first, 18);
+    assert_int_equal(b->op.last, 18);
+    box_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +763,8 @@ int main(void)
         cmocka_unit_test(each_part_of_a_range_has_one_request_under_way),
         cmocka_unit_test(a_part_that_is_done_is_not_asked_for),
         cmocka_unit_test(staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many),
+        cmocka_unit_test(an_edge_that_waits_for_its_store_does_not_tick_in_a_loop),
+        cmocka_unit_test(a_frame_that_became_whole_during_a_hold_is_held_by_the_next),
         cmocka_unit_test(a_commit_that_is_due_goes_before_chunks_that_wait),
         cmocka_unit_test(what_went_back_with_an_abort_is_asked_for_again),
         cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),

@@ -522,6 +522,26 @@ static void a_full_disk_puts_a_repair_off(void **state)
     box_free(b);
 }
 
+static void a_comparison_that_waits_for_a_commit_does_not_tick_in_a_loop(void **state)
+{
+    (void)state;
+    struct box *b = box_live(10);
+    struct hf_replica_event ev = {.type = HF_REPEV_REPAIR};
+    box_step(b, &ev);
+    while (b->busy) {
+        box_done(b);
+    }
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_RANGES, 0);
+    box_answer(b, &q, (struct hf_replica_event){.code = HF_OK, .seq = 12});
+    box_clear(b);
+    box_frame(b, 11); /* its commit takes long */
+    assert_true(b->busy);
+    box_pass(b, 3000);
+    box_clear(b);
+    assert_in_range(box_pass(b, 3000), 1, 20);
+    box_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +567,7 @@ int main(void)
         cmocka_unit_test(a_plan_that_comes_while_a_transfer_begins_is_late),
         cmocka_unit_test(damage_that_a_check_finds_ends_a_transfer_that_has_begun),
         cmocka_unit_test(a_full_disk_puts_a_repair_off),
+        cmocka_unit_test(a_comparison_that_waits_for_a_commit_does_not_tick_in_a_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

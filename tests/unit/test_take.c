@@ -142,6 +142,26 @@ static void a_resting_store_goes_on_when_the_frames_pause(void **state)
     box_free(b);
 }
 
+/* The one that was taken made room for another, and a second copy came. */
+static void the_result_of_a_take_is_not_that_of_another_copy(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    b->cfg.take_next = true;
+    b->cfg.hold_bytes_max = 1u << 20;
+    box_connect(b);
+    box_pass(b, 100);
+    box_arrive(b, (struct box_frame){.seq = 11});
+    assert_int_equal(b->op.type, HF_REPFX_TAKE);
+    uint32_t forged = box_arrive(b, (struct box_frame){.seq = 10, .branch = 1, .bytes = 4u << 20});
+    box_verified(b, forged, HF_AUTH);
+    uint32_t again = box_arrive(b, (struct box_frame){.seq = 11});
+    assert_true(box_verifies(b, again));
+    box_fail(b, HF_FULL, 11);
+    box_verified(b, again, HF_OK); /* it was not taken for verified already */
+    box_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +172,7 @@ int main(void)
         cmocka_unit_test(a_taken_frame_that_the_disk_refuses_is_applied_later),
         cmocka_unit_test(a_busy_store_rests_so_that_frames_share_a_commit),
         cmocka_unit_test(a_resting_store_goes_on_when_the_frames_pause),
+        cmocka_unit_test(the_result_of_a_take_is_not_that_of_another_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
