@@ -46,6 +46,7 @@ struct hf_trim_job {
     hf_seq oldest, durable; /* when it was ordered */
     uint64_t bytes;         /* of the segments, then */
     enum hf_err code;
+    bool noted; /* that it failed; until one goes well */
 };
 
 struct hf_retention {

@@ -200,9 +200,8 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
     if (!name_free(core, name, done, ctx)) {
         return;
     }
-    struct hf_envelope_keys keys;
-    if (hf_envelope_derive(core->id, key, &keys) != HF_OK) {
-        refuse(done, ctx, HF_ARG, "not a public key");
+    if (!hf_key_is_point(key) || hf_key_eq(key, &core->id->public_key)) {
+        refuse(done, ctx, HF_ARG, "not a public key of an edge");
         return;
     }
     struct admin *a = admin_new(name, 1, done, ctx);

@@ -145,6 +145,11 @@ static void trim_done(struct hf_job *job)
     struct hf_core *core = t->core;
     core->jobs--;
     t->under_way = false;
+    if (t->code != HF_OK && !t->noted) {
+        hf_core_note(core, HF_LEVEL_WARN, "retention: the log cannot be trimmed and grows: %s",
+                     hf_err_text(t->code));
+    }
+    t->noted = t->code != HF_OK;
     if (hf_changelog_segment_bytes(core->writer.log) != t->bytes) {
         t->tried = false;
         core->n.trims++;

@@ -93,7 +93,7 @@ static enum hf_err objects_put(struct hf_core_writer *w)
     return HF_OK;
 }
 
-/* Appends the facts; their bytes are also remembered, from `mark` on, for the state's objects. */
+/* Appends the facts; the bytes of those that were are also remembered, for the state's objects. */
 static enum hf_err facts_append(struct hf_core_writer *w, const struct hf_fact *facts,
                                 uint32_t count)
 {
@@ -103,12 +103,14 @@ static enum hf_err facts_append(struct hf_core_writer *w, const struct hf_fact *
         hf_writer_init(&out, bytes, sizeof(bytes));
         hf_fact_encode(&facts[i], &out);
         HF_ASSERT(!out.failed);
+        size_t before = w->facts.len;
         enum hf_err err = hf_core_writer_remember(w, hf_writer_bytes(&out));
         if (err == HF_OK) {
             err = hf_changelog_append(w->log, HF_RECORD_FACT, hf_changelog_last(w->log),
                                       hf_writer_bytes(&out));
         }
         if (err != HF_OK) {
+            w->facts.len = before;
             return err;
         }
     }

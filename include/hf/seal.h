@@ -148,6 +148,8 @@ struct hf_envelope_keys {
     uint8_t reply[32];
 };
 
+/* Whether hf_envelope_derive takes it as the other's. */
+bool hf_key_is_point(const struct hf_key *key);
 /* From one's own secret identity and the other's public one; the same on both sides.
  * HF_AUTH when the public key is not a valid point. */
 enum hf_err hf_envelope_derive(const struct hf_identity *self, const struct hf_key *other,

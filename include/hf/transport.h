@@ -57,8 +57,8 @@ enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config
  */
 enum hf_err hf_dialer_subscribe(struct hf_dialer *d, struct hf_slice prefix);
 /* Each connection carries two requests at most; more wait, and the time-out counts from now. At
- * most 64 may be open. One whose answer is small goes over the control connection, one that asks
- * for data over the pool, so that neither waits for the other. */
+ * most 128 may be open, 112 of them for data: HF_BUSY. One whose answer is small goes over the
+ * control connection, one that asks for data over the pool, so that neither waits for the other. */
 enum hf_err hf_dialer_request(struct hf_dialer *d, uint64_t id, struct hf_slice message,
                               hf_ms timeout_ms);
 enum hf_err hf_dialer_fetch(struct hf_dialer *d, uint64_t id, struct hf_slice message,

@@ -251,10 +251,13 @@ enum hf_err hf_requests_add(struct hf_requests *r, const struct hf_request_new *
     if (n->message.len > HF_MESSAGE_MAX) {
         return HF_TOO_BIG;
     }
-    for (uint32_t i = 0; i < HF_REQUESTS_MAX && q == NULL; i++) {
-        q = r->requests[i].state == REQUEST_FREE ? &r->requests[i] : NULL;
+    uint32_t data = 0;
+    for (uint32_t i = 0; i < HF_REQUESTS_MAX; i++) {
+        bool taken = r->requests[i].state != REQUEST_FREE;
+        q = q == NULL && !taken ? &r->requests[i] : q;
+        data += taken && r->requests[i].data;
     }
-    if (q == NULL) {
+    if (q == NULL || (n->data && data == HF_REQUESTS_MAX - HF_REQUESTS_SMALL)) {
         return HF_BUSY;
     }
     q->msg = hf_transport_message(n->message);

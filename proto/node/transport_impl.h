@@ -158,7 +158,8 @@ void hf_link_close(struct hf_link *k); /* its attempts and its dialer, not the s
 
 /* ---- requests over REQ contexts (requests.c), loop only ---- */
 
-#define HF_REQUESTS_MAX 64u
+#define HF_REQUESTS_MAX 128u
+#define HF_REQUESTS_SMALL 16u /* of them no data: what hangs must not keep HELLO and REPORT out */
 #define HF_SLOTS_PER_CONNECTION 2u
 /* Connection 0 carries what is small, those after it data. */
 #define HF_DATA_MAX 32u

@@ -271,6 +271,13 @@ static void derive_keys(const uint8_t shared[32], const struct hf_key *a, const 
     sodium_memzero(out, sizeof out);
 }
 
+bool hf_key_is_point(const struct hf_key *key)
+{
+    uint8_t curve[crypto_scalarmult_BYTES];
+
+    return crypto_sign_ed25519_pk_to_curve25519(curve, key->b) == 0;
+}
+
 enum hf_err hf_envelope_derive(const struct hf_identity *self, const struct hf_key *other,
                                struct hf_envelope_keys *keys)
 {
