@@ -124,6 +124,9 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
         hf_resp_error(c, "%s %s", err == HF_CORRUPT ? "CORRUPT" : "ERR store:", hf_err_text(err));
         return;
     }
+    if (!hf_resp_fits(c, found.value.len + 256)) {
+        return;
+    }
     hf_resp_array(c, 4);
     if (err == HF_OK) {
         hf_resp_bulk(c, found.value);

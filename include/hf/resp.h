@@ -21,11 +21,12 @@ struct hf_resp_slot; /* the place of a reply that comes later */
 struct hf_resp_config {
     const char *tcp;          /* "127.0.0.1:7412", "[::1]:0" (port 0 picks one), or NULL */
     const char *unix_path;    /* mode 0600; a stale socket file is replaced; or NULL */
-    uint32_t clients_max;     /* 0 = 1024 */
+    uint32_t clients_max;     /* 0 = 1024; 32 more over the unix socket */
     size_t command_bytes_max; /* 0 = 8 MiB: all arguments of one command; at most 1 GiB */
     size_t input_bytes_max;  /* 0 = 64 MiB: half-received commands of all clients together; who asks
                               * for  more room is closed. At least twice command_bytes_max. */
     size_t output_bytes_max; /* 0 = 64 MiB: a client with more unread reply bytes is closed */
+    size_t output_total_max; /* 0 = four times that: of all clients, but for 64 KiB of each */
     hf_ms stuck_ms_max;      /* 0 = 60 s: so is one that reads nothing while it has replies */
     size_t client_user_bytes; /* zeroed memory of the owner's for each client */
     void *ctx;
@@ -57,6 +58,11 @@ uint64_t hf_resp_client_id(const struct hf_resp_client *c);
 void hf_resp_quit(struct hf_resp_client *c);
 
 /* ---- replies to the command being delivered, in order ---- */
+
+/* Before a reply that may be large: false when there is no room for so many bytes, and then the
+ * reply has been made, an error that says whether the reply is too big or the others have too much.
+ * A reply for which nobody asked here has its client closed instead. */
+bool hf_resp_fits(struct hf_resp_client *c, size_t bytes);
 
 void hf_resp_simple(struct hf_resp_client *c, const char *text);
 /* "ERR ...", "READONLY ..."; no newline. */

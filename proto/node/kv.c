@@ -1,9 +1,11 @@
 /*
  * kv.c - the RESP commands that core and edge share.
  *
- * SCAN: Redis cursors are numbers and ours are keys, so each reply's place is kept in a small ring
- * under the number that the client gets; a cursor that has left the ring is an error that says to
- * begin again. A number also tells which slot to look in, so nothing is searched.
+ * SCAN: Redis cursors are numbers and ours are keys, so the place of each iteration is kept under
+ * the number that the client gets. An iteration has one slot for all of its steps, which the number
+ * tells; a new one takes the slot that was not used for longest, so that who goes on is not pushed
+ * out by those who only begin. A number that is not known is an error that says to begin again.
+ * Numbers begin at random: one from before a restart must not be taken for another's.
  *
  * It must not write, and must not keep the view over a wait.
  */
@@ -17,19 +19,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define REPLY_HEAD 32u /* bytes beside those of a value, at most; errors take more and are few */
 #define CURSORS 1024u
+#define PATTERN_MAX (2 * HF_STORE_KEY_MAX + 1) /* a key, each byte of it escaped, and a star */
 #define SCAN_COUNT_MAX 100000u
 #define SCAN_BYTES_MAX (1u << 20)
 /* Deleted keys that one SCAN steps over: a few milliseconds of the loop. */
 #define SCAN_DEAD_MAX 10000u
 
-struct cursor {
-    uint64_t id;
+struct place {
+    uint64_t id; /* 0 = unused */
     uint32_t len;
     uint8_t key[HF_STORE_KEY_MAX];
+};
+
+/* How far one iteration got, and how far before: a client that missed the last answer asks again.
+ */
+struct cursor {
+    uint64_t used; /* order of the last use, 0 = never */
+    struct place now, before;
 };
 
 struct hf_kv {
@@ -37,7 +49,8 @@ struct hf_kv {
     uint64_t damaged;
     struct hf_view *view;
     bool live;
-    uint64_t cursor_next;
+    uint64_t serial; /* of the newest number that was given to a client */
+    uint64_t uses;
     struct cursor cursor[CURSORS];
 };
 
@@ -360,24 +373,38 @@ static enum hf_err get_live(struct hf_view *v, struct hf_slice key, struct hf_st
     return possible ? hf_view_get(v, key, false, s) : HF_NOTFOUND;
 }
 
-static void reply_value(const struct call *k, struct hf_view *v, struct hf_slice key)
+struct found {
+    enum hf_err err;
+    struct hf_slice value; /* in the map, valid as long as the view */
+};
+
+static struct found find(struct hf_view *v, struct hf_slice key)
 {
-    struct hf_stored s;
+    struct hf_stored s = {0};
     enum hf_err err = get_live(v, key, &s);
-    if (err == HF_OK) {
-        hf_resp_bulk(k->c, s.value);
-    } else if (err == HF_NOTFOUND) {
+    return (struct found){err, s.value};
+}
+
+static void reply_found(const struct call *k, const struct found *f)
+{
+    if (f->err == HF_OK) {
+        hf_resp_bulk(k->c, f->value);
+    } else if (f->err == HF_NOTFOUND) {
         hf_resp_nil(k->c);
     } else {
-        store_error(k, err);
+        store_error(k, f->err);
     }
 }
 
 static void run_get(const struct call *k)
 {
     struct hf_view *v = hf_kv_view(k->kv, k->c);
-    if (v != NULL) {
-        reply_value(k, v, k->argv[1]);
+    if (v == NULL) {
+        return;
+    }
+    struct found f = find(v, k->argv[1]);
+    if (hf_resp_fits(k->c, REPLY_HEAD + f.value.len)) {
+        reply_found(k, &f);
     }
 }
 
@@ -387,10 +414,21 @@ static void run_mget(const struct call *k)
     if (v == NULL) {
         return;
     }
-    hf_resp_array(k->c, k->argc - 1);
-    for (size_t i = 1; i < k->argc; i++) {
-        reply_value(k, v, k->argv[i]);
+    struct found *f = malloc((k->argc - 1) * sizeof(*f));
+    size_t bytes = REPLY_HEAD;
+    for (size_t i = 1; f != NULL && i < k->argc; i++) {
+        f[i - 1] = find(v, k->argv[i]);
+        bytes += REPLY_HEAD + f[i - 1].value.len;
     }
+    if (f == NULL) {
+        store_error(k, HF_NOMEM);
+    } else if (hf_resp_fits(k->c, bytes)) {
+        hf_resp_array(k->c, k->argc - 1);
+        for (size_t i = 1; i < k->argc; i++) {
+            reply_found(k, &f[i - 1]);
+        }
+    }
+    free(f);
 }
 
 static void run_exists(const struct call *k)
@@ -473,13 +511,15 @@ static void run_dbsize(const struct call *k)
 
 struct scan {
     struct hf_slice after;
+    struct cursor *cursor; /* that it goes on from; NULL: it begins */
     uint64_t count;
-    char pattern[HF_STORE_KEY_MAX + 1];
+    char pattern[PATTERN_MAX + 1];
     bool matching;
     bool strings; /* TYPE string, or no TYPE */
     uint8_t from[HF_STORE_KEY_MAX];
     struct hf_slice *keys; /* owned; count of them */
     size_t found;
+    size_t bytes; /* of those found, as replies */
 };
 
 static bool scan_begin(const struct call *k, struct scan *s)
@@ -492,13 +532,18 @@ static bool scan_begin(const struct call *k, struct scan *s)
     if (id == 0) {
         return true;
     }
-    const struct cursor *at = &k->kv->cursor[id % CURSORS];
-    if (at->id != id) {
+    struct cursor *at = &k->kv->cursor[id % CURSORS];
+    const struct place *p = at->now.id == id ? &at->now : at->before.id == id ? &at->before : NULL;
+    if (p == NULL) {
         hf_resp_error(k->c, "ERR this cursor is no longer known; begin again with SCAN 0");
         return false;
     }
-    memcpy(s->from, at->key, at->len);
-    s->after = hf_slice_of(s->from, at->len);
+    memcpy(s->from, p->key, p->len);
+    s->after = hf_slice_of(s->from, p->len);
+    if (p == &at->now) {
+        at->before = at->now;
+    }
+    s->cursor = at;
     return true;
 }
 
@@ -536,14 +581,25 @@ static bool scan_matches(const struct scan *s, struct hf_slice key)
     return s->strings && fnmatch(s->pattern, name, 0) == 0;
 }
 
-static uint64_t cursor_keep(struct hf_kv *kv, struct hf_slice key)
+static struct cursor *cursor_oldest(struct hf_kv *kv)
 {
-    uint64_t id = ++kv->cursor_next;
-    struct cursor *at = &kv->cursor[id % CURSORS];
-    at->id = id;
-    at->len = (uint32_t)key.len;
-    memcpy(at->key, key.data, key.len);
-    return id;
+    struct cursor *oldest = &kv->cursor[0];
+    for (uint32_t i = 1; i < CURSORS && oldest->used > 0; i++) {
+        oldest = kv->cursor[i].used < oldest->used ? &kv->cursor[i] : oldest;
+    }
+    oldest->now.id = oldest->before.id = 0;
+    return oldest;
+}
+
+/* The number for the place behind `key`. */
+static uint64_t cursor_keep(struct hf_kv *kv, struct cursor *at, struct hf_slice key)
+{
+    at = at != NULL ? at : cursor_oldest(kv);
+    at->used = ++kv->uses;
+    at->now.id = ++kv->serial * CURSORS + (uint64_t)(at - kv->cursor);
+    at->now.len = (uint32_t)key.len;
+    memcpy(at->now.key, key.data, key.len);
+    return at->now.id;
 }
 
 /* Fills s->keys; HF_NOTFOUND at the end of the key space. Keys lie in the map, valid as long as the
@@ -568,6 +624,7 @@ static enum hf_err scan_walk(struct hf_view *v, struct scan *s)
         bytes += at.key.len;
         if (scan_matches(s, at.key)) {
             s->keys[s->found++] = at.key;
+            s->bytes += REPLY_HEAD + at.key.len;
         }
     }
     return HF_OK;
@@ -590,8 +647,12 @@ static void run_scan(const struct call *k)
         free(s.keys);
         return;
     }
+    if (!hf_resp_fits(k->c, 2 * REPLY_HEAD + s.bytes)) {
+        free(s.keys);
+        return;
+    }
     char cursor[24];
-    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, s.after);
+    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, s.cursor, s.after);
     snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)id);
     hf_resp_array(k->c, 2);
     text(k->c, cursor);
@@ -635,6 +696,14 @@ enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv)
         return HF_NOMEM;
     }
     (*kv)->cfg = *c;
+    /* 40 bits: the numbers are below 2^53, which is what JavaScript counts to. */
+    uint64_t random;
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+        hf_kv_free(*kv);
+        *kv = NULL;
+        return HF_IO;
+    }
+    (*kv)->serial = random >> 24;
     return HF_OK;
 }
 

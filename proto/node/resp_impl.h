@@ -29,6 +29,8 @@
 #define HF_RESP_READ_BYTES (64u << 10)
 /* Above this a client is not read from and its buffered commands wait. One reply may go past it. */
 #define HF_RESP_PAUSE_BYTES (1u << 20)
+/* So much each client may hold, whatever the others do: small replies are never refused. */
+#define HF_RESP_OUTPUT_FREE (64u << 10)
 /* Deferred replies of one client. A window larger than this gains nothing and costs memory. */
 #define HF_RESP_SLOTS_MAX 16384u
 /* Holds "+OK\r\n", an integer, or a short error, so that the common slot needs no second block. */
@@ -126,6 +128,7 @@ struct hf_resp_server {
     uint32_t live_slot_count; /* handed out; they may outlive their client and the server */
 
     size_t input_bytes;    /* capacity of all clients' `in` */
+    size_t output_bytes;   /* what all clients hold of replies beyond HF_RESP_OUTPUT_FREE each */
     uint8_t *read_buffer;  /* owned; HF_RESP_READ_BYTES, for all clients in turn */
     struct hf_slice *argv; /* owned; of the command being delivered */
     size_t argv_cap;

@@ -28,6 +28,7 @@
 #define ACCEPT_PAUSE_MS 100u
 /* So that a flood of connections does not keep the loop from its clients. */
 #define ACCEPTS_PER_TURN 64u
+#define UNIX_SPARE 32u
 
 static void resume_accepting(struct hf_resp_server *s);
 
@@ -70,7 +71,8 @@ static void on_connection(uv_poll_t *h, int status, int events)
             pause_accepting(s);
             return;
         }
-        if (s->client_count >= s->config.clients_max) {
+        /* Whoever uses up the places of TCP must not lock out the operator's tool. */
+        if (s->client_count >= s->config.clients_max + (l->is_unix ? UNIX_SPARE : 0)) {
             refuse(fd);
             continue;
         }

@@ -151,13 +151,53 @@ static struct hf_resp_bytes *destination(struct hf_resp_client *c, const uint8_t
     return &p->bytes;
 }
 
+static size_t beyond_free(size_t bytes)
+{
+    return bytes > HF_RESP_OUTPUT_FREE ? bytes - HF_RESP_OUTPUT_FREE : 0;
+}
+
+/* The one place in which queued_bytes changes. */
+static void queue_is(struct hf_resp_client *c, size_t bytes)
+{
+    struct hf_resp_server *s = c->server;
+    s->output_bytes = s->output_bytes - beyond_free(c->queued_bytes) + beyond_free(bytes);
+    c->queued_bytes = bytes;
+}
+
+/* How many bytes more this client may hold. */
+static size_t room(const struct hf_resp_client *c)
+{
+    const struct hf_resp_server *s = c->server;
+    size_t held = c->queued_bytes;
+    size_t own = s->config.output_bytes_max - held;
+    size_t shared = s->config.output_total_max - s->output_bytes;
+    shared += held < HF_RESP_OUTPUT_FREE ? HF_RESP_OUTPUT_FREE - held : 0;
+    return own < shared ? own : shared;
+}
+
+bool hf_resp_fits(struct hf_resp_client *c, size_t bytes)
+{
+    size_t most = c->server->config.output_bytes_max;
+    if (bytes <= room(c)) {
+        return true;
+    }
+    if (bytes > most) {
+        hf_resp_error(c, "TOOBIG a reply of %zu bytes; output_max is %zu: ask for less at once",
+                      bytes, most);
+    } else {
+        hf_resp_error(c, "BUSY clients have not read %zu bytes of replies",
+                      c->server->output_bytes);
+    }
+    return false;
+}
+
 /* Where to write n bytes, counted as written; NULL when this client gets no more. */
 static uint8_t *take(struct hf_resp_client *c, size_t n)
 {
     if (c->closed || c->failed) {
         return NULL;
     }
-    if (n > c->server->config.output_bytes_max - c->queued_bytes) {
+    if (n > room(c)) {
         hf_resp_fail(c);
         return NULL;
     }
@@ -169,7 +209,7 @@ static uint8_t *take(struct hf_resp_client *c, size_t n)
     }
     uint8_t *at = b->data + b->len;
     b->len += n;
-    c->queued_bytes += n;
+    queue_is(c, c->queued_bytes + n);
     return at;
 }
 
@@ -357,6 +397,7 @@ void hf_resp_drop_output(struct hf_resp_client *c)
     }
     c->head = c->tail = c->target = NULL;
     c->slot_count = 0;
+    queue_is(c, 0);
 }
 
 /* ---- sending ---- */
@@ -407,7 +448,7 @@ static void on_written(uv_write_t *w, int status)
         hf_resp_client_close(c);
         return;
     }
-    c->queued_bytes -= c->sending.len;
+    queue_is(c, c->queued_bytes - c->sending.len);
     c->sending.len = 0;
     if (c->sending.cap > HF_RESP_READ_BYTES) {
         hf_resp_bytes_free(&c->sending);
@@ -446,7 +487,7 @@ void hf_resp_flush(struct hf_resp_client *c)
         hf_resp_client_close(c);
         return;
     }
-    c->queued_bytes -= done;
+    queue_is(c, c->queued_bytes - done);
     if (done < c->out.len) {
         if (!send_rest(c, done)) {
             hf_resp_client_close(c);

@@ -363,6 +363,52 @@ static void scan_walks_through_every_key_once_when_nothing_changes(void **state)
     e2e_passed();
 }
 
+/* SCAN from `cursor`, one key; the next cursor is put there. False: it was refused. */
+static bool scan_one(redisContext *c, char cursor[32], char key[64])
+{
+    redisReply *r = redisCommand(c, "SCAN %s COUNT 1", cursor);
+    bool good = r != NULL && r->type == REDIS_REPLY_ARRAY;
+
+    if (good) {
+        snprintf(cursor, 32, "%s", r->element[0]->str);
+        snprintf(key, 64, "%s", r->element[1]->elements == 1 ? r->element[1]->element[0]->str : "");
+    } else {
+        assert_non_null(strstr(r->str, "no longer known"));
+    }
+    freeReplyObject(r);
+    return good;
+}
+
+static void a_scan_that_goes_on_is_not_pushed_out_by_those_that_only_begin(void **state)
+{
+    char mine[32] = "0", missed[32], again[32], elsewhere[32] = "0", key[64], same[64];
+
+    e2e_begin(state);
+    assert_true(scan_one(core, mine, key));
+    assert_true(scan_one(joined, elsewhere, key));
+    assert_string_not_equal(mine, elsewhere); /* or one from before a restart would be believed */
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 900; i++) {
+            char other[32] = "0";
+
+            assert_true(scan_one(core, other, key));
+        }
+        snprintf(missed, sizeof missed, "%s", mine);
+        assert_true(scan_one(core, mine, key));
+    }
+    snprintf(again, sizeof again, "%s", missed);
+    assert_true(scan_one(core, again, same)); /* the answer was lost on the way */
+    assert_string_equal(same, key);
+    assert_false(scan_one(core, mine, same)); /* and that one goes on instead */
+    for (int i = 0; i < 1024; i++) {
+        char other[32] = "0";
+
+        assert_true(scan_one(core, other, key));
+    }
+    assert_false(scan_one(core, again, key));
+    e2e_passed();
+}
+
 static void what_is_exported_can_be_imported_again(void **state)
 {
     static char first[4u << 20], second[4u << 20];
@@ -566,6 +612,7 @@ int main(void)
         cmocka_unit_test(wait_counts_edges_that_have_it_durably),
         cmocka_unit_test(the_public_suffix_list_is_imported_and_read),
         cmocka_unit_test(scan_steps_over_so_many_deleted_keys_at_a_time),
+        cmocka_unit_test(a_scan_that_goes_on_is_not_pushed_out_by_those_that_only_begin),
         cmocka_unit_test(scan_walks_through_every_key_once_when_nothing_changes),
         cmocka_unit_test(what_is_exported_can_be_imported_again),
         cmocka_unit_test(hf_get_says_how_old_and_how_new),

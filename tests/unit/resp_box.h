@@ -1,9 +1,9 @@
 /*
  * resp_box.h - a RESP server in a box for tests: real sockets, in one thread with its loop.
  *
- * The commands of the test's own server: PING, ECHO x, ARGC ..., BIG n (a bulk of n bytes), LATER n
- * (deferred until the test ends slot n), SET k v (deferred, ended by on_drained), NIL, MAP, FORGE,
- * QUIT, STOP (closes the server from within a command).
+ * The commands of the test's own server: PING, ECHO x, ARGC ..., BIG n (a bulk of n bytes), FITS n
+ * (the same if it fits), LATER n (deferred until the test ends slot n), SET k v (deferred, ended by
+ * on_drained), NIL, MAP, FORGE, QUIT, STOP (closes the server from within a command).
  *
  * The server takes its turns only while a test says or hears something or lets time pass, so
  * nothing happens between two statements. Included by test_resp.c and test_resp_bounds.c only.
@@ -96,6 +96,10 @@ static inline void on_command(void *ctx, struct hf_resp_client *c, const struct 
         hf_resp_integer(c, (int64_t)argc);
     } else if (is(argv[0], "BIG") && argc == 2) {
         reply_big(c, number(argv[1]));
+    } else if (is(argv[0], "FITS") && argc == 2) {
+        if (hf_resp_fits(c, number(argv[1]) + 32)) {
+            reply_big(c, number(argv[1]));
+        }
     } else if (is(argv[0], "LATER") && argc == 2) {
         f->slot[number(argv[1])] = hf_resp_defer(c);
     } else if (is(argv[0], "SET")) {

@@ -244,16 +244,52 @@ static void writing_to_a_closed_peer_ends_the_client_only(void **state)
     close(other);
 }
 
+static void replies_that_nobody_reads_are_bounded_over_all_clients(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_resp_config c = config_of(f);
+    static char got[2000000];
+    c.output_bytes_max = 2u << 20;
+    c.output_total_max = 6u << 20;
+    restart_with(f, &c);
+    int fd[40];
+    for (int i = 0; i < 40; i++) {
+        fd[i] = dial_unix(f);
+        say(f, fd[i], "FITS 1900000\r\n");
+        turn_for(f, 1);
+    }
+    size_t held = f->server->output_bytes;
+    assert_in_range(held, 4u << 20, 6u << 20);
+    assert_int_equal(hf_resp_clients(f->server), 40);
+    expect(f, fd[39], "-BUSY clients have not read");
+    int small = dial_unix(f); /* others are served as ever, and who asks for too much is told */
+    say(f, small, "PING\r\nFITS 60000\r\n");
+    expect(f, small, "+PONG\r\n$60000\r\n");
+    assert_int_equal(hear_bytes(f, small, got, 60002), 60002);
+    say(f, small, "FITS 3000000\r\n");
+    expect(f, small, "-TOOBIG a reply of 3000032 bytes; output_max is 2097152");
+    for (int i = 0; i < 40; i++) {
+        close(fd[i]);
+    }
+    turn_for(f, 20);
+    assert_int_equal(f->server->output_bytes, 0);
+    close(small);
+}
+
 static void one_client_too_many_is_told_so(void **state)
 {
     struct fixture *f = *state;
     struct hf_resp_config c = config_of(f);
     c.clients_max = 1;
     restart_with(f, &c);
-    int a = dial_unix(f);
-    int b = dial_unix(f);
+    int a = dial_tcp(f);
+    int b = dial_tcp(f);
     expect(f, b, "-ERR max number of clients reached\r\n");
     expect_closed(f, b);
+    int tool = dial_unix(f); /* has places of its own */
+    say(f, tool, "PING\r\n");
+    expect(f, tool, "+PONG\r\n");
+    close(tool);
     close(a);
     turn_for(f, 5);
     close(b);
@@ -304,6 +340,7 @@ int main(void)
         SERVER_TEST(a_client_over_its_output_limit_is_closed),
         SERVER_TEST(a_stuck_client_is_closed_and_a_slow_one_is_not),
         SERVER_TEST(writing_to_a_closed_peer_ends_the_client_only),
+        SERVER_TEST(replies_that_nobody_reads_are_bounded_over_all_clients),
         SERVER_TEST(one_client_too_many_is_told_so),
         SERVER_TEST(accepting_rests_while_descriptors_are_lacking),
     };
