@@ -21,7 +21,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 
 # ---- sources: a layer may use those before it; tests/lint checks who includes what ----
 
-WIRE   := err number cursor ranges expand elements digest batch compress body seal genesis beacon token messages fetch records carry
+WIRE   := err number cursor expand elements digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables tree shape vouch moves index view walk verify sample stage parts staging repair \
           scrub doctor pages

@@ -1,8 +1,9 @@
 /*
- * driver_impl.h - the inside of struct hf_core, for driver.c, enrol.c and inspect.c.
+ * driver_impl.h - the inside of struct hf_core, for the files of the driver.
  *
  * Who does what: driver.c runs the engine and the writer lane, enrol.c makes facts about edges
- * durable, inspect.c answers what is asked about the core. Nobody else includes this file.
+ * durable, retention.c trims the log and forgets tombstones, carry.c writes carry files, inspect.c
+ * answers what is asked about the core. Nobody else includes this file.
  */
 #ifndef CORE_DRIVER_IMPL_H
 #define CORE_DRIVER_IMPL_H

@@ -169,7 +169,8 @@ static void start(struct hf_edge *edge)
                                   .join = edge->has_token && !edge->has_genesis};
     edge_event(edge, &ev);
     if (edge->has_token && edge->has_genesis) {
-        edge_note(edge, HF_LEVEL_INFO, "edge: enrolled before, so the join token is not used");
+        edge_note(edge, HF_LEVEL_INFO,
+                  "edge: enrolled before; of the join token only the core's address is used");
     }
     if (stage.active) {
         edge_note(edge, HF_LEVEL_INFO, "edge: goes on with a transfer done=%llu total=%llu",

@@ -4,6 +4,7 @@
  * driver.c   open, close, events into the engine, effects out of it
  * slots.c    frames between arrival and durability, and their verification on the pool
  * chunks.c   chunks between arrival and the writer
+ * dictionaries.c  dictionaries that frames brought: learned, stored, asked for
  * session.c  requests sealed, replies opened, HELLO adopted
  * storing.c  the engine's store operations on the writer lane
  * kept.c     what is kept beside the state over a restart
@@ -116,7 +117,6 @@ struct hf_edge {
     const struct hf_identity *id;
     struct hf_state *state;
     struct hf_replica *replica;
-    struct hf_replica_status last_status;
 
     _Atomic(ZSTD_DCtx *) decompressor; /* owned; NULL while a lane uses it */
     struct slot *slots;

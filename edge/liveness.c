@@ -322,8 +322,9 @@ static void status_transfer(const struct hf_replica *r, hf_ms now, struct hf_rep
     out->transfer_total =
         r->transfer_total > 0 && r->transfer_total < done ? done : r->transfer_total;
     if (out->transfer_total > 0 && done > r->transfer_from) {
-        uint64_t took = (uint64_t)(now - r->transfer_began);
-        out->transfer_eta_ms = (out->transfer_total - done) * took / (done - r->transfer_from);
+        /* Of terabytes over weeks the product would not fit into 64 bits. */
+        double rest = (double)(out->transfer_total - done) / (double)(done - r->transfer_from);
+        out->transfer_eta_ms = (uint64_t)(rest * (double)(now - r->transfer_began));
     }
 }
 

@@ -362,7 +362,7 @@ static void use_slot(struct store_job *j, struct slot *s)
     j->slot[j->slot_count++] = s;
 }
 
-/* The frames first..last that are whole, in order of seq. */
+/* The frames first..last, in order of seq; of a HOLD those that are whole, in any order. */
 static void use_run(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_seq last)
 {
     uint64_t width = last - first + 1;

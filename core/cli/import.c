@@ -144,13 +144,15 @@ static void make_id(struct import *m, const char *format, const struct hf_hash *
     }
 }
 
-/* Makes m->in ready to be read from its first byte, and the hash of all of it. */
+/* Makes m->in ready to be read from where it is, and the hash of all that follows: what a shell
+ * read of standard input before is not ours. */
 static bool open_content(struct import *m, const char *file, struct hf_hash *hash)
 {
     const size_t block_bytes = 1u << 20;
     bool standard = strcmp(file, "-") == 0;
     const char *what = standard ? "standard input" : file;
     int fd = standard ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
+    off_t start = fd < 0 ? 0 : lseek(fd, 0, SEEK_CUR);
     int copy = -1;
     uint8_t *block = NULL;
     bool ok = false;
@@ -159,7 +161,8 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
         goto out;
     }
     /* What cannot be read twice (a pipe, a terminal) is copied. */
-    if (lseek(fd, 0, SEEK_SET) != 0) {
+    if (start < 0) {
+        start = 0;
         copy = temporary_file();
         if (copy < 0) {
             what = "cannot keep a copy of the input; set TMPDIR to a directory with room for it";
@@ -176,7 +179,7 @@ static bool open_content(struct import *m, const char *file, struct hf_hash *has
     if (copy >= 0) {
         fd = copy;
     }
-    ok = lseek(fd, 0, SEEK_SET) == 0;
+    ok = lseek(fd, start, SEEK_SET) == start;
     hf_input_init(&m->in, fd, what);
 out:
     if (!ok) {

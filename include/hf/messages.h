@@ -12,7 +12,6 @@
 #include "hf/cursor.h"
 #include "hf/dictionary.h"
 #include "hf/err.h"
-#include "hf/ranges.h"
 #include "hf/seal.h"
 
 enum hf_message_type {

@@ -19,7 +19,6 @@
 #include "hf/batch.h"
 #include "hf/err.h"
 #include "hf/messages.h"
-#include "hf/ranges.h"
 #include "hf/seal.h"
 #include "hf/state.h"
 #include "hf/types.h"

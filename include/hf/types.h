@@ -17,6 +17,10 @@
 typedef uint64_t hf_seq; /* batch number in an epoch, from 1; 0 is the state before batch 1 */
 typedef int64_t hf_ms;   /* milliseconds on a clock that never steps back (CLOCK_BOOTTIME) */
 
+struct hf_range {
+    hf_seq first, last; /* inclusive */
+};
+
 #define HF_HASH_BYTES 32u
 #define HF_KEY_BYTES 32u    /* public keys, content keys */
 #define HF_SECRET_BYTES 64u /* Ed25519 secret key as libsodium keeps it */

@@ -5,10 +5,11 @@
  * Who does what: env.c opens, creates, grows and reopens the LMDB environment, shape.c measures its
  * file first, vouch.c says when its pages need no check; record.c knows the bytes; moves.c holds
  * back the by-seq index; tree.c writes changes into one generation; state.c is the transaction;
- * tables.c has the small tables; view.c reads; walk.c reads on past damage; sample.c estimates;
- * verify.c reads everything; stage.c stages a transfer, parts.c cuts it into parts and moves them,
- * staging.c keeps how far they got; repair.c puts ranges of a transfer in the place of damaged
- * ones.
+ * tables.c has the small tables; index.c knows what the by-seq index holds; view.c reads; walk.c
+ * reads on past damage; sample.c estimates; verify.c reads everything, scrub.c step by step,
+ * pages.c what LMDB itself trusts, doctor.c all of it in a child process; stage.c stages a
+ * transfer, parts.c cuts it into parts and moves them, staging.c keeps how far they got; repair.c
+ * puts ranges of a transfer in the place of damaged ones.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing

@@ -121,6 +121,26 @@ says 'set TMPDIR'
 expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
 says 'there is no certificate in it'
 
+# What the shell has read of standard input is not imported.
+printf 'HEADER\tskip\nk1\tv1\nk2\tv2\n' >with-header.tsv
+expect 0 'an import behind a header' sh -c '{ read -r h; holdfast --data core import --prefix behind/ -; } <with-header.tsv'
+expect 0 'what came of it' holdfast --data core export --prefix behind/
+[ "$(wc -l <out)" -eq 2 ] || { echo 'FAILED: not two keys:'; cat out; failed=1; }
+expect 0 'an export of the longest prefix' holdfast --data core export --prefix "$(printf '*%.0s' $(seq 480))"
+silent
+
+# A token that went to the wrong hands.
+lost=$(holdfast --data core edge invite lost 2>/dev/null)
+expect 0 'the list with an open token' holdfast --data core edge list
+grep -q '^lost	-	invited$' out || { echo 'FAILED: no invitation in:'; cat out; failed=1; }
+expect 0 'a token that is withdrawn' holdfast --data core edge revoke lost
+expect 0 'the list without it' holdfast --data core edge list
+! grep -q lost out || { echo 'FAILED: still in:'; cat out; failed=1; }
+expect 124 'an edge with a withdrawn token' timeout 2 holdfast-edge --data thief --join "$lost" --resp off
+says 'refused the join'
+expect 1 'a second withdrawal' holdfast --data core edge revoke lost
+says 'no edge of this name, and no open join token'
+
 expect 2 'an export for an edge of a part' holdfast --data core export --for lagos --prefix k carried
 says '--for EDGE takes whole batches'
 expect 2 'an export for an edge as lines' holdfast --data core export --for lagos --format jsonl carried
