@@ -255,7 +255,8 @@ static void at_most_two_requests_fly_on_a_connection(void **state)
     pair_close(&c, &e);
 }
 
-static void the_sixty_fifth_open_request_is_refused(void **state)
+/* Those for data leave places to the others. */
+static void a_request_too_many_is_refused(void **state)
 {
     struct core c;
     struct edge e;
@@ -263,13 +264,17 @@ static void the_sixty_fifth_open_request_is_refused(void **state)
     (void)state;
     pair_open(&c, &e, 0, 1);
     c.hold = true;
-    for (uint64_t id = 0; id < 64; id++) {
+    for (uint64_t id = 0; id < 112; id++) {
+        assert_int_equal(hf_dialer_fetch(e.dialer, id, hf_slice_str("x"), 500), HF_OK);
+    }
+    assert_int_equal(hf_dialer_fetch(e.dialer, 112, hf_slice_str("x"), 500), HF_BUSY);
+    for (uint64_t id = 112; id < 128; id++) {
         request(&e, id, "x", 500);
     }
-    assert_int_equal(hf_dialer_request(e.dialer, 64, hf_slice_str("x"), 500), HF_BUSY);
-    assert_true(run_until(&e.replies, 64, 3000));
-    assert_int_equal(e.failures, 64);
-    assert_int_equal(hf_dialer_request(e.dialer, 64, hf_slice_str("x"), 500), HF_OK);
+    assert_int_equal(hf_dialer_request(e.dialer, 128, hf_slice_str("x"), 500), HF_BUSY);
+    assert_true(run_until(&e.replies, 128, 3000));
+    assert_int_equal(e.failures, 128);
+    assert_int_equal(hf_dialer_fetch(e.dialer, 128, hf_slice_str("x"), 500), HF_OK);
     pair_close(&c, &e);
 }
 
@@ -446,7 +451,7 @@ int main(void)
         cmocka_unit_test(an_ipv6_core_is_reached),
         cmocka_unit_test(a_request_is_answered_and_names_its_peer),
         cmocka_unit_test(at_most_two_requests_fly_on_a_connection),
-        cmocka_unit_test(the_sixty_fifth_open_request_is_refused),
+        cmocka_unit_test(a_request_too_many_is_refused),
         cmocka_unit_test(a_request_without_a_core_ends_at_its_timeout),
         cmocka_unit_test(a_request_without_a_core_is_sent_once_it_is_there),
         cmocka_unit_test(a_request_on_a_connection_that_breaks_fails_at_once),
