@@ -16,6 +16,8 @@
 
 #include <stdlib.h>
 
+#define ROW_BYTES 512u /* of a reply about an edge, at most */
+
 /* ---- HF.STATUS ---- */
 
 static void reply_number(struct hf_resp_client *c, uint64_t n)
@@ -90,6 +92,9 @@ void hf_run_status(struct hf_call *call)
     struct hf_edge_row row;
 
     hf_core_status(config->core, &s);
+    if (!hf_resp_fits(c, ROW_BYTES * ((size_t)s.edge_count + 1))) {
+        return;
+    }
     hf_resp_array(c, 12);
     hf_resp_bulk(c, hf_slice_str(config->version));
     hf_resp_bulk(c, hf_slice_str(config->stream));
@@ -150,6 +155,9 @@ static void reply_edge_list(struct hf_call *call)
     hf_core_status(config->core, &s);
     for (uint32_t at = 0; hf_core_invited(config->core, &at) != NULL;) {
         invited++;
+    }
+    if (!hf_resp_fits(c, ROW_BYTES * ((size_t)s.edge_count + invited + 1))) {
+        goto out;
     }
     hf_resp_array(c, s.edge_count + invited);
     for (uint32_t i = 0; i < s.edge_count; i++) {

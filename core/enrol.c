@@ -218,7 +218,7 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
     hf_core_record(core, &a->order);
 }
 
-static uint32_t tokens_open(struct hf_core *core, const char *name)
+static uint32_t tokens_of(struct hf_core *core, const char *name)
 {
     uint32_t at = 0;
     uint32_t n = 0;
@@ -229,7 +229,8 @@ static uint32_t tokens_open(struct hf_core *core, const char *name)
 }
 
 /* Unused tokens of the name become void with it and at once, or one could bring the name back, also
- * while the revocation waits for the lane. */
+ * while the revocation waits for the lane. Those that are void already are recorded again: it may
+ * have failed, and a restart would open them. */
 static void tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
 {
     uint32_t at = 0;
@@ -245,9 +246,9 @@ static void tokens_void(struct hf_core *core, const char *name, struct hf_fact_o
 void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
 {
     struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
-    uint32_t tokens = tokens_open(core, name);
+    uint32_t tokens = tokens_of(core, name);
     if (e == NULL && tokens == 0) {
-        refuse(done, ctx, HF_NOTFOUND, "no edge of this name, and no open join token");
+        refuse(done, ctx, HF_NOTFOUND, "no edge of this name, and no join token for it");
         return;
     }
     struct admin *a = admin_new(name, tokens + 2, done, ctx);
@@ -270,6 +271,6 @@ void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *
 
 const char *hf_core_invited(const struct hf_core *core, uint32_t *at)
 {
-    const struct hf_token_fact *t = hf_registry_token_of(core->registry, NULL, at);
+    const struct hf_token_fact *t = hf_registry_token_open(core->registry, at);
     return t != NULL ? t->name : NULL;
 }

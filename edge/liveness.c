@@ -324,7 +324,8 @@ static void status_transfer(const struct hf_replica *r, hf_ms now, struct hf_rep
     if (out->transfer_total > 0 && done > r->transfer_from) {
         /* Of terabytes over weeks the product would not fit into 64 bits. */
         double rest = (double)(out->transfer_total - done) / (double)(done - r->transfer_from);
-        out->transfer_eta_ms = (uint64_t)(rest * (double)(now - r->transfer_began));
+        double eta = rest * (double)(now - r->transfer_began);
+        out->transfer_eta_ms = eta < 1e15 ? (uint64_t)eta : UINT64_MAX;
     }
 }
 

@@ -3,9 +3,10 @@
  *
  * SCAN: Redis cursors are numbers and ours are keys, so the place of each iteration is kept under
  * the number that the client gets. An iteration has one slot for all of its steps, which the number
- * tells; a new one takes the slot that was not used for longest, so that who goes on is not pushed
- * out by those who only begin. A number that is not known is an error that says to begin again.
- * Numbers begin at random: one from before a restart must not be taken for another's.
+ * tells; a new one takes the slot that was not used for longest, so it takes a thousand that begin
+ * between two steps of an iteration to push it out. A number that is not known is an error that
+ * says to begin again. Numbers begin at random: one from before a restart must not be taken for
+ * another's.
  *
  * It must not write, and must not keep the view over a wait.
  */

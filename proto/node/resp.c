@@ -171,9 +171,14 @@ void hf_resp_client_close(struct hf_resp_client *c)
 
 /* ---- delivering ---- */
 
+/* Where the others hold nearly all that all may hold, a client has what is free to each, and is
+ * served a little at a time: it must not lose its replies for what they do not read. */
 static bool over_limits(const struct hf_resp_client *c)
 {
-    return c->queued_bytes > HF_RESP_PAUSE_BYTES || c->slot_count >= HF_RESP_SLOTS_MAX;
+    const struct hf_resp_server *s = c->server;
+    bool scarce = s->config.output_total_max - s->output_bytes < HF_RESP_PAUSE_BYTES;
+    size_t most = scarce ? HF_RESP_OUTPUT_FREE / 2 : HF_RESP_PAUSE_BYTES;
+    return c->queued_bytes > most || c->slot_count >= HF_RESP_SLOTS_MAX;
 }
 
 static bool may_deliver(const struct hf_resp_client *c)

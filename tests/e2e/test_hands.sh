@@ -138,8 +138,8 @@ expect 0 'the list without it' holdfast --data core edge list
 ! grep -q lost out || { echo 'FAILED: still in:'; cat out; failed=1; }
 expect 124 'an edge with a withdrawn token' timeout 2 holdfast-edge --data thief --join "$lost" --resp off
 says 'refused the join'
-expect 1 'a second withdrawal' holdfast --data core edge revoke lost
-says 'no edge of this name, and no open join token'
+expect 1 'a withdrawal for nobody' holdfast --data core edge revoke nobody
+says 'no edge of this name, and no join token for it'
 
 expect 2 'an export for an edge of a part' holdfast --data core export --for lagos --prefix k carried
 says '--for EDGE takes whole batches'

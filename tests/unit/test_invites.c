@@ -96,7 +96,9 @@ static void a_token_of_a_name_that_nobody_has_can_be_withdrawn(void **state)
     assert_null(hf_core_invited(b->core, &at));
     assert_int_equal(box_revoke(b, "lost").code, HF_OK);
     assert_int_equal(peer_join(p, t.text)->code, HF_AUTH);
-    assert_int_equal(box_revoke(b, "lost").code, HF_NOTFOUND);
+    assert_int_equal(invited(b), 0);
+    assert_int_equal(box_revoke(b, "lost").code, HF_OK); /* it is what was asked for */
+    assert_int_equal(box_revoke(b, "nobody").code, HF_NOTFOUND);
     assert_int_equal(box_status(b).edge_count, 0);
     box_put(b, "k", "1");
     assert_int_equal(box_frame(b, 0).h.content_key_id, 1); /* nobody knew the key */
@@ -104,6 +106,34 @@ static void a_token_of_a_name_that_nobody_has_can_be_withdrawn(void **state)
     box_open(b);
     assert_int_equal(peer_join(p, t.text)->code, HF_AUTH);
     peer_free(p);
+}
+
+/* Void at once, and after a disk that failed as durable as if it had not. */
+static void what_could_not_be_stored_is_made_good_by_the_next_revocation(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *q = peer_new(b, 2);
+    struct told lost = box_invite(b, "lost");
+    struct told used = box_invite(b, "e");
+    struct told open = box_invite(b, "e");
+    assert_int_equal(peer_join(p, used.text)->code, HF_OK);
+    for (int i = 0; i < 2; i++) {
+        box_sync_error = i == 0 ? EIO : 0;
+        assert_int_equal(box_revoke(b, "lost").code, i == 0 ? HF_IO : HF_OK);
+        assert_int_equal(box_revoke(b, "e").code, i == 0 ? HF_IO : HF_OK);
+        assert_int_equal(peer_join(q, open.text)->code, HF_AUTH);
+        b->now += 1000;
+    }
+    box_crash(b);
+    box_open(b);
+    assert_int_equal(invited(b), 0);
+    assert_int_equal(peer_join(q, lost.text)->code, HF_AUTH);
+    b->now += 1000;
+    assert_int_equal(peer_join(q, open.text)->code, HF_AUTH);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_REVOKED);
+    peer_free(p);
+    peer_free(q);
 }
 
 static void who_joins_while_its_token_is_withdrawn_is_told_of(void **state)
@@ -135,6 +165,7 @@ int main(void)
         T(an_open_token_is_void_from_the_moment_of_the_revocation),
         T(all_open_tokens_of_a_revoked_name_are_void_however_many),
         T(a_token_of_a_name_that_nobody_has_can_be_withdrawn),
+        T(what_could_not_be_stored_is_made_good_by_the_next_revocation),
         T(who_joins_while_its_token_is_withdrawn_is_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
