@@ -218,12 +218,19 @@ void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_ke
     hf_core_record(core, &a->order);
 }
 
-static uint32_t tokens_of(struct hf_core *core, const char *name)
+/* A token that no key has used: it is open, or void. */
+static bool is_unused(const struct hf_token_fact *t)
 {
-    uint32_t at = 0;
+    static const struct hf_key nobody;
+    return !t->used || hf_key_eq(&t->used_by, &nobody);
+}
+
+static uint32_t tokens_unused(const struct hf_core *core, const char *name)
+{
+    const struct hf_token_fact *t;
     uint32_t n = 0;
-    while (hf_registry_token_of(core->registry, name, &at) != NULL) {
-        n++;
+    for (uint32_t i = 0; (t = hf_registry_token_at(core->registry, i)) != NULL; i++) {
+        n += is_unused(t) && strcmp(t->name, name) == 0;
     }
     return n;
 }
@@ -233,20 +240,21 @@ static uint32_t tokens_of(struct hf_core *core, const char *name)
  * have failed, and a restart would open them. */
 static void tokens_void(struct hf_core *core, const char *name, struct hf_fact_order *o)
 {
-    uint32_t at = 0;
     const struct hf_token_fact *t;
-    while ((t = hf_registry_token_of(core->registry, name, &at)) != NULL) {
-        struct hf_fact *f = &o->fact[o->count++];
-        *f = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
-        f->token.used = true;
-        (void)hf_registry_learn(core->registry, f); /* it replaces a row, which needs no room */
+    for (uint32_t i = 0; (t = hf_registry_token_at(core->registry, i)) != NULL; i++) {
+        if (is_unused(t) && strcmp(t->name, name) == 0) {
+            struct hf_fact *f = &o->fact[o->count++];
+            *f = (struct hf_fact){.type = HF_FACT_TOKEN, .token = *t};
+            f->token.used = true;
+            (void)hf_registry_learn(core->registry, f); /* it replaces a row, which needs no room */
+        }
     }
 }
 
 void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
 {
     struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
-    uint32_t tokens = tokens_of(core, name);
+    uint32_t tokens = tokens_unused(core, name);
     if (e == NULL && tokens == 0) {
         refuse(done, ctx, HF_NOTFOUND, "no edge of this name, and no join token for it");
         return;
@@ -271,6 +279,10 @@ void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *
 
 const char *hf_core_invited(const struct hf_core *core, uint32_t *at)
 {
-    const struct hf_token_fact *t = hf_registry_token_open(core->registry, at);
+    const struct hf_token_fact *t = hf_registry_token_at(core->registry, *at);
+    while (t != NULL && t->used) {
+        t = hf_registry_token_at(core->registry, ++*at);
+    }
+    *at += t != NULL;
     return t != NULL ? t->name : NULL;
 }

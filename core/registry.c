@@ -149,28 +149,9 @@ const struct hf_token_fact *hf_registry_token(const struct hf_registry *r, const
     return NULL;
 }
 
-const struct hf_token_fact *hf_registry_token_open(const struct hf_registry *r, uint32_t *at)
+const struct hf_token_fact *hf_registry_token_at(const struct hf_registry *r, uint32_t i)
 {
-    while (*at < r->token_count) {
-        const struct hf_token_fact *t = &r->token[(*at)++];
-        if (!t->used) {
-            return t;
-        }
-    }
-    return NULL;
-}
-
-const struct hf_token_fact *hf_registry_token_of(const struct hf_registry *r, const char *name,
-                                                 uint32_t *at)
-{
-    static const struct hf_key nobody;
-    while (*at < r->token_count) {
-        const struct hf_token_fact *t = &r->token[(*at)++];
-        if (strcmp(t->name, name) == 0 && (!t->used || hf_key_eq(&t->used_by, &nobody))) {
-            return t;
-        }
-    }
-    return NULL;
+    return i < r->token_count ? &r->token[i] : NULL;
 }
 
 struct hf_keyring *hf_registry_keys(struct hf_registry *r)

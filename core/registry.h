@@ -48,11 +48,8 @@ const struct hf_enrolled *hf_registry_at(const struct hf_registry *r, uint32_t i
 const struct hf_enrolled *hf_registry_row(const struct hf_registry *r, uint32_t row);
 
 const struct hf_token_fact *hf_registry_token(const struct hf_registry *r, const struct hf_id *id);
-/* The next unused token, from place *at on; NULL at the end. */
-const struct hf_token_fact *hf_registry_token_open(const struct hf_registry *r, uint32_t *at);
-/* The next token for a name that no key has used: it is open, or void, which may not be durable. */
-const struct hf_token_fact *hf_registry_token_of(const struct hf_registry *r, const char *name,
-                                                 uint32_t *at);
+/* The token at place i from 0 on, NULL behind the last. */
+const struct hf_token_fact *hf_registry_token_at(const struct hf_registry *r, uint32_t i);
 
 struct hf_keyring *hf_registry_keys(struct hf_registry *r);
 /* Derived at first use. NULL when the edge's key is not a valid point. */
