@@ -225,45 +225,40 @@ void hf_replica_step(struct hf_replica *r, const struct hf_replica_event *ev,
     r->fx = NULL;
 }
 
+/* A time that has passed is not waited for: what it was for was done then, or is blocked by
+ * something that ends with an event or has a time of its own. */
+static hf_ms upcoming(const struct hf_replica *r, hf_ms at, hf_ms t)
+{
+    return t > r->now ? sooner(at, t) : at;
+}
+
 hf_ms hf_replica_deadline(const struct hf_replica *r)
 {
     if (r->more_due) {
         return r->now + 1;
     }
     hf_ms at = sooner(r->now + r->cfg.report_ms, links_deadline(r));
-    if (r->report_due > r->now) {
-        at = sooner(at, r->report_due);
-    }
-    if (r->report_hold > r->now) {
-        at = sooner(at, r->report_hold);
-    }
-    for (uint32_t i = 0; i < 2; i++) {
-        at = r->pace[i].retry_at > r->now ? sooner(at, r->pace[i].retry_at) : at;
-    }
+    at = upcoming(r, at, r->report_due);
+    at = upcoming(r, at, r->report_hold);
+    at = upcoming(r, at, r->pace[0].retry_at);
+    at = upcoming(r, at, r->pace[1].retry_at);
     if (r->rest_until > r->now && !r->store_busy) {
-        hf_ms pause = frames_pause_at(r);
-        at = sooner(at, pause > r->now ? sooner(pause, r->rest_until) : r->rest_until);
+        at = upcoming(r, sooner(at, r->rest_until), frames_pause_at(r));
     }
-    if (r->store_retry > r->now) {
-        at = sooner(at, r->store_retry);
-    }
-    if (r->room_at > r->now) {
-        at = sooner(at, r->room_at);
-    }
+    at = upcoming(r, at, r->store_retry);
+    at = upcoming(r, at, r->room_at);
     at = sooner(at, repair_deadline(r));
-    if (r->staged_since >= 0 && r->staged_since + r->cfg.stage_ms > r->now) {
-        at = sooner(at, r->staged_since + r->cfg.stage_ms);
+    if (r->staged_since >= 0) {
+        at = upcoming(r, at, r->staged_since + r->cfg.stage_ms);
     }
     if (r->stage.active || r->head > r->applied.seq) {
         at = sooner(at, share_deadline(r));
     }
-    if (collect_due(r) && r->collect_at > r->now) {
-        at = sooner(at, r->collect_at);
+    if (collect_due(r)) {
+        at = upcoming(r, at, r->collect_at);
     }
-    /* A hole that was waited for already needs a reply, a link or the end of a backoff, not ticks.
-     */
-    if (r->hole_since >= 0 && r->hole_since + r->cfg.gap_ms > r->now) {
-        at = sooner(at, r->hole_since + r->cfg.gap_ms);
+    if (r->hole_since >= 0) {
+        at = upcoming(r, at, r->hole_since + r->cfg.gap_ms);
     }
     return at > r->now ? at : r->now + 1;
 }

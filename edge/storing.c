@@ -116,16 +116,13 @@ static enum hf_err commit_staged(struct store_job *j)
 
 static enum hf_err op_chunks(struct store_job *j)
 {
-    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {
-        enum hf_err err = HF_OK;
+    enum hf_err err = HF_OK;
+    for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX && err == HF_OK; i++) {
         if (j->chunk[i] != NULL) {
             err = stage_one(j->edge, i, j->chunk[i]);
         }
-        if (err != HF_OK) {
-            return err;
-        }
     }
-    return HF_OK;
+    return err;
 }
 
 enum hf_err stage_drop(struct hf_state *s)
@@ -328,14 +325,12 @@ static void store_done(struct hf_job *job)
     struct store_job *j = (struct store_job *)job;
     struct hf_edge *edge = j->edge;
     struct hf_position position = j->position;
-    bool hold = j->effect.type == HF_REPFX_HOLD;
     struct hf_replica_event ev = {
         .type = HF_REPEV_STORE_DONE,
         .op = j->effect.type,
         .code = j->code,
-        .ok = j->effect.type == HF_REPFX_TAKE ? j->verified
-                                              : j->effect.type == HF_REPFX_COLLECT && j->collected,
-        .seq = hold ? j->effect.first : j->seq,
+        .ok = j->verified || j->collected,
+        .seq = j->effect.type == HF_REPFX_HOLD ? j->effect.first : j->seq,
         .position = &position,
         .stage = &edge->staged.stage,
     };
