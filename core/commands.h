@@ -16,7 +16,6 @@
 #include "hf/types.h"
 
 struct hf_commands;
-
 struct hf_listener;
 
 struct hf_commands_config {

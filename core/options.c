@@ -29,7 +29,9 @@ static const struct hf_config_row rows[] = {
     {"core", "clients_max", HF_CONFIG_UINT, AT(clients_max), "1024", 1, 100000, NULL, NULL,
      "local clients connected at once"},
     {"core", "output_max", HF_CONFIG_BYTES, AT(output_bytes), "64MiB", 32u << 20, 1u << 30, NULL,
-     NULL, "a local client that leaves more than this unread is closed"},
+     NULL,
+     "bytes of replies that a local client may leave unread, four times that of all of them; more "
+     "is refused"},
     {"core", "dictionary", HF_CONFIG_BOOL, AT(dictionary), "on", 0, 0, NULL, NULL,
      "train a dictionary from the stream's small batches, where that makes them smaller"},
     {"core", "pool_threads", HF_CONFIG_UINT, AT(pool_threads), "2", 1, 64, NULL, NULL,

@@ -58,9 +58,9 @@ enum hf_kv_section {
 };
 /* Writes lines "name:value\r\n". */
 typedef void hf_kv_info_print(void *ctx, FILE *out);
-/* Answers INFO with the sections that it names, or all. */
-/* The section of that name, of this process. */
+/* The section of that name, of this process; ctx is not used. */
 void hf_kv_info_memory(void *ctx, FILE *out);
+/* Answers INFO with the sections that it names, or all. */
 void hf_kv_info(struct hf_resp_client *c, const struct hf_slice *argv, size_t argc,
                 hf_kv_info_print *const print[HF_INFO_SECTIONS], void *ctx);
 

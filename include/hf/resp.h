@@ -26,7 +26,8 @@ struct hf_resp_config {
     size_t input_bytes_max;  /* 0 = 64 MiB: half-received commands of all clients together; who asks
                               * for  more room is closed. At least twice command_bytes_max. */
     size_t output_bytes_max; /* 0 = 64 MiB: a client with more unread reply bytes is closed */
-    size_t output_total_max; /* 0 = four times that: of all clients, but for 64 KiB of each */
+    size_t output_total_max; /* 0 = four times that, and at least that: of all clients, beside
+                              * 64 KiB of each */
     hf_ms stuck_ms_max;      /* 0 = 60 s: so is one that reads nothing while it has replies */
     size_t client_user_bytes; /* zeroed memory of the owner's for each client */
     void *ctx;

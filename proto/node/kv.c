@@ -631,6 +631,19 @@ static enum hf_err scan_walk(struct hf_view *v, struct scan *s)
     return HF_OK;
 }
 
+static void reply_scan(const struct call *k, const struct scan *s, bool end)
+{
+    char cursor[24];
+    uint64_t id = end ? 0 : cursor_keep(k->kv, s->cursor, s->after);
+    snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)id);
+    hf_resp_array(k->c, 2);
+    text(k->c, cursor);
+    hf_resp_array(k->c, s->found);
+    for (size_t i = 0; i < s->found; i++) {
+        hf_resp_bulk(k->c, s->keys[i]);
+    }
+}
+
 static void run_scan(const struct call *k)
 {
     struct scan s = {.count = 10, .strings = true};
@@ -645,21 +658,8 @@ static void run_scan(const struct call *k)
     enum hf_err err = s.keys == NULL ? HF_NOMEM : scan_walk(v, &s);
     if (err != HF_OK && err != HF_NOTFOUND) {
         store_error(k, err);
-        free(s.keys);
-        return;
-    }
-    if (!hf_resp_fits(k->c, 2 * REPLY_HEAD + s.bytes)) {
-        free(s.keys);
-        return;
-    }
-    char cursor[24];
-    uint64_t id = err == HF_NOTFOUND ? 0 : cursor_keep(k->kv, s.cursor, s.after);
-    snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)id);
-    hf_resp_array(k->c, 2);
-    text(k->c, cursor);
-    hf_resp_array(k->c, s.found);
-    for (size_t i = 0; i < s.found; i++) {
-        hf_resp_bulk(k->c, s.keys[i]);
+    } else if (hf_resp_fits(k->c, 2 * REPLY_HEAD + s.bytes)) {
+        reply_scan(k, &s, err == HF_NOTFOUND);
     }
     free(s.keys);
 }

@@ -562,8 +562,9 @@ static struct hf_resp_server *server_new(uv_loop_t *loop, const struct hf_resp_c
         c->input_bytes_max = 2 * c->command_bytes_max + HF_RESP_READ_BYTES;
     }
     c->output_bytes_max = or_default(c->output_bytes_max, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_LIMIT);
+    c->output_total_max = c->output_total_max == 0 ? 4 * c->output_bytes_max : c->output_total_max;
     if (c->output_total_max < c->output_bytes_max) {
-        c->output_total_max = 4 * c->output_bytes_max;
+        c->output_total_max = c->output_bytes_max;
     }
     c->stuck_ms_max = c->stuck_ms_max <= 0 ? STUCK_MS_DEFAULT : c->stuck_ms_max;
     s->loop = loop;

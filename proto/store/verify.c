@@ -136,12 +136,8 @@ static enum hf_err check_table(struct check *c, enum hf_table table)
     if (rc != 0) {
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
     }
-    while (e == HF_OK && (rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
-        e = give_way(c);
-        if (e != HF_OK) {
-            mdb_cursor_close(cursor);
-            return e;
-        }
+    while (e == HF_OK && (e = give_way(c)) == HF_OK &&
+           (rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
         if (table != HF_TABLE_CHAIN) {
             e = hf_blob_get(hf_slice_of_val(k), hf_slice_of_val(data), &bytes);
         } else if (k.mv_size != 8) {
@@ -151,6 +147,9 @@ static enum hf_err check_table(struct check *c, enum hf_table table)
         }
     }
     mdb_cursor_close(cursor);
+    if (e == HF_BUSY) {
+        return e;
+    }
     if (e != HF_OK) {
         return damaged(c, HF_CORRUPT, "an entry of a small table does not match its checksum",
                        hf_slice_of_val(k));
