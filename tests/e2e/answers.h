@@ -108,6 +108,19 @@ const char *e2e_text(redisContext *c, const char *format, ...)
     return text;
 }
 
+int64_t e2e_counter(redisContext *c, const char *name)
+{
+    char line[80];
+    const char *at;
+
+    snprintf(line, sizeof line, "\n%s:", name);
+    at = strstr(e2e_text(c, "INFO"), line);
+    if (at == NULL) {
+        fail_msg("INFO has no %s", name);
+    }
+    return strtoll(at + strlen(line), NULL, 10);
+}
+
 void e2e_error(redisContext *c, const char *word, const char *format, ...)
 {
     va_list args;

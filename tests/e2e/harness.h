@@ -131,6 +131,8 @@ void e2e_ok(redisContext *c, const char *format, ...);
 int64_t e2e_integer(redisContext *c, const char *format, ...);
 /* The text of a string, status or error reply, "(nil)" for nil; in one of a few buffers. */
 const char *e2e_text(redisContext *c, const char *format, ...);
+/* A number that INFO has under this name. */
+int64_t e2e_counter(redisContext *c, const char *name);
 /* Fails unless the reply is an error that begins with the word. */
 void e2e_error(redisContext *c, const char *word, const char *format, ...);
 

@@ -108,18 +108,6 @@ static void fill_random(uint8_t *bytes, size_t len)
     }
 }
 
-/* A counter of the core's INFO. */
-static int64_t counter(const char *name)
-{
-    const char *info = e2e_text(core, "INFO holdfast");
-    const char *line = strstr(info, name);
-
-    if (line == NULL) {
-        fail_msg("INFO has no %s", name);
-    }
-    return strtoll(line + strlen(name) + 1, NULL, 10);
-}
-
 /* ---- after each attack ---- */
 
 static void all_stands(void)
@@ -244,8 +232,8 @@ static void bombs_of_msgpack_are_dropped_unopened(void **state)
         {0xdd, 0x10, 0, 0, 0, 0},          {0xdf, 0xff, 0xff, 0xff, 0xff, 0},
         {0xdb, 0xff, 0xff, 0xff, 0xff, 0}, {0xc6, 0x7f, 0xff, 0xff, 0xff, 0},
         {0xc9, 0x7f, 0xff, 0xff, 0xff, 0}, {0xdd, 0xff, 0xff, 0xff, 0xff, 0}};
-    int64_t before =
-        counter("dropped_malformed") + counter("dropped_stranger") + counter("dropped_auth");
+    int64_t before = e2e_counter(core, "dropped_malformed") +
+                     e2e_counter(core, "dropped_stranger") + e2e_counter(core, "dropped_auth");
     int sent = 0;
 
     e2e_begin(state);
@@ -265,9 +253,10 @@ static void bombs_of_msgpack_are_dropped_unopened(void **state)
         e2e_sleep_ms(20);
         close(fd);
     }
-    E2E_WAIT(SOON_MS,
-             counter("dropped_malformed") + counter("dropped_stranger") + counter("dropped_auth") >=
-                 before + sent / 4);
+    E2E_WAIT(SOON_MS, e2e_counter(core, "dropped_malformed") +
+                              e2e_counter(core, "dropped_stranger") +
+                              e2e_counter(core, "dropped_auth") >=
+                          before + sent / 4);
     all_stands();
     e2e_passed();
 }
@@ -276,7 +265,7 @@ static void bombs_of_msgpack_are_dropped_unopened(void **state)
 static void worthless_requests_do_not_use_up_the_control_port(void **state)
 {
     static uint8_t message[300];
-    int64_t before = counter("requests");
+    int64_t before = e2e_counter(core, "requests");
 
     e2e_begin(state);
     for (int i = 0; i < 100; i++) {
@@ -292,7 +281,7 @@ static void worthless_requests_do_not_use_up_the_control_port(void **state)
         }
         close(fd);
     }
-    E2E_WAIT(SOON_MS, counter("requests") > before + 200);
+    E2E_WAIT(SOON_MS, e2e_counter(core, "requests") > before + 200);
     all_stands();
     e2e_passed();
 }

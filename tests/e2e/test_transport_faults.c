@@ -314,14 +314,6 @@ static size_t requests_of(const struct recording *r, uint8_t *frames, int count)
     return len;
 }
 
-static int64_t counter(const char *name)
-{
-    const char *line = strstr(e2e_text(core, "INFO holdfast"), name);
-
-    assert_non_null(line);
-    return strtoll(line + strlen(name) + 1, NULL, 10);
-}
-
 static void *answer_all(void *arg)
 {
     nng_socket *rep = arg;
@@ -398,7 +390,7 @@ static void descriptors_come_back_after_five_thousand_abrupt_clients(void **stat
                   e2e_logged(core_node, "starting this process anew") ? "by starting anew"
                                                                       : "none leaked");
     if (!e2e_logged(core_node, "starting this process anew")) {
-        assert_true(counter("cookies") > ABRUPT_CLIENTS); /* it did answer them */
+        assert_true(e2e_counter(core, "cookies") > ABRUPT_CLIENTS); /* it did answer them */
     }
     core = e2e_connect(core_node);
     e2e_ok(core, "SET after 2");

@@ -310,6 +310,21 @@ static void a_commit_that_is_due_goes_before_chunks_that_wait(void **state)
     box_free(b);
 }
 
+static void staged_frames_of_the_tail_are_committed_after_a_while(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    chunk(b, HF_REPRQ_DELTA, 510, true); /* read from a newer state: frames up to 510 follow */
+    box_frame(b, 500);
+    box_frame(b, 501);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_FRAME);
+    box_done(b);
+    assert_false(b->busy);
+    box_pass(b, b->cfg.stage_ms + 1);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SAVE);
+    box_free(b);
+}
+
 static void what_went_back_with_an_abort_is_asked_for_again(void **state)
 {
     (void)state;
@@ -726,28 +741,6 @@ static void an_edge_that_waits_for_its_store_does_not_tick_in_a_loop(void **stat
     box_free(b);
 }
 
-/* What was verified after the order was given is not among what the driver took. */
-static void a_frame_that_became_whole_during_a_hold_is_held_by_the_next(void **state)
-{
-    (void)state;
-    struct box *b = box_live(10);
-    box_frame(b, 17);
-    uint32_t late = box_arrive(b, (struct box_frame){.seq = 18});
-    box_frame(b, 19);
-    for (int i = 0; i < 40 && !b->busy; i++) {
-        box_pass(b, 100);
-    }
-    assert_int_equal(b->op.type, HF_REPFX_HOLD);
-    box_verified(b, late, HF_OK);
-    box_done(b);
-    box_clear(b);
-    box_pass(b, 20000);
-    assert_int_equal(b->op.type, HF_REPFX_HOLD);
-    assert_int_equal(b->op.first, 18);
-    assert_int_equal(b->op.last, 18);
-    box_free(b);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -764,9 +757,9 @@ int main(void)
         cmocka_unit_test(a_part_that_is_done_is_not_asked_for),
         cmocka_unit_test(staged_chunks_are_committed_after_a_while_and_at_once_when_they_are_many),
         cmocka_unit_test(an_edge_that_waits_for_its_store_does_not_tick_in_a_loop),
-        cmocka_unit_test(a_frame_that_became_whole_during_a_hold_is_held_by_the_next),
         cmocka_unit_test(a_commit_that_is_due_goes_before_chunks_that_wait),
         cmocka_unit_test(what_went_back_with_an_abort_is_asked_for_again),
+        cmocka_unit_test(staged_frames_of_the_tail_are_committed_after_a_while),
         cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),
         cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),
         cmocka_unit_test(a_transfer_that_ends_leaves_no_order_behind),

@@ -77,6 +77,27 @@ static void a_transfer_begins_with_one_request_for_each_64_kib(void **state)
     }
 }
 
+static void the_rest_of_a_transfer_is_told_in_time_however_large_it_is(void **state)
+{
+    (void)state;
+    static const uint64_t totals[] = {2000000, UINT64_C(1) << 38, UINT64_C(1) << 62};
+    for (size_t i = 0; i < 3; i++) {
+        struct box *b = box_planned(0, totals[i]);
+        struct hf_replica_effect q = *box_sent(b, HF_REPRQ_DELTA, 0);
+        assert_true(box_status(b).transfer_eta_ms == UINT64_MAX); /* nothing came yet */
+        b->now += 1000000000;                                     /* twelve days */
+        box_answer(b, &q, (struct hf_replica_event){.bytes = 500000});
+        uint64_t eta = box_status(b).transfer_eta_ms;
+        if (totals[i] >> 62 != 0) {
+            assert_true(eta == UINT64_MAX); /* a core that is out of its mind */
+        } else {
+            uint64_t right = (totals[i] / 500000 - 1) * 1000000000;
+            assert_in_range(eta, right - right / 100, right + right / 100);
+        }
+        box_free(b);
+    }
+}
+
 static void width_opens_to_all_parts_as_answers_come(void **state)
 {
     (void)state;
@@ -534,6 +555,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_transfer_begins_with_one_request_for_each_64_kib),
         cmocka_unit_test(width_opens_to_all_parts_as_answers_come),
+        cmocka_unit_test(the_rest_of_a_transfer_is_told_in_time_however_large_it_is),
         cmocka_unit_test(width_opens_no_further_once_an_answer_was_slow),
         cmocka_unit_test(each_transfer_begins_with_requests_of_32_kib_at_most),
         cmocka_unit_test(requests_shrink_on_a_thin_link_and_grow_on_a_wide_one),

@@ -84,6 +84,23 @@ static void a_sound_edge_asks_for_ranges_and_ends_with_a_check(void **state)
     box_free(b);
 }
 
+/* It gave way to the writer: the comparison is made again, and nothing is taken for damage. */
+static void a_check_that_gave_way_is_made_again(void **state)
+{
+    struct box *b = box_live(10);
+    (void)state;
+    want_repair(b, false);
+    narrowed(b, 10, true, 0);
+    checked(b, HF_BUSY);
+    assert_null(box_noted(b, HF_NOTE_REPAIR_GIVEN_UP));
+    assert_int_equal(result_of(b), HF_REPAIR_COMPARING);
+    assert_int_equal(box_sends(b, HF_REPRQ_RANGES), 1);
+    narrowed(b, 10, true, 0);
+    checked(b, HF_OK);
+    assert_int_equal(result_of(b), HF_REPAIR_SOUND);
+    box_free(b);
+}
+
 static void what_differs_is_narrowed_down_and_fetched(void **state)
 {
     struct box *b = box_live(10);
@@ -546,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_edge_asks_for_ranges_and_ends_with_a_check),
+        cmocka_unit_test(a_check_that_gave_way_is_made_again),
         cmocka_unit_test(what_differs_is_narrowed_down_and_fetched),
         cmocka_unit_test(both_sides_are_compared_at_one_seq),
         cmocka_unit_test(a_frame_that_does_not_come_is_not_waited_for_long),

@@ -262,6 +262,11 @@ static void replies_that_nobody_reads_are_bounded_over_all_clients(void **state)
     assert_in_range(held, 4u << 20, 6u << 20);
     assert_int_equal(hf_resp_clients(f->server), 40);
     expect(f, fd[39], "-BUSY clients have not read");
+    assert_int_equal(hear_bytes(f, fd[0], got, 1900012), 1900012); /* what is read is room again */
+    turn_for(f, 5);
+    assert_true(f->server->output_bytes < held - 1500000);
+    say(f, fd[0], "FITS 1900000\r\n");
+    turn_for(f, 1);
     int small = dial_unix(f); /* others are served as ever, and who asks for too much is told */
     say(f, small, "PING\r\nFITS 60000\r\n");
     expect(f, small, "+PONG\r\n$60000\r\n");

@@ -137,6 +137,21 @@ static void the_log_goes_by_age_while_nobody_writes(void **state)
     assert_string_equal(b->notes, "");
 }
 
+/* Or it would grow until the disk is full, and nobody know why. */
+static void a_log_that_cannot_be_trimmed_is_noted_once(void **state)
+{
+    struct box *b = *state;
+    char oldest[200];
+    batches(b, 12, HOUR_MS);
+    pass_in_steps(b, 6 * DAY_MS, DAY_MS / 4);
+    snprintf(oldest, sizeof(oldest), "%s/log/0000000000000001.seg", b->dir);
+    assert_int_equal(unlink(oldest), 0); /* somebody else's hands */
+    pass_in_steps(b, 2 * DAY_MS, DAY_MS / 4);
+    const char *note = strstr(b->notes, "retention: the log cannot be trimmed");
+    assert_non_null(note);
+    assert_null(strstr(note + 1, "retention:"));
+}
+
 static void a_clock_that_jumps_does_not_empty_the_log(void **state)
 {
     struct box *b = *state;
@@ -425,6 +440,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_jumps_back_ages_nothing_and_goes_on_when_it_is_right),
         cmocka_unit_test(no_batch_looks_older_than_it_is_after_marks_were_thinned),
         AGED(the_log_goes_by_age_while_nobody_writes),
+        AGED(a_log_that_cannot_be_trimmed_is_noted_once),
         AGED(a_clock_that_jumps_does_not_empty_the_log),
         AGED(a_core_that_nobody_writes_to_writes_nothing),
         AGED(tombstones_go_after_their_time),

@@ -128,6 +128,13 @@ static void names_and_keys_are_enrolled_once(void **state)
     assert_int_equal(box_enrol(b, "b", q).code, HF_EXISTS);
     assert_int_equal(box_enrol(b, "c", p).code, HF_EXISTS);
     assert_int_equal(box_invite(b, "b").code, HF_EXISTS);
+    struct told t = {.count = 0};
+    hf_core_edge_add(b->core, "core", &b->id.public_key, told_done, &t);
+    assert_int_equal(t.code, HF_ARG); /* the core's own */
+    t.code = HF_OK;
+    hf_core_edge_add(b->core, "zeros", &(struct hf_key){{0}}, told_done, &t);
+    assert_int_equal(t.code, HF_ARG);
+    assert_int_equal(t.count, 2);
     assert_int_equal(box_enrol(b, "a", q).code, HF_OK);
     assert_string_equal(box_row(b, 0).name, "a");
     assert_string_equal(box_row(b, 1).name, "b");

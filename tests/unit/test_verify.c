@@ -246,31 +246,53 @@ static void *grow(void *arg)
     return hf_state_grow(arg) == HF_OK ? arg : NULL;
 }
 
-/* Who waits for the store to grow keeps every reader waiting. */
-static void check_gives_way_to_a_store_that_grows(void **state)
+/* So many batches, each of which has an entry in the table of chain hashes, of `keys` keys. */
+static void many_batches(struct hf_state *s, uint32_t keys)
 {
-    struct store *b = *state;
+    for (uint32_t i = 0; i < 1100; i++) {
+        char name[32];
+        struct hf_change c = {HF_OP_PUT, key_of(name, i % keys), hf_slice_str("a value")};
+        write_batch(s, &c, 1);
+    }
+    assert_ok(hf_state_commit(s));
+}
+
+/* What a check says that has a view when the store is about to grow. */
+static enum hf_err checked_while_it_grows(struct hf_state *s)
+{
     struct hf_error e;
     struct hf_view *v;
     pthread_t writer;
     void *good;
-    for (uint32_t i = 0; i < 1100; i++) {
-        char name[32];
-        struct hf_change c = {HF_OP_PUT, key_of(name, i), hf_slice_str("a value")};
-        write_batch(b->s, &c, 1);
-    }
-    assert_ok(hf_state_commit(b->s));
-    assert_verified(b->s);
-    assert_ok(hf_view_open(b->s, &v));
-    assert_int_equal(pthread_create(&writer, NULL, grow, b->s), 0);
-    while (!hf_gate_closing(&b->s->gate)) {
+    assert_ok(hf_view_open(s, &v));
+    assert_int_equal(pthread_create(&writer, NULL, grow, s), 0);
+    while (!hf_gate_closing(&s->gate)) {
         sched_yield();
     }
-    assert_int_equal(hf_view_verify(v, &e), HF_BUSY);
+    enum hf_err said = hf_view_verify(v, &e);
     hf_view_close(v);
     assert_int_equal(pthread_join(writer, &good), 0);
     assert_non_null(good);
+    return said;
+}
+
+/* Who waits for the store to grow keeps every reader waiting. */
+static void check_gives_way_to_a_store_that_grows(void **state)
+{
+    struct store *b = *state;
+    many_batches(b->s, 1100);
     assert_verified(b->s);
+    assert_int_equal(checked_while_it_grows(b->s), HF_BUSY);
+    assert_verified(b->s);
+}
+
+static void check_gives_way_among_small_entries_and_damage_that_it_saw_counts(void **state)
+{
+    struct store *b = *state;
+    many_batches(b->s, 1);
+    assert_int_equal(checked_while_it_grows(b->s), HF_BUSY);
+    flip(b, "state.0", NULL);
+    assert_int_equal(checked_while_it_grows(b->s), HF_DIGEST);
 }
 
 int main(void)
@@ -278,6 +300,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
     const struct CMUnitTest tests[] = {
         T(check_gives_way_to_a_store_that_grows),
+        T(check_gives_way_among_small_entries_and_damage_that_it_saw_counts),
         T(record_with_another_byte_is_for_a_repair),
         T(record_from_the_future_is_for_a_repair),
         T(record_that_the_index_lacks_is_for_a_repair),
