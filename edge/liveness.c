@@ -52,6 +52,7 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     if (r->link[ev->channel] == ev->ok) {
         return;
     }
+    bool first = r->link_since[ev->channel] < 0;
     r->link[ev->channel] = ev->ok;
     r->link_since[ev->channel] = r->now;
     note(r, ev->ok ? HF_NOTE_LINK_UP : HF_NOTE_LINK_DOWN, (uint64_t)ev->channel, 0);
@@ -71,10 +72,10 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->report_due = r->report_hold = r->now;
     r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
-    /* Who joins with many others and had no answer dials anew, too, and must not come earlier by
-     * it. */
+    /* Who comes back comes with all that the same cut held off; who starts comes by itself. Who
+     * joins with many others and had no answer dials anew, too, and must not come earlier by it. */
     bool joins_later = r->join && is_held_back(r, HF_REPRQ_JOIN);
-    if (!r->revoked && !joins_later) {
+    if (!first && !r->revoked && !joins_later) {
         back_off_all(r, jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2);
     }
 }

@@ -226,11 +226,11 @@ struct hf_replica {
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
-    hf_ms link_since[HF_CHANNELS];
-    hf_ms heard[HF_CHANNELS]; /* last authentic bytes, -1 = never */
-    hf_ms beacon_at;          /* last fresh beacon, -1 = never */
-    hf_ms answered_t0;        /* when what was answered last with a beacon was asked, -1 = never */
-    hf_ms healed_at;          /* control came back; -1 once caught up was noted */
+    hf_ms link_since[HF_CHANNELS]; /* last change, -1 = not up yet since the start */
+    hf_ms heard[HF_CHANNELS];      /* last authentic bytes, -1 = never */
+    hf_ms beacon_at;               /* last fresh beacon, -1 = never */
+    hf_ms answered_t0; /* when what was answered last with a beacon was asked, -1 = never */
+    hf_ms healed_at;   /* control came back; -1 once caught up was noted */
     bool repair_noted;
     hf_ms behind_since; /* head > applied; -1 = not behind */
 

@@ -116,6 +116,27 @@ static void a_control_link_that_comes_back_is_noted_until_caught_up(void **state
     box_free(b);
 }
 
+/* Those that a cut held off together come back together; who starts comes by itself. */
+static void who_starts_greets_at_once_and_who_comes_back_a_little_later(void **state)
+{
+    (void)state;
+    struct box *b = box_new(5);
+    box_start(b, true, false);
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1);
+    box_answer_head(b, box_sent(b, HF_REPRQ_HELLO, 0), b->now, 5);
+    box_pass(b, 1000);
+    box_link(b, HF_CHANNEL_CONTROL, false);
+    box_pass(b, 1000);
+    box_clear(b);
+    b->entropy = 1;
+    box_link(b, HF_CHANNEL_CONTROL, true);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 0);
+    box_pass(b, b->cfg.backoff_ms_min / 2);
+    assert_int_equal(box_sends(b, HF_REPRQ_HELLO), 1);
+    box_free(b);
+}
+
 static void what_was_missed_and_is_there_now_is_reported_at_once(void **state)
 {
     (void)state;
@@ -675,6 +696,7 @@ int main(void)
         cmocka_unit_test(two_time_outs_in_a_row_redial_control),
         cmocka_unit_test(requests_are_abandoned_and_asked_anew_when_the_control_link_comes_back),
         cmocka_unit_test(a_control_link_that_comes_back_is_noted_until_caught_up),
+        cmocka_unit_test(who_starts_greets_at_once_and_who_comes_back_a_little_later),
         cmocka_unit_test(what_was_missed_and_is_there_now_is_reported_at_once),
         cmocka_unit_test(backoff_grows_and_is_jittered),
         cmocka_unit_test(backoff_resets_only_with_progress_on_a_stable_link),
