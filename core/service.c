@@ -225,7 +225,8 @@ static struct hf_slice reply_seal(struct hf_service *s, const struct hf_envelope
                               .cookie = hf_cookies_give(s->cookies, &asked->sender)};
     s->cfg.world->random(s->cfg.world->ctx, env.nonce, HF_NONCE_BYTES);
     hf_writer_init(&out, s->out, HF_MESSAGE_MAX);
-    hf_reply_seal(&env, &s->cfg.id->public_key, asked->nonce, keys, hf_writer_bytes(&plain), &out);
+    hf_reply_seal(&env, &s->cfg.id->public_key, asked->nonce, keys, hf_writer_bytes(&plain),
+                  hf_reply_tail(reply), &out);
     HF_ASSERT(!out.failed);
     return hf_writer_bytes(&out);
 }

@@ -105,7 +105,7 @@ static void work(struct hf_job *job)
     hf_reply_encode(&reply, &plain);
     hf_writer_init(&out, t->out, HF_MESSAGE_MAX);
     hf_reply_seal(&t->reply_env, &t->cfg->id->public_key, t->asked_nonce, &t->secret->keys,
-                  hf_writer_bytes(&plain), &out);
+                  hf_writer_bytes(&plain), hf_reply_tail(&reply), &out);
     HF_ASSERT(!plain.failed && !out.failed);
     t->out_len = out.len;
     t->plain_len = plain.len;

@@ -177,13 +177,15 @@ enum hf_err hf_request_open(const struct hf_envelope *e, const struct hf_key *re
                             struct hf_writer *w);
 
 /* e->sender is the edge that asked, here the recipient.
- * REPLY message = prefix || cookie || nonce || sealed plain; the associated data also has the
- * request's nonce, so a reply answers one request only. */
+ * REPLY message = prefix || cookie || nonce || length of the tail || sealed plain || tail. The last
+ * tail_len bytes of plain, which are sealed under a content key already (hf_reply_tail), travel as
+ * they are. The associated data also has the request's nonce, so a reply answers one request only,
+ * and the tail. */
 void hf_reply_seal(const struct hf_envelope *e, const struct hf_key *sender,
                    const uint8_t request_nonce[HF_NONCE_BYTES], const struct hf_envelope_keys *keys,
-                   struct hf_slice plain, struct hf_writer *w);
-/* On success e->cookie is the fresh cookie and e->stream the stream id of the reply. Errors as
- * for requests. */
+                   struct hf_slice plain, size_t tail_len, struct hf_writer *w);
+/* Writes all of plain into w. On success e->cookie is the fresh cookie and e->stream the stream id
+ * of the reply. Errors as for requests, and HF_MALFORMED. */
 enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
                           const struct hf_key *recipient,
                           const uint8_t request_nonce[HF_NONCE_BYTES],

@@ -354,6 +354,22 @@ void hf_fetch_reply_put(const struct hf_fetch_reply *p, enum hf_err code, struct
     }
 }
 
+size_t hf_fetch_reply_tail(const struct hf_fetch_reply *p)
+{
+    switch (p->want) {
+    case HF_WANT_LOG:
+        return p->frames.len;
+    case HF_WANT_BODY:
+        return p->body.len;
+    case HF_WANT_DELTA:
+    case HF_WANT_KEYS:
+        return p->chunk.sealed.len; /* not the descriptor: it may name keys */
+    case HF_WANT_RANGES:
+        return 0;
+    }
+    HF_UNREACHABLE();
+}
+
 static bool no_position(const struct hf_fetch_reply *p)
 {
     return p->frame_count == 0 && p->seq == 0 && p->offset == 0 && p->total == 0;

@@ -393,6 +393,11 @@ void hf_reply_encode(const struct hf_reply *p, struct hf_writer *w)
     HF_UNREACHABLE();
 }
 
+size_t hf_reply_tail(const struct hf_reply *p)
+{
+    return p->type == HF_MSG_FETCH && p->code == HF_OK ? hf_fetch_reply_tail(&p->fetch) : 0;
+}
+
 /* ---- replies: reading ---- */
 
 static void get_proof(struct hf_reader *r, struct hf_beacon_proof *p)

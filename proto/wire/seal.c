@@ -7,14 +7,17 @@
  *                 higher public key), public keys as Ed25519 bytes in memcmp order; the first 32
  *                 bytes seal requests, the last 32 replies
  *     request     prefix(kind 4) || sender || cookie || nonce || sealed
- *     reply       prefix(kind 5) || cookie || nonce || sealed
- *     sealed      XChaCha20-Poly1305, associated data = prefix || sender || recipient || cookie,
- * and for a reply the request's nonce behind it chunk       nonce || XChaCha20-Poly1305, associated
- * data = "holdfast/v1/chunk" || descriptor
+ *     reply       prefix(kind 5) || cookie || nonce || u32le bytes of tail || sealed || tail
+ *     sealed      XChaCha20-Poly1305; associated data = prefix || sender || recipient || cookie,
+ *                 and behind it, for a reply, the request's nonce || tail
+ *     chunk       nonce || XChaCha20-Poly1305; associated data = "holdfast/v1/chunk" || descriptor
  *
  * Invariant: a plain text comes out only when every byte that came with it was authenticated, and a
  * message opens in one direction, between one pair of nodes, and a reply for one request only. The
  * kind in the prefix is the direction.
+ *
+ * The tail of a reply is sealed already, under a content key: to encrypt it again would cost both
+ * ends more than all else that a transfer needs of this file, and hide nothing more.
  *
  * Must not: draw randomness or read a clock (nonces are arguments, so the simulator decides them),
  * or leave a derived secret on the stack.
@@ -23,12 +26,15 @@
  */
 #include "hf/seal.h"
 
+#include "hf/bytes.h"
+
 #include <sodium.h>
 
 /* Longest domain string; ours have about twenty characters. */
 #define DOMAIN_MAX 64u
 /* prefix, two keys, cookie, nonce */
 #define BOUND_MAX (HF_PREFIX_BYTES + 2u * HF_KEY_BYTES + HF_COOKIE_BYTES + HF_NONCE_BYTES)
+#define TAIL_LEN_BYTES 4u
 
 static const char envelope_domain[] = "holdfast/v1/envelope";
 static const char chunk_domain[] = "holdfast/v1/chunk";
@@ -384,20 +390,51 @@ enum hf_err hf_request_open(const struct hf_envelope *e, const struct hf_key *re
     return unseal(&(struct cipher){keys->request, e->nonce, hf_writer_bytes(&bound)}, sealed, w);
 }
 
+static void bind_reply(struct hf_writer *bound, const struct hf_envelope *e,
+                       const struct hf_key *sender, const uint8_t request_nonce[HF_NONCE_BYTES],
+                       struct hf_slice tail)
+{
+    bind_parties(bound, HF_KIND_REPLY, e, sender, &e->sender);
+    hf_write_raw(bound, request_nonce, HF_NONCE_BYTES);
+    hf_write_raw(bound, tail.data, tail.len);
+}
+
 void hf_reply_seal(const struct hf_envelope *e, const struct hf_key *sender,
                    const uint8_t request_nonce[HF_NONCE_BYTES], const struct hf_envelope_keys *keys,
-                   struct hf_slice plain, struct hf_writer *w)
+                   struct hf_slice plain, size_t tail_len, struct hf_writer *w)
 {
-    uint8_t buffer[BOUND_MAX];
+    uint8_t buffer[BOUND_MAX + HF_MESSAGE_MAX];
+    uint8_t len[TAIL_LEN_BYTES];
     struct hf_writer bound;
 
+    HF_ASSERT(tail_len <= plain.len && tail_len <= HF_MESSAGE_MAX);
+    struct hf_slice head = hf_slice_of(plain.data, plain.len - tail_len);
+    struct hf_slice tail = hf_slice_of(plain.data + head.len, tail_len);
     hf_writer_init(&bound, buffer, sizeof buffer);
-    bind_parties(&bound, HF_KIND_REPLY, e, sender, &e->sender);
-    hf_write_raw(&bound, request_nonce, HF_NONCE_BYTES);
+    bind_reply(&bound, e, sender, request_nonce, tail);
     hf_prefix_write(w, HF_KIND_REPLY, &e->stream);
     hf_write_raw(w, e->cookie.b, HF_COOKIE_BYTES);
     hf_write_raw(w, e->nonce, HF_NONCE_BYTES);
-    seal(&(struct cipher){keys->reply, e->nonce, hf_writer_bytes(&bound)}, plain, w);
+    hf_store32(len, (uint32_t)tail_len);
+    hf_write_raw(w, len, sizeof len);
+    seal(&(struct cipher){keys->reply, e->nonce, hf_writer_bytes(&bound)}, head, w);
+    hf_write_raw(w, tail.data, tail.len);
+}
+
+/* Takes the bare end of a reply off what follows its nonce. */
+static enum hf_err tail_split(struct hf_slice *sealed, struct hf_slice *tail)
+{
+    if (sealed->len < TAIL_LEN_BYTES + HF_TAG_BYTES) {
+        return HF_MALFORMED;
+    }
+    uint32_t tail_len = hf_load32(sealed->data);
+    size_t len = sealed->len - TAIL_LEN_BYTES;
+    if (tail_len > len - HF_TAG_BYTES) {
+        return HF_MALFORMED;
+    }
+    *sealed = hf_slice_of(sealed->data + TAIL_LEN_BYTES, len - tail_len);
+    *tail = hf_slice_of(sealed->data + sealed->len, tail_len);
+    return HF_OK;
 }
 
 enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
@@ -406,25 +443,33 @@ enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
                           const struct hf_envelope_keys *keys, struct hf_envelope *e,
                           struct hf_writer *w)
 {
-    uint8_t buffer[BOUND_MAX];
+    uint8_t buffer[BOUND_MAX + HF_MESSAGE_MAX];
     struct hf_envelope got = {.sender = *recipient};
     struct hf_slice sealed;
+    struct hf_slice tail;
     struct hf_writer bound;
     enum hf_err err;
 
     memset(e, 0, sizeof *e);
     err = split(message, HF_KIND_REPLY, &got, &sealed);
+    err = err == HF_OK ? tail_split(&sealed, &tail) : err;
     if (err != HF_OK) {
         return err;
     }
     hf_writer_init(&bound, buffer, sizeof buffer);
-    bind_parties(&bound, HF_KIND_REPLY, &got, sender, recipient);
-    hf_write_raw(&bound, request_nonce, HF_NONCE_BYTES);
+    bind_reply(&bound, &got, sender, request_nonce, tail);
+    size_t start = w->len;
     err = unseal(&(struct cipher){keys->reply, got.nonce, hf_writer_bytes(&bound)}, sealed, w);
-    if (err == HF_OK) {
-        *e = got;
+    if (err != HF_OK) {
+        return err;
     }
-    return err;
+    hf_write_raw(w, tail.data, tail.len);
+    if (w->failed) {
+        w->len = start;
+        return HF_TOO_BIG;
+    }
+    *e = got;
+    return HF_OK;
 }
 
 /* ---- chunks ---- */

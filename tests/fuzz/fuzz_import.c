@@ -349,7 +349,7 @@ static void write_file(const struct file *f)
         world_random(NULL, env.nonce, sizeof(env.nonce));
         hf_writer_init(&w, message, sizeof(message));
         hf_reply_seal(&env, &core_id.public_key, h.nonce, &keys,
-                      hf_slice_of(f->record[i].plain, f->record[i].len), &w);
+                      hf_slice_of(f->record[i].plain, f->record[i].len), f->record[i].len / 2, &w);
         h.chain = hf_carry_chain(&h.chain, hf_writer_bytes(&w));
         hf_carry_record_head((uint32_t)w.len, &h.chain, record);
         HF_ASSERT(fwrite(record, sizeof(record), 1, out) == 1 &&

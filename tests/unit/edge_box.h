@@ -439,7 +439,7 @@ static MAYBE_UNUSED void rig_reply(struct rig *rig, const struct asked *a, const
     hf_reply_encode(p, &w);
     hf_writer_init(&out, message, sizeof(message));
     hf_reply_seal(&env, &rig->core_id.public_key, a->env.nonce, rig->keys, hf_writer_bytes(&w),
-                  &out);
+                  hf_reply_tail(p), &out);
     assert_false(w.failed || out.failed);
     hf_edge_on_reply(rig->edge, a->id, hf_writer_bytes(&out));
 }

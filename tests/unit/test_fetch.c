@@ -481,6 +481,37 @@ static void largest_chunk_reply_fits_a_message(void **state)
     assert_true(encode_reply(w).len + HF_ENVELOPE_OVERHEAD <= HF_MESSAGE_MAX);
 }
 
+/* What the envelope may leave as it is must be sealed already; descriptors and fingerprints, which
+ * tell keys and values, are not. */
+static void tail_of_a_reply_is_what_was_sealed_before(void **state)
+{
+    struct world *w = *state;
+    struct hf_slice bytes, sealed;
+
+    for (int i = 0; i < 4; i++) {
+        if (i == 0) {
+            sample_log_reply(w);
+            sealed = w->p.fetch.frames;
+        } else if (i == 1) {
+            sample_body_reply(w);
+            sealed = w->p.fetch.body;
+        } else {
+            chunk_reply(w, i == 2 ? delta_chunk() : keys_chunk());
+            sealed = w->p.fetch.chunk.sealed;
+        }
+        bytes = encode_reply(w);
+        assert_int_equal(hf_reply_tail(&w->p), sealed.len);
+        assert_memory_equal(bytes.data + bytes.len - sealed.len, sealed.data, sealed.len);
+    }
+    sample_ranges_reply(w);
+    assert_int_equal(hf_reply_tail(&w->p), 0);
+    sample_log_reply(w);
+    w->p.code = HF_BUSY;
+    assert_int_equal(hf_reply_tail(&w->p), 0);
+    begin_reply(w, HF_MSG_COOKIE, HF_AGAIN);
+    assert_int_equal(hf_reply_tail(&w->p), 0);
+}
+
 static void fetch_refusal_says_why_and_carries_no_data(void **state)
 {
     struct world *w = *state;
@@ -554,6 +585,7 @@ int main(void)
         TEST(chunk_that_goes_nowhere_is_refused_unless_it_is_the_end),
         TEST(chunk_out_of_range_is_refused),
         TEST(largest_chunk_reply_fits_a_message),
+        TEST(tail_of_a_reply_is_what_was_sealed_before),
         TEST(fetch_refusal_says_why_and_carries_no_data),
         TEST(refusal_need_not_say_what_was_wanted_but_data_must),
         TEST(fetch_cut_short_or_run_on_is_refused),

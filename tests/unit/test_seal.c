@@ -98,14 +98,20 @@ static enum hf_err open_request(struct world *w, struct hf_slice message, struct
     return err;
 }
 
-static struct hf_slice seal_reply(struct world *w, const uint8_t *request_nonce)
+static struct hf_slice seal_reply_tail(struct world *w, const uint8_t *request_nonce, size_t tail)
 {
     struct hf_writer out;
 
     hf_writer_init(&out, w->message, sizeof(w->message));
-    hf_reply_seal(&w->e, &w->core.public_key, request_nonce, &w->keys, hf_slice_str(hello), &out);
+    hf_reply_seal(&w->e, &w->core.public_key, request_nonce, &w->keys, hf_slice_str(hello), tail,
+                  &out);
     assert_false(out.failed);
     return hf_writer_bytes(&out);
+}
+
+static struct hf_slice seal_reply(struct world *w, const uint8_t *request_nonce)
+{
+    return seal_reply_tail(w, request_nonce, 0);
 }
 
 static enum hf_err open_reply(struct world *w, struct hf_slice message,
@@ -437,19 +443,87 @@ static void reply_opens_at_the_edge_and_brings_a_cookie(void **state)
     assert_memory_equal(w->plain, hello, strlen(hello));
 }
 
+/* Also those of its tail, and of the tail's length: no byte may change sides. */
 static void reply_with_any_byte_changed_stays_shut(void **state)
 {
     struct world *w = *state;
     const uint8_t asked[HF_NONCE_BYTES] = {9};
-    struct hf_slice message = seal_reply(w, asked);
     static const struct hf_envelope none;
     struct hf_envelope e;
 
-    for (size_t i = 0; i < message.len; i++) {
-        w->message[i] ^= 1;
-        assert_int_not_equal(open_reply(w, message, asked, &e), HF_OK);
-        assert_memory_equal(&e, &none, sizeof(e));
-        w->message[i] ^= 1;
+    for (size_t tail = 0; tail <= strlen(hello); tail++) {
+        struct hf_slice message = seal_reply_tail(w, asked, tail);
+
+        for (size_t i = 0; i < message.len; i++) {
+            w->message[i] ^= 1;
+            assert_int_not_equal(open_reply(w, message, asked, &e), HF_OK);
+            assert_memory_equal(&e, &none, sizeof(e));
+            w->message[i] ^= 1;
+        }
+        assert_int_equal(open_reply(w, message, asked, &e), HF_OK);
+    }
+}
+
+static bool shows(struct hf_slice message, const char *text, size_t len)
+{
+    return memmem(message.data, message.len, text, len) != NULL;
+}
+
+static void only_the_tail_of_a_reply_shows(void **state)
+{
+    struct world *w = *state;
+    const uint8_t asked[HF_NONCE_BYTES] = {9};
+    const size_t tail = 3; /* "812" */
+    size_t head = strlen(hello) - tail;
+    struct hf_slice message = seal_reply(w, asked);
+    struct hf_envelope e;
+
+    assert_false(shows(message, hello, head));
+    assert_false(shows(message, hello + head, tail));
+    size_t len = message.len;
+    message = seal_reply_tail(w, asked, tail);
+    assert_int_equal(message.len, len);
+    assert_false(shows(message, hello, head));
+    assert_memory_equal(message.data + message.len - tail, hello + head, tail);
+    memset(w->plain, 0, sizeof(w->plain));
+    assert_int_equal(open_reply(w, message, asked, &e), HF_OK);
+    assert_memory_equal(w->plain, hello, strlen(hello));
+}
+
+static void reply_cut_short_stays_shut(void **state)
+{
+    struct world *w = *state;
+    const uint8_t asked[HF_NONCE_BYTES] = {9};
+    size_t least = HF_PREFIX_BYTES + HF_COOKIE_BYTES + HF_NONCE_BYTES + 4 + HF_TAG_BYTES;
+    struct hf_slice message = seal_reply_tail(w, asked, 4);
+    struct hf_envelope e;
+
+    for (size_t len = 0; len < message.len; len++) {
+        uint8_t *cut = malloc(len + 1); /* so that a byte too many is noticed */
+        assert_non_null(cut);
+        memcpy(cut, message.data, len);
+        enum hf_err err = open_reply(w, hf_slice_of(cut, len), asked, &e);
+        assert_int_equal(err, len < least + 4 ? HF_MALFORMED : HF_AUTH);
+        free(cut);
+    }
+}
+
+static void plain_text_of_a_reply_needs_room_for_its_tail_too(void **state)
+{
+    struct world *w = *state;
+    const uint8_t asked[HF_NONCE_BYTES] = {9};
+    struct hf_slice message = seal_reply_tail(w, asked, 4);
+    struct hf_envelope e;
+    struct hf_writer out;
+
+    for (size_t room = 0; room <= strlen(hello); room++) {
+        bool enough = room == strlen(hello);
+
+        hf_writer_init(&out, w->plain, room);
+        assert_int_equal(hf_reply_open(message, &w->core.public_key, &w->edge.public_key, asked,
+                                       &w->keys, &e, &out),
+                         enough ? HF_OK : HF_TOO_BIG);
+        assert_int_equal(out.len, enough ? room : 0);
     }
 }
 
@@ -556,6 +630,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(reply_opens_at_the_edge_and_brings_a_cookie, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(reply_with_any_byte_changed_stays_shut, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_the_tail_of_a_reply_shows, setup, teardown),
+        cmocka_unit_test_setup_teardown(reply_cut_short_stays_shut, setup, teardown),
+        cmocka_unit_test_setup_teardown(plain_text_of_a_reply_needs_room_for_its_tail_too, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(reply_to_another_request_stays_shut, setup, teardown),
         cmocka_unit_test_setup_teardown(request_cannot_be_reflected_as_a_reply, setup, teardown),
         cmocka_unit_test_setup_teardown(chunk_opens_with_its_descriptor_only, setup, teardown),

@@ -85,7 +85,8 @@ static const struct vector vectors[] = {
                 "5b85e33ca479ed806ccbd42c9bbecfc9980f"},
     {"plain text of COOKIE", "93000007"},
     {"reply", "48460105a0a1a2a3a4a5a6a7a8a9aaabacadaeaf707172737475767778797a7b7c7d7e7f98999a9b"
-              "9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeaf84b1c34d9ac965ec081a6d1110a3cd0f5f67e998"},
+              "9c9d9e9fa0a1a2a3a4a5a6a7a8a9aaabacadaeaf0000000084b1c34d9ac965ec081a6d1110a3cd0f"
+              "5f67e998"},
     {"records", "9a020000c4020000c4020101c4020402c4020000c4020300c4026261c4023232"},
     {"records in pieces",
      "9a030203c403000200c403020101c4030e0300c403060000c403040102c40461626362c40478797a77"},
@@ -93,6 +94,13 @@ static const struct vector vectors[] = {
     {"sealed chunk",
      "d0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e750dc7cb1f6479e2e96a5214b1d886e22"
      "aa8e775c13e8a1ea58eb26c3e6599c15a492b6390a1e6b276631dce26770a82e"},
+    {"reply with a chunk",
+     "48460105a0a1a2a3a4a5a6a7a8a9aaabacadaeaf707172737475767778797a7b7c7d7e7fb0b1b2b3"
+     "b4b5b6b7b8b9babbbcbdbebfc0c1c2c3c4c5c6c7480000001b794a9f723557f107965b5d1a94220f"
+     "3568c04d1bbaff331d1a5fb47b52e677e7d4ea08f4b5bddeb3da53301b61697ae8ca681a8af2d5d3"
+     "54c0dde78c0b77f6a4e070d0d1d2d3d4d5d6d7d8d9dadbdcdddedfe0e1e2e3e4e5e6e750dc7cb1f6"
+     "479e2e96a5214b1d886e22aa8e775c13e8a1ea58eb26c3e6599c15a492b6390a1e6b276631dce267"
+     "70a82e"},
     {"fingerprint of a and b", "153a9ce817ac97897686266bee24e9d9ceda40f2d17b99bc4ff821f074888286"},
     {"sub-ranges",
      "93c4016101c420f622a8b5a9e7902c3df9979c773b6a13f5ee5d61a39ca09d91155565f230942993"
@@ -511,7 +519,7 @@ static void foreign_reply_opens_at_the_edge(void **state)
     assert_true(hf_id_eq(&got.cookie, &fresh.cookie));
     hf_writer_init(&w, bytes, sizeof(bytes));
     hf_reply_seal(&fresh, &y->core.public_key, asked.nonce, &keys,
-                  hf_slice_of(plain, strlen(expected("plain text of COOKIE")) / 2), &w);
+                  hf_slice_of(plain, strlen(expected("plain text of COOKIE")) / 2), 0, &w);
     assert_slice("reply", hf_writer_bytes(&w));
 }
 
@@ -528,6 +536,34 @@ static void put_records(const struct hf_record *rec, unsigned count, struct hf_w
         hf_columns_add(&columns, &rec[i]);
     }
     hf_columns_finish(&columns, w, block);
+}
+
+/* A reply with that chunk, and as another implementation would send it. */
+static void reply_carries(const struct history *y, const struct hf_chunk *c)
+{
+    struct hf_envelope asked = envelope(y, 0x50, 0x40);
+    struct hf_envelope fresh = envelope(y, 0x70, 0xb0);
+    struct hf_reply p = {.type = HF_MSG_FETCH, .fetch = {.want = c->want, .chunk = *c}};
+    uint8_t bytes[ROOM], plain[ROOM];
+    struct hf_envelope_keys keys;
+    struct hf_envelope got;
+    struct hf_reply back;
+    struct hf_writer w, out;
+
+    assert_int_equal(hf_envelope_derive(&y->edge, &y->core.public_key, &keys), HF_OK);
+    hf_writer_init(&w, plain, sizeof(plain));
+    hf_reply_encode(&p, &w);
+    hf_writer_init(&out, bytes, sizeof(bytes));
+    hf_reply_seal(&fresh, &y->core.public_key, asked.nonce, &keys, hf_writer_bytes(&w),
+                  hf_reply_tail(&p), &out);
+    assert_slice("reply with a chunk", hf_writer_bytes(&out));
+    hf_writer_init(&w, plain, sizeof(plain));
+    assert_int_equal(hf_reply_open(foreign("reply with a chunk", bytes), &y->core.public_key,
+                                   &y->edge.public_key, asked.nonce, &keys, &got, &w),
+                     HF_OK);
+    assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &back), HF_OK);
+    assert_true(hf_slice_eq(back.fetch.chunk.descriptor, c->descriptor));
+    assert_true(hf_slice_eq(back.fetch.chunk.sealed, c->sealed));
 }
 
 /* The first value lacks its beginning and the last its end; a key leans on the one before, and two
@@ -575,6 +611,9 @@ static void chunk_carries_the_delta_of_the_history(void **state)
     hf_writer_init(&s, sealed, sizeof(sealed));
     hf_chunk_seal(&y->content, nonce, hf_writer_bytes(&d), hf_writer_bytes(&r), &s);
     assert_slice("sealed chunk", hf_writer_bytes(&s));
+    c.descriptor = hf_writer_bytes(&d);
+    c.sealed = hf_writer_bytes(&s);
+    reply_carries(y, &c);
 }
 
 /* ---- section 1: the join token ---- */
