@@ -129,7 +129,7 @@ enum hf_err hf_state_stage_target_whole(struct hf_state *s, hf_seq target)
 
 /* ---- chunks ---- */
 
-static enum hf_err put_staged(struct hf_state *s, const struct hf_stored *r, enum hf_rule rule)
+enum hf_err hf_stage_put(struct hf_state *s, const struct hf_stored *r, enum hf_rule rule)
 {
     bool changed;
     return hf_tree_write(s, hf_tree_staged(s), r, rule, &changed);
@@ -166,19 +166,21 @@ static bool record_sound(const struct hf_record *r, bool keys, hf_seq asof)
     return r->seq > 0 && r->seq <= asof && sized && empty_if_gone;
 }
 
-static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct hf_record *r)
+static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct hf_record *r,
+                                struct hf_bulk *bulk)
 {
     struct hf_stored whole = {r->key, r->value, r->seq, r->ordinal, r->tombstone};
     if (is_whole(r)) {
         hf_part_forget(s, part);
-        return put_staged(s, &whole, HF_RULE_MERGE);
+        return bulk != NULL ? hf_bulk_put(s, bulk, &whole) : hf_stage_put(s, &whole, HF_RULE_MERGE);
     }
     enum hf_err e = hf_part_join(s, part, r, &whole);
-    return e == HF_OK && whole.seq != 0 ? put_staged(s, &whole, HF_RULE_IF_NEWER) : e;
+    return e == HF_OK && whole.seq != 0 ? hf_stage_put(s, &whole, HF_RULE_IF_NEWER) : e;
 }
 
+/* `bulk` for KEYS. */
 static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
-                                 struct hf_records records)
+                                 struct hf_records records, struct hf_bulk *bulk)
 {
     bool keys = c->want == HF_WANT_KEYS;
     struct hf_bound at = c->from;
@@ -193,99 +195,21 @@ static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct
         memcpy(key, r.key.data, r.key.len);
         at = (struct hf_bound){r.seq, r.ordinal, taken < r.total ? taken : HF_OFFSET_END,
                                hf_slice_of(key, r.key.len)};
-        e = stage_record(s, part, &r);
+        e = stage_record(s, part, &r, bulk);
         s->staging.stage.records++;
     }
     return e == HF_OK && records.failed ? HF_MALFORMED : e;
 }
 
-/* ---- full pages ---- */
-
-/* A page that is full is split in halves, unless what is put goes behind all that it has: then it
- * stays full. Beside the first records of another part it never is the last that comes, and all
- * pages of a part but a few would stay half empty: 56,500 of them for 1,000,000 keys of 24 and
- * values of 100 bytes, and 42,000 as it is. So that a part of KEYS begins with a page of its own, a
- * few records that no page has room for together go in front of its first chunk, until one of them
- * splits a page: a split takes the last record along, so the new page begins with two of them, or
- * with the last of the part before and then one more split is needed. They leave when the chunk is
- * in, in order, so that no page is left nearly empty beside one of the other part: LMDB would join
- * them. */
-#define WEDGES 6u
-
-struct wedges {
-    uint32_t count;
-    size_t len; /* of the first key: `until` of the part before, and a zero; others have more */
-    uint8_t key[HF_STORE_KEY_MAX + WEDGES];
-};
-
-/* Puts one more; *split when that made a new page. */
-static int wedge_put(struct hf_state *s, struct wedges *w, bool *split)
-{
-    MDB_dbi table = hf_tree_staged(s)->state;
-    MDB_stat before;
-    MDB_stat after;
-    int rc = mdb_stat(s->txn, table, &before);
-    if (rc != 0) {
-        return rc;
-    }
-    MDB_val k = {w->len + w->count, w->key};
-    MDB_val v = {(size_t)before.ms_psize * 11 / 64 - w->len, NULL};
-    rc = mdb_put(s->txn, table, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
-    if (rc != 0) {
-        return rc;
-    }
-    memset(v.mv_data, 0, v.mv_size);
-    w->count++;
-    rc = mdb_stat(s->txn, table, &after);
-    *split = after.ms_leaf_pages > before.ms_leaf_pages;
-    return rc;
-}
-
-/* Where a key lies between two parts, there is none: that costs space only. */
-static enum hf_err wedges_put(struct hf_state *s, const struct hf_chunk *c,
-                              struct hf_records records, struct wedges *w)
-{
-    struct hf_record first;
-    int rc = 0;
-    memset(w->key, 0, sizeof(w->key));
-    memcpy(w->key, c->from.key.data, c->from.key.len);
-    w->len = c->from.key.len + 1;
-    if (!hf_records_next(&records, &first) ||
-        hf_slice_cmp(first.key, hf_slice_of(w->key, w->len + WEDGES - 1)) <= 0) {
-        return HF_OK;
-    }
-    while (rc == 0 && w->count < WEDGES) {
-        bool split = false;
-        rc = wedge_put(s, w, &split);
-        if (split && w->count > 1) {
-            break;
-        }
-    }
-    return rc == MDB_KEYEXIST ? HF_OK : hf_env_error(rc); /* a key of the tail */
-}
-
-static enum hf_err wedges_del(struct hf_state *s, const struct wedges *w)
-{
-    int rc = 0;
-    for (uint32_t i = 0; i < w->count && rc == 0; i++) {
-        MDB_val k = {w->len + i, (void *)(uintptr_t)w->key};
-        rc = mdb_del(s->txn, hf_tree_staged(s)->state, &k, NULL);
-    }
-    return rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
-}
-
-static enum hf_err stage_in_pages(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
+static enum hf_err stage_in_order(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
                                   const struct hf_records *records)
 {
-    struct wedges w = {.count = 0};
-    if (c->want != HF_WANT_KEYS || !hf_part_untouched(&s->staging, part)) {
-        return stage_records(s, part, c, *records);
-    }
-    enum hf_err e = wedges_put(s, c, *records, &w);
+    struct hf_bulk bulk;
+    enum hf_err e = hf_bulk_begin(s, &bulk, c, records, hf_part_untouched(&s->staging, part));
     if (e == HF_OK) {
-        e = stage_records(s, part, c, *records);
+        e = stage_records(s, part, c, *records, &bulk);
     }
-    return e == HF_OK ? wedges_del(s, &w) : e;
+    return e == HF_OK ? hf_bulk_end(s, &bulk) : e;
 }
 
 enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
@@ -306,7 +230,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
         return hf_state_fail(s, HF_MALFORMED);
     }
     hf_tree_join(hf_tree_staged(s), sum);
-    e = stage_in_pages(s, part, c, records);
+    e = keys ? stage_in_order(s, part, c, records) : stage_records(s, part, c, *records, NULL);
     if (e != HF_OK) {
         return hf_state_fail(s, e);
     }
@@ -358,7 +282,7 @@ enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f, s
         if (del) {
             r.value = hf_slice_of(NULL, 0);
         }
-        e = put_staged(s, &r, HF_RULE_IF_NEWER);
+        e = hf_stage_put(s, &r, HF_RULE_IF_NEWER);
     }
     if (e != HF_OK) {
         return hf_state_fail(s, e);

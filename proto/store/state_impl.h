@@ -8,8 +8,9 @@
  * tables.c has the small tables; index.c knows what the by-seq index holds; view.c reads; walk.c
  * reads on past damage; sample.c estimates; verify.c reads everything, scrub.c step by step,
  * pages.c what LMDB itself trusts, doctor.c all of it in a child process; stage.c stages a
- * transfer, parts.c cuts it into parts and moves them, staging.c keeps how far they got; repair.c
- * puts ranges of a transfer in the place of damaged ones.
+ * transfer, bulk.c puts chunks of it into pages, parts.c cuts it into parts and moves them,
+ * staging.c keeps how far they got; repair.c puts ranges of a transfer in the place of damaged
+ * ones.
  *
  * The writer's memory (head, sums, staging) exists twice: as committed and as it is inside the open
  * transaction. Abort copies the first over the second, commit the second over the first; nothing
@@ -163,6 +164,8 @@ static inline bool hf_stage_is_overlay(const struct hf_stage *g)
 /* Empties the staged tables and makes a stage of that kind active, without parts. */
 enum hf_err hf_stage_open(struct hf_state *s, enum hf_plan_kind kind,
                           const struct hf_position *base, hf_seq head);
+/* Writes a record into the staged tree if the rule wants it. */
+enum hf_err hf_stage_put(struct hf_state *s, const struct hf_stored *r, enum hf_rule rule);
 
 /* Reads the stage of meta at open; a damaged or useless one becomes inactive. */
 void hf_staging_load(struct hf_state *s, MDB_txn *txn);
@@ -199,6 +202,32 @@ void hf_part_skip(struct hf_state *s, uint32_t part);
 enum hf_err hf_part_join(struct hf_state *s, uint32_t part, const struct hf_record *r,
                          struct hf_stored *whole);
 void hf_part_forget(struct hf_state *s, uint32_t part); /* the fragment of it */
+
+/* ---- bulk.c ---- */
+
+#define HF_BULK_WEDGES 6u
+#define HF_BULK_RUN 64u /* a page has room for more than that of the smallest records only */
+
+struct hf_bulk { /* on the stack, for one chunk */
+    uint32_t wedges;
+    size_t wedge_len; /* of the first one's key; each other is a byte longer */
+    uint8_t wedge[HF_STORE_KEY_MAX + HF_BULK_WEDGES]; /* `until` of the part before, and zeros */
+    size_t leaves;                                    /* of the table, after the newest record */
+    size_t before;                                    /* bytes of that in its page; 0 = none yet */
+    size_t room;                                      /* of its page, if that is known; else 0 */
+    uint32_t count;
+    struct hf_stored run[HF_BULK_RUN]; /* not put yet; values borrowed from the chunk */
+    size_t keys_len;
+    uint8_t keys[4096]; /* theirs */
+};
+
+/* `first` when the part of the chunk, which is not the first, has nothing yet. */
+enum hf_err hf_bulk_begin(struct hf_state *s, struct hf_bulk *b, const struct hf_chunk *c,
+                          const struct hf_records *records, bool first);
+/* The next whole record of the chunk, or a later one. */
+enum hf_err hf_bulk_put(struct hf_state *s, struct hf_bulk *b, const struct hf_stored *r);
+/* Only then all of them are in. After an error the transaction has to be aborted. */
+enum hf_err hf_bulk_end(struct hf_state *s, struct hf_bulk *b);
 
 /* ---- repair.c ---- */
 

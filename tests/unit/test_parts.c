@@ -499,56 +499,7 @@ static void target_cut_short_to_nothing_leaves_all_to_the_log(void **state)
     assert_equal_to_core(b);
 }
 
-/* ---- the pages of a part ---- */
-
-/* 24 keys of 100 bytes fit a page. */
-static void stage_many(struct box *b, uint32_t parts, uint32_t keys)
-{
-    static char value[100];
-    static char name[HF_STAGE_PARTS_MAX][32];
-    struct hf_stage_splits splits = {.count = parts - 1};
-    struct hf_position at = hf_state_position(b->edge.s);
-    for (uint32_t i = 0; i + 1 < parts; i++) {
-        int n = snprintf(name[i], sizeof(name[i]), "bench:key:%014u", keys / parts * (i + 1) - 1);
-        splits.at[i].key = hf_slice_of(name[i], (size_t)n);
-    }
-    assert_ok(hf_state_stage_begin(b->edge.s, HF_PLAN_SNAPSHOT, &at, 10, &splits));
-    for (uint32_t done = 0; done < keys / parts; done += 125) {
-        for (uint32_t part = 0; part < parts; part++) {
-            struct hf_stage st = stage_of(b);
-            struct hf_chunk c = {.want = HF_WANT_KEYS, .from = st.part[part].cursor, .asof = 10};
-            char key[32] = "";
-            answer_begin(b->a);
-            for (uint32_t i = 0; i < 125; i++) {
-                uint32_t n = keys / parts * part + done + i;
-                snprintf(key, sizeof(key), "bench:key:%014u", n);
-                struct hf_record r = {hf_slice_str(key),      1 + n / 5000, n % 5000, false, 100, 0,
-                                      hf_slice_of(value, 100)};
-                hf_columns_add(&b->a->columns, &r);
-            }
-            answer_end(b->a);
-            c.to = (struct hf_bound){1, 0, HF_OFFSET_END, hf_slice_str(key)};
-            b->a->chunk = c;
-            assert_ok(stage_answer(b, part));
-        }
-    }
-    assert_ok(hf_state_commit(b->edge.s));
-}
-
-static size_t leaf_pages(const char *dir, const char *table)
-{
-    return table_stat(dir, table).ms_leaf_pages;
-}
-
-static void parts_side_by_side_leave_pages_as_full_as_one_part_does(void **state)
-{
-    struct box *b = *state;
-    stage_many(b, HF_STAGE_PARTS_MAX, 20000);
-    hf_state_close(b->edge.s);
-    size_t pages = leaf_pages(b->edge.dir, "state.1");
-    b->edge.s = open_edge(b->edge.dir);
-    assert_in_range(pages, 20000 / 24, 20000 / 24 + 32);
-}
+/* ---- beside a split ---- */
 
 static void keys_just_behind_a_split_are_staged_like_any_other(void **state)
 {
@@ -776,7 +727,6 @@ int main(void)
         IN_BOX(value_that_moved_at_the_end_of_its_part_ends_the_part),
         IN_BOX(target_cut_short_drops_the_parts_behind_it_and_ends_the_one_it_lies_in),
         IN_BOX(target_cut_short_to_nothing_leaves_all_to_the_log),
-        IN_BOX(parts_side_by_side_leave_pages_as_full_as_one_part_does),
         IN_BOX(keys_just_behind_a_split_are_staged_like_any_other),
         IN_BOX(stage_of_the_form_without_parts_is_given_up_at_open),
         IN_BOX(any_number_of_parts_in_any_order_arrives_where_the_log_does),
