@@ -29,6 +29,9 @@
 #include <unistd.h>
 
 #define REAP_READERS_MS 10000
+/* Where a catch-up uses up the processors, readers and the writer come before the pool: while the
+ * writer syncs, that has then something left to prepare. */
+#define POOL_NICE 5
 #define LOST_MAX HF_REPLICA_REQUESTS_MAX
 struct app {
     struct hf_daemon daemon; /* first */
@@ -416,6 +419,7 @@ int main(int argc, char **argv)
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
     app.health = (struct edge_health){.data = app.opt.data, .ctx = &app, .on_damaged = on_damaged};
     struct hf_loop_config lc = {.ctx = &app,
+                                .pool_nice = POOL_NICE,
                                 .on_tick = on_tick,
                                 .on_stop = on_stop,
                                 .on_reload = on_reload,

@@ -18,6 +18,7 @@ struct hf_loop;
 
 struct hf_loop_config {
     uint32_t pool_threads; /* 0 = 2 */
+    int pool_nice;         /* of the pool's threads beside the others: 0 = as they, to 19 */
     bool pair_writer;      /* the loop mostly waits for the writer lane: proto/node/pair.h */
     void *ctx;
     /* Called when due (hf_loop_wake_at); returns when it wants to be called next. */

@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <uv.h>
 
@@ -43,6 +44,7 @@ struct lane {
     struct hf_job *head;
     struct hf_job **tail;
     bool stop;
+    int nice;
     uint32_t thread_count;
     pthread_t thread[POOL_THREADS_MAX];
 };
@@ -132,6 +134,9 @@ static struct hf_job *take_job(struct lane *lane)
 static void *run_lane(void *arg)
 {
     struct lane *lane = arg;
+    if (lane->nice > 0) { /* Linux: of this thread. Where it may not, it is as the others are. */
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + lane->nice);
+    }
     struct hf_job *job = take_job(lane);
     while (job != NULL) {
         job->work(job);
@@ -421,6 +426,7 @@ enum hf_err hf_loop_open(const struct hf_loop_config *c, struct hf_loop **l, str
     pthread_mutex_init(&made->done_lock, NULL);
     lane_init(&made->lane[HF_LANE_WRITER], made);
     lane_init(&made->lane[HF_LANE_POOL], made);
+    made->lane[HF_LANE_POOL].nice = c->pool_nice;
     uint32_t pool = c->pool_threads == 0 ? POOL_THREADS_DEFAULT : c->pool_threads;
     if (pool > POOL_THREADS_MAX) {
         pool = POOL_THREADS_MAX;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,9 +26,11 @@
 #include <cmocka.h>
 
 #define JOBS 2000
+#define POOL_NICE 2
 
 struct test_job {
     struct hf_job job;
+    int nice; /* of the thread that worked on it */
     struct fixture *f;
     int number;
     pthread_t worked_on;
@@ -79,6 +82,7 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct hf_loop_config c = {.pool_threads = 3,
+                               .pool_nice = POOL_NICE,
                                .ctx = f,
                                .on_tick = on_tick,
                                .on_stop = on_stop,
@@ -151,6 +155,7 @@ static void work(struct hf_job *job)
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     t->usr1_blocked = sigismember(&mask, SIGUSR1) == 1 && sigismember(&mask, SIGTERM) == 1;
     t->worked_on = pthread_self();
+    t->nice = getpriority(PRIO_PROCESS, 0);
     t->f->worked[atomic_fetch_add(&t->f->work_count, 1)] = t->number;
 }
 
@@ -212,6 +217,24 @@ static void the_pool_runs_jobs_beside_each_other_and_beside_the_writer(void **st
     while (atomic_load(&f->work_count) < 5) {
         usleep(1000);
     }
+}
+
+/* Each thread of it, and nobody else; as far down from where the process is as it is told. */
+static void the_pool_is_nicer_than_the_others(void **state)
+{
+    struct fixture *f = *state;
+    int own = getpriority(PRIO_PROCESS, 0);
+    f->exit_after = 4;
+    for (int i = 0; i < 3; i++) {
+        submit(f, i, HF_LANE_POOL);
+    }
+    submit(f, 3, HF_LANE_WRITER);
+    run_for(f, 5000);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(f->job[i].nice, own + POOL_NICE);
+    }
+    assert_int_equal(f->job[3].nice, own);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
 }
 
 static void done_again(struct hf_job *job)
@@ -563,6 +586,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         LOOP_TEST(the_writer_lane_runs_jobs_in_order_on_one_thread),
         LOOP_TEST(the_pool_runs_jobs_beside_each_other_and_beside_the_writer),
+        LOOP_TEST(the_pool_is_nicer_than_the_others),
         LOOP_TEST(a_job_may_be_queued_again_when_it_is_done),
         LOOP_TEST(any_thread_may_queue_a_job),
         LOOP_TEST(closing_waits_for_the_running_job_and_drops_the_queued_ones),
