@@ -390,10 +390,12 @@ static bool says(struct node *n, enum hf_replica_state state)
     return s.state == state;
 }
 
-/* The core was told to, and may have died before it could say that it has: then the edge knows. */
+/* The core was told to, and may have died before it could say that it has: then the edge knows. Nor
+ * can one join whose token became void with an order that its core could not write down. */
 static bool is_revoked(struct node *n)
 {
-    return n->revoked || (n->revoke_asked && n->alive && says(n, HF_REPLICA_REVOKED));
+    return n->revoked || (n->revoke_asked && n->alive &&
+                          (says(n, HF_REPLICA_REVOKED) || says(n, HF_REPLICA_JOINING)));
 }
 
 bool oracle_converged(struct sim *sim, char *why, size_t cap)
