@@ -184,8 +184,8 @@ static void step_reply(struct step *s, const struct hf_envelope_keys *keys,
                               .cookie = hf_carry_cookie(s->c.index)};
     s->core->world.random(s->core->world.ctx, env.nonce, HF_NONCE_BYTES);
     hf_writer_init(&out, s->out, sizeof(s->out));
-    hf_reply_seal(&env, &s->core->id->public_key, s->c.nonce, keys, hf_writer_bytes(&plain),
-                  hf_reply_tail(reply), &out);
+    hf_reply_seal(&env, &s->core->id->public_key, s->c.nonce, keys, hf_writer_bytes(&plain), 0,
+                  &out);
     HF_ASSERT(!plain.failed && !out.failed);
     s->c.index++;
     step_end(s, HF_OK, hf_writer_bytes(&out), "%s", "");

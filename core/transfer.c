@@ -101,11 +101,12 @@ static void work(struct hf_job *job)
     }
     struct hf_writer plain;
     struct hf_writer out;
+    bool for_a_file = t->asker.answer != NULL; /* which anyone may find */
     hf_writer_init(&plain, t->plain, HF_MESSAGE_MAX);
     hf_reply_encode(&reply, &plain);
     hf_writer_init(&out, t->out, HF_MESSAGE_MAX);
     hf_reply_seal(&t->reply_env, &t->cfg->id->public_key, t->asked_nonce, &t->secret->keys,
-                  hf_writer_bytes(&plain), hf_reply_tail(&reply), &out);
+                  hf_writer_bytes(&plain), for_a_file ? 0 : hf_reply_tail(&reply), &out);
     HF_ASSERT(!plain.failed && !out.failed);
     t->out_len = out.len;
     t->plain_len = plain.len;
@@ -323,11 +324,17 @@ static void done(struct hf_job *job)
         hf_cache_release(s->cache, t->cached);
         t->cached = NULL;
     }
-    if (t->made) {
+    /* What was written after a revocation must not be read with the key of before it: who was
+     * revoked has that, and the chunk's bytes travel as they are, but for a file. */
+    const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(s->cfg.registry));
+    bool outdated = t->made && t->asker.answer == NULL && t->chunk.key_id != newest->id &&
+                    t->chunk.asof >= newest->from;
+    if (t->made && !outdated) {
         hf_cache_put(s->cache, &t->name, &t->chunk, t->row);
     }
-    /* It may have been revoked, or given another key, since it asked: then there is no answer. */
-    bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
+    /* It may have been revoked, or given another key, since it asked. Then, and in that moment,
+     * there is no answer. */
+    bool wanted = !outdated && !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
     struct hf_slice message = hf_slice_of(t->out, wanted ? t->out_len : 0);
     respond(s, &t->asker, hf_slice_of(t->plain, wanted ? t->plain_len : 0), message);
     slots_fill(s);

@@ -259,7 +259,7 @@ struct hf_reply {
  * empty. Only the data of a FETCH (frames, body, chunk) is left out unless the code is HF_OK. */
 void hf_reply_encode(const struct hf_reply *p, struct hf_writer *w);
 /* How many bytes at the end of what that writes are sealed under a content key already: the data of
- * a FETCH, but for RANGES. The envelope need not hide them (hf_reply_seal). */
+ * a FETCH, but for RANGES. They may travel as they are (hf_reply_seal). */
 size_t hf_reply_tail(const struct hf_reply *p);
 /* Errors as hf_request_decode. */
 enum hf_err hf_reply_decode(struct hf_slice plain, struct hf_reply *p);

@@ -185,7 +185,8 @@ void hf_reply_seal(const struct hf_envelope *e, const struct hf_key *sender,
                    const uint8_t request_nonce[HF_NONCE_BYTES], const struct hf_envelope_keys *keys,
                    struct hf_slice plain, size_t tail_len, struct hf_writer *w);
 /* Writes all of plain into w. On success e->cookie is the fresh cookie and e->stream the stream id
- * of the reply. Errors as for requests, and HF_MALFORMED. */
+ * of the reply. HF_AUTH when it does not open, HF_TOO_BIG (or w is too small), HF_MALFORMED,
+ * HF_VERSION. */
 enum hf_err hf_reply_open(struct hf_slice message, const struct hf_key *sender,
                           const struct hf_key *recipient,
                           const uint8_t request_nonce[HF_NONCE_BYTES],

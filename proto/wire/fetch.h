@@ -23,7 +23,7 @@ enum {
 void hf_fetch_request_put(const struct hf_fetch_request *q, struct hf_writer *w);
 void hf_fetch_request_get(struct hf_reader *r, struct hf_fetch_request *q);
 void hf_fetch_reply_put(const struct hf_fetch_reply *p, enum hf_err code, struct hf_writer *w);
-/* Of the data that a put with HF_OK ends with: bytes at its end that need no envelope. */
+/* Of the data that a put with HF_OK ends with: bytes at its end that are sealed already. */
 size_t hf_fetch_reply_tail(const struct hf_fetch_reply *p);
 void hf_fetch_reply_get(struct hf_reader *r, enum hf_err code, struct hf_fetch_reply *p);
 

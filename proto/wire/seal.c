@@ -16,8 +16,8 @@
  * message opens in one direction, between one pair of nodes, and a reply for one request only. The
  * kind in the prefix is the direction.
  *
- * The tail of a reply is sealed already, under a content key: to encrypt it again would cost both
- * ends more than all else that a transfer needs of this file, and hide nothing more.
+ * The tail of a reply is sealed already, under a content key: to encrypt it again would double what
+ * a transfer costs both ends here. PROTOCOL.md 6.2 says what that shows to whom.
  *
  * Must not: draw randomness or read a clock (nonces are arguments, so the simulator decides them),
  * or leave a derived secret on the stack.
@@ -305,7 +305,7 @@ enum hf_err hf_envelope_derive(const struct hf_identity *self, const struct hf_k
     return sound ? HF_OK : HF_AUTH;
 }
 
-/* Writes what a message is bound to. The caller puts the request's nonce behind it for a reply. */
+/* Writes what any message is bound to. */
 static void bind_parties(struct hf_writer *bound, enum hf_kind kind, const struct hf_envelope *e,
                          const struct hf_key *sender, const struct hf_key *recipient)
 {

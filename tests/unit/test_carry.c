@@ -8,6 +8,7 @@
 #include "core_box.h"
 
 #include "core/carry.h"
+#include "hf/bytes.h"
 
 static struct hf_carry_head sound_head(const struct hf_identity *core)
 {
@@ -95,6 +96,7 @@ struct answer {
     enum hf_err code;
     char text[256];
     size_t message_len;
+    uint32_t tail_len; /* of the reply that it is */
     uint8_t token[HF_CARRY_TOKEN_MAX];
     size_t token_len;
 };
@@ -107,6 +109,10 @@ static void on_carry(void *ctx, const struct hf_carry_result *r)
     a->code = r->code;
     memcpy(a->text, r->text, sizeof(a->text));
     a->message_len = r->message.len;
+    if (r->message.len > 0) {
+        a->tail_len =
+            hf_load32(r->message.data + HF_PREFIX_BYTES + HF_COOKIE_BYTES + HF_NONCE_BYTES);
+    }
     assert_true(r->token.len <= sizeof(a->token));
     if (r->token.len > 0) {
         memcpy(a->token, r->token.data, r->token.len);
@@ -171,6 +177,7 @@ static void the_steps_end_and_the_head_says_what_they_made(void **state)
             memcmp(n.token, a.token, n.token_len) == 0) {
             break;
         }
+        assert_int_equal(n.tail_len, 0); /* whoever finds the file can read nothing of it */
         h.records += n.message_len > 0;
         h.bytes += n.message_len > 0 ? HF_CARRY_RECORD_HEAD + n.message_len : 0;
         assert_int_equal(
