@@ -72,8 +72,9 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     r->report_due = r->report_hold = r->now;
     r->report_wait = r->cfg.report_ms;
     r->progress_at = r->now;
-    /* Who comes back comes with all that the same cut held off; who starts comes by itself. Who
-     * joins with many others and had no answer dials anew, too, and must not come earlier by it. */
+    /* Who comes back comes with all that the same cut held off; who starts mostly comes by itself.
+     * Who joins with many others and had no answer dials anew, too, and must not come earlier by
+     * it. */
     bool joins_later = r->join && is_held_back(r, HF_REPRQ_JOIN);
     if (!first && !r->revoked && !joins_later) {
         back_off_all(r, jitter(r, r->cfg.backoff_ms_min) - r->cfg.backoff_ms_min / 2);

@@ -29,8 +29,8 @@
 #include <unistd.h>
 
 #define REAP_READERS_MS 10000
-/* Where a catch-up uses up the processors, readers and the writer come before the pool: while the
- * writer syncs, that has then something left to prepare. */
+/* Where a catch-up uses up the processors, readers and the writer come before the pool, which opens
+ * and verifies: while the writer syncs, that has then something left to do. */
 #define POOL_NICE 5
 #define LOST_MAX HF_REPLICA_REQUESTS_MAX
 struct app {

@@ -27,8 +27,6 @@
 #define PAGE_HEAD 16u
 #define NODE_HEAD (8u + 2u)
 
-/* ---- wedges ---- */
-
 /* Leaves of the staged table. */
 static int leaves(struct hf_state *s, size_t *count, size_t *page_bytes)
 {
@@ -40,6 +38,8 @@ static int leaves(struct hf_state *s, size_t *count, size_t *page_bytes)
     }
     return rc;
 }
+
+/* ---- wedges ---- */
 
 /* Puts one more; *split when that made a new page. */
 static int wedge_put(struct hf_state *s, struct hf_bulk *b, bool *split)
@@ -137,27 +137,29 @@ static enum hf_err run_put(struct hf_state *s, struct hf_bulk *b)
 static enum hf_err put_alone(struct hf_state *s, struct hf_bulk *b, const struct hf_stored *r,
                              size_t bytes)
 {
-    size_t before = b->leaves;
+    size_t before = 0;
+    size_t after = 0;
     size_t page = 0;
-    enum hf_err e = hf_stage_put(s, r, HF_RULE_MERGE);
+    enum hf_err e = hf_env_error(leaves(s, &before, &page));
     if (e == HF_OK) {
-        e = hf_env_error(leaves(s, &b->leaves, &page));
+        e = hf_stage_put(s, r, HF_RULE_MERGE);
+    }
+    if (e == HF_OK) {
+        e = hf_env_error(leaves(s, &after, &page));
     }
     size_t taken = PAGE_HEAD + b->before + bytes;
-    bool begins = b->leaves > before && b->before > 0 && taken < page;
+    bool begins = after > before && b->before > 0 && taken < page;
     b->room = begins ? page - taken : 0;
     b->before = bytes;
     return e;
 }
 
 enum hf_err hf_bulk_begin(struct hf_state *s, struct hf_bulk *b, const struct hf_chunk *c,
-                          const struct hf_records *records, bool first)
+                          const struct hf_records *records, bool begins_part)
 {
-    size_t page;
     b->wedges = b->count = 0;
     b->keys_len = b->before = b->room = 0;
-    enum hf_err e = first ? wedges_put(s, b, c, *records) : HF_OK;
-    return e == HF_OK ? hf_env_error(leaves(s, &b->leaves, &page)) : e;
+    return begins_part ? wedges_put(s, b, c, *records) : HF_OK;
 }
 
 enum hf_err hf_bulk_put(struct hf_state *s, struct hf_bulk *b, const struct hf_stored *r)

@@ -11,8 +11,8 @@
  * same transaction. So is a REPAIR, whose key ranges replace all that is visible there (repair.c).
  * In each case a wrong record shows as HF_DIGEST before anything became visible (G11, G15).
  *
- * It must not decide when to ask, stop or switch: that is the replica engine. parts.c keeps how far
- * each part of a range got, staging.c writes that down.
+ * It must not decide when to ask, stop or switch: that is the replica engine. bulk.c puts KEYS into
+ * pages, parts.c keeps how far each part of a range got, staging.c writes that down.
  */
 #include "state_impl.h"
 
@@ -178,7 +178,7 @@ static enum hf_err stage_record(struct hf_state *s, uint32_t part, const struct 
     return e == HF_OK && whole.seq != 0 ? hf_stage_put(s, &whole, HF_RULE_IF_NEWER) : e;
 }
 
-/* `bulk` for KEYS. */
+/* `bulk` is NULL for a DELTA, whose keys come in no order. */
 static enum hf_err stage_records(struct hf_state *s, uint32_t part, const struct hf_chunk *c,
                                  struct hf_records records, struct hf_bulk *bulk)
 {

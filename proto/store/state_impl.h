@@ -206,13 +206,12 @@ void hf_part_forget(struct hf_state *s, uint32_t part); /* the fragment of it */
 /* ---- bulk.c ---- */
 
 #define HF_BULK_WEDGES 6u
-#define HF_BULK_RUN 64u /* a page has room for more than that of the smallest records only */
+#define HF_BULK_RUN 64u /* in 4 KiB there is room for more of the smallest only */
 
 struct hf_bulk { /* on the stack, for one chunk */
     uint32_t wedges;
     size_t wedge_len; /* of the first one's key; each other is a byte longer */
     uint8_t wedge[HF_STORE_KEY_MAX + HF_BULK_WEDGES]; /* `until` of the part before, and zeros */
-    size_t leaves;                                    /* of the table, after the newest record */
     size_t before;                                    /* bytes of that in its page; 0 = none yet */
     size_t room;                                      /* of its page, if that is known; else 0 */
     uint32_t count;
@@ -221,10 +220,10 @@ struct hf_bulk { /* on the stack, for one chunk */
     uint8_t keys[4096]; /* theirs */
 };
 
-/* `first` when the part of the chunk, which is not the first, has nothing yet. */
+/* `begins_part`: there is nothing yet of the chunk's part, and another part lies in front of it. */
 enum hf_err hf_bulk_begin(struct hf_state *s, struct hf_bulk *b, const struct hf_chunk *c,
-                          const struct hf_records *records, bool first);
-/* The next whole record of the chunk, or a later one. */
+                          const struct hf_records *records, bool begins_part);
+/* A whole record of the chunk, in order of keys. Its key is copied, its value has to last. */
 enum hf_err hf_bulk_put(struct hf_state *s, struct hf_bulk *b, const struct hf_stored *r);
 /* Only then all of them are in. After an error the transaction has to be aborted. */
 enum hf_err hf_bulk_end(struct hf_state *s, struct hf_bulk *b);
