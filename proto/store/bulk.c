@@ -105,10 +105,9 @@ static size_t node_bytes(const struct hf_stored *r)
     return bytes + bytes % 2;
 }
 
-static bool run_has_room(const struct hf_bulk *b, const struct hf_stored *r, size_t bytes)
+static bool run_is_full(const struct hf_bulk *b, const struct hf_stored *r)
 {
-    return bytes <= b->room && b->count < HF_BULK_RUN &&
-           r->key.len <= sizeof(b->keys) - b->keys_len;
+    return b->count == HF_BULK_RUN || r->key.len > sizeof(b->keys) - b->keys_len;
 }
 
 static void run_add(struct hf_bulk *b, const struct hf_stored *r, size_t bytes)
@@ -165,17 +164,15 @@ enum hf_err hf_bulk_begin(struct hf_state *s, struct hf_bulk *b, const struct hf
 enum hf_err hf_bulk_put(struct hf_state *s, struct hf_bulk *b, const struct hf_stored *r)
 {
     size_t bytes = node_bytes(r);
-    if (run_has_room(b, r, bytes)) {
-        run_add(b, r, bytes);
-        return HF_OK;
+    bool fits = bytes <= b->room;
+    enum hf_err e = fits && !run_is_full(b, r) ? HF_OK : run_put(s, b);
+    if (e == HF_OK && !fits) {
+        return put_alone(s, b, r, bytes);
     }
-    bool goes_on = bytes <= b->room; /* on the same page */
-    enum hf_err e = run_put(s, b);
-    if (e == HF_OK && goes_on) {
+    if (e == HF_OK) {
         run_add(b, r, bytes);
-        return HF_OK;
     }
-    return e == HF_OK ? put_alone(s, b, r, bytes) : e;
+    return e;
 }
 
 enum hf_err hf_bulk_end(struct hf_state *s, struct hf_bulk *b)

@@ -212,8 +212,10 @@ struct hf_bulk { /* on the stack, for one chunk */
     uint32_t wedges;
     size_t wedge_len; /* of the first one's key; each other is a byte longer */
     uint8_t wedge[HF_STORE_KEY_MAX + HF_BULK_WEDGES]; /* `until` of the part before, and zeros */
-    size_t before;                                    /* bytes of that in its page; 0 = none yet */
-    size_t room;                                      /* of its page, if that is known; else 0 */
+
+    size_t before; /* bytes of the newest record in its page; 0 = none yet */
+    size_t room;   /* of its page, if that is known; else 0 */
+
     uint32_t count;
     struct hf_stored run[HF_BULK_RUN]; /* not put yet; values borrowed from the chunk */
     size_t keys_len;
