@@ -124,6 +124,16 @@ static MAYBE_UNUSED void take(struct box *b, uint32_t part, size_t limit)
     }
 }
 
+/* Any part that is open. */
+static MAYBE_UNUSED uint32_t open_part(const struct hf_stage *st, uint64_t *seed)
+{
+    uint32_t part = rng_below(seed, st->part_count);
+    while (st->part[part].done) {
+        part = (part + 1) % st->part_count;
+    }
+    return part;
+}
+
 /* Fetches one chunk of the first part that is open; false when no range is. */
 static MAYBE_UNUSED bool fetch(struct box *b, size_t limit)
 {

@@ -147,11 +147,7 @@ static void records_of_any_size_arrive_while_more_are_written(void **state)
         write_any(b, &seed, 60);
         begin_split(b, HF_PLAN_SNAPSHOT, &splits);
         for (struct hf_stage st = stage_of(b); in_keys(&st); st = stage_of(b)) {
-            uint32_t part = rng_below(&seed, st.part_count);
-            while (st.part[part].done) {
-                part = (part + 1) % st.part_count;
-            }
-            take(b, part, 500 + rng_below(&seed, 40000));
+            take(b, open_part(&st, &seed), 500 + rng_below(&seed, 40000));
             if (rng_below(&seed, 4) == 0) {
                 write_any(b, &seed, 1);
                 feed_tail(b, core_head(b)); /* among the records of chunks that come later */

@@ -589,15 +589,6 @@ static struct hf_stage_splits random_splits(struct box *b, uint64_t *seed, enum 
     return splits;
 }
 
-static uint32_t open_part(const struct hf_stage *st, uint64_t *seed)
-{
-    uint32_t part = rng_below(seed, st->part_count);
-    while (st->part[part].done) {
-        part = (part + 1) % st->part_count;
-    }
-    return part;
-}
-
 /* What happens between two chunks; the last commit is in `k`. */
 static void disturb(struct box *b, uint64_t *seed, struct kept *k)
 {
