@@ -48,6 +48,12 @@ struct hf_transfers {
     struct hf_transfer slot[HF_TRANSFERS_MAX];
 };
 
+/* A carry file, which anyone may find: its replies have no tail. */
+static bool is_for_a_file(const struct hf_asker *a)
+{
+    return a->answer != NULL;
+}
+
 /* ---- the job ---- */
 
 static enum hf_err fetch(struct hf_transfer *t, struct hf_fetch_reply *p)
@@ -101,12 +107,12 @@ static void work(struct hf_job *job)
     }
     struct hf_writer plain;
     struct hf_writer out;
-    bool for_a_file = t->asker.answer != NULL; /* which anyone may find */
     hf_writer_init(&plain, t->plain, HF_MESSAGE_MAX);
     hf_reply_encode(&reply, &plain);
     hf_writer_init(&out, t->out, HF_MESSAGE_MAX);
     hf_reply_seal(&t->reply_env, &t->cfg->id->public_key, t->asked_nonce, &t->secret->keys,
-                  hf_writer_bytes(&plain), for_a_file ? 0 : hf_reply_tail(&reply), &out);
+                  hf_writer_bytes(&plain), is_for_a_file(&t->asker) ? 0 : hf_reply_tail(&reply),
+                  &out);
     HF_ASSERT(!plain.failed && !out.failed);
     t->out_len = out.len;
     t->plain_len = plain.len;
@@ -115,7 +121,7 @@ static void work(struct hf_job *job)
 static void respond(struct hf_transfers *s, const struct hf_asker *to, struct hf_slice plain,
                     struct hf_slice message)
 {
-    if (to->answer != NULL) {
+    if (is_for_a_file(to)) {
         to->answer(to->ctx, plain, message);
     } else {
         s->cfg.world->reply(s->cfg.world->ctx, to->handle, message);
@@ -327,9 +333,9 @@ static void done(struct hf_job *job)
     /* What was written after a revocation must not be read with the key of before it: who was
      * revoked has that, and the chunk's bytes travel as they are, but for a file. */
     const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(s->cfg.registry));
-    bool outdated = t->made && t->asker.answer == NULL && t->chunk.key_id != newest->id &&
+    bool outdated = t->made && !is_for_a_file(&t->asker) && t->chunk.key_id != newest->id &&
                     t->chunk.asof >= newest->from;
-    if (t->made && !outdated) {
+    if (t->made) {
         hf_cache_put(s->cache, &t->name, &t->chunk, t->row);
     }
     /* It may have been revoked, or given another key, since it asked. Then, and in that moment,

@@ -599,46 +599,62 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
     hf_state_close(s);
 }
 
-/* The chunk has what was written after the revocation, under a key that the revoked edge has. */
-static void a_chunk_read_after_a_revocation_is_not_given_under_the_key_of_before(void **state)
+/* Asks for a chunk, and revokes an edge while it is on its way: before or after it is read. The
+ * box has the reply then, if there is one. */
+static void fetch_across_a_revocation(struct fixture *f, struct hf_request *q, bool read_before)
 {
-    struct fixture *f = *state;
     struct box *b = f->b;
     struct peer *gone = peer_new(b, 9);
     box_enrol(b, "gone", gone);
-    box_put(b, "k", "v");
-    box_commit(b);
-    struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
-    const struct hf_reply *p = peer_ask(f->p, &q);
-    assert_int_equal(p->code, HF_OK);
-    uint32_t before = p->fetch.chunk.key_id;
     box_put(b, "k", "w");
     box_commit(b);
-
-    q.fetch.asof_min = box_status(b).head; /* not the chunk that is kept */
+    q->fetch.asof_min = box_status(b).head; /* not a chunk that is kept */
     box_random(b, f->p->nonce, sizeof(f->p->nonce));
-    q.counter = ++f->p->counter;
-    peer_seal(f->p, &q);
+    q->counter = ++f->p->counter;
+    peer_seal(f->p, q);
     hf_core_on_request(b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
-    struct hf_job *held = b->job_first; /* it took the key, and has not read yet */
-    assert_non_null(held);
-    assert_null(held->next);
-    b->job_first = NULL;
-    b->job_end = &b->job_first;
+    struct hf_job *held = box_hold(b); /* it has the key */
+    if (read_before) {
+        held->work(held);
+    }
     box_revoke(b, "gone");
     box_put(b, "k", "secret");
     box_commit(b);
     free(b->reply.data);
     b->reply.data = NULL;
-    b->job_first = held;
-    b->job_end = &held->next;
-    box_work(b);
-    assert_null(b->reply.data);
+    if (!read_before) {
+        held->work(held);
+    }
+    held->done(held);
+    peer_free(gone);
+}
+
+/* The chunk has what was written after the revocation, under a key that the revoked edge has. */
+static void a_chunk_read_after_a_revocation_is_not_given_under_the_key_of_before(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
+    box_put(f->b, "k", "v");
+    box_commit(f->b);
+    const struct hf_reply *p = peer_ask(f->p, &q);
+    assert_int_equal(p->code, HF_OK);
+    uint32_t before = p->fetch.chunk.key_id;
+    fetch_across_a_revocation(f, &q, false);
+    assert_null(f->b->reply.data);
 
     p = peer_ask(f->p, &q);
     assert_int_equal(p->code, HF_OK);
     assert_true(p->fetch.chunk.key_id > before);
-    peer_free(gone);
+}
+
+/* Nothing in it is newer than the revocation: who was revoked could read all of it before. */
+static void a_chunk_read_before_a_revocation_is_given_under_the_key_of_before(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
+    assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+    fetch_across_a_revocation(f, &q, true);
+    assert_non_null(f->b->reply.data);
 }
 
 static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state)
@@ -683,6 +699,7 @@ int main(void)
         T(a_snapshot_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_chunk_read_after_a_revocation_is_not_given_under_the_key_of_before),
+        T(a_chunk_read_before_a_revocation_is_given_under_the_key_of_before),
         T(an_edge_revoked_while_its_data_was_read_does_not_get_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
