@@ -205,21 +205,6 @@ static const char usage[] =
     "holdfast-core - takes writes, keeps them on disk, and streams them to edges\n\n"
     "usage: holdfast-core --data DIR [options]\n\n";
 
-static enum hf_err check_options(const struct app *app, struct hf_error *e)
-{
-    if (!hf_name_valid(hf_slice_str(app->opt.stream))) {
-        return hf_error_set(e, HF_ARG, "--stream '%s': a name is of a-z 0-9 . _ -",
-                            app->opt.stream);
-    }
-    if (hf_url_check(app->opt.listen, e) != HF_OK) {
-        return hf_error_wrap(e, "--listen");
-    }
-    if (app->opt.advertise[0] != '\0' && hf_url_check(app->opt.advertise, e) != HF_OK) {
-        return hf_error_wrap(e, "--advertise");
-    }
-    return HF_OK;
-}
-
 static enum hf_err open_key(struct app *app, struct hf_error *e)
 {
     char path[320];
@@ -425,11 +410,10 @@ int main(int argc, char **argv)
 
     app.daemon = (struct hf_daemon){.name = "holdfast-core", .argc = argc, .argv = argv};
     hf_daemon_options(&app.daemon, &core_options_table, &app.opt, &app.opt.example, usage);
-    hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
+    hf_log_init(app.opt.log);
     hf_daemon_harden();
     loop_config.pool_threads = (uint32_t)app.opt.pool_threads;
-    if (check_options(&app, &e) != HF_OK ||
-        hf_daemon_data(&app.daemon, app.opt.data, "edge.key", &e) != HF_OK ||
+    if (hf_daemon_data(&app.daemon, app.opt.data, "edge.key", &e) != HF_OK ||
         open_key(&app, &e) != HF_OK || examine(&app, &e) != HF_OK ||
         hf_loop_open(&loop_config, &app.daemon.loop, &e) != HF_OK || open_link(&app, &e) != HF_OK) {
         hf_daemon_die(&app.daemon, &e);

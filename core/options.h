@@ -6,6 +6,7 @@
 
 #include "hf/config.h"
 #include "hf/seal.h"
+#include "hf/world.h"
 
 struct core_options {
     char data[256];
@@ -14,7 +15,7 @@ struct core_options {
     char resp[64];
     char stream[HF_NAME_MAX + 1];
     char mark[256];
-    char log[16];
+    enum hf_level log;
     uint64_t clients_max;
     uint64_t output_bytes;
     uint64_t contexts;

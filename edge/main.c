@@ -250,9 +250,7 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
             return hf_error_set(e, HF_ARG, "--core and --core-key go together");
         }
         snprintf(app->core_url, sizeof(app->core_url), "%s", o->core);
-        if (hf_unhex(o->core_key, app->core_key.b, HF_KEY_BYTES) != HF_OK) {
-            return hf_error_set(e, HF_ARG, "--core-key: expected 64 hex digits");
-        }
+        HF_ASSERT(hf_unhex(o->core_key, app->core_key.b, HF_KEY_BYTES) == HF_OK); /* a KEY */
     } else if (!recall(app)) {
         return hf_error_set(
             e, HF_ARG,
@@ -414,7 +412,7 @@ int main(int argc, char **argv)
     char key[320];
     app.daemon = (struct hf_daemon){.name = "holdfast-edge", .argc = argc, .argv = argv};
     hf_daemon_options(&app.daemon, &edge_options_table, &app.opt, &app.opt.example, usage);
-    hf_log_init(hf_daemon_level(&app.daemon, app.opt.log));
+    hf_log_init(app.opt.log);
     hf_daemon_harden();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
     app.health = (struct edge_health){.data = app.opt.data, .ctx = &app, .on_damaged = on_damaged};

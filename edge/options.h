@@ -6,6 +6,7 @@
 
 #include "hf/config.h"
 #include "hf/edge.h"
+#include "hf/world.h"
 
 struct edge_options {
     char data[256];
@@ -15,7 +16,7 @@ struct edge_options {
     char name[HF_NAME_MAX + 1];
     char import[512];
     char resp[64];
-    char log[16];
+    enum hf_level log;
     uint64_t catchup_connections;
     uint64_t catchup_share;
     uint64_t catchup_rate_max;

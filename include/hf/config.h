@@ -19,6 +19,12 @@ enum hf_config_type {
     HF_CONFIG_BYTES = 2, /* uint64_t; "64KiB", "1GiB", plain bytes */
     HF_CONFIG_TIME = 3,  /* hf_ms; "500ms", "10s", "5m", "24h", "7d" */
     HF_CONFIG_BOOL = 4,  /* bool; yes/no, true/false, on/off */
+    HF_CONFIG_LEVEL = 5, /* enum hf_level; error, warn, info, debug */
+    /* Texts of a form, as TEXT in the struct; empty where `min` is 0: */
+    HF_CONFIG_URL = 6,     /* tcp://HOST:PORT */
+    HF_CONFIG_ADDRESS = 7, /* numeric ADDR:PORT, [ADDR]:PORT, or "off" */
+    HF_CONFIG_NAME = 8,    /* of a stream or an edge; hf_name_valid */
+    HF_CONFIG_KEY = 9,     /* 64 hex digits */
 };
 
 struct hf_config_row {

@@ -26,8 +26,6 @@ _Noreturn void hf_daemon_die(const struct hf_daemon *d, const struct hf_error *e
  * wrong option exits 2. `usage` is what --help says above the options. */
 void hf_daemon_options(const struct hf_daemon *d, const struct hf_config_table *t, void *options,
                        const bool *example, const char *usage);
-/* "error", "warn", "info", "debug"; exits 2 for another word. */
-enum hf_level hf_daemon_level(const struct hf_daemon *d, const char *text);
 /* umask 077, no core files, no debugger of the same user, all the descriptors that may be had. */
 void hf_daemon_harden(void);
 /* Makes DIR and locks it for the life of the process. HF_LOCKED when another daemon has it,

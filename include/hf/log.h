@@ -11,6 +11,8 @@
 
 #include "hf/world.h"
 
+/* "error", "warn", "info" or "debug"; false for anything else. */
+bool hf_level_parse(const char *text, enum hf_level *level);
 void hf_log_init(enum hf_level lowest);
 void hf_log(enum hf_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -39,6 +39,8 @@ struct hf_resp_config {
     void (*on_close)(void *ctx, struct hf_resp_client *c); /* its user memory goes after this */
 };
 
+/* HF_ARG, with a sentence for who configured it, unless it is a numeric address and port. */
+enum hf_err hf_resp_address_check(const char *text, struct hf_error *e);
 enum hf_err hf_resp_open(struct uv_loop_s *loop, const struct hf_resp_config *c,
                          struct hf_resp_server **s, struct hf_error *e);
 uint16_t hf_resp_port(const struct hf_resp_server *s);

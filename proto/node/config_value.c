@@ -3,7 +3,9 @@
  *
  *   UINT   digits                        BYTES  digits, and B, KiB, MiB, GiB, TiB or nothing
  *   TIME   digits and ms, s, m, h or d; 0 needs no unit, other numbers do: "10" of what?
- *   BOOL   yes no true false on off      TEXT   anything printable, `min` to `max` bytes
+ *   BOOL   yes no true false on off      LEVEL  error warn info debug
+ *   TEXT   anything printable, `min` to `max` bytes; URL, ADDRESS, NAME and KEY as well, but what
+ *          is there must be one
  *
  * Invariant: nothing wraps: a number or product that does not fit is out of range. A max of 0 is no
  * limit (for a number; a text has one, the room in its struct).
@@ -14,6 +16,12 @@
  * Read next: config.c.
  */
 #include "proto/node/config_value.h"
+
+#include "hf/bytes.h"
+#include "hf/log.h"
+#include "hf/resp.h"
+#include "hf/seal.h"
+#include "hf/transport.h"
 
 #include <inttypes.h>
 
@@ -85,6 +93,12 @@ static bool read_bool(const char *text, bool *value)
 
 /* ---- limits ---- */
 
+static bool is_number(const struct hf_config_row *row)
+{
+    return row->type == HF_CONFIG_UINT || row->type == HF_CONFIG_BYTES ||
+           row->type == HF_CONFIG_TIME;
+}
+
 static uint64_t number_max(const struct hf_config_row *row)
 {
     uint64_t type_max = row->type == HF_CONFIG_TIME ? (uint64_t)INT64_MAX : UINT64_MAX;
@@ -131,6 +145,27 @@ static void store(const struct hf_config_row *row, void *config, const void *val
     memcpy((char *)config + row->offset, value, len);
 }
 
+static enum hf_err check_form(enum hf_config_type form, const char *text, struct hf_error *e)
+{
+    struct hf_key key;
+    switch (form) {
+    case HF_CONFIG_URL:
+        return hf_url_check(text, e);
+    case HF_CONFIG_ADDRESS:
+        return strcmp(text, "off") == 0 ? HF_OK : hf_resp_address_check(text, e);
+    case HF_CONFIG_NAME:
+        return hf_name_valid(hf_slice_str(text))
+                   ? HF_OK
+                   : hf_error_set(e, HF_ARG, "'%s': a name is of a-z 0-9 . _ -", text);
+    case HF_CONFIG_KEY:
+        return hf_unhex(text, key.b, HF_KEY_BYTES) == HF_OK
+                   ? HF_OK
+                   : hf_error_set(e, HF_ARG, "expected %d hex digits", 2 * HF_KEY_BYTES);
+    default:
+        return HF_OK;
+    }
+}
+
 static enum hf_err set_text(const struct hf_config_row *row, void *config, const char *text,
                             struct hf_error *e)
 {
@@ -144,8 +179,11 @@ static enum hf_err set_text(const struct hf_config_row *row, void *config, const
             return hf_error_set(e, HF_ARG, "a control character in the text");
         }
     }
-    store(row, config, text, len + 1);
-    return HF_OK;
+    enum hf_err rc = len == 0 ? HF_OK : check_form(row->type, text, e);
+    if (rc == HF_OK) {
+        store(row, config, text, len + 1);
+    }
+    return rc;
 }
 
 static enum hf_err set_number(const struct hf_config_row *row, void *config, const char *text,
@@ -183,8 +221,13 @@ enum hf_err hf_config_value_set(const struct hf_config_row *row, void *config, c
                                 struct hf_error *e)
 {
     bool flag = false;
+    enum hf_level level = HF_LEVEL_INFO;
     switch (row->type) {
     case HF_CONFIG_TEXT:
+    case HF_CONFIG_URL:
+    case HF_CONFIG_ADDRESS:
+    case HF_CONFIG_NAME:
+    case HF_CONFIG_KEY:
         return set_text(row, config, text, e);
     case HF_CONFIG_UINT:
     case HF_CONFIG_BYTES:
@@ -196,6 +239,12 @@ enum hf_err hf_config_value_set(const struct hf_config_row *row, void *config, c
         }
         store(row, config, &flag, sizeof(flag));
         return HF_OK;
+    case HF_CONFIG_LEVEL:
+        if (!hf_level_parse(text, &level)) {
+            return hf_error_set(e, HF_ARG, "expected error, warn, info or debug, not '%s'", text);
+        }
+        store(row, config, &level, sizeof(level));
+        return HF_OK;
     }
     HF_UNREACHABLE();
 }
@@ -205,6 +254,10 @@ void hf_config_value_clear(const struct hf_config_row *row, void *config)
     uint64_t zero = 0;
     switch (row->type) {
     case HF_CONFIG_TEXT:
+    case HF_CONFIG_URL:
+    case HF_CONFIG_ADDRESS:
+    case HF_CONFIG_NAME:
+    case HF_CONFIG_KEY:
         memset((char *)config + row->offset, 0, row->max + 1);
         return;
     case HF_CONFIG_UINT:
@@ -214,6 +267,9 @@ void hf_config_value_clear(const struct hf_config_row *row, void *config)
         return;
     case HF_CONFIG_BOOL:
         store(row, config, &(bool){false}, sizeof(bool));
+        return;
+    case HF_CONFIG_LEVEL:
+        store(row, config, &(enum hf_level){HF_LEVEL_ERROR}, sizeof(enum hf_level));
         return;
     }
     HF_UNREACHABLE();
@@ -259,8 +315,7 @@ static void print_limits(const struct hf_config_row *row, FILE *out)
 {
     char low[32];
     char high[32];
-    if (row->type == HF_CONFIG_TEXT || row->type == HF_CONFIG_BOOL ||
-        (row->min == 0 && row->max == 0)) {
+    if (!is_number(row) || (row->min == 0 && row->max == 0)) {
         return;
     }
     print_number(row, row->min, low, sizeof(low));
@@ -288,7 +343,7 @@ void hf_config_example(const struct hf_config_table *t, FILE *out)
         }
         /* A value that must be given has no default, and an empty one would be refused. */
         bool must_be_given = row->preset == NULL && row->min > 0;
-        const char *none = row->type == HF_CONFIG_TEXT ? "" : "0";
+        const char *none = is_number(row) ? "0" : "";
         none = row->type == HF_CONFIG_BOOL ? "no" : none;
         fprintf(out, "%s%s = %s\n", must_be_given ? "#" : "", row->key,
                 row->preset == NULL ? none : row->preset);

@@ -61,19 +61,6 @@ void hf_daemon_options(const struct hf_daemon *d, const struct hf_config_table *
     }
 }
 
-enum hf_level hf_daemon_level(const struct hf_daemon *d, const char *text)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    struct hf_error e;
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            return (enum hf_level)i;
-        }
-    }
-    hf_error_set(&e, HF_ARG, "--log: expected error, warn, info or debug, not '%s'", text);
-    hf_daemon_die(d, &e);
-}
-
 void hf_daemon_harden(void)
 {
     struct rlimit limit;

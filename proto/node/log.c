@@ -65,6 +65,17 @@ static const char *level_name(enum hf_level level)
     HF_UNREACHABLE();
 }
 
+bool hf_level_parse(const char *text, enum hf_level *level)
+{
+    for (int i = HF_LEVEL_ERROR; i <= HF_LEVEL_DEBUG; i++) {
+        if (strcmp(text, level_name((enum hf_level)i)) == 0) {
+            *level = (enum hf_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The syslog severities: err, warning, info, debug. */
 static int journal_level(enum hf_level level)
 {

@@ -137,17 +137,36 @@ static uint16_t bound_port(int fd)
     return ntohs(port);
 }
 
-static enum hf_err listen_tcp(struct hf_resp_server *s, int *fd, struct hf_error *e)
+/* To be given to freeaddrinfo. */
+static enum hf_err find_address(const char *text, struct addrinfo **found, struct hf_error *e)
 {
-    const char *text = s->config.tcp;
     char host[64];
     char port[8];
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
                              .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
     if (!split_address(text, host, port) || strtoul(port, NULL, 10) > UINT16_MAX ||
-        getaddrinfo(host, port, &hints, &found) != 0) {
-        return hf_error_set(e, HF_ARG, "resp: \"%s\" is not a numeric address and port", text);
+        getaddrinfo(host, port, &hints, found) != 0) {
+        return hf_error_set(e, HF_ARG, "'%s' is not a numeric address and port", text);
+    }
+    return HF_OK;
+}
+
+enum hf_err hf_resp_address_check(const char *text, struct hf_error *e)
+{
+    struct addrinfo *found = NULL;
+    enum hf_err err = find_address(text, &found, e);
+    if (err == HF_OK) {
+        freeaddrinfo(found);
+    }
+    return err;
+}
+
+static enum hf_err listen_tcp(struct hf_resp_server *s, int *fd, struct hf_error *e)
+{
+    const char *text = s->config.tcp;
+    struct addrinfo *found = NULL;
+    if (find_address(text, &found, e) != HF_OK) {
+        return hf_error_wrap(e, "resp");
     }
     int on = 1;
     int made = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -24,17 +24,25 @@ struct tight {
     uint64_t free;
     hf_ms time;
     bool flag;
+    enum hf_level level;
+    char url[25];
+    char address[25];
+    char key[65];
 };
 
 #define AT(field) offsetof(struct tight, field)
 
 static const struct hf_config_row rows[] = {
     {"a", "text", HF_CONFIG_TEXT, AT(text), "x y", 0, 8, "text", "TEXT", "."},
-    {"a", "name", HF_CONFIG_TEXT, AT(name), NULL, 1, 3, NULL, NULL, "."},
+    {"a", "name", HF_CONFIG_NAME, AT(name), NULL, 1, 3, NULL, NULL, "."},
     {"a", "count", HF_CONFIG_UINT, AT(count), "40", 1, 1000, "count", "N", "."},
     {"b", "bytes", HF_CONFIG_BYTES, AT(bytes), "64KiB", 4096, 1u << 30, "bytes", "SIZE", "."},
     {"b", "time", HF_CONFIG_TIME, AT(time), "24h", 0, 7 * 86400000u, "time", "TIME", "."},
     {"b", "flag", HF_CONFIG_BOOL, AT(flag), "yes", 0, 0, "flag", NULL, "."},
+    {"b", "level", HF_CONFIG_LEVEL, AT(level), "info", 0, 0, "level", "LEVEL", "."},
+    {"c", "url", HF_CONFIG_URL, AT(url), "tcp://a:1", 1, 24, "url", "URL", "."},
+    {"c", "address", HF_CONFIG_ADDRESS, AT(address), "off", 0, 24, "address", "ADDR:PORT", "."},
+    {"c", "key", HF_CONFIG_KEY, AT(key), NULL, 0, 64, "key", "KEY", "."},
     {"b", "free", HF_CONFIG_UINT, AT(free), NULL, 0, 0, "free", "N", "."},
 };
 
@@ -57,14 +65,23 @@ static size_t print_row(const struct hf_config_row *row, const union any_config 
     uint64_t number;
     const char *text = field(row, c);
 
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+
     switch (row->type) {
     case HF_CONFIG_TEXT:
+    case HF_CONFIG_URL:
+    case HF_CONFIG_ADDRESS:
+    case HF_CONFIG_NAME:
+    case HF_CONFIG_KEY:
         return *text == '\0' && row->min > 0
                    ? 0
                    : (size_t)snprintf(out, room, "%s=%s\n", row->key, text);
     case HF_CONFIG_BOOL:
         return (size_t)snprintf(out, room, "%s=%s\n", row->key,
                                 *(const bool *)field(row, c) ? "on" : "off");
+    case HF_CONFIG_LEVEL:
+        return (size_t)snprintf(out, room, "%s=%s\n", row->key,
+                                levels[*(const enum hf_level *)field(row, c)]);
     case HF_CONFIG_UINT:
     case HF_CONFIG_BYTES:
     case HF_CONFIG_TIME:
@@ -81,11 +98,11 @@ static void check_limits(const struct hf_config_table *t, const union any_config
         const struct hf_config_row *row = &t->row[i];
         uint64_t number;
 
-        if (row->type == HF_CONFIG_TEXT) {
+        if (row->type == HF_CONFIG_TEXT || row->type >= HF_CONFIG_URL) {
             const char *text = field(row, c);
             HF_ASSERT(memchr(text, '\0', row->max + 1) != NULL);
             HF_ASSERT(strlen(text) >= row->min || (row->preset == NULL && *text == '\0'));
-        } else if (row->type != HF_CONFIG_BOOL) {
+        } else if (row->type != HF_CONFIG_BOOL && row->type != HF_CONFIG_LEVEL) {
             memcpy(&number, field(row, c), sizeof(number));
             HF_ASSERT(number >= row->min || (row->preset == NULL && number == 0));
             HF_ASSERT(row->max == 0 || number <= row->max);

@@ -2,6 +2,7 @@
  * test_config.c - defaults, file, command line, help and example, all from one table.
  */
 #include "hf/config.h"
+#include "hf/world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,12 +61,17 @@ static int teardown(void **state)
     return 0;
 }
 
-static enum hf_err read_bytes(struct fixture *f, const char *text, size_t len)
+static void write_file(struct fixture *f, const char *text, size_t len)
 {
     FILE *out = fopen(f->path, "w");
     fwrite(text, 1, len, out);
     fclose(out);
     f->e = (struct hf_error){0};
+}
+
+static enum hf_err read_bytes(struct fixture *f, const char *text, size_t len)
+{
+    write_file(f, text, len);
     return hf_config_file(&table, f->path, &f->c, &f->e);
 }
 
@@ -290,6 +296,83 @@ static void the_example_file_reads_back_as_the_presets(void **state)
 
 #define CONFIG_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+struct forms {
+    char url[41];
+    char address[41];
+    char name[17];
+    char key[65];
+    enum hf_level level;
+};
+
+/* What must be of a form is checked where it stands, so that a mistake is told with its line. */
+static void texts_of_a_form_are_checked_where_they_stand(void **state)
+{
+#define FORM(field) offsetof(struct forms, field)
+    static const struct hf_config_row of_a_form[] = {
+        {"f", "url", HF_CONFIG_URL, FORM(url), "tcp://a:1", 1, 40, NULL, NULL, "A URL."},
+        {"f", "address", HF_CONFIG_ADDRESS, FORM(address), NULL, 0, 40, NULL, NULL, "An address."},
+        {"f", "name", HF_CONFIG_NAME, FORM(name), NULL, 0, 16, NULL, NULL, "A name."},
+        {"f", "key", HF_CONFIG_KEY, FORM(key), NULL, 0, 64, "key", "KEY", "A key."},
+        {"f", "level", HF_CONFIG_LEVEL, FORM(level), "warn", 0, 0, NULL, NULL, "A level."},
+    };
+    static const struct hf_config_table t = {of_a_form, sizeof(of_a_form) / sizeof(of_a_form[0])};
+    static const char *const good[] = {
+        "url = tcp://[::1]:7410",
+        "url = tcp://core.example:0",
+        "address = off",
+        "address = 127.0.0.1:0",
+        "address = [::1]:65535",
+        "address =",
+        "name = lagos-1.b_c",
+        "name =",
+        "level = debug",
+        "level = error",
+        "key =",
+        "key = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    };
+    static const struct {
+        const char *line, *told;
+    } bad[] = {
+        {"url =", "[f] url: expected 1 to 40 bytes of text, not 0"},
+        {"url = a:1", "[f] url: a:1 is not tcp://host:port"},
+        {"url = tcp://a:65536", "[f] url: tcp://a:65536 is not tcp://host:port"},
+        {"url = tls+tcp://a:1", "[f] url: tls+tcp://a:1: TLS is not supported"},
+        {"address = localhost:1", "[f] address: 'localhost:1' is not a numeric address and port"},
+        {"address = 127.0.0.1:65536", "[f] address: '127.0.0.1:65536' is not a numeric"},
+        {"address = Off", "[f] address: 'Off' is not a numeric address and port"},
+        {"name = a b", "[f] name: 'a b': a name is of a-z 0-9 . _ -"},
+        {"key = 00", "[f] key: expected 64 hex digits"},
+        {"level = loud", "[f] level: expected error, warn, info or debug, not 'loud'"},
+        {"level =", "[f] level: expected error, warn, info or debug, not ''"},
+    };
+    struct fixture *f = *state;
+    struct forms c;
+    char text[128], told[300];
+    hf_config_presets(&t, &c);
+    assert_string_equal(c.url, "tcp://a:1");
+    assert_string_equal(c.key, "");
+    assert_int_equal(c.level, HF_LEVEL_WARN);
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "[f]\n%s\n", good[i]);
+        write_file(f, text, strlen(text));
+        assert_int_equal(hf_config_file(&t, f->path, &c, &f->e), HF_OK);
+    }
+    assert_int_equal(c.level, HF_LEVEL_ERROR);
+    assert_string_equal(c.address, "");
+    const struct forms before = c;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "[f]\n\n%s\n", bad[i].line);
+        write_file(f, text, strlen(text));
+        assert_int_equal(hf_config_file(&t, f->path, &c, &f->e), HF_ARG);
+        snprintf(told, sizeof(told), "%s:3: %s", f->path, bad[i].told);
+        assert_memory_equal(f->e.text, told, strlen(told));
+    }
+    assert_memory_equal(&c, &before, sizeof(c));
+    char *argv[] = {(char[]){"tool"}, (char[]){"--key=12"}};
+    assert_int_equal(hf_config_args(&t, 2, argv, &c, NULL, &f->e), HF_ARG);
+    assert_string_equal(f->e.text, "option --key: expected 64 hex digits");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +387,7 @@ int main(void)
         CONFIG_TEST(every_mistake_on_the_command_line_is_named),
         CONFIG_TEST(help_and_version_are_left_to_the_caller),
         CONFIG_TEST(help_lists_options_in_columns),
+        CONFIG_TEST(texts_of_a_form_are_checked_where_they_stand),
         CONFIG_TEST(the_example_file_reads_back_as_the_presets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
