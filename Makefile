@@ -25,7 +25,7 @@ WIRE   := err number cursor expand elements digest batch compress body seal gene
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables tree shape vouch moves index view walk verify sample stage bulk parts staging repair \
           scrub doctor pages
-NODE   := daemon stdio loop pair service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
+NODE   := daemon life stdio loop pair service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes probe requests inbox descriptors
 CORE   := publisher driver open writer group registry keyring facts mark cookie service admission transfer queue \
           cache frames chunks ranges plan enrol inspect ages retention carry trainer hello lineage

@@ -9,16 +9,16 @@
  *
  * Invariants: one process to a DIR, held by a lock that the kernel gives up with the process;
  * damaged data is never written to nor replaced: the start is refused until a person has restored
- * it. After two unclean ends in a row, each within LIVED_MS, the state is examined before it is
- * opened. It must not decide anything about writes or edges: core/driver.c does. Next: options.c,
- * commands.c.
+ * it. After two unclean ends in a row, each soon after its start, the state is examined before it
+ * is opened (hf/life.h). It must not decide anything about writes or edges: core/driver.c does.
+ * Next: options.c, commands.c.
  */
 #include "core/commands.h"
 #include "core/options.h"
 
 #include "hf/daemon.h"
-#include "hf/doctor.h"
 #include "hf/keyfile.h"
+#include "hf/life.h"
 #include "hf/log.h"
 #include "hf/loop.h"
 #include "hf/transport.h"
@@ -34,18 +34,6 @@
 #define STOP_MS_MAX 20000
 /* Between the last answer and the end: the loop sends it at its next turn. */
 #define STOP_LINGER_MS 50
-/* kill -9 and a power cut leave good data, so one unclean end is no reason to keep writers waiting;
- * a damaged page ends every run, and soon. */
-#define UNCLEAN_MAX 1u
-#define LIVED_MS 60000
-/* 1,000,000 keys take 4 s; a state that is not read through by then is opened as it is. */
-#define EXAMINE_MS_MAX 60000
-
-struct lived_job {
-    struct hf_job job; /* first */
-    struct hf_running running;
-};
-
 struct app {
     struct hf_daemon daemon; /* first */
     struct core_options opt;
@@ -60,8 +48,7 @@ struct app {
     hf_ms reap_at;
     bool stopping, settled;
     hf_ms stop_by;
-    hf_ms lived_at; /* INT64_MAX once it was noted */
-    struct lived_job lived;
+    struct hf_life life;
 };
 
 /* ---- the world's part that is the transport's ---- */
@@ -106,16 +93,6 @@ static hf_ms stop_when_settled(struct app *app, hf_ms now)
     return INT64_MAX;
 }
 
-static void lived_work(struct hf_job *job)
-{
-    hf_running_lived(&((struct lived_job *)job)->running);
-}
-
-static void lived_done(struct hf_job *job)
-{
-    (void)job;
-}
-
 static hf_ms on_tick(void *ctx, hf_ms now)
 {
     struct app *app = ctx;
@@ -126,10 +103,7 @@ static hf_ms on_tick(void *ctx, hf_ms now)
         hf_state_reap_readers(hf_core_state(app->core));
         app->reap_at = now + REAP_READERS_MS;
     }
-    if (now >= app->lived_at) {
-        app->lived_at = INT64_MAX;
-        hf_loop_job(app->daemon.loop, HF_LANE_POOL, &app->lived.job);
-    }
+    hf_life_on_tick(&app->life, app->daemon.loop, now);
     next = waiting < next ? waiting : next;
     next = app->reap_at < next ? app->reap_at : next;
     if (app->stopping) {
@@ -167,7 +141,7 @@ static void on_wedged(void *ctx, const char *why)
     struct app *app = ctx;
 
     hf_log(HF_LEVEL_ERROR, "transport: stuck, starting this process anew reason=%s", why);
-    hf_running_end(&app->lived.running); /* the data has no part in this */
+    hf_life_end(&app->life); /* the data has no part in this */
     hf_state_vouch(hf_core_state(app->core));
     const char *const option[] = {"--listen", "--resp"};
     const char *const value[] = {app->url, app->resp[0] == '\0' ? app->opt.resp : app->resp};
@@ -233,44 +207,15 @@ static enum hf_err refuse_damaged(const struct app *app, struct hf_error *e)
                          app->opt.data, app->opt.stream);
 }
 
-/* Before any thread: the child that reads the state in this process's place is forked here. */
 static enum hf_err examine(struct app *app, struct hf_error *e)
 {
-    char path[400];
-    struct hf_running *r = &app->lived.running;
-    struct hf_error found = {.code = HF_OK};
+    char marker[400];
+    char state[400];
 
-    snprintf(path, sizeof path, "%s/%s.running", app->opt.data, app->opt.stream);
-    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX) {
-        return HF_OK;
-    }
-    hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
-           r->unclean);
-    snprintf(path, sizeof path, "%s/%s/state", app->opt.data, app->opt.stream);
-    enum hf_err err = hf_state_examine(path, EXAMINE_MS_MAX, &found);
-    if (err == HF_CORRUPT || err == HF_DIGEST) {
-        *e = found; /* the marker stays, so the next start looks again */
-        return refuse_damaged(app, e);
-    }
-    if (err == HF_OK) {
-        hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
-    } else {
-        hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
-    }
-    r->unclean = 0;
-    return HF_OK;
-}
-
-static void mark_running(struct app *app)
-{
-    enum hf_err err = hf_running_begin(&app->lived.running);
-
-    if (err != HF_OK) {
-        hf_log(HF_LEVEL_WARN, "core: cannot write %s: %s; unclean ends are not counted",
-               app->lived.running.path, hf_err_text(err));
-    }
-    app->lived.job = (struct hf_job){.work = lived_work, .done = lived_done};
-    app->lived_at = hf_clock_ms() + LIVED_MS;
+    snprintf(marker, sizeof marker, "%s/%s.running", app->opt.data, app->opt.stream);
+    snprintf(state, sizeof state, "%s/%s/state", app->opt.data, app->opt.stream);
+    enum hf_err err = hf_life_examine(&app->life, marker, state, e);
+    return err == HF_OK ? err : refuse_damaged(app, e);
 }
 
 static enum hf_err open_link(struct app *app, struct hf_error *e)
@@ -334,7 +279,7 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
     world.publish = world_publish;
     world.reply = world_reply;
     snprintf(dir, sizeof dir, "%s/%s", o->data, o->stream);
-    mark_running(app);
+    hf_life_begin(&app->life);
     enum hf_err err = hf_core_open(&c, &world, &app->id, &app->core, e);
     return err == HF_CORRUPT ? refuse_damaged(app, e) : err;
 }
@@ -419,7 +364,7 @@ int main(int argc, char **argv)
         hf_daemon_die(&app.daemon, &e);
     }
     if (open_core(&app, &e) != HF_OK || open_clients(&app, &e) != HF_OK) {
-        hf_running_undo(&app.lived.running);
+        hf_life_undo(&app.life);
         hf_daemon_die(&app.daemon, &e);
     }
     announce(&app);
@@ -431,7 +376,7 @@ int main(int argc, char **argv)
         hf_commands_free(app.commands);
         hf_core_close(app.core);
     }
-    hf_running_end(&app.lived.running);
+    hf_life_end(&app.life);
     hf_log(HF_LEVEL_INFO, "core: stopped");
     _exit(0);
 }

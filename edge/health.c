@@ -4,8 +4,8 @@
  * A store of which only records are damaged stays: the engine repairs it, and serves the others,
  * without a core if need be. Three ways lead to the end of one that is worse, set aside for a
  * snapshot from the core:
- *   - It kills. A daemon marks that it runs; after two unclean ends in a row, each within LIVED_MS,
- *     the next start reads the store in a child process before anything else opens it.
+ *   - It kills. A daemon marks that it runs; after two unclean ends in a row, each soon after its
+ *     start, the next one reads the store in a child process before anything else opens it.
  *   - It does not open. That needs no examination (main.c calls edge_health_set_aside).
  *   - It does not kill, but LMDB refuses its own pages, which looks like a failing disk, or uses
  *     one twice. The pages are looked at in the running process when an error was noted, and when
@@ -25,13 +25,6 @@
 #include "hf/log.h"
 
 #include <stdio.h>
-
-/* kill -9 and a power cut leave a good store, so one unclean end is no reason to keep readers
- * waiting; a damaged page ends every run, and soon. */
-#define UNCLEAN_MAX 1u
-#define LIVED_MS 60000
-/* 1,000,000 keys take 4 s; a store that is not read through by then is opened as it is. */
-#define EXAMINE_MS_MAX 60000
 
 /* How often it is asked whether to look, how long nothing must have moved, and the longest pause
  * between two looks: each is twice the one before, and it begins anew after a calm. */
@@ -59,60 +52,34 @@ enum hf_err edge_health_set_aside(const struct edge_health *h, const char *why, 
     return HF_OK;
 }
 
-/* Before any thread: the child that reads the store in this process's place is forked here. */
 enum hf_err edge_health_examine(struct edge_health *h, struct hf_error *e)
 {
-    char path[PATH_BYTES];
-    struct hf_running *r = &h->running;
+    char marker[PATH_BYTES];
+    char state[PATH_BYTES];
     struct hf_error found = {.code = HF_OK};
-    snprintf(path, sizeof(path), "%s/main.running", h->data);
-    if (hf_running_find(r, path) != HF_OK || r->unclean <= UNCLEAN_MAX) {
+    snprintf(marker, sizeof(marker), "%s/main.running", h->data);
+    snprintf(state, sizeof(state), "%s/main/state", h->data);
+    enum hf_err err = hf_life_examine(&h->life, marker, state, &found);
+    if (err == HF_OK) {
         return HF_OK;
     }
-    hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
-           r->unclean);
-    r->unclean = 0;
-    snprintf(path, sizeof(path), "%s/main/state", h->data);
-    enum hf_err err = hf_state_examine(path, EXAMINE_MS_MAX, &found);
+    hf_life_forgive(&h->life);
     if (err == HF_CORRUPT) {
         return edge_health_set_aside(h, found.text, e);
     }
-    h->records_damaged = err == HF_DIGEST;
-    if (err == HF_OK) {
-        hf_log(HF_LEVEL_INFO, "store: examined, it is sound");
-    } else if (err == HF_DIGEST) {
-        hf_log(HF_LEVEL_ERROR, "store: records are damaged, repairing them reason=%s", found.text);
-    } else {
-        hf_log(HF_LEVEL_WARN, "store: not known to be sound, opening it reason=%s", found.text);
-    }
+    hf_log(HF_LEVEL_ERROR, "store: records are damaged, repairing them reason=%s", found.text);
+    h->records_damaged = true;
     return HF_OK;
-}
-
-/* ---- the marker ---- */
-
-static void lived_work(struct hf_job *job)
-{
-    hf_running_lived(&((struct edge_health_job *)job)->health->running);
-}
-
-static void lived_done(struct hf_job *job)
-{
-    (void)job;
 }
 
 void edge_health_begin(struct edge_health *h)
 {
-    enum hf_err err = hf_running_begin(&h->running);
-    if (err != HF_OK) {
-        hf_log(HF_LEVEL_WARN, "edge: cannot write %s: %s; unclean ends are not counted",
-               h->running.path, hf_err_text(err));
-    }
-    h->lived_at = hf_clock_ms() + LIVED_MS;
+    hf_life_begin(&h->life);
 }
 
 void edge_health_end(const struct edge_health *h)
 {
-    hf_running_end(&h->running);
+    hf_life_end(&h->life);
     if (!h->alarmed && !h->looking) {
         hf_state_vouch(hf_edge_state(h->edge));
     }
@@ -120,28 +87,27 @@ void edge_health_end(const struct edge_health *h)
 
 void edge_health_undo(const struct edge_health *h)
 {
-    hf_running_undo(&h->running);
+    hf_life_undo(&h->life);
 }
 
 /* ---- while it runs ---- */
 
 static void look_work(struct hf_job *job)
 {
-    struct edge_health *h = ((struct edge_health_job *)job)->health;
+    struct edge_health *h = (struct edge_health *)job;
     h->found = hf_state_check_pages(hf_edge_state(h->edge), false, &h->why);
 }
 
 static void look_done(struct hf_job *job)
 {
-    struct edge_health *h = ((struct edge_health_job *)job)->health;
+    struct edge_health *h = (struct edge_health *)job;
     h->looking = false;
     if (h->found != HF_CORRUPT) {
         return;
     }
     hf_log(HF_LEVEL_ERROR, "store: damaged, starting this process anew to replace it reason=%s",
            h->why.text);
-    h->running.unclean = UNCLEAN_MAX; /* so that the start examines it */
-    (void)hf_running_begin(&h->running);
+    hf_life_doubt(&h->life); /* so that the start examines it */
     h->on_damaged(h->ctx);
 }
 
@@ -149,9 +115,7 @@ void edge_health_watch(struct edge_health *h, struct hf_loop *loop, struct hf_ed
 {
     h->loop = loop;
     h->edge = edge;
-    h->lived =
-        (struct edge_health_job){.job = {.work = lived_work, .done = lived_done}, .health = h};
-    h->look = (struct edge_health_job){.job = {.work = look_work, .done = look_done}, .health = h};
+    h->look = (struct hf_job){.work = look_work, .done = look_done};
     h->pause = STUCK_MS;
     if (h->records_damaged) {
         hf_edge_repair(edge, true);
@@ -189,7 +153,7 @@ static void look_for_damage(struct edge_health *h, hf_ms now)
         h->pause = h->pause * 2 < PAUSE_MS_MAX ? h->pause * 2 : PAUSE_MS_MAX;
         h->alarmed = false;
         h->looking = true;
-        hf_loop_job(h->loop, HF_LANE_WRITER, &h->look.job);
+        hf_loop_job(h->loop, HF_LANE_WRITER, &h->look);
     }
 }
 
@@ -199,8 +163,5 @@ void edge_health_on_tick(struct edge_health *h, hf_ms now)
         h->check_at = now + CHECK_MS;
         look_for_damage(h, now);
     }
-    if (now >= h->lived_at) { /* on a lane: a slow disk must not hold up readers */
-        h->lived_at = INT64_MAX;
-        hf_loop_job(h->loop, HF_LANE_WRITER, &h->lived.job);
-    }
+    hf_life_on_tick(&h->life, h->loop, now);
 }

@@ -8,33 +8,23 @@
 #ifndef HF_EDGE_HEALTH_H
 #define HF_EDGE_HEALTH_H
 
-#include "hf/doctor.h"
 #include "hf/edge.h"
-#include "hf/loop.h"
-
-struct edge_health;
-
-/* So that a job finds its way back. */
-struct edge_health_job {
-    struct hf_job job; /* first */
-    struct edge_health *health;
-};
+#include "hf/life.h"
 
 struct edge_health {
+    struct hf_job look; /* first, so that the job finds its way back */
+
     /* Set by the caller before _examine. */
     const char *data; /* the edge's directory; borrowed for good */
     void *ctx;
     void (*on_damaged)(void *ctx); /* start this process anew; need not return */
 
     /* ---- its own from here on ---- */
-    struct hf_running running;
+    struct hf_life life;
     bool records_damaged; /* the examination saw that, and a repair is enough */
     struct hf_loop *loop;
     struct hf_edge *edge;
-    hf_ms lived_at; /* INT64_MAX once it was noted */
-    struct edge_health_job lived;
 
-    struct edge_health_job look;
     bool looking;
     enum hf_err found; /* by the look; the loop reads it when the job is done */
     struct hf_error why;

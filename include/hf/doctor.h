@@ -8,7 +8,8 @@
  * records are damaged, and repairs it; one that is worse is set aside under another name, and the
  * edge begins anew and fetches a snapshot.
  *
- * Nothing here logs or decides: the daemons' main.c does. Next: proto/store/doctor.c, pages.c.
+ * Nothing here logs or decides: hf/life.h does, and the daemons. Next: proto/store/doctor.c,
+ * pages.c.
  */
 #ifndef HF_DOCTOR_H
 #define HF_DOCTOR_H

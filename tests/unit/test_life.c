@@ -1,0 +1,188 @@
+/*
+ * test_life.c - when a daemon that starts has its store examined: what its former ends say.
+ *
+ * The store is a file that is none, so that an examination is seen by what it finds.
+ */
+#include "hf/life.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <cmocka.h>
+
+#define MINUTE_MS 60000
+
+struct fixture {
+    char dir[64];
+    char marker[96], state[96], data[128];
+};
+
+static void data_write(const struct fixture *f, const char *text)
+{
+    FILE *out = fopen(f->data, "w");
+    assert_non_null(out);
+    for (int i = 0; i < 4000; i++) {
+        fputs(text, out);
+    }
+    fclose(out);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    strcpy(f->dir, "/tmp/hf-life-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->marker, sizeof(f->marker), "%s/main.running", f->dir);
+    snprintf(f->state, sizeof(f->state), "%s/state", f->dir);
+    snprintf(f->data, sizeof(f->data), "%s/data.mdb", f->state);
+    assert_int_equal(mkdir(f->state, 0700), 0);
+    data_write(f, "no store");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char lock[128];
+    snprintf(lock, sizeof(lock), "%s/lock.mdb", f->state);
+    unlink(lock);
+    unlink(f->data);
+    rmdir(f->state);
+    unlink(f->marker);
+    rmdir(f->dir);
+    free(f);
+    return 0;
+}
+
+/* A start; what it says of the store. */
+static enum hf_err start(const struct fixture *f, struct hf_life *l)
+{
+    struct hf_error e = {.code = HF_OK};
+    memset(l, 0, sizeof(*l));
+    enum hf_err err = hf_life_examine(l, f->marker, f->state, &e);
+    assert_int_equal(err, e.code);
+    return err;
+}
+
+/* `count` runs that end without a word. */
+static void die(const struct fixture *f, int count)
+{
+    struct hf_life l;
+    for (int i = 0; i < count; i++) {
+        start(f, &l);
+        hf_life_begin(&l);
+    }
+}
+
+static void one_unclean_end_is_no_reason_to_look(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_life l;
+    assert_int_equal(start(f, &l), HF_OK);
+    die(f, 1);
+    assert_int_equal(start(f, &l), HF_OK);
+}
+
+static void after_two_in_a_row_the_state_is_examined_until_it_is_mended(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_life l;
+    die(f, 2);
+    assert_int_equal(start(f, &l), HF_CORRUPT);
+    assert_int_equal(start(f, &l), HF_CORRUPT); /* nobody mended it, and it was not opened */
+    hf_life_forgive(&l);
+    hf_life_begin(&l);
+    assert_int_equal(start(f, &l), HF_OK); /* the first of a new row */
+}
+
+static void a_state_that_is_sound_begins_a_new_row(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_life l;
+    unlink(f->data);
+    rmdir(f->state);
+    die(f, 2);
+    assert_int_equal(start(f, &l), HF_OK);
+    hf_life_begin(&l);
+    assert_int_equal(mkdir(f->state, 0700), 0);
+    data_write(f, "no store");
+    assert_int_equal(start(f, &l), HF_OK);
+}
+
+static void a_clean_end_or_a_start_given_up_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_life l;
+    die(f, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(start(f, &l), HF_OK);
+        hf_life_begin(&l);
+        hf_life_undo(&l);
+    }
+    die(f, 1);
+    assert_int_equal(start(f, &l), HF_CORRUPT);
+    hf_life_end(&l);
+    die(f, 1);
+    assert_int_equal(start(f, &l), HF_OK);
+}
+
+static hf_ms never(void *ctx, hf_ms now)
+{
+    (void)ctx;
+    (void)now;
+    return INT64_MAX;
+}
+
+static void a_minute_of_life_begins_a_new_row(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_loop *loop = NULL;
+    struct hf_life l;
+    const struct hf_loop_config c = {.on_tick = never};
+    assert_int_equal(hf_loop_open(&c, &loop, NULL), HF_OK);
+    for (int minute = 0; minute < 2; minute++) {
+        die(f, 1);
+        start(f, &l);
+        hf_life_begin(&l);
+        hf_life_on_tick(&l, loop, hf_clock_ms() + MINUTE_MS * minute);
+        while (l.lived_at == INT64_MAX && start(f, &(struct hf_life){.lived_at = 0}) != HF_OK) {
+            uv_run(hf_loop_uv(loop), UV_RUN_NOWAIT);
+        }
+        assert_int_equal(start(f, &(struct hf_life){.lived_at = 0}),
+                         minute == 0 ? HF_CORRUPT : HF_OK);
+        hf_life_end(&l);
+    }
+    hf_loop_close(loop);
+}
+
+static void a_doubt_makes_the_next_start_look(void **state)
+{
+    struct fixture *f = *state;
+    struct hf_life l;
+    start(f, &l);
+    hf_life_begin(&l);
+    hf_life_doubt(&l);
+    assert_int_equal(start(f, &l), HF_CORRUPT);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(one_unclean_end_is_no_reason_to_look),
+        T(after_two_in_a_row_the_state_is_examined_until_it_is_mended),
+        T(a_state_that_is_sound_begins_a_new_row),
+        T(a_clean_end_or_a_start_given_up_does_not_count),
+        T(a_minute_of_life_begins_a_new_row),
+        T(a_doubt_makes_the_next_start_look),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
