@@ -154,6 +154,39 @@ static enum hf_err op_collect(struct store_job *j)
     return err;
 }
 
+static enum hf_err op_begin(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    const struct hf_replica_effect *fx = &j->effect;
+    enum hf_err err = fx->plan == HF_PLAN_REPAIR ? hf_state_repair_begin(s, &j->position, j->ranges)
+                                                 : hf_state_stage_begin(s, fx->plan, &j->position,
+                                                                        fx->last, &j->splits.at);
+    return err == HF_OK ? commit_staged(j) : err;
+}
+
+static enum hf_err op_skip(struct store_job *j)
+{
+    enum hf_err err = hf_state_stage_skip(j->edge->state, j->effect.part);
+    return err == HF_OK ? commit_staged(j) : err;
+}
+
+static enum hf_err op_target(struct store_job *j)
+{
+    enum hf_err err = hf_state_stage_target(j->edge->state, j->effect.last);
+    return err == HF_OK ? commit_staged(j) : err;
+}
+
+static enum hf_err op_frame(struct store_job *j)
+{
+    const struct slot *slot = j->slot[0];
+    struct hf_body body = slot->opened;
+    enum hf_err err = hf_state_stage_frame(j->edge->state, &slot->frame, &body);
+    if (err == HF_OK && slot->frame.h.kind == HF_BATCH_DICTIONARY) {
+        err = dictionary_store(j->edge, slot->frame.h.seq);
+    }
+    return err;
+}
+
 static enum hf_err op_switch(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
@@ -165,61 +198,7 @@ static enum hf_err op_switch(struct store_job *j)
         j->seq = j->position.seq;
         err = hf_state_repair_switch(s);
     }
-    return err == HF_OK ? hf_state_inbox_del(s, 0, j->seq) : err;
-}
-
-static enum hf_err op_stage(struct store_job *j)
-{
-    struct hf_state *s = j->edge->state;
-    const struct hf_replica_effect *fx = &j->effect;
-    enum hf_err err = HF_ARG;
-    struct hf_body body;
-    switch (fx->type) {
-    case HF_REPFX_STAGE_BEGIN:
-        err = fx->plan == HF_PLAN_REPAIR
-                  ? hf_state_repair_begin(s, &j->position, j->ranges)
-                  : hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at);
-        break;
-    case HF_REPFX_STAGE_SKIP:
-        err = hf_state_stage_skip(s, fx->part);
-        break;
-    case HF_REPFX_STAGE_TARGET:
-        err = hf_state_stage_target(s, fx->last);
-        break;
-    case HF_REPFX_STAGE_FRAME:
-        body = j->slot[0]->opened;
-        err = hf_state_stage_frame(s, &j->slot[0]->frame, &body);
-        if (err == HF_OK && j->slot[0]->frame.h.kind == HF_BATCH_DICTIONARY) {
-            err = dictionary_store(j->edge, j->slot[0]->frame.h.seq);
-        }
-        return err;
-    case HF_REPFX_STAGE_SAVE:
-        err = HF_OK;
-        break;
-    case HF_REPFX_STAGE_SWITCH:
-        err = op_switch(j);
-        break;
-    case HF_REPFX_VERIFY:
-    case HF_REPFX_DROP:
-    case HF_REPFX_RELEASE:
-    case HF_REPFX_SEND:
-    case HF_REPFX_PUBLISH:
-    case HF_REPFX_REDIAL:
-    case HF_REPFX_CHECK:
-    case HF_REPFX_EVIDENCE:
-    case HF_REPFX_NOTE:
-    case HF_REPFX_NARROW:
-    case HF_REPFX_COMPARE:
-    case HF_REPFX_APPLY:
-    case HF_REPFX_TAKE:
-    case HF_REPFX_HOLD:
-    case HF_REPFX_STAGE_CHUNK:
-    case HF_REPFX_STAGE_DROP:
-    case HF_REPFX_REOPEN:
-    case HF_REPFX_MARK:
-    case HF_REPFX_COLLECT:
-        HF_UNREACHABLE();
-    }
+    err = err == HF_OK ? hf_state_inbox_del(s, 0, j->seq) : err;
     return err == HF_OK ? commit_staged(j) : err;
 }
 
@@ -234,8 +213,20 @@ static enum hf_err run_once(void *arg)
         return op_take(j);
     case HF_REPFX_HOLD:
         return op_hold(j);
+    case HF_REPFX_STAGE_BEGIN:
+        return op_begin(j);
     case HF_REPFX_STAGE_CHUNK:
         return op_chunks(j);
+    case HF_REPFX_STAGE_SKIP:
+        return op_skip(j);
+    case HF_REPFX_STAGE_TARGET:
+        return op_target(j);
+    case HF_REPFX_STAGE_FRAME:
+        return op_frame(j);
+    case HF_REPFX_STAGE_SAVE:
+        return commit_staged(j);
+    case HF_REPFX_STAGE_SWITCH:
+        return op_switch(j);
     case HF_REPFX_STAGE_DROP:
         return stage_drop(j->edge->state);
     case HF_REPFX_REOPEN:
@@ -244,13 +235,6 @@ static enum hf_err run_once(void *arg)
         return op_mark(j);
     case HF_REPFX_COLLECT:
         return op_collect(j);
-    case HF_REPFX_STAGE_BEGIN:
-    case HF_REPFX_STAGE_SKIP:
-    case HF_REPFX_STAGE_TARGET:
-    case HF_REPFX_STAGE_FRAME:
-    case HF_REPFX_STAGE_SAVE:
-    case HF_REPFX_STAGE_SWITCH:
-        return op_stage(j);
     case HF_REPFX_VERIFY:
     case HF_REPFX_DROP:
     case HF_REPFX_RELEASE:
