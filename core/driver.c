@@ -331,9 +331,10 @@ static void message_publish(struct hf_core *core, struct hf_slice message)
     core->world.publish(core->world.ctx, message);
 }
 
-static void publish(struct hf_core *core)
+static void publish(struct hf_core *core, hf_seq first, hf_seq last)
 {
     const struct hf_core_writer *w = &core->writer;
+    HF_ASSERT(w->place_count == last - first + 1); /* what became durable, and no more */
     for (uint32_t i = 0; i < w->place_count; i++) {
         struct hf_slice message = hf_slice_of(w->frames.data + w->place[i].at, w->place[i].len);
         if (message.len <= HF_MESSAGE_MAX) {
@@ -399,7 +400,7 @@ static void effect_run(struct hf_core *core, const struct hf_publisher_effect *e
         }
         return;
     case HF_PUBFX_PUBLISH:
-        publish(core);
+        publish(core, e->first, e->last);
         return;
     case HF_PUBFX_COMMIT:
         order_commit(core);

@@ -203,28 +203,27 @@ static void lane_next(struct hf_publisher *p, hf_ms now, struct hf_publisher_eff
     /* A due commit goes before the next group, or it would never come under steady load. */
     if (dirty(p) && now >= commit_at(p)) {
         p->lane = LANE_COMMIT;
-        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_COMMIT, .last = p->head.seq});
+        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_COMMIT});
     } else if (p->waiting > 0 && p->group_ready) {
         p->lane = LANE_GROUP;
-        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_GROUP, .first = p->head.seq + 1});
+        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_GROUP});
     }
 }
 
-static void readers_go(struct hf_publisher *p, enum hf_err code, struct hf_publisher_effects *fx)
+static void readers_go(struct hf_publisher *p, struct hf_publisher_effects *fx)
 {
     if (!p->read_waits) {
         return;
     }
     p->read_waits = false;
-    fx_add(fx, (struct hf_publisher_effect){
-                   .type = HF_PUBFX_VISIBLE, .code = code, .last = p->committed});
+    fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_VISIBLE});
 }
 
 /* A failed lane leaves a transaction that must be aborted and replayed before anything else. */
 static void lane_failed(struct hf_publisher *p, struct hf_publisher_effects *fx)
 {
     p->lane = LANE_RECOVER;
-    fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_RECOVER, .last = p->head.seq});
+    fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_RECOVER});
 }
 
 static void on_start(struct hf_publisher *p, const struct hf_publisher_event *ev)
@@ -274,7 +273,7 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
     p->lane = LANE_IDLE;
     if (ev->code != HF_OK) {
         p->commit_not_before = ev->now + COMMIT_RETRY_MS;
-        readers_go(p, ev->code, fx);
+        readers_go(p, fx);
         lane_failed(p, fx);
         return;
     }
@@ -284,7 +283,7 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
     p->recorded = false;
     p->uncommitted_changes = 0;
     p->commit_not_before = 0;
-    readers_go(p, HF_OK, fx);
+    readers_go(p, fx);
 }
 
 static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event *ev)
@@ -321,7 +320,7 @@ static void on_read_waits(struct hf_publisher *p, struct hf_publisher_effects *f
 {
     p->read_waits = true;
     if (!dirty(p) && p->lane != LANE_COMMIT) {
-        readers_go(p, HF_OK, fx);
+        readers_go(p, fx);
     }
 }
 
@@ -555,7 +554,7 @@ static void on_tick(struct hf_publisher *p, hf_ms now, struct hf_publisher_effec
     p->group_ready = p->waiting > 0;
     if (p->started && now >= p->beacon_at) {
         p->beacon_at = now + p->cfg.beacon_ms;
-        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_BEACON, .last = p->head.seq});
+        fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_BEACON});
     }
 }
 

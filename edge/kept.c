@@ -103,17 +103,22 @@ static bool evidence_room(struct hf_state *s, struct hf_slice name)
     return !there && count < EVIDENCE_MAX;
 }
 
+static enum hf_err evidence_put(void *arg)
+{
+    struct evidence_job *k = arg;
+    struct hf_state *s = k->edge->state;
+    enum hf_err err =
+        hf_state_object_put(s, hf_slice_of(k->name, k->name_len), hf_slice_of(k->bytes, k->len));
+    return err == HF_OK ? hf_state_commit(s) : err;
+}
+
 static void evidence_work(struct hf_job *job)
 {
     struct evidence_job *k = (struct evidence_job *)job;
-    struct hf_slice name = hf_slice_of(k->name, k->name_len);
     struct hf_state *s = k->edge->state;
-    if (!evidence_room(s, name)) {
-        return;
-    }
-    enum hf_err err = hf_state_object_put(s, name, hf_slice_of(k->bytes, k->len));
-    if (err != HF_OK || hf_state_commit(s) != HF_OK) {
-        hf_state_abort(s); /* the log line has been written; the proof comes again with the frame */
+    if (evidence_room(s, hf_slice_of(k->name, k->name_len))) {
+        /* If it fails: the log line has been written, and the proof comes again with the frame. */
+        (void)with_room(s, evidence_put, k);
     }
 }
 

@@ -59,11 +59,11 @@ struct hf_publisher_event {
 
 enum hf_publisher_effect_type {
     HF_PUBFX_GROUP = 0, /* run one group of what waits on the writer lane */
-    HF_PUBFX_ANSWER,    /* answer the writes of the group that ended, with `code` */
-    HF_PUBFX_PUBLISH,   /* frames first..last to the stream */
+    HF_PUBFX_ANSWER,    /* code: answer the writes of the group that ended with it */
+    HF_PUBFX_PUBLISH,   /* first, last: the frames of that group, to the stream */
     HF_PUBFX_COMMIT,    /* commit the state on the writer lane */
-    HF_PUBFX_VISIBLE,   /* readers that waited may go on: committed = last; code != OK: the commit
-                           failed, and what they see is older than what was answered */
+    HF_PUBFX_VISIBLE,   /* readers that waited may go on; after a commit that failed what they see
+                           is older than what was answered */
     HF_PUBFX_BEACON,    /* sign and publish a beacon without R */
     HF_PUBFX_RECOVER, /* the append or commit failed: abort, replay the changelog into the state */
 };

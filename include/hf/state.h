@@ -138,7 +138,6 @@ enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name);
  * HF_MAP_FULL: abort, hf_state_grow, do it again. HF_FULL: the disk is full; abort, retry later.
  * HF_IO: abort, hf_state_reopen; until then nothing more is written. */
 enum hf_err hf_state_begin(struct hf_state *s);
-bool hf_state_dirty(const struct hf_state *s); /* a transaction is open */
 /* Durable on HF_OK (but see config.replayed). HF_ARG while changes are in that no advance covers.
  */
 enum hf_err hf_state_commit(struct hf_state *s);
@@ -197,7 +196,6 @@ enum hf_err hf_state_request_put(struct hf_state *s, struct hf_slice id,
 /* ---- edge: inbox of verified frames that cannot be applied yet ---- */
 
 enum hf_err hf_state_inbox_put(struct hf_state *s, hf_seq seq, struct hf_slice message);
-enum hf_err hf_state_inbox_get(struct hf_state *s, hf_seq seq, struct hf_slice *message);
 enum hf_err hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last);
 /* The first entry at or after `from`; HF_NOTFOUND at the end. The message is checked and borrowed.
  */

@@ -90,11 +90,6 @@ enum hf_err hf_state_begin(struct hf_state *s)
     return HF_OK;
 }
 
-bool hf_state_dirty(const struct hf_state *s)
-{
-    return s->open;
-}
-
 static enum hf_err meta_put(struct hf_state *s, const char *name, const uint8_t *bytes, size_t len)
 {
     MDB_val k = hf_val(hf_slice_str(name));

@@ -164,17 +164,6 @@ enum hf_err hf_state_inbox_put(struct hf_state *s, hf_seq seq, struct hf_slice m
     return hf_state_fail(s, blob_put(s, HF_TABLE_INBOX, hf_slice_of(key, sizeof(key)), message));
 }
 
-enum hf_err hf_state_inbox_get(struct hf_state *s, hf_seq seq, struct hf_slice *message)
-{
-    uint8_t key[8];
-    enum hf_err e = hf_state_writable(s);
-    if (e != HF_OK) {
-        return e;
-    }
-    hf_store64_be(key, seq);
-    return hf_state_fail(s, blob_get(s, HF_TABLE_INBOX, hf_slice_of(key, sizeof(key)), message));
-}
-
 enum hf_err hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last)
 {
     enum hf_err e = hf_state_writable(s);

@@ -235,7 +235,7 @@ static void a_failed_commit_lets_readers_go_recovers_and_is_not_repeated_at_once
     happens(HF_PUB_READ_WAITS, 1);
     assert_string_equal(
         step((struct hf_publisher_event){.type = HF_PUB_COMMITTED, .code = HF_FULL, .now = 2}),
-        "visible(FULL) recover");
+        "visible recover");
     assert_string_equal(step((struct hf_publisher_event){
                             .type = HF_PUB_RECOVERED, .now = 3, .position = at(1), .seq = 0}),
                         "");
