@@ -520,7 +520,7 @@ static void prepare(void)
     e2e_start(edge_node);
     edge = e2e_connect(edge_node);
     write_keys();
-    E2E_WAIT(SETTLE_MS, e2e_equal(core, edge));
+    wait_settled(core, edge);
     e2e_disconnect(edge);
     e2e_disconnect(core);
     e2e_stop(edge_node, SIGTERM);

@@ -309,7 +309,7 @@ static void check_all(void)
                     campaign.name, i, (unsigned long long)before);
         }
     }
-    E2E_WAIT(SETTLE_MS, e2e_equal(core, edge));
+    wait_settled(core, edge);
     for (unsigned i = 0; i < plan.transactions; i++) {
         assert_int_equal(atoi(e2e_text(edge, "GET a-%u", i)), i);
     }
@@ -368,7 +368,7 @@ static void prepare(void)
     for (int i = 0; i < 8 && !plan.is_new; i++) {
         e2e_ok(core, "SET old-%d before", i);
     }
-    E2E_WAIT(SETTLE_MS, e2e_equal(core, edge));
+    wait_settled(core, edge);
     e2e_disconnect(core);
     e2e_disconnect(edge);
     e2e_stop(run.edge, SIGTERM);

@@ -246,7 +246,7 @@ static void cut_again_and_again(void)
     tally.acked = clients_acked(clients);
     c[0] = e2e_connect(core_node);
     c[1] = e2e_connect(edge_node);
-    E2E_WAIT(SETTLE_MS, e2e_equal(c[0], c[1]));
+    wait_settled(c[0], c[1]);
     assert_true(clients_finish(clients));
     tally.lost += clients_lost(clients, NEWEST, &tally.asked);
 }
