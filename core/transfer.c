@@ -258,6 +258,18 @@ static const struct hf_envelope_keys *keys_of(const struct hf_transfers *s,
     return wanted ? hf_registry_envelope(s->cfg.registry, edge, s->cfg.id) : NULL;
 }
 
+/* With the newest content key, and nonces that were used for nothing. */
+static void job_run(struct hf_transfers *s, struct hf_transfer *t)
+{
+    const struct hf_world *world = s->cfg.world;
+    t->secret->content = *hf_keyring_newest(hf_registry_keys(s->cfg.registry));
+    t->key_floor = hf_keyring_floor(hf_registry_keys(s->cfg.registry));
+    world->random(world->ctx, t->reply_env.nonce, HF_NONCE_BYTES);
+    world->random(world->ctx, t->chunk_nonce, HF_NONCE_BYTES);
+    t->made = false;
+    world->run(world->ctx, HF_LANE_POOL, &t->job);
+}
+
 static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const struct hf_waiting *w)
 {
     const struct hf_world *world = s->cfg.world;
@@ -267,21 +279,19 @@ static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const stru
     t->edge_key = w->edge_key;
     t->reply_env =
         (struct hf_envelope){.stream = s->cfg.stream, .sender = w->edge_key, .cookie = w->cookie};
-    world->random(world->ctx, t->reply_env.nonce, HF_NONCE_BYTES);
-    world->random(world->ctx, t->chunk_nonce, HF_NONCE_BYTES);
     memcpy(t->asked_nonce, w->nonce, HF_NONCE_BYTES);
     t->name = w->name;
     enum hf_err err = hf_request_decode(hf_slice_of(t->name.bytes, t->name.len), &t->q);
     HF_ASSERT(err == HF_OK); /* it was encoded from one that decoded */
     t->asof_min = w->asof_min;
-    t->made = false;
     t->cached = NULL;
     if (is_range(&t->q)) {
-        t->cached = hf_cache_find(s->cache, &t->name, t->secret->content.id, t->asof_min, t->row);
+        uint32_t key_id = hf_keyring_newest(hf_registry_keys(s->cfg.registry))->id;
+        t->cached = hf_cache_find(s->cache, &t->name, key_id, t->asof_min, t->row);
         *(t->cached != NULL ? &s->n.cache_hits : &s->n.scans) += 1;
     }
     t->busy = true;
-    world->run(world->ctx, HF_LANE_POOL, &t->job);
+    job_run(s, t);
 }
 
 static void request_start(struct hf_transfers *s, const struct hf_waiting *w)
@@ -296,8 +306,6 @@ static void request_start(struct hf_transfers *s, const struct hf_waiting *w)
         return;
     }
     t->secret->keys = *keys;
-    t->secret->content = *hf_keyring_newest(hf_registry_keys(s->cfg.registry));
-    t->key_floor = hf_keyring_floor(hf_registry_keys(s->cfg.registry));
     slot_start(s, t, w);
 }
 
@@ -319,28 +327,35 @@ static void slots_fill(struct hf_transfers *s)
     s->starting = false;
 }
 
+/* What was written after a revocation must not be read with the key of before it: who was revoked
+ * has that, and the chunk's bytes travel as they are, but for a file. */
+static bool is_outdated(const struct hf_transfers *s, const struct hf_transfer *t)
+{
+    const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(s->cfg.registry));
+    return t->made && !is_for_a_file(&t->asker) && t->chunk.key_id != newest->id &&
+           t->chunk.asof >= newest->from;
+}
+
 static void done(struct hf_job *job)
 {
     struct hf_transfer *t = (struct hf_transfer *)job;
     struct hf_transfers *s = t->owner;
     const struct hf_enrolled *edge = hf_registry_row(s->cfg.registry, t->row);
+    /* It may have been revoked, or given another key, since it asked. Then there is no answer. */
+    bool wanted = !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
+    if (wanted && is_outdated(s, t)) {
+        job_run(s, t);
+        return;
+    }
     memset(t->secret, 0, sizeof(*t->secret));
     t->busy = false;
     if (t->cached != NULL) {
         hf_cache_release(s->cache, t->cached);
         t->cached = NULL;
     }
-    /* What was written after a revocation must not be read with the key of before it: who was
-     * revoked has that, and the chunk's bytes travel as they are, but for a file. */
-    const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(s->cfg.registry));
-    bool outdated = t->made && !is_for_a_file(&t->asker) && t->chunk.key_id != newest->id &&
-                    t->chunk.asof >= newest->from;
     if (t->made) {
         hf_cache_put(s->cache, &t->name, &t->chunk, t->row);
     }
-    /* It may have been revoked, or given another key, since it asked. Then, and in that moment,
-     * there is no answer. */
-    bool wanted = !outdated && !edge->fact.revoked && hf_key_eq(&edge->fact.key, &t->edge_key);
     struct hf_slice message = hf_slice_of(t->out, wanted ? t->out_len : 0);
     respond(s, &t->asker, hf_slice_of(t->plain, wanted ? t->plain_len : 0), message);
     slots_fill(s);

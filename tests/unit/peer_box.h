@@ -57,15 +57,10 @@ UNUSED static void peer_seal(struct peer *p, const struct hf_request *q)
     p->message_len = out.len;
 }
 
-/* Hands the last message to the core; false when there was no reply. */
-UNUSED static bool peer_resend(struct peer *p)
+/* What the core has answered is in p->reply; false when there was no reply. */
+UNUSED static bool peer_open(struct peer *p)
 {
     struct box *b = p->b;
-    free(b->reply.data);
-    b->reply.data = NULL;
-    hf_core_on_request(b->core, 1, hf_slice_of(p->message, p->message_len), "10.0.0.1");
-    hf_core_requests_end(b->core);
-    box_work(b);
     if (b->reply.data == NULL) {
         return false;
     }
@@ -78,6 +73,18 @@ UNUSED static bool peer_resend(struct peer *p)
     p->cookie = env.cookie;
     assert_int_equal(hf_reply_decode(hf_writer_bytes(&w), &p->reply), HF_OK);
     return true;
+}
+
+/* Hands the last message to the core; false when there was no reply. */
+UNUSED static bool peer_resend(struct peer *p)
+{
+    struct box *b = p->b;
+    free(b->reply.data);
+    b->reply.data = NULL;
+    hf_core_on_request(b->core, 1, hf_slice_of(p->message, p->message_len), "10.0.0.1");
+    hf_core_requests_end(b->core);
+    box_work(b);
+    return peer_open(p);
 }
 
 /* One message, with a fresh nonce and counter. */
