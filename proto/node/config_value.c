@@ -223,12 +223,6 @@ enum hf_err hf_config_value_set(const struct hf_config_row *row, void *config, c
     bool flag = false;
     enum hf_level level = HF_LEVEL_INFO;
     switch (row->type) {
-    case HF_CONFIG_TEXT:
-    case HF_CONFIG_URL:
-    case HF_CONFIG_ADDRESS:
-    case HF_CONFIG_NAME:
-    case HF_CONFIG_KEY:
-        return set_text(row, config, text, e);
     case HF_CONFIG_UINT:
     case HF_CONFIG_BYTES:
     case HF_CONFIG_TIME:
@@ -245,21 +239,15 @@ enum hf_err hf_config_value_set(const struct hf_config_row *row, void *config, c
         }
         store(row, config, &level, sizeof(level));
         return HF_OK;
+    default:
+        return set_text(row, config, text, e);
     }
-    HF_UNREACHABLE();
 }
 
 void hf_config_value_clear(const struct hf_config_row *row, void *config)
 {
     uint64_t zero = 0;
     switch (row->type) {
-    case HF_CONFIG_TEXT:
-    case HF_CONFIG_URL:
-    case HF_CONFIG_ADDRESS:
-    case HF_CONFIG_NAME:
-    case HF_CONFIG_KEY:
-        memset((char *)config + row->offset, 0, row->max + 1);
-        return;
     case HF_CONFIG_UINT:
     case HF_CONFIG_BYTES:
     case HF_CONFIG_TIME:
@@ -271,8 +259,10 @@ void hf_config_value_clear(const struct hf_config_row *row, void *config)
     case HF_CONFIG_LEVEL:
         store(row, config, &(enum hf_level){HF_LEVEL_ERROR}, sizeof(enum hf_level));
         return;
+    default: /* a text */
+        memset((char *)config + row->offset, 0, row->max + 1);
+        return;
     }
-    HF_UNREACHABLE();
 }
 
 /* ---- help and example ---- */

@@ -68,14 +68,6 @@ static size_t print_row(const struct hf_config_row *row, const union any_config 
     static const char *const levels[] = {"error", "warn", "info", "debug"};
 
     switch (row->type) {
-    case HF_CONFIG_TEXT:
-    case HF_CONFIG_URL:
-    case HF_CONFIG_ADDRESS:
-    case HF_CONFIG_NAME:
-    case HF_CONFIG_KEY:
-        return *text == '\0' && row->min > 0
-                   ? 0
-                   : (size_t)snprintf(out, room, "%s=%s\n", row->key, text);
     case HF_CONFIG_BOOL:
         return (size_t)snprintf(out, room, "%s=%s\n", row->key,
                                 *(const bool *)field(row, c) ? "on" : "off");
@@ -88,8 +80,16 @@ static size_t print_row(const struct hf_config_row *row, const union any_config 
         memcpy(&number, field(row, c), sizeof(number));
         return (size_t)snprintf(out, room, "%s=%" PRIu64 "%s\n", row->key, number,
                                 row->type == HF_CONFIG_TIME ? "ms" : "");
+    default:
+        return *text == '\0' && row->min > 0
+                   ? 0
+                   : (size_t)snprintf(out, room, "%s=%s\n", row->key, text);
     }
-    HF_UNREACHABLE();
+}
+
+static bool is_text(const struct hf_config_row *row)
+{
+    return row->type == HF_CONFIG_TEXT || row->type >= HF_CONFIG_URL;
 }
 
 static void check_limits(const struct hf_config_table *t, const union any_config *c)
@@ -98,7 +98,7 @@ static void check_limits(const struct hf_config_table *t, const union any_config
         const struct hf_config_row *row = &t->row[i];
         uint64_t number;
 
-        if (row->type == HF_CONFIG_TEXT || row->type >= HF_CONFIG_URL) {
+        if (is_text(row)) {
             const char *text = field(row, c);
             HF_ASSERT(memchr(text, '\0', row->max + 1) != NULL);
             HF_ASSERT(strlen(text) >= row->min || (row->preset == NULL && *text == '\0'));
