@@ -361,6 +361,12 @@ static void on_fetched(void *ctx, struct hf_slice plain, struct hf_slice message
         step_fail(s, HF_BUSY); /* the core is replaying what it could not commit */
         return;
     }
+    bool chunk = c->phase == PHASE_KEYS || c->phase == PHASE_DELTA;
+    if (chunk && reply->code == HF_OK && p->chunk.key_id != c->key_id) {
+        step_fail(s,
+                  HF_BUSY); /* it waited while the key changed: the next step gives the new key */
+        return;
+    }
     if (trimmed_meanwhile(c, reply->code)) {
         c->phase = PHASE_PLAN;
         c->target = c->asof;

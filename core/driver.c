@@ -331,10 +331,9 @@ static void message_publish(struct hf_core *core, struct hf_slice message)
     core->world.publish(core->world.ctx, message);
 }
 
-static void publish(struct hf_core *core, hf_seq first, hf_seq last)
+static void publish(struct hf_core *core)
 {
     const struct hf_core_writer *w = &core->writer;
-    HF_ASSERT(w->place_count == last - first + 1); /* what became durable, and no more */
     for (uint32_t i = 0; i < w->place_count; i++) {
         struct hf_slice message = hf_slice_of(w->frames.data + w->place[i].at, w->place[i].len);
         if (message.len <= HF_MESSAGE_MAX) {
@@ -400,7 +399,7 @@ static void effect_run(struct hf_core *core, const struct hf_publisher_effect *e
         }
         return;
     case HF_PUBFX_PUBLISH:
-        publish(core, e->first, e->last);
+        publish(core);
         return;
     case HF_PUBFX_COMMIT:
         order_commit(core);

@@ -74,6 +74,15 @@ const struct hf_content_key *hf_keyring_newest(const struct hf_keyring *k)
     return k->count == 0 ? NULL : &k->key[k->count - 1];
 }
 
+const struct hf_content_key *hf_keyring_at(const struct hf_keyring *k, hf_seq seq)
+{
+    uint32_t i = k->count;
+    while (i > 0 && k->key[i - 1].from > seq) {
+        i--;
+    }
+    return i == 0 ? NULL : &k->key[i - 1];
+}
+
 hf_seq hf_keyring_floor(const struct hf_keyring *k)
 {
     return k->count == 0 ? 0 : k->key[0].from;

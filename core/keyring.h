@@ -27,6 +27,8 @@ void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c);
 const struct hf_content_key *hf_keyring_find(const struct hf_keyring *k, uint32_t id);
 /* NULL when the ring is empty. */
 const struct hf_content_key *hf_keyring_newest(const struct hf_keyring *k);
+/* The one of frame `seq`, or of a frame that would come next; NULL when it is not kept. */
+const struct hf_content_key *hf_keyring_at(const struct hf_keyring *k, hf_seq seq);
 /* The first seq whose frame can be opened by a key of the ring: what is below is as good as
  * trimmed.
  */

@@ -251,8 +251,7 @@ static void on_group_done(struct hf_publisher *p, const struct hf_publisher_even
         return;
     }
     HF_ASSERT(ev->position.seq >= p->head.seq);
-    hf_seq before = p->head.seq;
-    if (ev->position.seq == before) {
+    if (ev->position.seq == p->head.seq) {
         return;
     }
     if (!dirty(p)) {
@@ -262,8 +261,20 @@ static void on_group_done(struct hf_publisher *p, const struct hf_publisher_even
     p->uncommitted_changes += ev->count;
     history_add(p, ev->now);
     p->beacon_at = ev->now + p->cfg.beacon_ms;
-    fx_add(fx, (struct hf_publisher_effect){
-                   .type = HF_PUBFX_PUBLISH, .first = before + 1, .last = p->head.seq});
+    fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_PUBLISH});
+}
+
+/* A group failed after some of its frames had become durable, and what replayed the log met them.
+ * They count. They were not published: a beacon tells the edges. */
+static void head_found(struct hf_publisher *p, const struct hf_publisher_event *ev)
+{
+    HF_ASSERT(ev->position.seq >= p->head.seq);
+    if (ev->position.seq > p->head.seq) {
+        p->head = ev->position;
+        history_add(p, ev->now);
+        p->beacon_at = ev->now;
+        p->dirty_since = ev->now;
+    }
 }
 
 static void on_committed(struct hf_publisher *p, const struct hf_publisher_event *ev,
@@ -277,8 +288,8 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
         lane_failed(p, fx);
         return;
     }
-    /* Only the lane advances the head, so a commit covers all of it. */
-    HF_ASSERT(ev->seq == p->head.seq);
+    head_found(p, ev);                 /* a broken state is replayed before it is committed */
+    HF_ASSERT(ev->seq == p->head.seq); /* nothing else is on the lane meanwhile */
     p->committed = ev->seq;
     p->recorded = false;
     p->uncommitted_changes = 0;
@@ -293,16 +304,9 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
     if (ev->code != HF_OK) {
         return; /* The next group or commit tries again, and answers with its failure. */
     }
-    HF_ASSERT(ev->position.seq >= p->head.seq && ev->seq >= p->committed);
+    HF_ASSERT(ev->seq >= p->committed);
+    head_found(p, ev);
     p->committed = ev->seq;
-    if (ev->position.seq > p->head.seq) {
-        /* A group failed after its frames had become durable. They count; a beacon tells the edges.
-         */
-        p->head = ev->position;
-        history_add(p, ev->now);
-        p->beacon_at = ev->now;
-        p->dirty_since = ev->now;
-    }
 }
 
 /* Also a fact is committed soon: the writer lane's transaction, which it opened, does not stay

@@ -8,8 +8,8 @@
  *
  * Invariant: every request that hf_transfers_start took is answered exactly once, with an empty
  * reply if it is dropped, since the world keeps a place for it until it hears. While somebody
- * waits, either all slots are busy or a job is under way that he waits for; each job's end looks at
- * the line again.
+ * waits, either all slots are busy or a job is under way that he waits for; whenever a slot becomes
+ * free the line is looked at again.
  *
  * Nothing above the acknowledged head is given, though the log may have it, and the state too while
  * a failed append is being replayed: an edge that held more than the next beacon names would take
@@ -262,6 +262,7 @@ static const struct hf_envelope_keys *keys_of(const struct hf_transfers *s,
 static void job_run(struct hf_transfers *s, struct hf_transfer *t)
 {
     const struct hf_world *world = s->cfg.world;
+    s->n.scans += is_range(&t->q) && t->cached == NULL;
     t->secret->content = *hf_keyring_newest(hf_registry_keys(s->cfg.registry));
     t->key_floor = hf_keyring_floor(hf_registry_keys(s->cfg.registry));
     world->random(world->ctx, t->reply_env.nonce, HF_NONCE_BYTES);
@@ -288,7 +289,7 @@ static void slot_start(struct hf_transfers *s, struct hf_transfer *t, const stru
     if (is_range(&t->q)) {
         uint32_t key_id = hf_keyring_newest(hf_registry_keys(s->cfg.registry))->id;
         t->cached = hf_cache_find(s->cache, &t->name, key_id, t->asof_min, t->row);
-        *(t->cached != NULL ? &s->n.cache_hits : &s->n.scans) += 1;
+        s->n.cache_hits += t->cached != NULL;
     }
     t->busy = true;
     job_run(s, t);
@@ -331,9 +332,12 @@ static void slots_fill(struct hf_transfers *s)
  * has that, and the chunk's bytes travel as they are, but for a file. */
 static bool is_outdated(const struct hf_transfers *s, const struct hf_transfer *t)
 {
-    const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(s->cfg.registry));
-    return t->made && !is_for_a_file(&t->asker) && t->chunk.key_id != newest->id &&
-           t->chunk.asof >= newest->from;
+    if (!t->made || is_for_a_file(&t->asker)) {
+        return false;
+    }
+    const struct hf_content_key *due =
+        hf_keyring_at(hf_registry_keys(s->cfg.registry), t->chunk.asof);
+    return due != NULL && due->id > t->chunk.key_id;
 }
 
 static void done(struct hf_job *job)

@@ -3,7 +3,8 @@
  * file.
  *
  * An unknown section, key or option, a value out of range, or a duplicate is an error that names
- * file:line (or the option) and what was expected. The command line overrides the file.
+ * file:line (or the option) and what was expected. The command line overrides the file, which must
+ * be valid all the same.
  */
 #ifndef HF_CONFIG_H
 #define HF_CONFIG_H
@@ -32,7 +33,7 @@ struct hf_config_row {
     const char *key;
     enum hf_config_type type;
     size_t offset;
-    const char *preset;  /* default, as text; NULL = empty text or 0 */
+    const char *preset;  /* default, as text; NULL = empty text or 0; a LEVEL has one */
     uint64_t min, max;   /* of the number, or max length of the text */
     const char *option;  /* "listen" for --listen, or NULL: file only */
     const char *operand; /* "URL" in --help */

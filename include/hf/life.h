@@ -32,7 +32,7 @@ void hf_life_begin(struct hf_life *l);
 /* Once the run has lasted a minute, an end of any kind is the first of a new row. It asks for no
  * tick of its own. */
 void hf_life_on_tick(struct hf_life *l, struct hf_loop *loop, hf_ms now);
-/* Makes the next start examine the state, however this run ends. */
+/* Makes the next start examine the state. The process must end now, without _end or _undo. */
 void hf_life_doubt(struct hf_life *l);
 /* A clean end, or one that the data has no part in. */
 void hf_life_end(const struct hf_life *l);

@@ -34,7 +34,7 @@ enum hf_publisher_event_type {
     HF_PUB_WRITE,      /* something waits; `count` writes */
     HF_PUB_FLUSH,      /* nothing more is coming at this moment */
     HF_PUB_GROUP_DONE, /* code; position is the durable head; count changes made; answered writes */
-    HF_PUB_COMMITTED,  /* code; seq = committed */
+    HF_PUB_COMMITTED,  /* code; position is the durable head; seq = committed */
     HF_PUB_RECOVERED,  /* code; position is the durable head; seq = committed */
     HF_PUB_RECORDED,   /* facts are durable in the log; the state has them with its next commit */
     HF_PUB_READ_WAITS, /* a connection that wrote wants to read */
@@ -59,8 +59,8 @@ struct hf_publisher_event {
 
 enum hf_publisher_effect_type {
     HF_PUBFX_GROUP = 0, /* run one group of what waits on the writer lane */
-    HF_PUBFX_ANSWER,    /* code: answer the writes of the group that ended with it */
-    HF_PUBFX_PUBLISH,   /* first, last: the frames of that group, to the stream */
+    HF_PUBFX_ANSWER,    /* answer the writes of the group that ended, with `code` */
+    HF_PUBFX_PUBLISH,   /* the frames of that group to the stream */
     HF_PUBFX_COMMIT,    /* commit the state on the writer lane */
     HF_PUBFX_VISIBLE,   /* readers that waited may go on; after a commit that failed what they see
                            is older than what was answered */
@@ -70,8 +70,7 @@ enum hf_publisher_effect_type {
 
 struct hf_publisher_effect {
     enum hf_publisher_effect_type type;
-    enum hf_err code;
-    hf_seq first, last;
+    enum hf_err code; /* of ANSWER */
 };
 
 #define HF_PUBLISHER_EFFECTS_MAX 16u

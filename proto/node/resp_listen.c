@@ -165,8 +165,9 @@ static enum hf_err listen_tcp(struct hf_resp_server *s, int *fd, struct hf_error
 {
     const char *text = s->config.tcp;
     struct addrinfo *found = NULL;
-    if (find_address(text, &found, e) != HF_OK) {
-        return hf_error_wrap(e, "resp");
+    struct hf_error inner = {.code = HF_OK};
+    if (find_address(text, &found, &inner) != HF_OK) {
+        return hf_error_set(e, HF_ARG, "resp: %s", inner.text);
     }
     int on = 1;
     int made = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -133,6 +133,14 @@ static void a_clean_end_or_a_start_given_up_does_not_count(void **state)
     assert_int_equal(start(f, &l), HF_OK);
 }
 
+/* What the next start would count: an examination is for a process without threads. */
+static uint32_t unclean_ends(const struct fixture *f)
+{
+    struct hf_running r;
+    assert_int_equal(hf_running_find(&r, f->marker), HF_OK);
+    return r.unclean;
+}
+
 static hf_ms never(void *ctx, hf_ms now)
 {
     (void)ctx;
@@ -152,11 +160,11 @@ static void a_minute_of_life_begins_a_new_row(void **state)
         start(f, &l);
         hf_life_begin(&l);
         hf_life_on_tick(&l, loop, hf_clock_ms() + MINUTE_MS * minute);
-        while (l.lived_at == INT64_MAX && start(f, &(struct hf_life){.lived_at = 0}) != HF_OK) {
+        for (int i = 0; i < 5000 && minute == 1 && unclean_ends(f) > 1; i++) {
             uv_run(hf_loop_uv(loop), UV_RUN_NOWAIT);
+            usleep(1000);
         }
-        assert_int_equal(start(f, &(struct hf_life){.lived_at = 0}),
-                         minute == 0 ? HF_CORRUPT : HF_OK);
+        assert_int_equal(unclean_ends(f), minute == 0 ? 2 : 1);
         hf_life_end(&l);
     }
     hf_loop_close(loop);

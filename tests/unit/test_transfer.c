@@ -599,13 +599,24 @@ static void a_delta_gives_the_digest_of_the_core_while_it_writes_on(void **state
     hf_state_close(s);
 }
 
-/* Asks for a chunk, and revokes an edge while it is on its way: before or after it is read. The
- * box has the reply then, if there is one. */
-static void fetch_across_a_revocation(struct fixture *f, struct hf_request *q, bool read_before)
+static void revoke_and_write(struct box *b, const char *name)
 {
+    box_revoke(b, name);
+    box_put(b, "k", "secret");
+    box_commit(b);
+}
+
+/* Asks for a chunk, and revokes two edges while it is on its way. It is read once `read_after` of
+ * them are. The box has the reply then, if there is one. */
+static void fetch_across_revocations(struct fixture *f, struct hf_request *q, int read_after)
+{
+    static const char *const name[] = {"gone", "gone-too"};
     struct box *b = f->b;
-    struct peer *gone = peer_new(b, 9);
-    box_enrol(b, "gone", gone);
+    struct peer *gone[2];
+    for (int i = 0; i < 2; i++) {
+        gone[i] = peer_new(b, (uint8_t)(9 + i));
+        box_enrol(b, name[i], gone[i]);
+    }
     box_put(b, "k", "w");
     box_commit(b);
     q->fetch.asof_min = box_status(b).head; /* not a chunk that is kept */
@@ -614,23 +625,23 @@ static void fetch_across_a_revocation(struct fixture *f, struct hf_request *q, b
     peer_seal(f->p, q);
     hf_core_on_request(b->core, 1, hf_slice_of(f->p->message, f->p->message_len), NULL);
     struct hf_job *held = box_hold(b); /* it has the key */
-    if (read_before) {
-        held->work(held);
+    for (int i = 0; i <= 2; i++) {
+        if (i == read_after) {
+            held->work(held);
+        }
+        if (i < 2) {
+            revoke_and_write(b, name[i]);
+        }
     }
-    box_revoke(b, "gone");
-    box_put(b, "k", "secret");
-    box_commit(b);
     free(b->reply.data);
     b->reply.data = NULL;
-    if (!read_before) {
-        held->work(held);
-    }
     held->done(held);
     box_work(b);
-    peer_free(gone);
+    peer_free(gone[0]);
+    peer_free(gone[1]);
 }
 
-/* The key of a chunk that the core gave before. */
+/* The key of a chunk that the core gives now. */
 static uint32_t key_of_chunks(struct fixture *f, struct hf_request *q)
 {
     const struct hf_reply *p = peer_ask(f->p, q);
@@ -644,22 +655,23 @@ static void a_chunk_read_after_a_revocation_is_read_again_for_the_new_key(void *
 {
     struct fixture *f = *state;
     struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
-    box_put(f->b, "k", "v");
-    box_commit(f->b);
-    uint32_t before = key_of_chunks(f, &q);
-    fetch_across_a_revocation(f, &q, false);
-    assert_true(peer_open(f->p));
-    assert_int_equal(f->p->reply.code, HF_OK);
-    assert_true(f->p->reply.fetch.chunk.key_id > before);
+    for (int read_after = 1; read_after <= 2; read_after++) {
+        uint32_t before = key_of_chunks(f, &q);
+        fetch_across_revocations(f, &q, read_after);
+        assert_true(peer_open(f->p));
+        assert_int_equal(f->p->reply.code, HF_OK);
+        assert_int_equal(f->p->reply.fetch.chunk.key_id, before + 2);
+        assert_int_equal(f->p->reply.fetch.chunk.asof, box_status(f->b).head);
+    }
 }
 
-/* Nothing in it is newer than the revocation: who was revoked could read all of it before. */
+/* Nothing in it is newer than the revocations: who was revoked could read all of it before. */
 static void a_chunk_read_before_a_revocation_is_given_under_the_key_of_before(void **state)
 {
     struct fixture *f = *state;
     struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
     uint32_t before = key_of_chunks(f, &q);
-    fetch_across_a_revocation(f, &q, true);
+    fetch_across_revocations(f, &q, 0);
     assert_true(peer_open(f->p));
     assert_int_equal(f->p->reply.code, HF_OK);
     assert_int_equal(f->p->reply.fetch.chunk.key_id, before);
