@@ -218,11 +218,7 @@ static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
 
     if (defers) {
         call->slot = slot != NULL ? slot : hf_resp_defer(call->client);
-        if (call->slot != NULL) {
-            dispatch(call);
-        } else {
-            hf_call_fail(call, "ERR out of memory");
-        }
+        dispatch(call);
         return;
     }
     if (slot == NULL) {
@@ -254,14 +250,11 @@ static void hold(struct hf_call *call)
     if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX) {
         h = hf_held_new(call);
     }
-    if (h != NULL) {
-        h->slot = hf_resp_defer(call->client);
-    }
-    if (h == NULL || h->slot == NULL) {
-        free(h);
+    if (h == NULL) {
         hf_call_fail(call, "BUSY too many commands wait for a commit");
         return;
     }
+    h->slot = hf_resp_defer(call->client);
     hf_held_append(&s->held, h);
 }
 
@@ -330,11 +323,10 @@ static void run_session(struct hf_session *s)
     }
 }
 
-hf_ms hf_commands_run(struct hf_commands *o, hf_ms now)
+hf_ms hf_commands_run(struct hf_commands *o)
 {
     hf_ms next = INT64_MAX;
 
-    (void)now;
     if (o->waits > 0) {
         for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {
             if (s->wait_until != 0) {

@@ -45,7 +45,7 @@ void hf_commands_on_close(void *commands, struct hf_resp_client *c);
 
 /* Runs commands that had to wait and need not any more. Returns when it must be called next at the
  * latest, INT64_MAX when only an event can bring it something to do. */
-hf_ms hf_commands_run(struct hf_commands *s, hf_ms now);
+hf_ms hf_commands_run(struct hf_commands *s);
 
 /* From now on new commands are refused; what is under way goes on. */
 void hf_commands_stop(struct hf_commands *s);

@@ -23,7 +23,6 @@
 #include <stdlib.h>
 
 #define SLOTS 32768u /* a power of two, more than three times HF_BATCH_CHANGES_MAX */
-#define SIGNER_ID 1u
 #define SEQ_PENDING UINT64_MAX
 /* Trying to compress what does not compress is a tenth of the lane's time: after a batch without
  * gain the next 1, 3, 7, then 15 are not tried. */
@@ -282,7 +281,7 @@ static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
                           .epoch = w->genesis.epoch,
                           .seq = at.seq + 1,
                           .prev = at.chain,
-                          .signer_id = SIGNER_ID,
+                          .signer_id = HF_SIGNER_ID,
                           .key_list_version = w->genesis.key_list_version,
                           .digest = hf_state_digest(w->state),
                           .published_ms = b->group->wall_ms,
@@ -638,16 +637,4 @@ enum hf_err hf_core_writer_group(struct hf_core_writer *w, struct hf_group *g)
         w->place_count = 0;
     }
     return err;
-}
-
-enum hf_err hf_frame_alone(struct hf_slice message, struct hf_writer *out)
-{
-    struct hf_id stream;
-    struct hf_frame f;
-    enum hf_err err = hf_frame_decode(message, &stream, &f);
-    if (err != HF_OK) {
-        return err;
-    }
-    hf_frame_encode(&stream, f.header, &f.signature, (struct hf_slice){NULL, 0}, out);
-    return out->failed ? HF_TOO_BIG : HF_OK;
 }

@@ -97,7 +97,7 @@ static hf_ms on_tick(void *ctx, hf_ms now)
 {
     struct app *app = ctx;
     hf_ms next = hf_core_on_tick(app->core, now);
-    hf_ms waiting = hf_commands_run(app->commands, now);
+    hf_ms waiting = hf_commands_run(app->commands);
 
     if (now >= app->reap_at) {
         hf_state_reap_readers(hf_core_state(app->core));
@@ -261,7 +261,6 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
                                      .stream = o->stream,
                                      .url = o->advertise[0] != '\0' ? o->advertise : app->url,
                                      .mark_path = o->mark[0] != '\0' ? o->mark : NULL,
-                                     .version = HF_VERSION,
                                      .on_answered = on_answered,
                                      .log_bytes_max = o->log_bytes,
                                      .log_age_ms = o->log_age_ms,

@@ -24,7 +24,6 @@
 #include <sys/stat.h>
 #include <zstd.h>
 
-#define SIGNER_ID 1u
 #define PATH_MAX_BYTES 1024u
 #define ALGORITHMS 1u
 
@@ -177,8 +176,11 @@ static enum hf_err stream_create(struct opening *o)
                            .key_list_version = 1,
                            .signer_count = 1,
                            .algorithms = ALGORITHMS};
-    g.signer[0] = (struct hf_signer){
-        .id = SIGNER_ID, .key = w->id->public_key, .role = 1, .from = 1, .to = UINT64_MAX};
+    g.signer[0] = (struct hf_signer){.id = HF_SIGNER_ID,
+                                     .key = w->id->public_key,
+                                     .role = HF_SIGNER_PUBLISH,
+                                     .from = 1,
+                                     .to = UINT64_MAX};
     snprintf(g.name, sizeof(g.name), "%s", w->cfg->stream);
     o->world->random(o->world->ctx, g.stream.b, HF_ID_BYTES);
     o->world->random(o->world->ctx, g.epoch_id.b, HF_ID_BYTES);
@@ -228,7 +230,7 @@ static enum hf_err genesis_check(struct opening *o)
         return hf_error_set(o->e, HF_MISMATCH, "%s holds the stream '%s', not '%s'", w->cfg->dir,
                             w->genesis.name, w->cfg->stream);
     }
-    const struct hf_key *signer = hf_genesis_signer(&w->genesis, SIGNER_ID, 1);
+    const struct hf_key *signer = hf_genesis_signer(&w->genesis, HF_SIGNER_ID, 1);
     if (signer == NULL || !hf_key_eq(signer, &w->id->public_key)) {
         return hf_error_set(o->e, HF_MISMATCH, "%s is signed by another key", w->cfg->dir);
     }

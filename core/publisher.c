@@ -1,10 +1,10 @@
 /*
  * publisher.c - the core's pure engine: the order of writing, answering, publishing, committing.
  *
- * Invariant (G3): ANSWER and PUBLISH name only what a START, GROUP_DONE or RECOVERED event reported
- * as durable, and PUBLISH of a group follows its ANSWER in the same list. The writer lane has one
- * piece of work at a time, so a commit never sees half a group and a recovery never races an
- * append.
+ * Invariant (G3): ANSWER and PUBLISH name only what a START, GROUP_DONE, COMMITTED or RECOVERED
+ * event reported as durable, and PUBLISH of a group follows its ANSWER in the same list. The writer
+ * lane has one piece of work at a time, so a commit never sees half a group and a recovery never
+ * races an append.
  *
  * PURE: no I/O, no clock, no randomness, no allocation after _new; `make lint` checks the object's
  * imports. Time comes in with each event. Spurious ticks are harmless: whatever is due is
@@ -16,7 +16,8 @@
  * taken from it is never too small for what the history spans. An edge's digest is compared when
  * its seq is in it.
  *
- * Read next: core/driver.c (runs the effects), core/writer.c (what GROUP, COMMIT and RECOVER do).
+ * Read next: core/driver.c (runs the effects), core/group.c and core/writer.c
+ * (what GROUP, COMMIT and RECOVER do).
  */
 #include "hf/publisher.h"
 

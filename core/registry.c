@@ -301,7 +301,7 @@ bool hf_quota_take(struct hf_quota *q, hf_ms now, uint32_t per_s)
     return true;
 }
 
-bool hf_registry_counter(struct hf_enrolled *e, uint64_t counter)
+bool hf_registry_counter_take(struct hf_enrolled *e, uint64_t counter)
 {
     if (counter > e->counter_top) {
         uint64_t ahead = counter - e->counter_top;

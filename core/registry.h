@@ -57,6 +57,6 @@ const struct hf_envelope_keys *hf_registry_envelope(struct hf_registry *r, struc
                                                     const struct hf_identity *self);
 
 /* True when the counter was not seen, which marks it as seen; a window of 64 below the highest. */
-bool hf_registry_counter(struct hf_enrolled *e, uint64_t counter);
+bool hf_registry_counter_take(struct hf_enrolled *e, uint64_t counter);
 
 #endif

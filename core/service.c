@@ -42,7 +42,6 @@
 #define REPORT_MS 1000u
 #define STRANGER_NOTE_MS 60000 /* one line of the log about them in so long */
 #define BUSY_MS 125u           /* who found no room for a request asks again, about */
-#define SIGNER_ID 1u
 
 #define COUNTERS(X)                                                                                \
     X(requests)                                                                                    \
@@ -295,7 +294,7 @@ void hf_service_beacon(struct hf_service *s, const struct hf_hash *r, struct hf_
                           .counter = s->cfg.boot << BOOT_SHIFT | ++s->beacons,
                           .time_ms = s->cfg.world->wall_ms(s->cfg.world->ctx),
                           .has_nonce = r != NULL,
-                          .signer_id = SIGNER_ID};
+                          .signer_id = HF_SIGNER_ID};
     if (r != NULL) {
         b.nonce = *r;
     }
@@ -724,7 +723,7 @@ void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
      * not. */
     if (!hf_cookies_current(s->cookies, &x.env.sender, &x.env.cookie) ||
-        (x.edge != NULL && !hf_registry_counter(x.edge, x.q.counter))) {
+        (x.edge != NULL && !hf_registry_counter_take(x.edge, x.q.counter))) {
         cookie_send(s, &x);
         return;
     }

@@ -480,7 +480,7 @@ struct hf_transfers *hf_transfers_new(const struct hf_transfers_config *c)
     memcpy(s->name_key.b, name_key.b, HF_ID_BYTES);
     s->secret = hf_secret_new(HF_TRANSFERS_MAX * sizeof(*s->secret));
     s->planner = hf_planner_new();
-    s->cache = hf_cache_new(c->cache_bytes != 0 ? c->cache_bytes : HF_TRANSFERS_CACHE_BYTES);
+    s->cache = hf_cache_new(HF_TRANSFERS_CACHE_BYTES);
     s->queue = hf_queue_new();
     s->admission = hf_admission_new(hf_registry_max(c->registry));
     if (s->secret == NULL || s->planner == NULL || s->cache == NULL || s->queue == NULL ||

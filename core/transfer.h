@@ -42,7 +42,6 @@ struct hf_transfers_config {
     const struct hf_changelog *log;
     struct hf_id stream;
     struct hf_id epoch_id;
-    size_t cache_bytes; /* 0 = HF_TRANSFERS_CACHE_BYTES */
 };
 
 /* Where an answer goes: to the world, which knows the request by `handle`; or to `answer`, with the

@@ -7,9 +7,9 @@
  * replays into it. After any failure the transaction is aborted and replayed, so memory, state and
  * log agree.
  *
- * All functions below run on the writer lane (or where it cannot run: at open and close), never two
- * at a time, and must not call the world: time and entropy come with the order. What they learn is
- * copied into the order; the owner's thread reads it when the job is done.
+ * All functions below run on the writer lane, or at open and close, where it cannot run; never two
+ * at a time. But for _open they must not call the world: time and entropy come with the order. What
+ * they learn is copied into the order; the owner's thread reads it when the job is done.
  *
  * Read next: core/open.c (opening and creating), core/group.c (batches), core/driver.c (who gives
  * orders).
@@ -97,7 +97,8 @@ struct hf_core_writer {
     struct hf_error error; /* of the last order that failed */
 };
 
-#define HF_FRAME_MESSAGE_MAX (HF_BODY_SEALED_MAX + HF_HEADER_MAX + HF_FRAME_OVERHEAD)
+/* This core's own key in its list of signers. */
+#define HF_SIGNER_ID 1u
 
 /* ---- opening (open.c) ---- */
 
@@ -159,8 +160,5 @@ enum hf_err hf_core_writer_look(struct hf_core_writer *w);
 
 enum hf_err hf_batch_builder_new(struct hf_batch_builder **b);
 void hf_batch_builder_free(struct hf_batch_builder *b);
-
-/* Writes the frame message without its body: what travels when the whole would be too large. */
-enum hf_err hf_frame_alone(struct hf_slice message, struct hf_writer *out);
 
 #endif

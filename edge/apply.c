@@ -14,7 +14,7 @@
 #include "edge/replica_impl.h"
 
 #define ROOM_WAIT_MS_MOST 30000 /* between transfers that found no room: each crosses the link */
-#define STORE_RETRY_MS 500 /* a full disk is looked at twice a second: recovers within 2 s (T6) */
+#define STORE_RETRY_MS 500      /* a full disk is looked at twice a second: recovers within 2 s */
 
 hf_seq stage_at(const struct hf_replica *r)
 {
@@ -54,7 +54,7 @@ void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
 {
     HF_ASSERT(!r->store_busy);
-    r->apply_began = r->now;
+    r->ordered_at = r->now;
     r->store_busy = true;
     r->store_op = op;
     struct hf_replica_effect *e = fx_add(r, op);
@@ -72,7 +72,8 @@ static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_eff
 #define REST_MS_MAX 100
 /* Nothing is won by waiting for frames that do not come: the last ones of 50,000 changes were
  * visible 101 ms after they were acknowledged, and are after 75 (medians of 7). A pause is four
- * times what was between two frames of the last run, and a little for clocks of milliseconds. */
+ * times what a frame of this run took to come since the store's last operation began, and a little
+ * for clocks of milliseconds. */
 #define PAUSE_GAPS 4
 #define PAUSE_MS_MIN 2
 
@@ -92,7 +93,7 @@ static bool is_resting(const struct hf_replica *r)
 /* After `count` frames were applied in one commit. */
 static void rest(struct hf_replica *r, hf_seq count)
 {
-    hf_ms took = REST_COMMITS * (r->now - r->apply_began);
+    hf_ms took = REST_COMMITS * (r->now - r->ordered_at);
     if (count > 1) {
         r->rest_until = r->now + (took < REST_MS_MAX ? took : REST_MS_MAX);
     }
@@ -124,7 +125,7 @@ static void order_apply(struct hf_replica *r)
     if (last == first) {
         return;
     }
-    r->pause_ms = PAUSE_MS_MIN + PAUSE_GAPS * (r->now - r->apply_began) / (hf_ms)(last - first);
+    r->pause_ms = PAUSE_MS_MIN + PAUSE_GAPS * (r->now - r->ordered_at) / (hf_ms)(last - first);
     struct hf_replica_effect *e = order(r, HF_REPFX_APPLY);
     e->first = first;
     e->last = r->apply_last = last - 1;

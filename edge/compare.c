@@ -77,14 +77,20 @@ static void go_to_range(struct comparison *c, uint32_t at)
     }
 }
 
+enum hf_err compare_init(struct hf_edge *edge)
+{
+    edge->comparison =
+        calloc(1, sizeof(*edge->comparison)); /* 500 KiB; untouched until the first repair */
+    if (edge->comparison == NULL) {
+        return HF_NOMEM;
+    }
+    edge->comparison->edge = edge;
+    return HF_OK;
+}
+
 void compare_narrow(struct hf_edge *edge, uint32_t level)
 {
     struct comparison *c = edge->comparison;
-    if (c == NULL) {
-        c = edge->comparison = calloc(1, sizeof(*c));
-        HF_ASSERT(c != NULL);
-        c->edge = edge;
-    }
     HF_ASSERT(level < sizeof(grains) / sizeof(grains[0]));
     c->level = level;
     if (level == 0) {
@@ -236,7 +242,7 @@ void compare_run(struct hf_edge *edge)
 const struct hf_key_ranges *compare_found(const struct hf_edge *edge)
 {
     const struct comparison *c = edge->comparison;
-    return c == NULL ? NULL : &c->list[1 - c->asked].ranges;
+    return &c->list[1 - c->asked].ranges;
 }
 
 void compare_deinit(struct hf_edge *edge)

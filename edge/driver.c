@@ -241,7 +241,7 @@ enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *
         edge->has_token = true;
     }
     edge->replica = hf_replica_new(&c->replica);
-    if (edge->replica == NULL || slots_init(edge) != HF_OK) {
+    if (edge->replica == NULL || slots_init(edge) != HF_OK || compare_init(edge) != HF_OK) {
         hf_error_set(e, HF_NOMEM, "edge: out of memory");
         goto fail;
     }

@@ -2,7 +2,7 @@
  * driver_impl.h - what the files of the edge's driver share.
  *
  * driver.c   open, close, events into the engine, effects out of it
- * slots.c    frames between arrival and durability, and their verification on the pool
+ * slots.c    frames between arrival and durability, and their verification
  * chunks.c   chunks between arrival and the writer
  * dictionaries.c  dictionaries that frames brought: learned, stored, asked for
  * session.c  requests sealed, replies opened, HELLO adopted
@@ -109,6 +109,17 @@ struct kept { /* by the process before this one; see kept.c */
     bool damaged;
 };
 
+struct check_job {     /* the whole state is read and verified; see storing.c */
+    struct hf_job job; /* first */
+    struct hf_edge *edge;
+    bool busy;
+    enum hf_err code;
+    struct hf_error why;
+};
+
+/* The engine may want one while the store refuses a digest, and one at the end of a repair. */
+#define EDGE_CHECKS 2u
+
 struct comparison;
 
 struct hf_edge {
@@ -150,9 +161,10 @@ struct hf_edge {
     struct hf_position position;             /* durable */
     struct chunk *opening;                   /* owned; a list of those that the pool has */
     struct chunk *chunk[HF_STAGE_PARTS_MAX]; /* owned; the newest of each part, opened, or NULL */
-    struct comparison *comparison;           /* owned; NULL before the first */
-    struct hf_scrub *scrub;                  /* owned */
-    uint32_t jobs;                           /* under way */
+    struct check_job check[EDGE_CHECKS];
+    struct comparison *comparison; /* owned */
+    struct hf_scrub *scrub;        /* owned */
+    uint32_t jobs;                 /* under way */
     bool abandoned; /* crashed, in the simulator: nothing reaches the engine any more */
 
     hf_ms opened_at;
@@ -241,13 +253,16 @@ bool session_beacon(struct hf_edge *edge, struct hf_slice signed_beacon,
 
 struct adoption;
 /* Fills what of a HELLO is new; HF_OK, or why it is refused. */
-enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
-                            struct adoption *a);
-/* Goes by what is durable now; before it, `a` still owns what session_free lets go. */
-void session_adopt(struct hf_edge *edge, struct adoption *a);
-void session_free(struct adoption *a); /* NULL is fine */
+enum hf_err adoption_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
+                             struct adoption *a);
+/* Goes by what is durable now; before it, `a` still owns what adoption_free lets go. */
+void adoption_take(struct hf_edge *edge, struct adoption *a);
+void adoption_free(struct adoption *a); /* NULL is fine */
+/* Remembers a content key, in place of one of its id; when there are too many the oldest goes. */
+void content_add(struct hf_edge *edge, const struct hf_content_key *k);
 
 /* ---- compare.c ---- */
+enum hf_err compare_init(struct hf_edge *edge); /* HF_NOMEM */
 void compare_narrow(struct hf_edge *edge, uint32_t level);
 /* What RANGES asks for next. */
 void compare_fill(const struct hf_edge *edge, struct hf_fetch_request *q);
@@ -258,18 +273,15 @@ void compare_run(struct hf_edge *edge);
 const struct hf_key_ranges *compare_found(const struct hf_edge *edge);
 void compare_deinit(struct hf_edge *edge);
 
-/* Remembers a content key, in place of one of its id; when there are too many the oldest goes. */
-void content_add(struct hf_edge *edge, const struct hf_content_key *k);
-
 /* ---- storing.c ---- */
 /* Drops the stage and what a switch left behind, in committed steps. */
 enum hf_err stage_drop(struct hf_state *s);
 /* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
 enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg);
-/* Loads genesis, content keys and name from the store. */
+/* Loads what the store has: position, genesis, name, keys, dictionaries, what is kept and staged.
+ */
 enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e);
 void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx);
-void splits_copy(struct splits *to, const struct splits *from);
 void storing_check(struct hf_edge *edge);
 /* Makes what HELLO brought durable, then calls done. */
 struct adoption;

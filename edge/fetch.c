@@ -27,7 +27,7 @@ hf_seq want_first(const struct hf_replica *r)
     return at >= r->stage.asof && at > 0 ? at : at + 1;
 }
 
-hf_seq want_last(const struct hf_replica *r)
+static hf_seq want_last(const struct hf_replica *r)
 {
     hf_seq first = want_first(r);
     hf_seq window = first + r->cfg.hold_frames_max / 2;
@@ -281,7 +281,7 @@ static void on_chunk(struct hf_replica *r, const struct request *q, uint32_t byt
 {
     if (r->stage.active) {
         r->transfer_done += bytes;
-        struct request *kept = request_free(r);
+        struct request *kept = request_unused(r);
         *kept = *q;
         kept->state = REQUEST_WAITS;
     }

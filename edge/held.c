@@ -4,7 +4,7 @@
  * A frame enters unverified, is verified once, and leaves when its seq is durable, when it turns
  * out bad, or when the table is full and a lower one needs the room. At most one frame a seq is
  * held: a second one that arrives meanwhile is a duplicate, or, if the first proves bad, is asked
- * for again. The cheap checks come before VERIFY is ordered (TESTPLAN section 4, order of checks).
+ * for again. The cheap checks come before VERIFY is ordered (PROTOCOL.md 9.1).
  */
 #include "edge/replica_impl.h"
 
@@ -38,7 +38,7 @@ hf_seq held_last(const struct hf_replica *r)
     return r->held_count == 0 ? 0 : r->held[r->held_count - 1].seq;
 }
 
-struct held *held_by_slot(struct hf_replica *r, uint32_t slot)
+static struct held *held_by_slot(struct hf_replica *r, uint32_t slot)
 {
     for (uint32_t i = 0; i < r->held_count; i++) {
         if (r->held[i].slot == slot) {

@@ -313,7 +313,7 @@ static enum hf_err skip_once(void *arg)
 static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err code)
 {
     if (code == HF_OK) {
-        session_adopt(edge, a);
+        adoption_take(edge, a);
     }
     *(enum hf_err *)(uintptr_t)a->request = code;
 }
@@ -327,9 +327,9 @@ static enum hf_err hello_take(struct import *im)
     }
     enum hf_err err = im->reply.hello.genesis.len > HF_GENESIS_MAX
                           ? HF_MALFORMED
-                          : session_prepare(im->edge, &im->reply.hello, a);
+                          : adoption_prepare(im->edge, &im->reply.hello, a);
     if (err != HF_OK) {
-        session_free(a);
+        adoption_free(a);
         return err;
     }
     /* The lane runs at once, and this frame outlives it. */

@@ -92,6 +92,12 @@ static void redial(struct hf_replica *r, enum hf_channel channel, hf_ms silent)
     }
 }
 
+static bool is_silent(const struct hf_replica *r)
+{
+    hf_ms heard = later(r->heard[0], r->heard[1]);
+    return heard < 0 || r->now - heard >= patience(r);
+}
+
 /* Silence on the stream, or two unanswered requests in a row, and the link is dialled anew: TCP
  * alone may take a quarter of an hour to notice. */
 static void watch_links(struct hf_replica *r)
@@ -158,12 +164,6 @@ hf_ms links_deadline(const struct hf_replica *r)
         return r->now + patience(r);
     }
     return later(r->heard[s], r->link_since[s]) + patience(r);
-}
-
-bool is_silent(const struct hf_replica *r)
-{
-    hf_ms heard = later(r->heard[0], r->heard[1]);
-    return heard < 0 || r->now - heard >= patience(r);
 }
 
 /* ---- beacons ---- */

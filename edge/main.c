@@ -371,8 +371,9 @@ static enum hf_err open_readers(struct app *app, struct hf_error *e)
     k->version = HF_VERSION;
     k->started = hf_clock_ms();
     k->dialer = app->dialer;
-    if (hf_kv_new(&kc, &k->kv) != HF_OK) {
-        return hf_error_set(e, HF_NOMEM, "out of memory");
+    enum hf_err err = hf_kv_new(&kc, &k->kv);
+    if (err != HF_OK) {
+        return hf_error_set(e, err, "local commands: %s", hf_err_text(err));
     }
     snprintf(path, sizeof(path), "%s/holdfast.sock", app->opt.data);
     struct hf_resp_config c = {.tcp = off ? NULL : app->opt.resp,
@@ -381,7 +382,7 @@ static enum hf_err open_readers(struct app *app, struct hf_error *e)
                                .ctx = k,
                                .on_command = edge_commands_on_command,
                                .on_drained = edge_commands_on_drained};
-    enum hf_err err = hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &k->server, e);
+    err = hf_resp_open(hf_loop_uv(app->daemon.loop), &c, &k->server, e);
     const char *colon = strrchr(app->opt.resp, ':');
     if (err == HF_OK && !off && colon != NULL) { /* with the port in use */
         snprintf(app->resp, sizeof(app->resp), "%.*s:%u", (int)(colon - app->opt.resp),

@@ -74,7 +74,7 @@ struct request *request_sent(struct hf_replica *r, uint64_t id)
     return hf_replica_awaits(r, id) ? &r->request[find(r, id) - r->request] : NULL;
 }
 
-struct request *request_free(struct hf_replica *r)
+struct request *request_unused(struct hf_replica *r)
 {
     const struct request *q = find(r, 0);
     HF_ASSERT(q != NULL); /* the window and one of each other kind are fewer */
@@ -327,7 +327,7 @@ static uint32_t chunk_step(const struct hf_replica *r)
 
 struct hf_replica_effect *request_send(struct hf_replica *r, const struct request *what)
 {
-    struct request *q = request_free(r);
+    struct request *q = request_unused(r);
     *q = *what;
     q->id = r->next_id++;
     q->state = REQUEST_SENT;

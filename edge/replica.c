@@ -10,7 +10,7 @@
  * It must not: read a clock, allocate after _new, or remember an intent that the state does not
  * show. Every duty looks at the state and does what is missing, so that a lost reply, a spurious
  * tick or a restart at any point changes nothing but time. Read hf/replica.h first, then held.c,
- * apply.c, fetch.c, pace.c, repair.c and liveness.c.
+ * apply.c, fetch.c with pace.c, share.c and width.c, repair.c and liveness.c.
  */
 #include "edge/replica_impl.h"
 

@@ -2,7 +2,7 @@
  * replica_impl.h - what the files of the replica engine share: its state, and one function per
  * duty.
  *
- * replica.c     events in, the order of duties, notes, status
+ * replica.c     events in, the order of duties, notes
  * held.c        the table of frames between arrival and durability
  * fetch.c       what is asked for: holes, plans, parts of a transfer; and what answers mean
  * pace.c        the table of requests: time-outs, backoff, how large
@@ -158,7 +158,7 @@ struct hf_replica {
 
     /* ---- position ---- */
     struct hf_position applied;
-    struct hf_stage stage; /* cursor.key is not kept here */
+    struct hf_stage stage; /* its parts' keys are not kept here */
     hf_seq head;           /* proven */
     hf_seq received;
     hf_seq log_floor, delta_floor;
@@ -182,12 +182,12 @@ struct hf_replica {
     hf_seq apply_last;
     uint32_t take_slot; /* TAKE: the frame may have been given up, and another copy have come */
     enum hf_store_state store_state;
-    hf_ms apply_began, rest_until; /* a busy store rests, so that more frames share a commit */
-    hf_ms frame_at, pause_ms;      /* ... unless no frame has come for that long since the last */
-    hf_ms store_retry;             /* no store operation before this */
-    hf_ms room_wait, room_at; /* a transfer found no room: the next one is not before room_at */
-    hf_seq collected;         /* tombstones up to here are gone */
-    hf_ms collect_at;         /* the next step of collecting is not due before this */
+    hf_ms ordered_at, rest_until; /* a busy store rests, so that more frames share a commit */
+    hf_ms frame_at, pause_ms;     /* ... unless no frame has come for that long since the last */
+    hf_ms store_retry;            /* no store operation before this */
+    hf_ms room_wait, room_at;     /* a transfer found no room: the next one is not before room_at */
+    hf_seq collected;             /* tombstones up to here are gone */
+    hf_ms collect_at;             /* the next step of collecting is not due before this */
     bool reopen, checking;
     bool reopen_now; /* without waiting for store_retry */
     bool diverged;
@@ -265,7 +265,6 @@ hf_ms jitter(struct hf_replica *r, hf_ms whole);
 
 /* ---- held.c ---- */
 struct held *held_find(struct hf_replica *r, hf_seq seq);
-struct held *held_by_slot(struct hf_replica *r, uint32_t slot);
 hf_seq held_last(const struct hf_replica *r); /* the highest, 0 = none */
 /* Forgets it and drops its slot. */
 void held_drop(struct hf_replica *r, struct held *h);
@@ -286,7 +285,7 @@ void pace_begin(struct hf_replica *r);
 void pace_transfer(struct hf_replica *r, uint64_t bytes);
 /* The one that was sent and is not answered, given up or timed out; NULL when there is none. */
 struct request *request_sent(struct hf_replica *r, uint64_t id);
-struct request *request_free(struct hf_replica *r);
+struct request *request_unused(struct hf_replica *r);
 bool request_open(const struct hf_replica *r, enum hf_replica_request kind);
 /* A DELTA or KEYS of this part is under way, or its chunk is not stored yet. */
 bool request_of_part(const struct hf_replica *r, uint32_t part);
@@ -352,7 +351,6 @@ void duty_control(struct hf_replica *r); /* JOIN, HELLO, REPORT */
 void duty_fetch(struct hf_replica *r);   /* PLAN, LOG, BODY, DELTA, KEYS */
 /* All of it is wanted from here: the first frame that the store has not and that is not staged. */
 hf_seq want_first(const struct hf_replica *r);
-hf_seq want_last(const struct hf_replica *r);
 
 /* ---- apply.c ---- */
 void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev);
@@ -413,6 +411,5 @@ void freshen(struct hf_replica *r); /* after applied moved */
 void diverge(struct hf_replica *r, enum hf_replica_note why, uint64_t a, uint64_t b);
 void duty_links(struct hf_replica *r);
 hf_ms links_deadline(const struct hf_replica *r);
-bool is_silent(const struct hf_replica *r);
 
 #endif

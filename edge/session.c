@@ -285,7 +285,7 @@ void content_add(struct hf_edge *edge, const struct hf_content_key *k)
     edge->content[edge->content_count++] = *k;
 }
 
-void session_free(struct adoption *a)
+void adoption_free(struct adoption *a)
 {
     for (uint32_t i = 0; a != NULL && i < a->dictionary_count; i++) {
         hf_dictionary_unuse(a->dictionary[i]);
@@ -293,7 +293,7 @@ void session_free(struct adoption *a)
     free(a);
 }
 
-void session_adopt(struct hf_edge *edge, struct adoption *a)
+void adoption_take(struct hf_edge *edge, struct adoption *a)
 {
     for (uint32_t i = 0; i < a->key_count; i++) {
         content_add(edge, &a->key[i]);
@@ -321,15 +321,15 @@ static void on_adopted(struct hf_edge *edge, struct adoption *a, enum hf_err cod
         return;
     }
     if (code == HF_OK) {
-        session_adopt(edge, a);
+        adoption_take(edge, a);
     }
     struct hf_position position = edge->position;
     ev.position = &position;
     session_deliver(edge, &p, &ev);
 }
 
-enum hf_err session_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
-                            struct adoption *a)
+enum hf_err adoption_prepare(struct hf_edge *edge, const struct hf_hello_reply *h,
+                             struct adoption *a)
 {
     struct hf_hash chain;
     enum hf_err err = hf_genesis_open(h->genesis, &edge->cfg.core_key, &a->opened, &chain);
@@ -391,9 +391,10 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
         return;
     }
     struct adoption *a = calloc(1, sizeof(*a));
-    ev.code = a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : session_prepare(edge, h, a);
+    ev.code =
+        a == NULL || h->genesis.len > HF_GENESIS_MAX ? HF_NOMEM : adoption_prepare(edge, h, a);
     if (ev.code != HF_OK) {
-        session_free(a);
+        adoption_free(a);
         session_deliver(edge, p, &ev);
         return;
     }
@@ -403,7 +404,7 @@ static void on_hello(struct hf_edge *edge, const struct pending *p, const struct
     if (!a->first && a->key_count == 0 && a->dictionary_count == 0 &&
         strcmp(a->name, edge->name) == 0) {
         struct hf_position position = edge->position;
-        session_free(a);
+        adoption_free(a);
         ev.position = &position;
         session_deliver(edge, p, &ev);
         return;

@@ -2,7 +2,8 @@
  * slots.c - the frames that the engine names by slot numbers, and their verification.
  *
  * A slot owns the bytes of one frame message from its arrival until the engine drops or releases it
- * and no job reads it any more. Verification runs on the pool: signature, body hash, opening, and a
+ * and no job reads it any more. Verification runs on the pool, or in the store's job when
+ * that is free: signature, body hash, opening, and a
  * walk over the whole body, in the order from cheap to dear of PROTOCOL.md section 9. Nothing of a
  * frame is believed before it came back good; the driver reads its header only to name it.
  */
@@ -102,7 +103,7 @@ struct slot *slots_by_seq(struct hf_edge *edge, hf_seq seq)
 
 bool slots_take(struct hf_edge *edge, struct hf_slice message, uint64_t request, hf_seq *seq)
 {
-    if (edge->free_count == 0 || message.len > HF_BODY_SEALED_MAX + HF_HEADER_MAX) {
+    if (edge->free_count == 0 || message.len > HF_FRAME_MESSAGE_MAX) {
         return false;
     }
     uint8_t *copy = malloc(message.len);

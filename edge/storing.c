@@ -2,10 +2,10 @@
  * storing.c - the engine's store operations, run on the writer lane, and what the store says at
  * open.
  *
- * Each operation is one LMDB transaction (G4) that is committed and synced before its STORE_DONE
- * (G2); what is staged may stay in the open one for a while, and goes back with it. A run of frames
- * whose digest fails is aborted and applied up to the last good one. A full map grows and the
- * operation runs again; a full disk is reported and nothing is kept of it.
+ * Each operation is one LMDB transaction (G4; dropping a stage is several) that is committed and
+ * synced before its STORE_DONE (G2); what is staged may stay in the open one for a while, and goes
+ * back with it. A run of frames whose digest fails is aborted and applied up to the last good one.
+ * A full map grows and the operation runs again; a full disk is reported and nothing is kept of it.
  *
  * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), and those of
  * dictionaries.c and kept.c.
@@ -75,10 +75,8 @@ static enum hf_err op_hold(struct store_job *j)
 {
     for (uint32_t i = 0; i < j->slot_count; i++) {
         const struct slot *slot = j->slot[i];
-        uint8_t *whole = NULL;
-        struct hf_slice message = hf_slice_of(slot->message, 0);
         size_t cap = HF_FRAME_OVERHEAD + slot->frame.header.len + slot->frame.body.len;
-        whole = malloc(cap);
+        uint8_t *whole = malloc(cap);
         if (whole == NULL) {
             return HF_NOMEM;
         }
@@ -86,9 +84,9 @@ static enum hf_err op_hold(struct store_job *j)
         hf_writer_init(&w, whole, cap);
         hf_frame_encode(&j->edge->stream, slot->frame.header, &slot->frame.signature,
                         slot->frame.body, &w);
-        message = hf_writer_bytes(&w);
         enum hf_err err =
-            w.failed ? HF_TOO_BIG : hf_state_inbox_put(j->edge->state, slot->frame.h.seq, message);
+            w.failed ? HF_TOO_BIG
+                     : hf_state_inbox_put(j->edge->state, slot->frame.h.seq, hf_writer_bytes(&w));
         free(whole);
         if (err != HF_OK) {
             return err;
@@ -269,7 +267,7 @@ static void staged_copy(struct staged *to, const struct hf_stage *from)
     }
 }
 
-void splits_copy(struct splits *to, const struct splits *from)
+static void splits_copy(struct splits *to, const struct splits *from)
 {
     to->at = from->at;
     for (uint32_t i = 0; i < from->at.count; i++) {
@@ -341,28 +339,37 @@ static void use_slot(struct store_job *j, struct slot *s)
     j->slot[j->slot_count++] = s;
 }
 
-/* The frames first..last, in order of seq; of a HOLD those that are whole, in any order. */
+/* Of the frames first..last: whether this slot has one of them, whole. */
+static bool has_one_of(const struct slot *s, hf_seq first, hf_seq last)
+{
+    return s->used && !s->orphan && s->frame.h.seq >= first && s->frame.h.seq <= last &&
+           s->frame.body.data != NULL;
+}
+
+/* All of them, in order of seq. */
 static void use_run(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_seq last)
 {
-    uint64_t width = last - first + 1;
-    HF_ASSERT(j->effect.type == HF_REPFX_HOLD || width <= edge->slot_count);
+    HF_ASSERT(last - first < edge->slot_count);
     for (uint32_t i = 0; i < edge->slot_count; i++) {
         struct slot *s = &edge->slots[i];
-        bool in = s->used && !s->orphan && s->frame.h.seq >= first && s->frame.h.seq <= last;
-        if (!in || s->frame.body.data == NULL) {
-            continue;
-        }
-        if (j->effect.type == HF_REPFX_HOLD) {
-            if (s->users == 0) {
-                use_slot(j, s);
-            }
-        } else {
+        if (has_one_of(s, first, last)) {
             slot_use(s);
             j->slot[s->frame.h.seq - first] = s;
             j->slot_count++;
         }
     }
-    HF_ASSERT(j->effect.type == HF_REPFX_HOLD || j->slot_count == width);
+    HF_ASSERT(j->slot_count == last - first + 1);
+}
+
+/* Those that no job reads, in any order. */
+static void use_held(struct hf_edge *edge, struct store_job *j, hf_seq first, hf_seq last)
+{
+    for (uint32_t i = 0; i < edge->slot_count; i++) {
+        struct slot *s = &edge->slots[i];
+        if (s->users == 0 && has_one_of(s, first, last)) {
+            use_slot(j, s);
+        }
+    }
 }
 
 static void use_chunks(struct hf_edge *edge, struct store_job *j, uint32_t parts)
@@ -385,8 +392,10 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
     j->effect = *fx;
     j->slot = edge->store_slots;
     j->position = edge->position;
-    if (fx->type == HF_REPFX_APPLY || fx->type == HF_REPFX_HOLD) {
+    if (fx->type == HF_REPFX_APPLY) {
         use_run(edge, j, fx->first, fx->last);
+    } else if (fx->type == HF_REPFX_HOLD) {
+        use_held(edge, j, fx->first, fx->last);
     } else if (fx->type == HF_REPFX_TAKE) {
         use_slot(j, &edge->slots[fx->slot]);
         slot_prepare(edge, j->slot[0]);
@@ -455,7 +464,7 @@ static void adopt_done(struct hf_job *job)
     struct hf_edge *edge = a->edge;
     edge_job_ended(edge);
     a->done(edge, a, a->code);
-    session_free(a);
+    adoption_free(a);
 }
 
 void storing_adopt(struct hf_edge *edge, struct adoption *a)
@@ -543,13 +552,6 @@ enum hf_err storing_load(struct hf_edge *edge, struct hf_error *e)
 
 /* ---- check ---- */
 
-struct check_job {
-    struct hf_job job; /* first */
-    struct hf_edge *edge;
-    enum hf_err code;
-    struct hf_error why;
-};
-
 static void check_work(struct hf_job *job)
 {
     struct check_job *c = (struct check_job *)job;
@@ -572,17 +574,19 @@ static void check_done(struct hf_job *job)
         edge_note(edge, HF_LEVEL_WARN, "store: own state could not be checked reason=%s",
                   hf_err_text(c->code));
     }
-    free(c);
+    c->busy = false;
     edge_job_ended(edge);
     edge_event(edge, &ev);
 }
 
 void storing_check(struct hf_edge *edge)
 {
-    struct check_job *c = calloc(1, sizeof(*c));
-    HF_ASSERT(c != NULL);
-    c->job.work = check_work;
-    c->job.done = check_done;
-    c->edge = edge;
+    struct check_job *c = edge->check;
+    while (c->busy) {
+        c++;
+        HF_ASSERT(c < edge->check + EDGE_CHECKS);
+    }
+    *c = (struct check_job){
+        .job = {.work = check_work, .done = check_done}, .edge = edge, .busy = true};
     edge_run(edge, HF_LANE_POOL, &c->job);
 }

@@ -82,7 +82,6 @@ static bool start_core(struct sim *sim, struct node *n)
                                .stream = "main",
                                .url = "tcp://127.0.0.1:7410",
                                .mark_path = mark,
-                               .version = "sim",
                                .log_bytes_max = sim->opt.log_bytes,
                                .segment_bytes = 256 << 10,
                                .map_bytes = 64u << 20,

@@ -21,6 +21,7 @@
 #define HF_BODY_SEALED_MAX (HF_BATCH_RAW_MAX + 4096u)
 /* What a frame message adds to its header and body: prefix, array, three bin headers, signature. */
 #define HF_FRAME_OVERHEAD (HF_PREFIX_BYTES + 1u + 5u + 5u + 5u + HF_SIGNATURE_BYTES)
+#define HF_FRAME_MESSAGE_MAX (HF_FRAME_OVERHEAD + HF_HEADER_MAX + HF_BODY_SEALED_MAX)
 
 enum hf_kind {
     HF_KIND_BATCH = 1,   /* stream and FETCH LOG */
@@ -101,6 +102,9 @@ void hf_frame_encode(const struct hf_id *stream, struct hf_slice header,
  * there its length equals h.body_bytes. HF_MALFORMED, HF_VERSION; HF_UPGRADE as above: *stream and
  * *f are filled, and nothing in them may be believed before the signature is verified. */
 enum hf_err hf_frame_decode(struct hf_slice message, struct hf_id *stream, struct hf_frame *f);
+/* Writes the frame message without its body: what travels when the whole would be too large. As
+ * hf_frame_decode; HF_TOO_BIG when out is too small. */
+enum hf_err hf_frame_alone(struct hf_slice message, struct hf_writer *out);
 /* True when BLAKE2b-256 of the body is what the header says. */
 bool hf_frame_body_matches(const struct hf_frame *f);
 

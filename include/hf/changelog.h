@@ -33,7 +33,7 @@ struct hf_changelog_config {
     const char *dir;        /* made with mode 0700 when it is not there */
     uint64_t segment_bytes; /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its
                                own */
-    hf_seq base_seq;        /* seq that a new, empty log begins after */
+    hf_seq base_seq;        /* seq that a new, empty log begins after; for tests */
     hf_seq covered;         /* `applied` of the committed state: damage up to here is corruption */
     bool single_thread; /* never start the thread that makes the next segment ahead (simulator) */
 };

@@ -28,7 +28,6 @@ struct hf_core_config {
     const char *stream;     /* name */
     const char *url;        /* stream URL that join tokens name */
     const char *mark_path;  /* high-water mark kept outside dir (G13); NULL = DIR.mark, beside it */
-    const char *version;    /* software version text */
     uint64_t log_bytes_max; /* retention of the changelog; 0 = no bound */
     hf_ms log_age_ms;       /* ... and how old a segment's last batch may get; 0 = no bound */
     hf_ms tombstone_ms;     /* a delete is remembered for so long, or until every enrolled edge

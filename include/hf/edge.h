@@ -1,10 +1,10 @@
 /*
  * edge.h - the edge of one stream: its driver, over the pure replica engine and the real store.
  *
- * The driver decodes messages, keeps frames in numbered slots, runs verification on the pool and
- * all writing on the writer lane, seals requests and opens replies, and turns effects into these.
- * The same object runs in holdfast-edge and in the simulator (world.h). Local readers use views of
- * the state directly and never wait for it.
+ * The driver decodes messages, keeps frames in numbered slots, verifies them on the pool, or, when
+ * nothing else waits, on the writer lane right before they are written,, seals requests and opens
+ * replies, and turns effects into these. The same object runs in holdfast-edge and in the simulator
+ * (world.h). Local readers use views of the state directly and never wait for it.
  *
  * Threads: one owner thread calls everything here.
  */
@@ -22,7 +22,7 @@
 struct hf_edge;
 
 struct hf_edge_config {
-    const char *dir;              /* DATA/<stream>; made when missing */
+    const char *dir;              /* DATA/main; made when missing */
     const char *version;          /* software version text */
     struct hf_key core_key;       /* the pinned root key */
     const struct hf_token *token; /* to enrol with; NULL = already enrolled by key */

@@ -19,7 +19,7 @@ struct hf_kv;
 
 struct hf_kv_config {
     struct hf_state *state;
-    const char *server; /* "holdfast-edge" for HELLO and INFO */
+    const char *server; /* "holdfast-edge", for HELLO */
     const char *version;
     const char *role; /* "master" or "replica", Redis's words, for HELLO */
 };

@@ -8,9 +8,9 @@
  * Pipeline: WRITE events say that something waits. When no group is under way the engine orders one
  * (GROUP); the driver's writer lane makes it durable and reports GROUP_DONE; only then come ANSWER
  * and PUBLISH, in that order (G3). COMMIT of the state follows when idle, by count, by age, or
- * because a reader waits. Nothing acknowledges or publishes a seq that no START or GROUP_DONE has
- * reported. GROUP, COMMIT and RECOVER use the writer lane, one at a time; each ends with its own
- * event.
+ * because a reader waits. Nothing acknowledges or publishes a seq that no START, GROUP_DONE,
+ * COMMITTED or RECOVERED has reported. GROUP, COMMIT and RECOVER use the writer lane, one at a
+ * time; each ends with its own event.
  */
 #ifndef HF_PUBLISHER_H
 #define HF_PUBLISHER_H
@@ -30,7 +30,7 @@ struct hf_publisher_config {
 };
 
 enum hf_publisher_event_type {
-    HF_PUB_START = 0,  /* position, committed */
+    HF_PUB_START = 0,  /* position; seq = committed */
     HF_PUB_WRITE,      /* something waits; `count` writes */
     HF_PUB_FLUSH,      /* nothing more is coming at this moment */
     HF_PUB_GROUP_DONE, /* code; position is the durable head; count changes made; answered writes */

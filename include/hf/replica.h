@@ -138,7 +138,7 @@ enum hf_replica_note {
     HF_NOTE_PLAN,           /* a = enum hf_plan_kind, b = bytes */
     HF_NOTE_PROGRESS,       /* a = percent of a transfer, b = seconds that the rest may take */
     HF_NOTE_SWITCHED,       /* a = seq, b = staged bytes */
-    HF_NOTE_STAGE_REFUSED,  /* a = seq whose digest did not match */
+    HF_NOTE_STAGE_REFUSED,  /* a = seq, b = error; DIGEST: what was staged is not its state */
     HF_NOTE_BAD_FRAME,      /* a = seq, b = error */
     HF_NOTE_KEY_MISSING,    /* a = seq */
     HF_NOTE_HOLD_FULL,      /* a = seq given up */

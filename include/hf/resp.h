@@ -55,7 +55,6 @@ void hf_resp_send(struct hf_resp_server *s);
 void *hf_resp_user(struct hf_resp_client *c);
 int hf_resp_version(const struct hf_resp_client *c); /* 2 or 3 */
 void hf_resp_set_version(struct hf_resp_client *c, int version);
-bool hf_resp_is_unix(const struct hf_resp_client *c);
 uint64_t hf_resp_client_id(const struct hf_resp_client *c);
 /* After what is queued has been sent, the connection is closed. */
 void hf_resp_quit(struct hf_resp_client *c);
@@ -80,10 +79,9 @@ void hf_resp_map(struct hf_resp_client *c, size_t pairs);   /* flat array in ver
 /* ---- replies that come later ---- */
 
 /* Reserves the place of this command's reply. Later commands may be answered meanwhile; what they
- * reply waits behind it. The slot lives until it is completed, also when the client goes. */
+ * reply waits behind it. The slot lives until it is completed, also when the client goes. Never
+ * NULL: memory for it was set aside before the command was delivered. */
 struct hf_resp_slot *hf_resp_defer(struct hf_resp_client *c);
-/* The client of a slot, NULL when it is gone. */
-struct hf_resp_client *hf_resp_slot_client(struct hf_resp_slot *slot);
 /* Between begin and end the reply functions above write into the slot. begin returns NULL when the
  * client is gone (then end must still be called). */
 struct hf_resp_client *hf_resp_slot_begin(struct hf_resp_slot *slot);

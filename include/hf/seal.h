@@ -59,10 +59,12 @@ enum hf_err hf_unhex(const char *text, void *out, size_t len);
 /* Sequence numbers from outside stay below this, so that adding to one never wraps. */
 #define HF_SEQ_MAX ((hf_seq)INT64_MAX)
 
+#define HF_SIGNER_PUBLISH 1u /* role: batches and beacons */
+
 struct hf_signer {
     uint32_t id;
     struct hf_key key;
-    uint32_t role; /* 1 = batches and beacons */
+    uint32_t role;
     hf_seq from;
     hf_seq to; /* inclusive; UINT64_MAX = open */
 };

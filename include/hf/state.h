@@ -26,9 +26,8 @@ struct hf_view;
 #define HF_STATE_FORMAT 2u /* the newest */
 
 struct hf_state_config {
-    const char *dir;      /* created by way of a temporary directory and rename */
-    uint64_t map_bytes;   /* 0 = 16 GiB; grows by doubling */
-    uint32_t readers_max; /* 0 = 1024 */
+    const char *dir;    /* created by way of a temporary directory and rename */
+    uint64_t map_bytes; /* 0 = 16 GiB; grows by doubling */
     bool
         chainless; /* keeps no chain hashes of past seqs: nobody asks an edge, and each is a page */
     /* The index by seq has tombstones only, which is all that an edge looks for in it: with every

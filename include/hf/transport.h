@@ -109,7 +109,6 @@ void hf_listener_reply(struct hf_listener *l, uint64_t handle,
 uint32_t hf_listener_pipes(const struct hf_listener *l); /* connections, both ports together */
 
 struct hf_listener_counts {
-    uint64_t requests;         /* delivered */
     uint64_t refused_pipes;    /* over a cap on connections */
     uint64_t refused_requests; /* dropped: too many at once from one connection */
     uint64_t probes;           /* of our own listeners, that succeeded */

@@ -115,7 +115,7 @@ static void stream_received(void *arg)
 
 /* ---- links ---- */
 
-/* Requests of a connection are numbered from link 1 on. */
+/* To requests.c the connections are numbered from link 1 on: the stream takes no requests. */
 static void set_usable(struct hf_dialer *d, uint32_t i)
 {
     const struct hf_link *k = &d->links[i];

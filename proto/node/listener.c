@@ -287,7 +287,6 @@ static void deliver(struct hf_listener *l, const struct hf_inbox_item *item)
     pthread_mutex_lock(&l->inbox.lock);
     handle = (uint64_t)c->generation << 32 | item->index;
     memcpy(peer, c->peer, sizeof(peer));
-    l->counts.requests++;
     pthread_mutex_unlock(&l->inbox.lock);
     l->config.on_request(l->config.ctx, handle,
                          hf_slice_of(nng_msg_body(item->msg), nng_msg_len(item->msg)), peer);

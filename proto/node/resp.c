@@ -512,11 +512,6 @@ void hf_resp_set_version(struct hf_resp_client *c, int version)
     c->version = version;
 }
 
-bool hf_resp_is_unix(const struct hf_resp_client *c)
-{
-    return c->is_unix;
-}
-
 uint64_t hf_resp_client_id(const struct hf_resp_client *c)
 {
     return c->id;

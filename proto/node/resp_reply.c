@@ -346,11 +346,6 @@ struct hf_resp_slot *hf_resp_defer(struct hf_resp_client *c)
     return p;
 }
 
-struct hf_resp_client *hf_resp_slot_client(struct hf_resp_slot *slot)
-{
-    return slot->client;
-}
-
 struct hf_resp_client *hf_resp_slot_begin(struct hf_resp_slot *slot)
 {
     struct hf_resp_client *c = slot->client;

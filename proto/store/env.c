@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define MAP_BYTES_DEFAULT (16ull << 30)
-#define READERS_DEFAULT 1024u
+#define READERS_MAX 1024u
 
 /* Names of the tables, in the order of enum hf_table. */
 static const char *const table_names[HF_TABLE_COUNT] = {
@@ -211,7 +211,7 @@ enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flag
         rc = mdb_env_set_mapsize(*env, s->map_bytes);
     }
     if (rc == 0) {
-        rc = mdb_env_set_maxreaders(*env, s->readers_max);
+        rc = mdb_env_set_maxreaders(*env, READERS_MAX);
     }
     if (rc == 0) {
         rc = mdb_env_set_maxdbs(*env, HF_TABLE_COUNT);
@@ -451,7 +451,6 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     }
     s->lock_fd = -1;
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
-    s->readers_max = c->readers_max != 0 ? c->readers_max : READERS_DEFAULT;
     s->chainless = c->chainless;
     s->tombstone_index = c->tombstone_index; /* if it is made anew */
     s->replayed = c->replayed;

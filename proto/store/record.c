@@ -17,7 +17,7 @@
 
 /* ---- records of state.G ---- */
 
-uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_slice value)
+static uint64_t record_sum(struct hf_slice key, const uint8_t head[16], struct hf_slice value)
 {
     uint64_t h = XXH3_64bits(head, 16);
     h = XXH3_64bits_withSeed(key.data, key.len, h);
@@ -29,7 +29,7 @@ void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r)
     hf_store64(out, r->seq);
     hf_store32(out + 8, r->ordinal);
     hf_store32(out + 12, r->tombstone ? RECORD_TOMBSTONE : 0);
-    hf_store64(out + 16, hf_record_sum(r->key, out, r->value));
+    hf_store64(out + 16, record_sum(r->key, out, r->value));
 }
 
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out)
@@ -39,7 +39,7 @@ enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *o
         return HF_CORRUPT;
     }
     struct hf_slice value = hf_slice_of(p + HF_RECORD_HEAD, data.mv_size - HF_RECORD_HEAD);
-    if (hf_load64(p + 16) != hf_record_sum(key, p, value)) {
+    if (hf_load64(p + 16) != record_sum(key, p, value)) {
         return HF_CORRUPT;
     }
     out->key = key;

@@ -264,7 +264,6 @@ struct hf_gate { /* views come and go; the owner of the environment closes it fo
 struct hf_state {
     char *dir; /* owned */
     uint64_t map_bytes;
-    uint32_t readers_max;
     bool chainless;
     bool tombstone_index; /* as the format says */
     bool replayed;
@@ -377,7 +376,6 @@ static inline struct hf_slice hf_slice_of_val(MDB_val v)
     return hf_slice_of(v.mv_data, v.mv_size);
 }
 
-uint64_t hf_record_sum(struct hf_slice key, const uint8_t head[16], struct hf_slice value);
 void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r);
 /* HF_CORRUPT when the checksum or the shape is wrong. */
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out);

@@ -279,6 +279,18 @@ enum hf_err hf_frame_decode(struct hf_slice message, struct hf_id *stream, struc
     return err;
 }
 
+enum hf_err hf_frame_alone(struct hf_slice message, struct hf_writer *out)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    enum hf_err err = hf_frame_decode(message, &stream, &f);
+    if (err != HF_OK) {
+        return err;
+    }
+    hf_frame_encode(&stream, f.header, &f.signature, (struct hf_slice){NULL, 0}, out);
+    return out->failed ? HF_TOO_BIG : HF_OK;
+}
+
 bool hf_frame_body_matches(const struct hf_frame *f)
 {
     struct hf_hash hash;

@@ -26,7 +26,6 @@ enum {
     GENESIS_FIELDS = 11,
     SIGNER_FIELDS = 5,
     PARENT_FIELDS = 4,
-    ROLE_PUBLISH = 1, /* batches and beacons */
     ALGORITHMS_V1 = 1,
     FLAGS_KNOWN = 0,
 };
@@ -222,7 +221,7 @@ const struct hf_key *hf_genesis_signer(const struct hf_genesis *g, uint32_t sign
     for (uint32_t i = 0; i < g->signer_count; i++) {
         const struct hf_signer *s = &g->signer[i];
 
-        if (s->id == signer_id && s->role == ROLE_PUBLISH && seq >= s->from && seq <= s->to) {
+        if (s->id == signer_id && s->role == HF_SIGNER_PUBLISH && seq >= s->from && seq <= s->to) {
             return &s->key;
         }
     }

@@ -400,7 +400,6 @@ static void core_start(void)
     struct hf_core_config c = {.dir = path,
                                .stream = "main",
                                .url = "tcp://127.0.0.1:7410",
-                               .version = "fuzz",
                                .log_bytes_max = 256 << 10,
                                .delta_batches = 40,
                                .segment_bytes = 64 << 10,

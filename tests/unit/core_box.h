@@ -200,7 +200,6 @@ UNUSED static struct box *box_new(void)
     b->cfg = (struct hf_core_config){.dir = b->dir,
                                      .stream = "main",
                                      .url = "tcp://127.0.0.1:7410",
-                                     .version = "test",
                                      .log_bytes_max = 1u << 30,
                                      .segment_bytes = 8u << 20,
                                      .map_bytes = 256u << 20,

@@ -28,10 +28,10 @@ static void counter_is_remembered_for_as_many_as_the_window_has(void **state)
 {
     struct hf_enrolled e = {.row = 0};
     (void)state;
-    assert_true(hf_registry_counter(&e, 100));
-    assert_false(hf_registry_counter(&e, 36)); /* 64 below */
-    assert_true(hf_registry_counter(&e, 37));
-    assert_false(hf_registry_counter(&e, 37));
+    assert_true(hf_registry_counter_take(&e, 100));
+    assert_false(hf_registry_counter_take(&e, 36)); /* 64 below */
+    assert_true(hf_registry_counter_take(&e, 37));
+    assert_false(hf_registry_counter_take(&e, 37));
 }
 
 /* A machine that was replaced counts from 1, and what the old one recorded is not its own. */
@@ -42,11 +42,11 @@ static void another_key_begins_with_counters_of_its_own(void **state)
     struct hf_fact old = edge_fact("lagos", 1);
     struct hf_fact young = edge_fact("lagos", 2);
     assert_int_equal(hf_registry_learn(r, &old), HF_OK);
-    assert_true(hf_registry_counter(hf_registry_by_name(r, "lagos"), 1000));
+    assert_true(hf_registry_counter_take(hf_registry_by_name(r, "lagos"), 1000));
     assert_int_equal(hf_registry_learn(r, &old), HF_OK); /* the same again changes nothing */
-    assert_false(hf_registry_counter(hf_registry_by_name(r, "lagos"), 1000));
+    assert_false(hf_registry_counter_take(hf_registry_by_name(r, "lagos"), 1000));
     assert_int_equal(hf_registry_learn(r, &young), HF_OK);
-    assert_true(hf_registry_counter(hf_registry_by_name(r, "lagos"), 1));
+    assert_true(hf_registry_counter_take(hf_registry_by_name(r, "lagos"), 1));
     assert_null(hf_registry_by_key(r, &old.edge.key));
     assert_non_null(hf_registry_by_key(r, &young.edge.key));
     hf_registry_free(r);

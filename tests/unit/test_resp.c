@@ -26,8 +26,8 @@ static void tcp_and_unix_clients_are_served_alike(void **state)
     int a = dial_tcp(f);
     int b = dial_unix(f);
     assert_int_equal(hf_resp_clients(f->server), 2);
-    assert_false(hf_resp_is_unix(TAILQ_FIRST(&f->server->clients)));
-    assert_true(hf_resp_is_unix(TAILQ_LAST(&f->server->clients, hf_resp_client_list)));
+    assert_false(TAILQ_FIRST(&f->server->clients)->is_unix);
+    assert_true(TAILQ_LAST(&f->server->clients, hf_resp_client_list)->is_unix);
     say(f, a, "*2\r\n$4\r\nECHO\r\n$1\r\na\r\n");
     say(f, b, "*2\r\n$4\r\nECHO\r\n$1\r\nb\r\n");
     expect(f, a, "$1\r\na\r\n");
@@ -171,10 +171,8 @@ static void a_slot_outlives_its_client(void **state)
     say(f, fd, "LATER 0\r\nPING\r\nLATER 1\r\n");
     end_slot(f, 1, "x");
     struct hf_resp_client *c = only_client(f);
-    assert_ptr_equal(hf_resp_slot_client(f->slot[0]), c);
     hf_resp_client_close(c);
     turn_for(f, 2);
-    assert_null(hf_resp_slot_client(f->slot[0]));
     assert_null(hf_resp_slot_begin(f->slot[0]));
     hf_resp_slot_end(f->slot[0]);
     assert_int_equal(f->server->live_slot_count, 0);

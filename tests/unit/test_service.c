@@ -329,17 +329,17 @@ static void counters_may_come_out_of_order_but_not_twice(void **state)
 {
     struct hf_enrolled e = {.row = 0};
     (void)state;
-    assert_true(hf_registry_counter(&e, 5));
-    assert_true(hf_registry_counter(&e, 3));
-    assert_false(hf_registry_counter(&e, 3));
-    assert_false(hf_registry_counter(&e, 5));
-    assert_true(hf_registry_counter(&e, 68));
-    assert_false(hf_registry_counter(&e, 5));
-    assert_true(hf_registry_counter(&e, 6));
-    assert_false(hf_registry_counter(&e, 4)); /* below the window */
-    assert_true(hf_registry_counter(&e, 1000));
-    assert_true(hf_registry_counter(&e, 999));
-    assert_false(hf_registry_counter(&e, 68));
+    assert_true(hf_registry_counter_take(&e, 5));
+    assert_true(hf_registry_counter_take(&e, 3));
+    assert_false(hf_registry_counter_take(&e, 3));
+    assert_false(hf_registry_counter_take(&e, 5));
+    assert_true(hf_registry_counter_take(&e, 68));
+    assert_false(hf_registry_counter_take(&e, 5));
+    assert_true(hf_registry_counter_take(&e, 6));
+    assert_false(hf_registry_counter_take(&e, 4)); /* below the window */
+    assert_true(hf_registry_counter_take(&e, 1000));
+    assert_true(hf_registry_counter_take(&e, 999));
+    assert_false(hf_registry_counter_take(&e, 68));
 }
 
 static void a_stranger_who_does_not_join_is_dropped_silently(void **state)
