@@ -256,23 +256,44 @@ static void train_if_ready(struct hf_core *core)
     core->world.run(core->world.ctx, HF_LANE_POOL, &core->train.job);
 }
 
-/* What the job left behind becomes the event that ends it. */
-static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
+/* ---- the end of an order ---- */
+
+/* What refused writes are told, until it goes well again. */
+static void failing_keep(struct hf_core *core)
 {
-    struct hf_lane_job *lane = &core->lane;
-    ev->code = lane->code;
-    ev->position = lane->head.at;
-    ev->seq = lane->head.committed;
-    if (lane->head.dictionary != core->head.dictionary && lane->head.gain_percent > 0) {
+    const struct hf_lane_job *lane = &core->lane;
+    if (lane->code != HF_OK) {
+        snprintf(core->failing, sizeof(core->failing), "%s",
+                 lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
+        hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
+    } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
+        core->failing[0] = '\0'; /* it was retried and went well */
+    }
+}
+
+static void head_take(struct hf_core *core)
+{
+    const struct hf_core_head *head = &core->lane.head;
+    if (head->dictionary != core->head.dictionary && head->gain_percent > 0) {
         hf_core_note(core, HF_LEVEL_INFO,
                      "core: small batches are packed with a dictionary of their own seq=%" PRIu64
                      " gain=%" PRIu32 "%%",
-                     lane->head.dictionary, lane->head.gain_percent);
+                     head->dictionary, head->gain_percent);
     }
-    if (lane->head.at.seq >= core->head.at.seq) {
-        core->head = lane->head;
+    if (head->at.seq >= core->head.at.seq) {
+        core->head = *head;
         hf_service_head(core->service);
     }
+}
+
+/* What the job left behind becomes the event that ends it. */
+static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
+{
+    const struct hf_lane_job *lane = &core->lane;
+    ev->code = lane->code;
+    ev->position = lane->head.at;
+    ev->seq = lane->head.committed;
+    head_take(core);
     switch (lane->kind) {
     case HF_ORDER_GROUP:
         ev->type = HF_PUB_GROUP_DONE;
@@ -293,16 +314,15 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
         recovered(core);
         break;
     }
-    if (lane->code != HF_OK) {
-        snprintf(core->failing, sizeof(core->failing), "%s",
-                 lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
-        hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
-    } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
-        core->failing[0] = '\0'; /* it was retried and went well */
-    }
+    failing_keep(core);
+}
+
+/* What becomes possible by it. */
+static void lane_follow_up(struct hf_core *core)
+{
     train_if_ready(core);
     hf_core_keys_drop(core);
-    if (lane->kind == HF_ORDER_COMMIT) {
+    if (core->lane.kind == HF_ORDER_COMMIT) {
         hf_core_retain(core);
     }
 }
@@ -429,6 +449,7 @@ static bool event_next(struct hf_core *core, struct hf_publisher_event *ev)
     if (p->lane) {
         p->lane = false;
         lane_event(core, ev);
+        lane_follow_up(core);
     } else if (p->writes > 0) {
         ev->type = HF_PUB_WRITE;
         ev->count = p->writes;
