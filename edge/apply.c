@@ -351,7 +351,7 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
         r->received = at->seq;
     }
     head_raise(r, at->seq);
-    fx_add(r, HF_REPFX_PUBLISH)->last = at->seq;
+    fx_add(r, HF_REPFX_APPLIED)->last = at->seq;
     if (repair && r->healed_at >= 0 && !r->repair_noted) {
         r->repair_noted = true;
         note(r, HF_NOTE_FIRST_REPAIR, at->seq, (uint64_t)(r->now - r->healed_at));

@@ -25,30 +25,6 @@ static void text(struct hf_resp_client *c, const char *s)
     hf_resp_bulk(c, hf_slice_str(s));
 }
 
-static void number_or_nil(struct hf_resp_client *c, uint64_t n)
-{
-    if (n == UINT64_MAX) {
-        hf_resp_nil(c);
-    } else {
-        hf_resp_integer(c, (int64_t)n);
-    }
-}
-
-static const char *store_state_name(enum hf_store_state s)
-{
-    switch (s) {
-    case HF_STORE_OK:
-        return "ok";
-    case HF_STORE_FULL:
-        return "full";
-    case HF_STORE_FAILED:
-        return "failed";
-    case HF_STORE_DIVERGED:
-        return "diverged";
-    }
-    HF_UNREACHABLE();
-}
-
 /* The clock rounds down, and so would an age. As a bound it may not, so the millisecond that has
  * begun counts (G8). */
 static hf_ms clock_up(void)
@@ -100,7 +76,11 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
     }
     hf_edge_status(k->edge, clock_up(), &s);
     enum hf_err err = hf_view_applied(v, &applied);
-    if (err == HF_OK && applied.at.seq < o.minseq) {
+    if (err != HF_OK) {
+        hf_resp_error(c, "ERR store: %s", hf_err_text(err));
+        return;
+    }
+    if (applied.at.seq < o.minseq) {
         hf_resp_error(c, "NOTYET applied %" PRIu64 " of %" PRIu64, applied.at.seq, o.minseq);
         return;
     }
@@ -113,15 +93,11 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
                       o.maxage);
         return;
     }
-    bool possible = argv[1].len > 0 && argv[1].len <= HF_STORE_KEY_MAX;
-    if (err == HF_OK) {
-        err = possible ? hf_view_get(v, argv[1], false, &found) : HF_NOTFOUND;
-    }
+    err = hf_kv_get(k->kv, c, v, argv[1], &found);
     if (err == HF_CORRUPT) {
         hf_edge_repair(k->edge, true);
     }
     if (err != HF_OK && err != HF_NOTFOUND) {
-        hf_resp_error(c, "%s %s", err == HF_CORRUPT ? "CORRUPT" : "ERR store:", hf_err_text(err));
         return;
     }
     if (!hf_resp_fits(c, found.value.len + 256)) {
@@ -134,7 +110,7 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
         hf_resp_nil(c);
     }
     hf_resp_integer(c, (int64_t)applied.at.seq);
-    number_or_nil(c, s.staleness_ms);
+    hf_resp_number(c, s.staleness_ms);
     text(c, hf_replica_state_name(s.state));
 }
 
@@ -168,9 +144,9 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     text(c, hex);
     text(c, hf_replica_state_name(s.state));
     hf_resp_integer(c, s.holes_total);
-    number_or_nil(c, s.staleness_ms);
+    hf_resp_number(c, s.staleness_ms);
     hf_resp_integer(c, (int64_t)applied.live_count);
-    text(c, store_state_name(s.store_state));
+    text(c, hf_store_state_name(s.store_state));
     hf_resp_integer(c, (int64_t)s.transfer_done);
     hf_resp_integer(c, (int64_t)s.transfer_total);
     text(c, k->core_url);
@@ -292,7 +268,7 @@ static void info_holdfast(void *ctx, FILE *out)
     } else {
         line(out, "staleness_ms:%" PRIu64, s->staleness_ms);
     }
-    line(out, "store_state:%s", store_state_name(s->store_state));
+    line(out, "store_state:%s", hf_store_state_name(s->store_state));
     line(out, "transfer_done:%" PRIu64, s->transfer_done);
     line(out, "transfer_total:%" PRIu64, s->transfer_total);
     if (s->transfer_eta_ms != UINT64_MAX) {

@@ -59,9 +59,9 @@ static void carry_out(struct hf_edge *edge, const struct hf_replica_effect *fx)
     case HF_REPFX_SEND:
         session_send(edge, fx);
         break;
-    case HF_REPFX_PUBLISH:
-        if (edge->cfg.on_publish != NULL) {
-            edge->cfg.on_publish(edge->cfg.ctx, fx->last);
+    case HF_REPFX_APPLIED:
+        if (edge->cfg.on_applied != NULL) {
+            edge->cfg.on_applied(edge->cfg.ctx, fx->last);
         }
         break;
     case HF_REPFX_REDIAL:

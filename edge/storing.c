@@ -237,7 +237,7 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_DROP:
     case HF_REPFX_RELEASE:
     case HF_REPFX_SEND:
-    case HF_REPFX_PUBLISH:
+    case HF_REPFX_APPLIED:
     case HF_REPFX_REDIAL:
     case HF_REPFX_CHECK:
     case HF_REPFX_EVIDENCE:

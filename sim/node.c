@@ -150,7 +150,7 @@ static bool start_edge(struct sim *sim, struct node *n)
     c.replica.stage_bytes = sim->limits.stage_bytes;
     c.replica.take_next = sim->limits.take_next;
     c.ctx = n;
-    c.on_publish = oracle_shown;
+    c.on_applied = oracle_shown;
     c.replica.collect_ms = 3000; /* often, so that it meets everything else */
     if (sim->opt.beacon > 0) {
         /* Of a month, what edges report each second is all that takes time. */

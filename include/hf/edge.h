@@ -30,8 +30,8 @@ struct hf_edge_config {
     hf_ms scrub_ms;               /* all records are read through once in so long; 0 = never */
     struct hf_replica_config replica;
     void *ctx;
-    /* Readers may see up to seq now. May be NULL. */
-    void (*on_publish)(void *ctx, hf_seq seq);
+    /* Up to seq is applied, durably; readers see it without being told. May be NULL. */
+    void (*on_applied)(void *ctx, hf_seq seq);
 };
 
 enum hf_err hf_edge_open(const struct hf_edge_config *c, const struct hf_world *world,

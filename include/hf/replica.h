@@ -98,7 +98,7 @@ enum hf_replica_effect_type {
     HF_REPFX_DROP,     /* slot is not wanted; also while it is being verified (no VERIFIED then) */
     HF_REPFX_RELEASE,  /* all slots whose frames are <= last are done with */
     HF_REPFX_SEND,     /* request (id), kind, first, last, part, data_max, expect, timeout_ms */
-    HF_REPFX_PUBLISH,  /* readers may see up to `last` */
+    HF_REPFX_APPLIED,  /* up to `last`, durably; new views show it already */
     HF_REPFX_REDIAL,   /* channel */
     HF_REPFX_CHECK,    /* verify the whole store on the pool -> CHECKED */
     HF_REPFX_EVIDENCE, /* slot (or UINT32_MAX): keep this signed frame as proof of a fork */

@@ -181,7 +181,7 @@ static void carry_out(struct sim *s, const struct hf_replica_effect *fx)
         }
     } else if (fx->type == HF_REPFX_SEND) {
         on_send(s, fx);
-    } else if (fx->type == HF_REPFX_PUBLISH) {
+    } else if (fx->type == HF_REPFX_APPLIED) {
         HF_ASSERT(fx->last == s->position.seq);
     } else if (fx->type == HF_REPFX_CHECK) {
         s->checks++;

@@ -148,7 +148,7 @@ static MAYBE_UNUSED void rig_subscribe(void *ctx, const struct hf_id *stream)
     rig->subscribed = true;
 }
 
-static MAYBE_UNUSED void rig_publish(void *ctx, hf_seq seq)
+static MAYBE_UNUSED void rig_applied(void *ctx, hf_seq seq)
 {
     struct rig *rig = ctx;
     assert_true(seq >= rig->published);
@@ -678,7 +678,7 @@ static MAYBE_UNUSED int rig_setup(void **state)
                                        .core_key = rig->core_id.public_key,
                                        .map_bytes = 64u << 20,
                                        .ctx = rig,
-                                       .on_publish = rig_publish};
+                                       .on_applied = rig_applied};
     hf_replica_defaults(&rig->cfg.replica);
     *state = rig;
     return 0;

@@ -98,11 +98,11 @@ static void delta_is_switched_at_no_seq_below_its_largest_asof(void **state)
     box_done(b);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_FRAME);
     assert_int_equal(box_count(b, HF_REPFX_STAGE_SWITCH), 0);
-    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    assert_int_equal(box_count(b, HF_REPFX_APPLIED), 0);
     box_done(b);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
     box_done(b);
-    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 0)->last, 502);
+    assert_int_equal(box_nth(b, HF_REPFX_APPLIED, 0)->last, 502);
     assert_int_equal(box_noted(b, HF_NOTE_SWITCHED)->a, 502);
     assert_int_equal(box_status(b).applied, 502);
     assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
@@ -356,7 +356,7 @@ static void digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state(void *
     box_pass(b, b->cfg.backoff_ms_max + 1000);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
     assert_int_equal(box_status(b).applied, 10);
-    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    assert_int_equal(box_count(b, HF_REPFX_APPLIED), 0);
     box_clear(b);
     box_done(b);
     box_pass(b, 1000);
@@ -520,7 +520,7 @@ static void a_full_disk_publishes_nothing_retries_and_recovers(void **state)
     box_frame(b, 11);
     box_fail(b, HF_FULL, 11);
     assert_int_equal(box_status(b).store_state, HF_STORE_FULL);
-    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    assert_int_equal(box_count(b, HF_REPFX_APPLIED), 0);
     assert_int_equal(box_status(b).applied, 10);
     assert_false(b->busy); /* not at once */
     for (int i = 0; i < 5; i++) {
@@ -533,7 +533,7 @@ static void a_full_disk_publishes_nothing_retries_and_recovers(void **state)
     box_done(b);
     assert_int_equal(box_status(b).store_state, HF_STORE_OK);
     assert_non_null(box_noted(b, HF_NOTE_STORE_WELL));
-    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 0)->last, 11);
+    assert_int_equal(box_nth(b, HF_REPFX_APPLIED, 0)->last, 11);
     box_free(b);
 }
 
@@ -692,7 +692,7 @@ static void the_good_part_of_a_run_is_published_when_a_later_frame_fails(void **
     box_done(b);
     b->at = box_position(12);
     box_fail(b, HF_DIGEST, 13);
-    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 1)->last, 12);
+    assert_int_equal(box_nth(b, HF_REPFX_APPLIED, 1)->last, 12);
     assert_int_equal(box_count(b, HF_REPFX_CHECK), 1);
     assert_int_equal(box_status(b).applied, 12);
     box_free(b);

@@ -26,10 +26,10 @@ static void in_order_frames_are_verified_then_applied_in_one_transaction(void **
     assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
     assert_int_equal(b->op.first, 1);
     assert_int_equal(b->op.last, 3);
-    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 0);
+    assert_int_equal(box_count(b, HF_REPFX_APPLIED), 0);
     assert_int_equal(box_status(b).applied, 0);
     box_done(b);
-    assert_int_equal(box_nth(b, HF_REPFX_PUBLISH, 0)->last, 3);
+    assert_int_equal(box_nth(b, HF_REPFX_APPLIED, 0)->last, 3);
     assert_int_equal(box_nth(b, HF_REPFX_RELEASE, 0)->last, 3);
     assert_int_equal(box_status(b).applied, 3);
     assert_int_equal(box_sends(b, HF_REPRQ_LOG), 0);

@@ -23,7 +23,7 @@ static void the_next_frame_of_an_idle_edge_is_taken_in_one_job(void **state)
     box_done(b);
     assert_int_equal(box_status(b).applied, 11);
     assert_int_equal(box_status(b).received, 11);
-    assert_int_equal(box_count(b, HF_REPFX_PUBLISH), 1);
+    assert_int_equal(box_count(b, HF_REPFX_APPLIED), 1);
     box_free(b);
 }
 
