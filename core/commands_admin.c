@@ -20,15 +20,6 @@
 
 /* ---- HF.STATUS ---- */
 
-static void reply_number(struct hf_resp_client *c, uint64_t n)
-{
-    if (n == UINT64_MAX) {
-        hf_resp_nil(c);
-    } else {
-        hf_resp_integer(c, (int64_t)n);
-    }
-}
-
 static void reply_text(struct hf_resp_client *c, const char *text)
 {
     if (text == NULL || text[0] == '\0') {
@@ -47,39 +38,26 @@ static void reply_hex(struct hf_resp_client *c, const uint8_t *bytes, size_t len
     hf_resp_bulk(c, hf_slice_str(hex));
 }
 
-/* NULL for a state of a later version. */
-static const char *store_state_name(uint32_t state)
-{
-    static const char *const name[] = {
-        [HF_STORE_OK] = "ok",
-        [HF_STORE_FULL] = "full",
-        [HF_STORE_FAILED] = "failed",
-        [HF_STORE_DIVERGED] = "diverged",
-    };
-
-    return state < sizeof name / sizeof name[0] ? name[state] : NULL;
-}
-
 static void reply_edge(struct hf_resp_client *c, const struct hf_edge_row *row)
 {
     hf_resp_array(c, 18);
     hf_resp_bulk(c, hf_slice_str(row->name));
     reply_hex(c, row->key.b, HF_KEY_BYTES);
     hf_resp_bulk(c, hf_slice_str(hf_edge_state_name(row->state)));
-    reply_number(c, row->head);
-    reply_number(c, row->received);
-    reply_number(c, row->applied);
-    reply_number(c, row->lag_batches);
-    reply_number(c, row->lag_bytes);
-    reply_number(c, row->lag_ms);
-    reply_number(c, row->holes);
-    reply_number(c, row->staleness_ms);
-    reply_number(c, row->digest_ok < 0 ? UINT64_MAX : (uint64_t)row->digest_ok);
-    reply_number(c, row->last_heard_ms);
+    hf_resp_number(c, row->head);
+    hf_resp_number(c, row->received);
+    hf_resp_number(c, row->applied);
+    hf_resp_number(c, row->lag_batches);
+    hf_resp_number(c, row->lag_bytes);
+    hf_resp_number(c, row->lag_ms);
+    hf_resp_number(c, row->holes);
+    hf_resp_number(c, row->staleness_ms);
+    hf_resp_number(c, row->digest_ok < 0 ? UINT64_MAX : (uint64_t)row->digest_ok);
+    hf_resp_number(c, row->last_heard_ms);
     reply_text(c, row->version);
-    reply_number(c, row->transfer_done);
-    reply_number(c, row->transfer_total);
-    reply_text(c, row->last_heard_ms == UINT64_MAX ? NULL : store_state_name(row->store_state));
+    hf_resp_number(c, row->transfer_done);
+    hf_resp_number(c, row->transfer_total);
+    reply_text(c, row->last_heard_ms == UINT64_MAX ? NULL : hf_store_state_name(row->store_state));
     reply_text(c, hf_edge_floor_name(row->floor));
 }
 
@@ -98,14 +76,14 @@ void hf_run_status(struct hf_call *call)
     hf_resp_array(c, 12);
     hf_resp_bulk(c, hf_slice_str(config->version));
     hf_resp_bulk(c, hf_slice_str(config->stream));
-    reply_number(c, s.epoch);
+    hf_resp_number(c, s.epoch);
     reply_hex(c, s.epoch_id.b, HF_ID_BYTES);
-    reply_number(c, s.head);
-    reply_number(c, s.committed);
+    hf_resp_number(c, s.head);
+    hf_resp_number(c, s.committed);
     reply_hex(c, s.digest.b, HF_HASH_BYTES);
-    reply_number(c, s.log_first);
-    reply_number(c, s.log_bytes);
-    reply_number(c, s.live_count);
+    hf_resp_number(c, s.log_first);
+    hf_resp_number(c, s.log_bytes);
+    hf_resp_number(c, s.live_count);
     reply_text(c, s.refusing);
     hf_resp_array(c, s.edge_count);
     for (uint32_t i = 0; i < s.edge_count; i++) {

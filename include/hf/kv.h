@@ -38,6 +38,10 @@ bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slic
 bool hf_kv_is_read(struct hf_slice name);
 /* The view of this moment, renewed if need be; NULL and an error reply when the store fails. */
 struct hf_view *hf_kv_view(struct hf_kv *kv, struct hf_resp_client *c);
+/* The live record of a key; HF_NOTFOUND also for one that no store can hold. Any other error has
+ * been answered. */
+enum hf_err hf_kv_get(struct hf_kv *kv, struct hf_resp_client *c, struct hf_view *v,
+                      struct hf_slice key, struct hf_stored *out);
 void hf_kv_drained(struct hf_kv *kv);
 /* How many reads were refused because what they were to show is damaged. */
 uint64_t hf_kv_damaged(const struct hf_kv *kv);

@@ -115,6 +115,8 @@ enum hf_store_state {
     HF_STORE_FAILED = 2,   /* I/O error; serves from what it holds */
     HF_STORE_DIVERGED = 3, /* digest mismatch with a sound store */
 };
+/* "ok", "full", ...; NULL for a state of a later version. */
+const char *hf_store_state_name(uint32_t state);
 
 struct hf_report {
     struct hf_id epoch_id;

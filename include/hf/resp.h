@@ -71,6 +71,7 @@ void hf_resp_simple(struct hf_resp_client *c, const char *text);
 void hf_resp_error(struct hf_resp_client *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void hf_resp_integer(struct hf_resp_client *c, int64_t value);
+void hf_resp_number(struct hf_resp_client *c, uint64_t n); /* nil for UINT64_MAX: unknown */
 void hf_resp_bulk(struct hf_resp_client *c, struct hf_slice bytes);
 void hf_resp_nil(struct hf_resp_client *c);
 void hf_resp_array(struct hf_resp_client *c, size_t count); /* then count replies */

@@ -356,11 +356,10 @@ void hf_kv_drained(struct hf_kv *kv)
     }
 }
 
-static void store_error(const struct call *k, enum hf_err err)
+static void store_error(struct hf_kv *kv, struct hf_resp_client *c, enum hf_err err)
 {
-    struct hf_resp_client *c = k->c;
     if (err == HF_CORRUPT) {
-        k->kv->damaged++;
+        kv->damaged++;
         hf_resp_error(c, "CORRUPT this record is damaged and is not served");
     } else {
         hf_resp_error(c, "ERR store: %s", hf_err_text(err));
@@ -372,6 +371,16 @@ static enum hf_err get_live(struct hf_view *v, struct hf_slice key, struct hf_st
 {
     bool possible = key.len > 0 && key.len <= HF_STORE_KEY_MAX;
     return possible ? hf_view_get(v, key, false, s) : HF_NOTFOUND;
+}
+
+enum hf_err hf_kv_get(struct hf_kv *kv, struct hf_resp_client *c, struct hf_view *v,
+                      struct hf_slice key, struct hf_stored *out)
+{
+    enum hf_err err = get_live(v, key, out);
+    if (err != HF_OK && err != HF_NOTFOUND) {
+        store_error(kv, c, err);
+    }
+    return err;
 }
 
 struct found {
@@ -393,7 +402,7 @@ static void reply_found(const struct call *k, const struct found *f)
     } else if (f->err == HF_NOTFOUND) {
         hf_resp_nil(k->c);
     } else {
-        store_error(k, f->err);
+        store_error(k->kv, k->c, f->err);
     }
 }
 
@@ -422,7 +431,7 @@ static void run_mget(const struct call *k)
         bytes += REPLY_HEAD + f[i - 1].value.len;
     }
     if (f == NULL) {
-        store_error(k, HF_NOMEM);
+        store_error(k->kv, k->c, HF_NOMEM);
     } else if (hf_resp_fits(k->c, bytes)) {
         hf_resp_array(k->c, k->argc - 1);
         for (size_t i = 1; i < k->argc; i++) {
@@ -440,7 +449,7 @@ static void run_exists(const struct call *k)
         struct hf_stored s;
         enum hf_err err = get_live(v, k->argv[i], &s);
         if (err != HF_OK && err != HF_NOTFOUND) {
-            store_error(k, err);
+            store_error(k->kv, k->c, err);
             return;
         }
         found += err == HF_OK;
@@ -460,7 +469,7 @@ static bool lookup(const struct call *k, struct hf_stored *s, bool *found)
     enum hf_err err = get_live(v, k->argv[1], s);
     *found = err == HF_OK;
     if (err != HF_OK && err != HF_NOTFOUND) {
-        store_error(k, err);
+        store_error(k->kv, k->c, err);
         return false;
     }
     return true;
@@ -504,7 +513,7 @@ static void run_dbsize(const struct call *k)
     if (err == HF_OK) {
         hf_resp_integer(k->c, (int64_t)a.live_count);
     } else {
-        store_error(k, err);
+        store_error(k->kv, k->c, err);
     }
 }
 
@@ -657,7 +666,7 @@ static void run_scan(const struct call *k)
     s.keys = calloc((size_t)s.count, sizeof(*s.keys));
     enum hf_err err = s.keys == NULL ? HF_NOMEM : scan_walk(v, &s);
     if (err != HF_OK && err != HF_NOTFOUND) {
-        store_error(k, err);
+        store_error(k->kv, k->c, err);
     } else if (hf_resp_fits(k->c, 2 * REPLY_HEAD + s.bytes)) {
         reply_scan(k, &s, err == HF_NOTFOUND);
     }

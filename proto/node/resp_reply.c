@@ -288,6 +288,15 @@ void hf_resp_integer(struct hf_resp_client *c, int64_t value)
     put_number(c, ':', value);
 }
 
+void hf_resp_number(struct hf_resp_client *c, uint64_t n)
+{
+    if (n == UINT64_MAX) {
+        hf_resp_nil(c);
+    } else {
+        hf_resp_integer(c, (int64_t)n);
+    }
+}
+
 void hf_resp_bulk(struct hf_resp_client *c, struct hf_slice bytes)
 {
     uint8_t buffer[HEADER_MAX];

@@ -538,3 +538,14 @@ enum hf_err hf_reply_decode(struct hf_slice plain, struct hf_reply *p)
     }
     return HF_OK;
 }
+
+const char *hf_store_state_name(uint32_t state)
+{
+    static const char *const name[] = {
+        [HF_STORE_OK] = "ok",
+        [HF_STORE_FULL] = "full",
+        [HF_STORE_FAILED] = "failed",
+        [HF_STORE_DIVERGED] = "diverged",
+    };
+    return state < sizeof(name) / sizeof(name[0]) ? name[state] : NULL;
+}
