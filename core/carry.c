@@ -363,8 +363,7 @@ static void on_fetched(void *ctx, struct hf_slice plain, struct hf_slice message
     }
     bool chunk = c->phase == PHASE_KEYS || c->phase == PHASE_DELTA;
     if (chunk && reply->code == HF_OK && p->chunk.key_id != c->key_id) {
-        step_fail(s,
-                  HF_BUSY); /* it waited while the key changed: the next step gives the new key */
+        step_fail(s, HF_BUSY); /* the key changed in the line: the next step brings the new one */
         return;
     }
     if (trimmed_meanwhile(c, reply->code)) {

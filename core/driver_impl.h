@@ -3,8 +3,8 @@
  *
  * Who does what: driver.c runs the engine and the writer lane, enrol.c makes facts about edges
  * durable, retention.c trims the log and forgets tombstones, carry.c writes carry files, inspect.c
- * answers what is asked about the core. Nobody else
- * includes this file, but the unit tests' core_box.h.
+ * answers what is asked about the core. Nobody else includes this file, but the unit tests'
+ * core_box.h.
  */
 #ifndef CORE_DRIVER_IMPL_H
 #define CORE_DRIVER_IMPL_H

@@ -34,6 +34,7 @@
 #define STOP_MS_MAX 20000
 /* Between the last answer and the end: the loop sends it at its next turn. */
 #define STOP_LINGER_MS 50
+
 struct app {
     struct hf_daemon daemon; /* first */
     struct core_options opt;

@@ -16,8 +16,8 @@
  * taken from it is never too small for what the history spans. An edge's digest is compared when
  * its seq is in it.
  *
- * Read next: core/driver.c (runs the effects), core/group.c and core/writer.c
- * (what GROUP, COMMIT and RECOVER do).
+ * Read next: core/driver.c (runs the effects), core/group.c and core/writer.c (what
+ * GROUP, COMMIT and RECOVER do).
  */
 #include "hf/publisher.h"
 

@@ -79,8 +79,8 @@ static void go_to_range(struct comparison *c, uint32_t at)
 
 enum hf_err compare_init(struct hf_edge *edge)
 {
-    edge->comparison =
-        calloc(1, sizeof(*edge->comparison)); /* 500 KiB; untouched until the first repair */
+    /* 500 KiB, untouched until the first repair. */
+    edge->comparison = calloc(1, sizeof(*edge->comparison));
     if (edge->comparison == NULL) {
         return HF_NOMEM;
     }

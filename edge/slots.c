@@ -2,10 +2,10 @@
  * slots.c - the frames that the engine names by slot numbers, and their verification.
  *
  * A slot owns the bytes of one frame message from its arrival until the engine drops or releases it
- * and no job reads it any more. Verification runs on the pool, or in the store's job when
- * that is free: signature, body hash, opening, and a
- * walk over the whole body, in the order from cheap to dear of PROTOCOL.md section 9. Nothing of a
- * frame is believed before it came back good; the driver reads its header only to name it.
+ * and no job reads it any more. Verification runs on the pool, or in the store's job when the store
+ * is free: signature, body hash, opening, and a walk over the whole body, in the order from cheap
+ * to dear of PROTOCOL.md section 9. Nothing of a frame is believed before it came back good; the
+ * driver reads its header only to name it.
  */
 #include "edge/driver_impl.h"
 

@@ -1,10 +1,11 @@
 /*
  * edge.h - the edge of one stream: its driver, over the pure replica engine and the real store.
  *
- * The driver decodes messages, keeps frames in numbered slots, verifies them on the pool, or, when
- * nothing else waits, on the writer lane right before they are written,, seals requests and opens
- * replies, and turns effects into these. The same object runs in holdfast-edge and in the simulator
- * (world.h). Local readers use views of the state directly and never wait for it.
+ * The driver decodes messages, keeps frames in numbered slots, verifies them on the pool (or, when
+ * nothing else waits, on the writer lane right before they are written), writes on the writer lane,
+ * seals requests and opens replies, and turns effects into these. The same object runs in
+ * holdfast-edge and in the simulator (world.h). Local readers use views of the state directly and
+ * never wait for it.
  *
  * Threads: one owner thread calls everything here.
  */

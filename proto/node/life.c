@@ -5,8 +5,8 @@
  * waiting; a damaged page ends every run, and soon. Hence the count of ends in a row, each within
  * LIVED_MS.
  *
- * Of what a daemon that goes on serving calls, nothing waits for the disk on the loop's thread.
- * Next: hf/life.h, proto/store/doctor.c.
+ * While clients are served only _on_tick is called, and that leaves the disk to the pool. Next:
+ * hf/life.h, proto/store/doctor.c.
  */
 #include "hf/life.h"
 
