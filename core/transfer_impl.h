@@ -72,8 +72,8 @@ struct hf_transfer {
 /* What the view, which is live, shows; HF_NOT_YET while that is above the head. */
 static inline enum hf_err hf_transfer_shown(const struct hf_transfer *t, struct hf_applied *a)
 {
-    enum hf_err err = hf_view_applied(t->view, a);
-    return err == HF_OK && a->at.seq > atomic_load(t->head) ? HF_NOT_YET : err;
+    hf_view_applied(t->view, a);
+    return a->at.seq > atomic_load(t->head) ? HF_NOT_YET : HF_OK;
 }
 
 /* ---- frames.c ---- */

@@ -324,9 +324,7 @@ enum hf_err hf_core_writer_look(struct hf_core_writer *w)
     struct hf_applied a;
     enum hf_err err = hf_view_renew(w->view);
     if (err == HF_OK) {
-        err = hf_view_applied(w->view, &a);
-    }
-    if (err == HF_OK) {
+        hf_view_applied(w->view, &a);
         w->head.committed = a.at.seq;
         w->head.delta_floor = a.delta_floor;
         w->head.live_count = a.live_count;

@@ -75,11 +75,7 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
         return;
     }
     hf_edge_status(k->edge, clock_up(), &s);
-    enum hf_err err = hf_view_applied(v, &applied);
-    if (err != HF_OK) {
-        hf_resp_error(c, "ERR store: %s", hf_err_text(err));
-        return;
-    }
+    hf_view_applied(v, &applied);
     if (applied.at.seq < o.minseq) {
         hf_resp_error(c, "NOTYET applied %" PRIu64 " of %" PRIu64, applied.at.seq, o.minseq);
         return;
@@ -93,10 +89,7 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
                       o.maxage);
         return;
     }
-    err = hf_kv_get(k->kv, c, v, argv[1], &found);
-    if (err == HF_CORRUPT) {
-        hf_edge_repair(k->edge, true);
-    }
+    enum hf_err err = hf_kv_get(k->kv, c, v, argv[1], &found);
     if (err != HF_OK && err != HF_NOTFOUND) {
         return;
     }
@@ -120,7 +113,7 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
 {
     struct hf_replica_status s;
     struct hf_edge_info info;
-    struct hf_applied applied = {0};
+    struct hf_applied applied;
     char hex[2 * HF_HASH_BYTES + 1];
     struct hf_view *v = hf_kv_view(k->kv, c);
     if (v == NULL) {
@@ -128,9 +121,7 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     }
     hf_edge_status(k->edge, clock_up(), &s);
     hf_edge_info(k->edge, &info);
-    if (hf_view_applied(v, &applied) != HF_OK) {
-        applied.at = info.position;
-    }
+    hf_view_applied(v, &applied);
     hf_resp_array(c, 17);
     text(c, k->version);
     text(c, info.genesis.name);
@@ -241,9 +232,8 @@ static void info_keyspace(void *ctx, FILE *out)
 {
     const struct info *i = ctx;
     struct hf_applied applied;
-    if (hf_view_applied(i->view, &applied) == HF_OK) {
-        line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
-    }
+    hf_view_applied(i->view, &applied);
+    line(out, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", applied.live_count);
 }
 
 static void info_link(const struct hf_dialer *d, FILE *out)
@@ -328,23 +318,14 @@ static bool is_write(struct hf_slice name)
     return false;
 }
 
-void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv,
-                              size_t argc)
+static void run(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
+                size_t argc)
 {
-    struct edge_commands *k = ctx;
-    k->served++;
     if (!hf_edge_loaded(k->edge) && (hf_kv_is_read(argv[0]) || hf_kv_is(argv[0], "HF.GET"))) {
         hf_resp_error(c, "LOADING this edge has not received all that the core holds yet");
         return;
     }
-    uint64_t damaged = hf_kv_damaged(k->kv);
-    if (hf_kv_read(k->kv, c, argv, argc)) {
-        if (hf_kv_damaged(k->kv) > damaged) {
-            hf_edge_repair(k->edge, true);
-        }
-        return;
-    }
-    if (hf_kv_connection(k->kv, c, argv, argc)) {
+    if (hf_kv_read(k->kv, c, argv, argc) || hf_kv_connection(k->kv, c, argv, argc)) {
         return;
     }
     if (hf_kv_is(argv[0], "HF.GET") && argc >= 2) {
@@ -364,6 +345,18 @@ void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct 
         hf_kv_arity(c, argv[0]);
     } else {
         hf_kv_unknown(c, argv[0]);
+    }
+}
+
+void edge_commands_on_command(void *ctx, struct hf_resp_client *c, const struct hf_slice *argv,
+                              size_t argc)
+{
+    struct edge_commands *k = ctx;
+    uint64_t damaged = hf_kv_damaged(k->kv);
+    k->served++;
+    run(k, c, argv, argc);
+    if (hf_kv_damaged(k->kv) > damaged) {
+        hf_edge_repair(k->edge, true);
     }
 }
 

@@ -104,11 +104,11 @@ static enum hf_err stage_one(struct hf_edge *edge, uint32_t part, const struct c
     return err == HF_ARG ? HF_OK : err;
 }
 
-/* What is committed of a transfer and how far it is then, in one. */
-static enum hf_err commit_staged(struct store_job *j)
+/* If that went well, commits it, and how far the transfer is then, in one. */
+static enum hf_err commit_staged(struct store_job *j, enum hf_err err)
 {
     struct hf_state *s = j->edge->state;
-    enum hf_err err = kept_transfer_put(s, j->effect.a, j->effect.b);
+    err = err == HF_OK ? kept_transfer_put(s, j->effect.a, j->effect.b) : err;
     return err == HF_OK ? hf_state_commit(s) : err;
 }
 
@@ -138,8 +138,7 @@ enum hf_err stage_drop(struct hf_state *s)
 
 static enum hf_err op_mark(struct store_job *j)
 {
-    enum hf_err err = kept_damage_put(j->edge->state, j->effect.first != 0);
-    return err == HF_OK ? commit_staged(j) : err;
+    return commit_staged(j, kept_damage_put(j->edge->state, j->effect.first != 0));
 }
 
 static enum hf_err op_collect(struct store_job *j)
@@ -156,22 +155,11 @@ static enum hf_err op_begin(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
     const struct hf_replica_effect *fx = &j->effect;
-    enum hf_err err = fx->plan == HF_PLAN_REPAIR ? hf_state_repair_begin(s, &j->position, j->ranges)
-                                                 : hf_state_stage_begin(s, fx->plan, &j->position,
-                                                                        fx->last, &j->splits.at);
-    return err == HF_OK ? commit_staged(j) : err;
-}
-
-static enum hf_err op_skip(struct store_job *j)
-{
-    enum hf_err err = hf_state_stage_skip(j->edge->state, j->effect.part);
-    return err == HF_OK ? commit_staged(j) : err;
-}
-
-static enum hf_err op_target(struct store_job *j)
-{
-    enum hf_err err = hf_state_stage_target(j->edge->state, j->effect.last);
-    return err == HF_OK ? commit_staged(j) : err;
+    if (fx->plan == HF_PLAN_REPAIR) {
+        return commit_staged(j, hf_state_repair_begin(s, &j->position, j->ranges));
+    }
+    return commit_staged(j,
+                         hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at));
 }
 
 static enum hf_err op_frame(struct store_job *j)
@@ -196,13 +184,13 @@ static enum hf_err op_switch(struct store_job *j)
         j->seq = j->position.seq;
         err = hf_state_repair_switch(s);
     }
-    err = err == HF_OK ? hf_state_inbox_del(s, 0, j->seq) : err;
-    return err == HF_OK ? commit_staged(j) : err;
+    return commit_staged(j, err == HF_OK ? hf_state_inbox_del(s, 0, j->seq) : err);
 }
 
 static enum hf_err run_once(void *arg)
 {
     struct store_job *j = arg;
+    struct hf_state *s = j->edge->state;
     struct hf_error e;
     switch (j->effect.type) {
     case HF_REPFX_APPLY:
@@ -216,19 +204,19 @@ static enum hf_err run_once(void *arg)
     case HF_REPFX_STAGE_CHUNK:
         return op_chunks(j);
     case HF_REPFX_STAGE_SKIP:
-        return op_skip(j);
+        return commit_staged(j, hf_state_stage_skip(s, j->effect.part));
     case HF_REPFX_STAGE_TARGET:
-        return op_target(j);
+        return commit_staged(j, hf_state_stage_target(s, j->effect.last));
     case HF_REPFX_STAGE_FRAME:
         return op_frame(j);
     case HF_REPFX_STAGE_SAVE:
-        return commit_staged(j);
+        return commit_staged(j, HF_OK);
     case HF_REPFX_STAGE_SWITCH:
         return op_switch(j);
     case HF_REPFX_STAGE_DROP:
-        return stage_drop(j->edge->state);
+        return stage_drop(s);
     case HF_REPFX_REOPEN:
-        return hf_state_reopen(j->edge->state, &e);
+        return hf_state_reopen(s, &e);
     case HF_REPFX_MARK:
         return op_mark(j);
     case HF_REPFX_COLLECT:
@@ -522,10 +510,7 @@ static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf
         edge->name[bytes.len] = '\0';
     }
     struct hf_applied applied;
-    err = hf_view_applied(v, &applied);
-    if (err != HF_OK) {
-        return hf_error_set(e, err, "edge store: applied position: %s", hf_err_text(err));
-    }
+    hf_view_applied(v, &applied);
     edge->position = applied.at;
     err = load_keys(edge, v, e);
     if (err == HF_OK && (err = dictionaries_load(edge, v)) != HF_OK) {

@@ -66,7 +66,7 @@ struct hf_applied {
     uint64_t live_count; /* keys that are not tombstones */
     hf_seq delta_floor;  /* tombstones up to here may be gone */
 };
-enum hf_err hf_view_applied(struct hf_view *v, struct hf_applied *a);
+void hf_view_applied(const struct hf_view *v, struct hf_applied *a);
 
 struct hf_stored {
     struct hf_slice key; /* borrowed from the view, zero-copy */

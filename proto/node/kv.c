@@ -447,9 +447,8 @@ static void run_exists(const struct call *k)
     int64_t found = 0;
     for (size_t i = 1; v != NULL && i < k->argc; i++) {
         struct hf_stored s;
-        enum hf_err err = get_live(v, k->argv[i], &s);
+        enum hf_err err = hf_kv_get(k->kv, k->c, v, k->argv[i], &s);
         if (err != HF_OK && err != HF_NOTFOUND) {
-            store_error(k->kv, k->c, err);
             return;
         }
         found += err == HF_OK;
@@ -466,13 +465,9 @@ static bool lookup(const struct call *k, struct hf_stored *s, bool *found)
     if (v == NULL) {
         return false;
     }
-    enum hf_err err = get_live(v, k->argv[1], s);
+    enum hf_err err = hf_kv_get(k->kv, k->c, v, k->argv[1], s);
     *found = err == HF_OK;
-    if (err != HF_OK && err != HF_NOTFOUND) {
-        store_error(k->kv, k->c, err);
-        return false;
-    }
-    return true;
+    return err == HF_OK || err == HF_NOTFOUND;
 }
 
 static void run_strlen(const struct call *k)
@@ -509,12 +504,8 @@ static void run_dbsize(const struct call *k)
     if (v == NULL) {
         return;
     }
-    enum hf_err err = hf_view_applied(v, &a);
-    if (err == HF_OK) {
-        hf_resp_integer(k->c, (int64_t)a.live_count);
-    } else {
-        store_error(k->kv, k->c, err);
-    }
+    hf_view_applied(v, &a);
+    hf_resp_integer(k->c, (int64_t)a.live_count);
 }
 
 /* ---- SCAN ---- */

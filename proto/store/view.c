@@ -150,7 +150,7 @@ void hf_views_detach(struct hf_state *s)
     pthread_mutex_unlock(&s->gate.mutex);
 }
 
-enum hf_err hf_view_applied(struct hf_view *v, struct hf_applied *a)
+void hf_view_applied(const struct hf_view *v, struct hf_applied *a)
 {
     HF_ASSERT(v->live);
     a->at = v->head.at;
@@ -158,7 +158,6 @@ enum hf_err hf_view_applied(struct hf_view *v, struct hf_applied *a)
     a->signature = v->head.signature;
     a->live_count = v->head.live_count;
     a->delta_floor = v->head.delta_floor;
-    return HF_OK;
 }
 
 /* ---- cursors ---- */

@@ -245,8 +245,8 @@ static MAYBE_UNUSED void assert_same_contents(struct hf_state *a, struct hf_stat
     struct hf_applied pb;
     assert_ok(hf_view_open(a, &va));
     assert_ok(hf_view_open(b, &vb));
-    assert_ok(hf_view_applied(va, &pa));
-    assert_ok(hf_view_applied(vb, &pb));
+    hf_view_applied(va, &pa);
+    hf_view_applied(vb, &pb);
     assert_int_equal(pa.at.seq, pb.at.seq);
     assert_int_equal(pa.live_count, pb.live_count);
     assert_memory_equal(&pa.at.digest, &pb.at.digest, sizeof(pa.at.digest));
@@ -329,7 +329,7 @@ static MAYBE_UNUSED hf_seq shown_seq(struct hf_state *s)
     struct hf_view *v;
     struct hf_applied a;
     assert_ok(hf_view_open(s, &v));
-    assert_ok(hf_view_applied(v, &a));
+    hf_view_applied(v, &a);
     hf_view_close(v);
     return a.at.seq;
 }
@@ -543,7 +543,7 @@ static MAYBE_UNUSED void answer(struct core *c, const struct hf_stage_part *part
     struct hf_bound was = *from;
     bool more = true;
     assert_ok(hf_view_open(c->s, &v));
-    assert_ok(hf_view_applied(v, &at));
+    hf_view_applied(v, &at);
     memset(&a->chunk, 0, sizeof(a->chunk));
     a->code = HF_OK;
     a->chunk.want = keys ? HF_WANT_KEYS : HF_WANT_DELTA;

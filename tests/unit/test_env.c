@@ -471,14 +471,15 @@ static void *read_on(void *arg)
     }
     while (!atomic_load(&r->stop)) {
         struct hf_stored rec;
-        struct hf_applied a;
+        struct hf_applied a = {0};
         hf_seq n = 0;
-        if (hf_view_renew(v) != HF_OK || hf_view_applied(v, &a) != HF_OK ||
+        if (hf_view_renew(v) != HF_OK ||
             hf_view_get(v, hf_slice_str("counter"), false, &rec) != HF_OK ||
             rec.value.len != sizeof(n)) {
             atomic_fetch_add(&r->bad, 1);
         } else {
             memcpy(&n, rec.value.data, sizeof(n));
+            hf_view_applied(v, &a);
         }
         if (n != a.at.seq) {
             atomic_fetch_add(&r->bad, 1);

@@ -19,7 +19,7 @@ static void new_store_is_empty_at_genesis_with_the_digest_of_nothing(void **stat
     hf_lthash_clear(&nothing);
     struct hf_hash digest = hf_lthash_digest(&nothing);
     assert_ok(hf_view_open(b->s, &v));
-    assert_ok(hf_view_applied(v, &a));
+    hf_view_applied(v, &a);
     assert_int_equal(a.at.seq, 0);
     assert_int_equal(a.header.len, 0);
     assert_int_equal(a.live_count, 0);
@@ -53,7 +53,7 @@ static void batch_position_and_digest_become_visible_together(void **state)
     assert_ok(hf_view_renew(v));
     assert_ok(hf_view_get(v, hf_slice_str("a"), false, &r));
     assert_int_equal(r.seq, 1);
-    assert_ok(hf_view_applied(v, &a));
+    hf_view_applied(v, &a);
     assert_int_equal(a.at.seq, 1);
     assert_int_equal(a.live_count, 1);
     assert_true(a.header.len > 0);
@@ -282,7 +282,7 @@ static void assert_model(const struct model *m, struct hf_state *s)
     uint32_t known = 0;
     struct hf_hash digest = model_digest(m, &live);
     assert_ok(hf_view_open(s, &v));
-    assert_ok(hf_view_applied(v, &a));
+    hf_view_applied(v, &a);
     assert_int_equal(a.at.seq, m->seq);
     assert_int_equal(a.live_count, live);
     assert_true(hf_hash_eq(&a.at.digest, &digest));
@@ -431,7 +431,7 @@ static void very_large_transaction_flushes_its_index_early(void **state)
     advance(b->s);
     assert_ok(hf_state_commit(b->s));
     assert_ok(hf_view_open(b->s, &v));
-    assert_ok(hf_view_applied(v, &a));
+    hf_view_applied(v, &a);
     assert_int_equal(a.live_count, 200700);
     hf_view_close(v);
     assert_verified(b->s);
