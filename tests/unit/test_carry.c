@@ -282,15 +282,14 @@ static void a_chunk_read_while_the_content_key_changes_is_in_the_file(void **sta
 
 /* Of two exports of the same chunk one waits for the other's, and its turn comes when the key has
  * changed: the new one goes into the file first. */
-static void a_chunk_that_waited_while_the_content_key_changed_comes_after_the_new_one(void **state)
+static void wait_while_the_key_changes(struct box *b, const struct hf_carry_ask *ask,
+                                       const char *plan)
 {
-    struct box *b = *state;
     struct answer a[2];
-    enrol(b);
-    enrol(b);
     enrol_other(b);
     for (int i = 0; i < 2; i++) {
-        a[i] = carry_begin(b, &(struct hf_carry_ask){.edge = "ship"});
+        a[i] = carry_begin(b, ask);
+        assert_memory_equal(a[i].text, plan, strlen(plan));
         for (int record = 0; record < 2; record++) { /* HELLO and PLAN */
             a[i] = carry_next(b, a[i].token, a[i].token_len);
             assert_true(a[i].message_len > 0);
@@ -312,6 +311,24 @@ static void a_chunk_that_waited_while_the_content_key_changed_comes_after_the_ne
         assert_int_equal(a[1].code, HF_OK);
         assert_in_range(a[1].message_len, record == 0 ? 1 : 10000, record == 0 ? 9999 : 65536);
     }
+}
+
+static void a_chunk_that_waited_while_the_content_key_changed_comes_after_the_new_one(void **state)
+{
+    struct box *b = *state;
+    enrol(b);
+    enrol(b);
+    wait_while_the_key_changes(b, &(struct hf_carry_ask){.edge = "ship"}, "snapshot");
+}
+
+static void so_does_one_of_a_delta(void **state)
+{
+    struct box *b = *state;
+    enrol(b);
+    enrol(b);
+    enrol(b);
+    struct hf_carry_ask ask = {.edge = "ship", .has_since = true, .epoch = 1, .since = 30};
+    wait_while_the_key_changes(b, &ask, "delta");
 }
 
 /* It begins the file where it is there from the start, and comes again where it is new. The chunks
@@ -382,6 +399,7 @@ int main(void)
         T(the_steps_end_and_the_head_says_what_they_made),
         T(a_content_key_that_comes_in_the_middle_is_in_a_record_of_its_own),
         T(a_chunk_that_waited_while_the_content_key_changed_comes_after_the_new_one),
+        T(so_does_one_of_a_delta),
         T(a_chunk_read_while_the_content_key_changes_is_in_the_file),
         T(a_dictionary_that_comes_in_the_middle_is_in_a_record_of_its_own),
         T(a_core_refuses_what_it_cannot_export),

@@ -160,6 +160,7 @@ static void a_minute_of_life_begins_a_new_row(void **state)
         start(f, &l);
         hf_life_begin(&l);
         hf_life_on_tick(&l, loop, hf_clock_ms() + MINUTE_MS * minute);
+        assert_int_equal(l.lived_at == INT64_MAX, minute == 1); /* once: the job is one */
         for (int i = 0; i < 5000 && minute == 1 && unclean_ends(f) > 1; i++) {
             uv_run(hf_loop_uv(loop), UV_RUN_NOWAIT);
             usleep(1000);

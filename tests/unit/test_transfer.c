@@ -677,6 +677,32 @@ static void a_chunk_read_before_a_revocation_is_given_under_the_key_of_before(vo
     assert_int_equal(f->p->reply.fetch.chunk.key_id, before);
 }
 
+/* Two plain texts under one key and one nonce would give both away. */
+static void no_nonce_is_used_twice(void **state)
+{
+    enum { ASKED = 6 };
+    struct fixture *f = *state;
+    struct hf_request q = keys_of(f, (struct hf_bound){.offset = HF_OFFSET_END}, "");
+    uint8_t reply[ASKED][HF_NONCE_BYTES], chunk[ASKED][HF_NONCE_BYTES];
+    for (int i = 0; i < ASKED; i++) {
+        if (i % 3 == 2) { /* read twice */
+            fetch_across_revocations(f, &q, 1);
+            assert_true(peer_open(f->p));
+        } else {
+            box_put(f->b, "k", i % 3 == 0 ? "v" : "x");
+            box_commit(f->b);
+            q.fetch.asof_min = box_status(f->b).head; /* not a chunk that is kept */
+            assert_int_equal(peer_ask(f->p, &q)->code, HF_OK);
+        }
+        memcpy(reply[i], f->b->reply.data + HF_PREFIX_BYTES + HF_COOKIE_BYTES, HF_NONCE_BYTES);
+        memcpy(chunk[i], f->p->reply.fetch.chunk.sealed.data, HF_NONCE_BYTES);
+        for (int k = 0; k < i; k++) {
+            assert_memory_not_equal(reply[k], reply[i], HF_NONCE_BYTES);
+            assert_memory_not_equal(chunk[k], chunk[i], HF_NONCE_BYTES);
+        }
+    }
+}
+
 static void an_edge_revoked_while_its_data_was_read_does_not_get_it(void **state)
 {
     struct fixture *f = *state;
@@ -720,6 +746,7 @@ int main(void)
         T(a_delta_gives_the_digest_of_the_core_while_it_writes_on),
         T(a_chunk_read_after_a_revocation_is_read_again_for_the_new_key),
         T(a_chunk_read_before_a_revocation_is_given_under_the_key_of_before),
+        T(no_nonce_is_used_twice),
         T(an_edge_revoked_while_its_data_was_read_does_not_get_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
