@@ -57,26 +57,16 @@ static void run_repair(struct hf_call *call)
                        "not start' in RUNBOOK.md; ask an edge with its own --data or --socket");
 }
 
-/* The frequent ones come first: the table is searched from the top. */
-static const struct hf_command table[] = {
+/* A core's own; where kv.h has the same name, these come first. */
+static const struct hf_command own[] = {
     {"SET", hf_run_set, 3, 0, CMD_DEFERS | CMD_QUEUES},
-    {"GET", run_read, 1, 0, CMD_READS},
     {"HF.APPLY", hf_run_apply, 2, 0, CMD_DEFERS},
-    {"MGET", run_read, 1, 0, CMD_READS},
     {"DEL", hf_run_del, 2, 0, CMD_DEFERS | CMD_QUEUES},
     {"UNLINK", hf_run_del, 2, 0, CMD_DEFERS | CMD_QUEUES},
     {"MSET", hf_run_mset, 3, 0, CMD_DEFERS | CMD_QUEUES},
     {"MULTI", hf_run_multi, 1, 1, CMD_MULTI},
     {"EXEC", hf_run_exec, 1, 1, CMD_DEFERS | CMD_MULTI},
     {"DISCARD", hf_run_discard, 1, 1, CMD_MULTI},
-    {"PING", run_connection, 1, 0, 0},
-    {"EXISTS", run_read, 1, 0, CMD_READS},
-    {"STRLEN", run_read, 1, 0, CMD_READS},
-    {"SCAN", run_read, 1, 0, CMD_READS},
-    {"TYPE", run_read, 1, 0, CMD_READS},
-    {"TTL", run_read, 1, 0, CMD_READS},
-    {"PTTL", run_read, 1, 0, CMD_READS},
-    {"DBSIZE", run_read, 1, 0, CMD_READS},
     {"KEYS", run_keys, 1, 0, 0},
     {"WAIT", hf_run_wait, 3, 3, CMD_WAIT},
     {"HF.STATUS", hf_run_status, 1, 1, 0},
@@ -84,17 +74,26 @@ static const struct hf_command table[] = {
     {"HF.CARRY", hf_run_carry, 3, 6, CMD_DEFERS | CMD_READS},
     {"HF.REPAIR", run_repair, 1, 0, 0},
     {"INFO", hf_run_info, 1, 0, 0},
-    {"ECHO", run_connection, 1, 0, 0},
-    {"HELLO", run_connection, 1, 0, 0},
-    {"SELECT", run_connection, 1, 0, 0},
-    {"CLIENT", run_connection, 1, 0, 0},
-    {"COMMAND", run_connection, 1, 0, 0},
-    {"CONFIG", run_connection, 1, 0, 0},
-    {"TIME", run_connection, 1, 0, 0},
-    {"AUTH", run_connection, 1, 0, 0},
     {"RESET", run_reset, 1, 1, CMD_MULTI},
     {"QUIT", run_quit, 1, 0, CMD_MULTI},
 };
+
+/* Their arguments are counted by kv.c. */
+static const struct hf_command shared_read = {"", run_read, 1, 0, CMD_READS};
+static const struct hf_command shared_connection = {"", run_connection, 1, 0, 0};
+
+static const struct hf_command *find_command(struct hf_slice name)
+{
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (hf_kv_is(name, own[i].name)) {
+            return &own[i];
+        }
+    }
+    if (hf_kv_is_read(name)) {
+        return &shared_read;
+    }
+    return hf_kv_is_connection(name) ? &shared_connection : NULL;
+}
 
 /* ---- waiting ---- */
 
@@ -230,16 +229,6 @@ static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
         dispatch(call);
     }
     hf_resp_slot_end(slot);
-}
-
-static const struct hf_command *find_command(struct hf_slice name)
-{
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (hf_kv_is(name, table[i].name)) {
-            return &table[i];
-        }
-    }
-    return NULL;
 }
 
 static void hold(struct hf_call *call)

@@ -30,6 +30,8 @@ void hf_kv_free(struct hf_kv *kv);
 /* PING ECHO HELLO COMMAND CLIENT SELECT QUIT RESET CONFIG TIME AUTH. False: not one of these. */
 bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                       size_t argc);
+/* Whether hf_kv_connection knows the command. */
+bool hf_kv_is_connection(struct hf_slice name);
 /* GET MGET EXISTS STRLEN TYPE TTL PTTL SCAN DBSIZE. False: not one of these. Storage errors are
  * answered with an error that says so; they never look like an absent key. */
 bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,

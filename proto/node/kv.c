@@ -158,20 +158,29 @@ void hf_kv_unknown(struct hf_resp_client *c, struct hf_slice name)
     hf_resp_error(c, "ERR unknown command '%.*s'", printable(name), (const char *)name.data);
 }
 
-static bool dispatch(const struct command *table, size_t count, const struct call *k)
+static const struct command *command_named(struct hf_slice name, const struct command *table,
+                                           size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (!hf_kv_is(k->argv[0], table[i].name)) {
-            continue;
+        if (hf_kv_is(name, table[i].name)) {
+            return &table[i];
         }
-        if (k->argc < table[i].argc_min || k->argc > table[i].argc_max) {
-            hf_kv_arity(k->c, k->argv[0]);
-        } else {
-            table[i].run(k);
-        }
-        return true;
     }
-    return false;
+    return NULL;
+}
+
+/* False when the command is NULL. */
+static bool command_run(const struct command *command, const struct call *k)
+{
+    if (command == NULL) {
+        return false;
+    }
+    if (k->argc < command->argc_min || k->argc > command->argc_max) {
+        hf_kv_arity(k->c, k->argv[0]);
+    } else {
+        command->run(k);
+    }
+    return true;
 }
 
 /* ---- the connection's own ---- */
@@ -311,8 +320,7 @@ static void run_auth(const struct call *k)
     hf_resp_error(k->c, "ERR there are no passwords; access is by socket and address");
 }
 
-bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
-                      size_t argc)
+static const struct command *find_connection(struct hf_slice name)
 {
     static const struct command table[] = {
         {"PING", 1, 2, run_ping},       {"ECHO", 2, 2, run_echo},
@@ -322,8 +330,19 @@ bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct h
         {"CONFIG", 2, ANY, run_config}, {"TIME", 1, 1, run_time},
         {"AUTH", 2, ANY, run_auth},
     };
+    return command_named(name, table, sizeof(table) / sizeof(table[0]));
+}
+
+bool hf_kv_is_connection(struct hf_slice name)
+{
+    return find_connection(name) != NULL;
+}
+
+bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
+                      size_t argc)
+{
     struct call k = {kv, c, argv, argc};
-    return dispatch(table, sizeof(table) / sizeof(table[0]), &k);
+    return command_run(find_connection(argv[0]), &k);
 }
 
 /* ---- reads ---- */
@@ -664,28 +683,26 @@ static void run_scan(const struct call *k)
     free(s.keys);
 }
 
-static const struct command reads[] = {
-    {"GET", 2, 2, run_get},       {"MGET", 2, ANY, run_mget}, {"EXISTS", 2, ANY, run_exists},
-    {"STRLEN", 2, 2, run_strlen}, {"TYPE", 2, 2, run_type},   {"TTL", 2, 2, run_ttl},
-    {"PTTL", 2, 2, run_ttl},      {"SCAN", 2, ANY, run_scan}, {"DBSIZE", 1, 1, run_dbsize},
-};
-#define READS (sizeof(reads) / sizeof(reads[0]))
+static const struct command *find_read(struct hf_slice name)
+{
+    static const struct command table[] = {
+        {"GET", 2, 2, run_get},       {"MGET", 2, ANY, run_mget}, {"EXISTS", 2, ANY, run_exists},
+        {"STRLEN", 2, 2, run_strlen}, {"TYPE", 2, 2, run_type},   {"TTL", 2, 2, run_ttl},
+        {"PTTL", 2, 2, run_ttl},      {"SCAN", 2, ANY, run_scan}, {"DBSIZE", 1, 1, run_dbsize},
+    };
+    return command_named(name, table, sizeof(table) / sizeof(table[0]));
+}
 
 bool hf_kv_is_read(struct hf_slice name)
 {
-    for (size_t i = 0; i < READS; i++) {
-        if (hf_kv_is(name, reads[i].name)) {
-            return true;
-        }
-    }
-    return false;
+    return find_read(name) != NULL;
 }
 
 bool hf_kv_read(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                 size_t argc)
 {
     struct call k = {kv, c, argv, argc};
-    return dispatch(reads, READS, &k);
+    return command_run(find_read(argv[0]), &k);
 }
 
 /* ---- life ---- */
