@@ -41,7 +41,7 @@ enum hf_err edge_health_set_aside(const struct edge_health *h, const char *why, 
     char dir[PATH_BYTES];
     char to[PATH_BYTES + 32];
     struct hf_error own = {.code = HF_OK};
-    snprintf(dir, sizeof(dir), "%s/main/state", h->data);
+    snprintf(dir, sizeof(dir), "%s/state", h->dir);
     if (hf_state_set_aside(dir, hf_clock_wall_ms() / 1000, to, sizeof(to), &own) != HF_OK) {
         return hf_error_set(e, own.code, "the store is damaged, and %s", own.text);
     }
@@ -57,8 +57,8 @@ enum hf_err edge_health_examine(struct edge_health *h, struct hf_error *e)
     char marker[PATH_BYTES];
     char state[PATH_BYTES];
     struct hf_error found = {.code = HF_OK};
-    snprintf(marker, sizeof(marker), "%s/main.running", h->data);
-    snprintf(state, sizeof(state), "%s/main/state", h->data);
+    snprintf(marker, sizeof(marker), "%s.running", h->dir);
+    snprintf(state, sizeof(state), "%s/state", h->dir);
     enum hf_err err = hf_life_examine(&h->life, marker, state, &found);
     if (err == HF_OK) {
         return HF_OK;

@@ -15,7 +15,7 @@ struct edge_health {
     struct hf_job look; /* first, so that the job finds its way back */
 
     /* Set by the caller before _examine. */
-    const char *data; /* the edge's directory; borrowed for good */
+    const char *dir; /* of the stream; borrowed for good */
     void *ctx;
     void (*on_damaged)(void *ctx); /* start this process anew; need not return */
 

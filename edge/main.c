@@ -36,6 +36,7 @@
 struct app {
     struct hf_daemon daemon; /* first */
     struct edge_options opt;
+    char dir[300]; /* of the stream, in opt.data */
     struct hf_dialer *dialer;
     struct hf_edge *edge;
     struct hf_identity id;
@@ -272,12 +273,11 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
 /* Instead of serving. Exit status 1 when the file was refused. */
 static _Noreturn void import_and_exit(struct app *app)
 {
-    char dir[300];
     char key[320];
     struct hf_error e = {.code = HF_OK};
-    snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
     snprintf(key, sizeof(key), "%s/edge.key", app->opt.data);
-    struct edge_import c = {.dir = dir, .path = app->opt.import, .map_bytes = app->opt.map_bytes};
+    struct edge_import c = {
+        .dir = app->dir, .path = app->opt.import, .map_bytes = app->opt.map_bytes};
     if (app->opt.join[0] != '\0') {
         hf_error_set(&e, HF_ARG,
                      "joining needs the core: start once with --join where it can be reached, or "
@@ -319,15 +319,13 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
 
 static enum hf_err open_edge(struct app *app, struct hf_error *e)
 {
-    char dir[300];
-    snprintf(dir, sizeof(dir), "%s/main", app->opt.data);
     struct hf_world world = hf_daemon_world(&app->daemon);
     world.note = world_note;
     world.request = world_request;
     world.expect = world_expect;
     world.redial = world_redial;
     world.subscribe = world_subscribe;
-    struct hf_edge_config c = {.dir = dir,
+    struct hf_edge_config c = {.dir = app->dir,
                                .version = HF_VERSION,
                                .core_key = app->core_key,
                                .token = app->has_token ? &app->token : NULL,
@@ -416,7 +414,8 @@ int main(int argc, char **argv)
     hf_log_init(app.opt.log);
     hf_daemon_harden();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
-    app.health = (struct edge_health){.data = app.opt.data, .ctx = &app, .on_damaged = on_damaged};
+    snprintf(app.dir, sizeof(app.dir), "%s/main", app.opt.data);
+    app.health = (struct edge_health){.dir = app.dir, .ctx = &app, .on_damaged = on_damaged};
     struct hf_loop_config lc = {.ctx = &app,
                                 .pool_nice = POOL_NICE,
                                 .on_tick = on_tick,

@@ -19,7 +19,7 @@ static bool vouched_after(struct rig *rig, const struct edge_health *h)
 static void clean_end_vouches_for_the_store(void **state)
 {
     struct rig *rig = *state;
-    struct edge_health h = {.data = rig->dir};
+    struct edge_health h = {.dir = rig->dir};
     rig_start(rig);
     h.edge = rig->edge;
     assert_true(vouched_after(rig, &h));
@@ -31,7 +31,7 @@ static void clean_end_vouches_for_the_store(void **state)
 static void end_after_an_error_that_nobody_looked_into_does_not(void **state)
 {
     struct rig *rig = *state;
-    struct edge_health h = {.data = rig->dir};
+    struct edge_health h = {.dir = rig->dir};
     rig_start(rig);
     h.edge = rig->edge;
     edge_health_note(&h, HF_LEVEL_ERROR);
@@ -42,7 +42,7 @@ static void end_after_an_error_that_nobody_looked_into_does_not(void **state)
 static void end_while_the_pages_are_looked_at_does_not(void **state)
 {
     struct rig *rig = *state;
-    struct edge_health h = {.data = rig->dir};
+    struct edge_health h = {.dir = rig->dir};
     rig_start(rig);
     h.edge = rig->edge;
     h.looking = true;
@@ -52,7 +52,7 @@ static void end_while_the_pages_are_looked_at_does_not(void **state)
 /* Without a link it cannot begin, but it waits for one. */
 static enum hf_repair_result repair_of(struct rig *rig, bool records_damaged)
 {
-    struct edge_health h = {.data = rig->dir, .records_damaged = records_damaged};
+    struct edge_health h = {.dir = rig->dir, .records_damaged = records_damaged};
     edge_health_watch(&h, NULL, rig->edge);
     return rig_status(rig).repair.result;
 }
