@@ -1,48 +1,51 @@
 /*
  * test_life.c - when a daemon that starts has its store examined: what its former ends say.
  *
- * The store is a file that is none, so that an examination is seen by what it finds.
+ * Most of these stores are files that are none, so that an examination is seen by what it finds.
  */
+#include "state_fixture.h"
+
 #include "hf/life.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <uv.h>
-
-#include <cmocka.h>
 
 #define MINUTE_MS 60000
 
 struct fixture {
-    char dir[64];
-    char marker[96], state[96], data[128];
+    char *dir;
+    char marker[96], state[96];
 };
 
-static void data_write(const struct fixture *f, const char *text)
+/* In place of a store that is there. */
+static void no_store_write(const struct fixture *f)
 {
-    FILE *out = fopen(f->data, "w");
+    char path[128];
+    snprintf(path, sizeof(path), "%s/data.mdb", f->state);
+    FILE *out = fopen(path, "w");
     assert_non_null(out);
     for (int i = 0; i < 4000; i++) {
-        fputs(text, out);
+        fputs("no store", out);
     }
     fclose(out);
+}
+
+static void store_write(const struct fixture *f)
+{
+    scratch_remove(f->state);
+    struct hf_state *s = open_store(f->state);
+    begin_history(s);
+    hf_state_close(s);
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    strcpy(f->dir, "/tmp/hf-life-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_non_null(f);
+    f->dir = scratch_new();
     snprintf(f->marker, sizeof(f->marker), "%s/main.running", f->dir);
     snprintf(f->state, sizeof(f->state), "%s/state", f->dir);
-    snprintf(f->data, sizeof(f->data), "%s/data.mdb", f->state);
     assert_int_equal(mkdir(f->state, 0700), 0);
-    data_write(f, "no store");
+    no_store_write(f);
     *state = f;
     return 0;
 }
@@ -50,13 +53,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    char lock[128];
-    snprintf(lock, sizeof(lock), "%s/lock.mdb", f->state);
-    unlink(lock);
-    unlink(f->data);
-    rmdir(f->state);
-    unlink(f->marker);
-    rmdir(f->dir);
+    scratch_remove(f->dir);
+    free(f->dir);
     free(f);
     return 0;
 }
@@ -106,14 +104,14 @@ static void a_state_that_is_sound_begins_a_new_row(void **state)
 {
     struct fixture *f = *state;
     struct hf_life l;
-    unlink(f->data);
-    rmdir(f->state);
+    store_write(f);
     die(f, 2);
     assert_int_equal(start(f, &l), HF_OK);
     hf_life_begin(&l);
-    assert_int_equal(mkdir(f->state, 0700), 0);
-    data_write(f, "no store");
+    no_store_write(f);
     assert_int_equal(start(f, &l), HF_OK);
+    die(f, 1);
+    assert_int_equal(start(f, &l), HF_CORRUPT);
 }
 
 static void a_clean_end_or_a_start_given_up_does_not_count(void **state)
