@@ -25,7 +25,6 @@
 #include <zstd.h>
 
 #define PATH_MAX_BYTES 1024u
-#define ALGORITHMS 1u
 
 struct opening {
     struct hf_core_writer *w;
@@ -175,7 +174,7 @@ static enum hf_err stream_create(struct opening *o)
                            .root = w->id->public_key,
                            .key_list_version = 1,
                            .signer_count = 1,
-                           .algorithms = ALGORITHMS};
+                           .algorithms = HF_ALGORITHMS_V1};
     g.signer[0] = (struct hf_signer){.id = HF_SIGNER_ID,
                                      .key = w->id->public_key,
                                      .role = HF_SIGNER_PUBLISH,

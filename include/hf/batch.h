@@ -18,6 +18,8 @@
 #define HF_WIRE_VERSION 1u
 #define HF_PREFIX_BYTES 20u /* "HF", version, kind, stream id */
 #define HF_HEADER_MAX 512u  /* encoded header, unknown trailing elements included */
+/* What sealing adds to a body. */
+#define HF_BODY_SEAL_OVERHEAD (HF_NONCE_BYTES + HF_TAG_BYTES)
 #define HF_BODY_SEALED_MAX (HF_BATCH_RAW_MAX + 4096u)
 /* What a frame message adds to its header and body: prefix, array, three bin headers, signature. */
 #define HF_FRAME_OVERHEAD (HF_PREFIX_BYTES + 1u + 5u + 5u + 5u + HF_SIGNATURE_BYTES)
@@ -183,6 +185,5 @@ enum hf_err hf_body_seal_plain(struct hf_header *h, struct hf_slice plain, uint3
                                struct hf_writer *out);
 enum hf_err hf_body_decrypt(const struct hf_header *h, struct hf_slice sealed,
                             const struct hf_key *key, struct hf_writer *plain);
-size_t hf_body_sealed_max(size_t raw_bytes);
 
 #endif

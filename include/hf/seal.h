@@ -53,6 +53,8 @@ enum hf_err hf_unhex(const char *text, void *out, size_t len);
 
 /* ---- genesis: seq 0 of an epoch, signed by the root key ---- */
 
+/* Ed25519, BLAKE2b-256, XChaCha20-Poly1305, LtHash16. */
+#define HF_ALGORITHMS_V1 1u
 #define HF_SIGNERS_MAX 16u
 #define HF_GENESIS_MAX 4096u /* signed, as it travels */
 
@@ -88,7 +90,7 @@ struct hf_genesis {
     bool has_parent;
     struct hf_position parent;
     struct hf_hash digest; /* starting digest */
-    uint32_t algorithms;   /* 1 = Ed25519, BLAKE2b-256, XChaCha20-Poly1305, LtHash16 */
+    uint32_t algorithms;   /* HF_ALGORITHMS_V1 */
     uint32_t flags_critical;
 };
 

@@ -79,9 +79,8 @@ struct hf_stored {
 /* HF_NOTFOUND also for tombstones, unless `tombstones`. HF_CORRUPT when the checksum fails. */
 enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
                         struct hf_stored *out);
-/* The first live key after `after` (exclusive; len 0 = from the start). HF_NOTFOUND at the end. */
-enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
-/* As next_key, tombstones included: for who bounds how many of these are stepped over at a time. */
+/* The first record by key after `after` (exclusive; len 0 = from the start), tombstones included:
+ * the caller bounds how many of these it steps over at a time. HF_NOTFOUND at the end. */
 enum hf_err hf_view_next_record(struct hf_view *v, struct hf_slice after, struct hf_stored *out);
 /* The first record by last change after (seq, ordinal), tombstones included, or these only where
  * the index has no others. HF_NOTFOUND at the end. */

@@ -251,26 +251,6 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
     return e == HF_OK && out->tombstone && !tombstones ? HF_NOTFOUND : e;
 }
 
-enum hf_err hf_view_next_key(struct hf_view *v, struct hf_slice after, struct hf_stored *out)
-{
-    MDB_cursor *c;
-    MDB_val k = hf_val(after);
-    MDB_val data;
-    enum hf_err e = hf_view_cursor(v, VIEW_BY_KEY, &c);
-    if (e != HF_OK) {
-        return e;
-    }
-    int rc = hf_view_seek_after(c, &k, &data);
-    while (rc == 0) {
-        e = hf_record_get(hf_slice_of_val(k), data, out);
-        if (e != HF_OK || !out->tombstone) {
-            return e;
-        }
-        rc = mdb_cursor_get(c, &k, &data, MDB_NEXT);
-    }
-    return hf_env_error(rc);
-}
-
 enum hf_err hf_view_next_record(struct hf_view *v, struct hf_slice after, struct hf_stored *out)
 {
     MDB_cursor *c;

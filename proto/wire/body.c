@@ -34,7 +34,6 @@ enum {
     ARRAY_HEAD = 1,  /* of an array of fewer than 16 */
     BIN_HEAD_MAX = 5,
     UINT32_FORM_MAX = 5,
-    SEAL_OVERHEAD = HF_NONCE_BYTES + HF_TAG_BYTES,
 };
 
 static const char body_domain[] = "holdfast/v1/body";
@@ -191,11 +190,6 @@ bool hf_body_next_meta(struct hf_body *b, struct hf_meta *m)
 
 /* ---- sealing ---- */
 
-size_t hf_body_sealed_max(size_t raw_bytes)
-{
-    return raw_bytes + SEAL_OVERHEAD;
-}
-
 static void associated_data(const struct hf_header *h, uint8_t out[AD_BYTES])
 {
     size_t at = sizeof(body_domain) - 1;
@@ -214,13 +208,13 @@ enum hf_err hf_body_seal_plain(struct hf_header *h, struct hf_slice plain, uint3
     uint8_t ad[AD_BYTES];
     struct hf_slice sealed;
 
-    if (out->failed || plain.len + SEAL_OVERHEAD > out->cap - out->len) {
+    if (out->failed || plain.len + HF_BODY_SEAL_OVERHEAD > out->cap - out->len) {
         out->failed = true;
         return HF_TOO_BIG;
     }
     h->content_key_id = key_id;
     associated_data(h, ad);
-    sealed = hf_slice_of(out->data + out->len, plain.len + SEAL_OVERHEAD);
+    sealed = hf_slice_of(out->data + out->len, plain.len + HF_BODY_SEAL_OVERHEAD);
     hf_write_raw(out, nonce, HF_NONCE_BYTES);
     (void)crypto_aead_xchacha20poly1305_ietf_encrypt(
         out->data + out->len, NULL, plain.data, plain.len, ad, sizeof(ad), NULL, nonce, key->b);
@@ -250,7 +244,7 @@ enum hf_err hf_body_seal(struct hf_header *h, struct hf_slice raw, uint32_t key_
 static enum hf_err decrypt(const struct hf_header *h, struct hf_slice sealed,
                            const struct hf_key *key, struct hf_writer *w)
 {
-    size_t plain_len = sealed.len - SEAL_OVERHEAD;
+    size_t plain_len = sealed.len - HF_BODY_SEAL_OVERHEAD;
     uint8_t ad[AD_BYTES];
 
     if (w->failed || plain_len > w->cap - w->len) {
@@ -269,7 +263,7 @@ static enum hf_err decrypt(const struct hf_header *h, struct hf_slice sealed,
 enum hf_err hf_body_decrypt(const struct hf_header *h, struct hf_slice sealed,
                             const struct hf_key *key, struct hf_writer *plain)
 {
-    if (sealed.len < SEAL_OVERHEAD || sealed.len != h->body_bytes ||
+    if (sealed.len < HF_BODY_SEAL_OVERHEAD || sealed.len != h->body_bytes ||
         h->raw_bytes > HF_BATCH_RAW_MAX) {
         return HF_MALFORMED;
     }
@@ -283,13 +277,13 @@ enum hf_err hf_body_unseal(const struct hf_header *h, struct hf_slice sealed,
 {
     enum hf_err err;
 
-    if (sealed.len < SEAL_OVERHEAD || sealed.len != h->body_bytes ||
+    if (sealed.len < HF_BODY_SEAL_OVERHEAD || sealed.len != h->body_bytes ||
         h->raw_bytes > HF_BATCH_RAW_MAX) {
         return HF_MALFORMED;
     }
     switch ((enum hf_compression)h->compression) {
     case HF_COMPRESSION_NONE:
-        if (sealed.len - SEAL_OVERHEAD != h->raw_bytes) {
+        if (sealed.len - HF_BODY_SEAL_OVERHEAD != h->raw_bytes) {
             return HF_MALFORMED;
         }
         return decrypt(h, sealed, key, raw);

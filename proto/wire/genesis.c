@@ -26,7 +26,6 @@ enum {
     GENESIS_FIELDS = 11,
     SIGNER_FIELDS = 5,
     PARENT_FIELDS = 4,
-    ALGORITHMS_V1 = 1,
     FLAGS_KNOWN = 0,
 };
 
@@ -98,7 +97,8 @@ enum hf_err hf_genesis_sign(const struct hf_genesis *g, const uint8_t root_secre
     struct hf_writer body;
 
     /* libsodium keeps the public half behind the seed. */
-    if (!genesis_valid(g) || g->algorithms != ALGORITHMS_V1 || g->flags_critical != FLAGS_KNOWN ||
+    if (!genesis_valid(g) || g->algorithms != HF_ALGORITHMS_V1 ||
+        g->flags_critical != FLAGS_KNOWN ||
         memcmp(root_secret + HF_SECRET_BYTES - HF_KEY_BYTES, g->root.b, HF_KEY_BYTES) != 0) {
         return HF_ARG;
     }
@@ -190,7 +190,7 @@ static enum hf_err open_body(struct hf_slice signed_bytes, const struct hf_key *
     if (!hf_key_eq(&g->root, pinned_root)) {
         return HF_AUTH;
     }
-    if (g->algorithms != ALGORITHMS_V1) {
+    if (g->algorithms != HF_ALGORITHMS_V1) {
         return HF_VERSION;
     }
     return g->flags_critical == FLAGS_KNOWN ? HF_OK : HF_UPGRADE;

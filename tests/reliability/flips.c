@@ -169,7 +169,7 @@ static enum outcome scan(struct hf_view *v)
     for (int n = 0; n <= KEYS; n++) {
         char key[32] = "";
         int i = -1;
-        enum hf_err e = hf_view_next_key(v, after, &r);
+        enum hf_err e = hf_view_next_record(v, after, &r);
 
         if (e != HF_OK) {
             return e == HF_NOTFOUND ? RIGHT : REFUSED;

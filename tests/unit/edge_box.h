@@ -166,7 +166,7 @@ static MAYBE_UNUSED void rig_genesis(struct rig *rig)
                            .root = rig->core_id.public_key,
                            .key_list_version = 1,
                            .signer_count = 1,
-                           .algorithms = 1};
+                           .algorithms = HF_ALGORITHMS_V1};
     struct hf_position at = {.epoch_id = test_epoch};
     struct hf_lthash zero;
     struct hf_writer w;
@@ -221,8 +221,8 @@ static MAYBE_UNUSED hf_seq rig_batch(struct rig *rig, const struct hf_change *c,
     header_for(s, &h, header);
     h.change_count = n;
     h.key_list_version = 1;
-    rig->body[seq] = malloc(hf_body_sealed_max(w.len));
-    hf_writer_init(&sealed, rig->body[seq], hf_body_sealed_max(w.len));
+    rig->body[seq] = malloc(w.len + HF_BODY_SEAL_OVERHEAD);
+    hf_writer_init(&sealed, rig->body[seq], w.len + HF_BODY_SEAL_OVERHEAD);
     rig_random(rig, nonce, sizeof(nonce));
     assert_ok(
         hf_body_seal(&h, hf_writer_bytes(&w), key->id, &key->key, nonce, NULL, NULL, &sealed));

@@ -426,7 +426,7 @@ static int use(const char *dir)
     if (hf_state_open(&c, &s, &e) != HF_OK || hf_view_open(s, &v) != HF_OK) {
         return 0;
     }
-    while (hf_view_next_key(v, r.key, &r) == HF_OK) {
+    while (hf_view_next_record(v, r.key, &r) == HF_OK) {
         ;
     }
     hf_view_close(v);

@@ -395,13 +395,13 @@ static void view_goes_on_after_a_reopen(void **state)
     write_one(b->s, "a", "1");
     assert_ok(hf_state_commit(b->s));
     assert_ok(hf_view_open(b->s, &v));
-    assert_ok(hf_view_next_key(v, hf_slice_of(NULL, 0), &r));
+    assert_ok(next_live(v, hf_slice_of(NULL, 0), &r));
     hf_view_reset(v);
     write_one(b->s, "a", "2");
     assert_ok(hf_state_reopen(b->s, &e));
     assert_int_equal(hf_state_position(b->s).seq, 1);
     assert_ok(hf_view_renew(v));
-    assert_ok(hf_view_next_key(v, hf_slice_of(NULL, 0), &r));
+    assert_ok(next_live(v, hf_slice_of(NULL, 0), &r));
     assert_true(hf_slice_eq(r.value, hf_slice_str("1")));
     hf_view_close(v);
     write_one(b->s, "a", "3");
@@ -440,7 +440,7 @@ static void readers_do_not_notice_a_failed_write_of_the_meta_page(void **state)
     assert_int_equal(hf_state_commit(b->s), HF_IO);
     /* The writer has not reopened yet, and may take its time. */
     assert_ok(hf_view_open(b->s, &v));
-    assert_ok(hf_view_next_key(v, hf_slice_of(NULL, 0), &r));
+    assert_ok(next_live(v, hf_slice_of(NULL, 0), &r));
     assert_true(hf_slice_eq(r.value, hf_slice_str("1")));
     hf_view_close(v);
     /* Its own duties are as before: abort, reopen, and nothing is written in between. */

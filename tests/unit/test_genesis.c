@@ -41,7 +41,7 @@ static int setup(void **state)
     w->g.signer_count = 2;
     w->g.signer[0] = (struct hf_signer){1, w->root.public_key, 1, 1, 100};
     w->g.signer[1] = (struct hf_signer){2, w->other.public_key, 1, 101, UINT64_MAX};
-    w->g.algorithms = 1;
+    w->g.algorithms = HF_ALGORITHMS_V1;
     *state = w;
     return 0;
 }

@@ -108,7 +108,7 @@ static uint64_t exact_keys(struct hf_view *v, struct hf_slice after, struct hf_s
 {
     struct hf_stored r = {.key = after};
     uint64_t sum = 0;
-    while (hf_view_next_key(v, r.key, &r) == HF_OK &&
+    while (next_live(v, r.key, &r) == HF_OK &&
            (until.len == 0 || hf_slice_cmp(r.key, until) <= 0)) {
         sum += weight_of(&r);
     }
