@@ -5,7 +5,8 @@
  * the core at once, one behind the other. A read after a write must show it, and the core's readers
  * see committed state only, so such a read is held until hf_core_when_visible; everything that the
  * connection sent behind it is held too. A connection that has not written reads at once (G9),
- * unless it asks with WAIT to see what the core has acknowledged so far.
+ * unless it asks with WAIT to see what the core has acknowledged so far. When the commit fails, a
+ * read that waited for it fails, too: what it would show is older than what was answered (G7).
  *
  * Held commands run from hf_commands_run, never from a callback of the core: the core is not
  * entered again from its own callbacks. What one connection may hold is bounded (G16). It must not
@@ -97,13 +98,27 @@ static const struct hf_command *find_command(struct hf_slice name)
 
 /* ---- waiting ---- */
 
+/* Whether the connection's reads show what they must. */
+static bool visible(struct hf_session *s)
+{
+    struct hf_core_status status;
+
+    hf_core_status(s->owner->config.core, &status);
+    if (status.committed < s->read_seq) {
+        return false;
+    }
+    s->wrote = false;
+    s->unseen = false;
+    return true;
+}
+
 static void on_visible(void *ctx)
 {
     struct hf_session *s = ctx;
 
     s->visible_asked = false;
-    if (s->writes_open == 0) {
-        s->wrote = false;
+    if (s->writes_open == 0 && !visible(s)) {
+        s->unseen = true;
     }
     hf_session_wake(s);
     hf_session_unref(s);
@@ -112,27 +127,23 @@ static void on_visible(void *ctx)
 /* True when what the connection's reads must show may not be visible yet; then it will be woken. */
 static bool must_wait_visible(struct hf_session *s)
 {
-    struct hf_core_status status;
-
     if (s->writes_open > 0) {
         return true;
     }
     if (!s->wrote) {
         return false;
     }
-    hf_core_status(s->owner->config.core, &status);
-    if (status.committed >= s->read_seq) {
-        s->wrote = false;
+    if (visible(s)) {
         /* A view that another connection opened in this turn may be older than that commit. */
         hf_kv_drained(s->owner->kv);
         return false;
     }
-    if (!s->visible_asked) {
+    if (!s->visible_asked && !s->unseen) {
         s->visible_asked = true;
         hf_session_ref(s);
         hf_core_when_visible(s->owner->config.core, on_visible, s);
     }
-    return s->wrote;
+    return s->wrote && !s->unseen;
 }
 
 static void set_wait(struct hf_session *s, hf_ms until)
@@ -188,6 +199,16 @@ static bool must_wait(struct hf_session *s, const struct hf_command *command,
 
 /* ---- running ---- */
 
+/* Older data would not be told from a write that was lost. */
+static void fail_unseen(struct hf_call *call)
+{
+    struct hf_core_status status;
+
+    hf_core_status(call->owner->config.core, &status);
+    hf_call_fail(call, "NOTYET what this connection wrote is safe, but cannot be read yet: %s",
+                 status.refusing != NULL ? status.refusing : "it waits for a commit");
+}
+
 static void dispatch(struct hf_call *call)
 {
     const struct hf_command *command = call->command;
@@ -203,6 +224,8 @@ static void dispatch(struct hf_call *call)
         hf_call_fail(call, "ERR wrong number of arguments for '%s'", command->name);
     } else if (call->session->in_multi && (command->flags & CMD_MULTI) == 0) {
         hf_multi_queue(call);
+    } else if (call->session->unseen && (command->flags & CMD_READS) != 0) {
+        fail_unseen(call);
     } else {
         command->run(call);
     }
@@ -262,6 +285,9 @@ void hf_commands_on_command(void *commands, struct hf_resp_client *c, const stru
         return;
     }
     call.command = find_command(argv[0]);
+    if (call.session->held.first == NULL) {
+        call.session->unseen = false; /* another read, another try */
+    }
     if (call.session->held.first != NULL || must_wait(call.session, call.command, argv, argc)) {
         hold(&call);
     } else {

@@ -62,6 +62,7 @@ struct hf_session {
     hf_seq read_seq;      /* what its reads must show: its writes, and what WAIT saw */
     bool wrote;           /* read_seq may not be visible yet */
     bool visible_asked;
+    bool unseen; /* it is not: the commit that the held reads waited for failed */
     bool runnable;
     bool in_multi, multi_failed;
     hf_ms wait_until; /* deadline of the WAIT at the head of `held`; 0 = none */

@@ -100,9 +100,9 @@ void hf_core_write(struct hf_core *core, struct hf_write *w);
 /* No more writes are coming at this moment: a group may begin. */
 void hf_core_flush(struct hf_core *core);
 
-/* Calls done(ctx) once all writes answered so far are visible to new views. Used before a
- * connection that wrote reads. May call it before returning. When the commit fails (a full disk),
- * readers go on with the last committed state: done is called then too. */
+/* Calls done(ctx) once all writes answered so far are visible to new views, or the commit that was
+ * to make them so has failed (a full disk): hf_core_status says which. Used before a connection
+ * that wrote reads. May call it before returning. */
 void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *ctx);
 /* Views for local reads. */
 struct hf_state *hf_core_state(struct hf_core *core);
