@@ -98,7 +98,7 @@ static const struct hf_command *find_command(struct hf_slice name)
 
 /* ---- waiting ---- */
 
-/* Whether the connection's reads show what they must. */
+/* Whether the connection's reads show what they must: then it is as one that has not written. */
 static bool visible(struct hf_session *s)
 {
     struct hf_core_status status;
@@ -124,8 +124,7 @@ static void on_visible(void *ctx)
     hf_session_unref(s);
 }
 
-/* True when what the connection's reads must show may not be visible yet; then it will be woken. */
-static bool must_wait_visible(struct hf_session *s)
+static bool reads_wait(struct hf_session *s)
 {
     if (s->writes_open > 0) {
         return true;
@@ -138,12 +137,7 @@ static bool must_wait_visible(struct hf_session *s)
         hf_kv_drained(s->owner->kv);
         return false;
     }
-    if (!s->visible_asked && !s->unseen) {
-        s->visible_asked = true;
-        hf_session_ref(s);
-        hf_core_when_visible(s->owner->config.core, on_visible, s);
-    }
-    return s->wrote && !s->unseen;
+    return !s->unseen;
 }
 
 static void set_wait(struct hf_session *s, hf_ms until)
@@ -157,29 +151,20 @@ static void set_wait(struct hf_session *s, hf_ms until)
     s->wait_until = until;
 }
 
-/* True while a WAIT has neither enough edges nor reached its deadline. */
-static bool must_wait_edges(struct hf_session *s, const struct hf_slice *argv, size_t argc)
+/* While a WAIT has neither enough edges nor reached its deadline. */
+static bool edges_wait(const struct hf_session *s, const struct hf_slice *argv, size_t argc)
 {
-    struct hf_commands *o = s->owner;
-    hf_ms now = o->config.now(o->config.ctx);
+    const struct hf_commands *o = s->owner;
     uint64_t edges, ms;
 
     if (s->writes_open > 0) {
         return true;
     }
-    if (!hf_wait_arguments(argv, argc, &edges, &ms) || o->stopping) {
+    if (!hf_wait_arguments(argv, argc, &edges, &ms) || o->stopping ||
+        hf_core_edges_at(o->config.core, s->write_seq) >= edges) {
         return false;
     }
-    if (hf_core_edges_at(o->config.core, s->write_seq) >= edges) {
-        return false;
-    }
-    if (s->wait_until == 0) {
-        set_wait(s, ms == 0 || (hf_ms)ms > INT64_MAX - now ? INT64_MAX : now + (hf_ms)ms);
-        hf_core_survey(o->config.core);
-        /* The loop must learn of the deadline. */
-        o->config.wake(o->config.ctx);
-    }
-    return now < s->wait_until;
+    return s->wait_until == 0 || o->config.now(o->config.ctx) < s->wait_until;
 }
 
 static bool must_wait(struct hf_session *s, const struct hf_command *command,
@@ -188,13 +173,34 @@ static bool must_wait(struct hf_session *s, const struct hf_command *command,
     if (command == NULL || s->in_multi) {
         return false;
     }
-    if ((command->flags & CMD_READS) != 0) {
-        return must_wait_visible(s);
+    return ((command->flags & CMD_READS) != 0 && reads_wait(s)) ||
+           ((command->flags & CMD_WAIT) != 0 && edges_wait(s, argv, argc));
+}
+
+/* Begins what the first held command waits for, once; the answers to writes come by themselves. */
+static void wait_begin(struct hf_session *s)
+{
+    struct hf_commands *o = s->owner;
+    const struct hf_held *h = s->held.first;
+    uint64_t edges, ms;
+
+    if (s->writes_open > 0) {
+        return;
     }
-    if ((command->flags & CMD_WAIT) != 0) {
-        return must_wait_edges(s, argv, argc);
+    if ((h->command->flags & CMD_READS) != 0 && !s->visible_asked) {
+        s->visible_asked = true;
+        hf_session_ref(s);
+        hf_core_when_visible(o->config.core, on_visible, s);
     }
-    return false;
+    if ((h->command->flags & CMD_WAIT) != 0 && s->wait_until == 0 &&
+        hf_wait_arguments(h->argv, h->argc, &edges, &ms)) {
+        hf_ms now = o->config.now(o->config.ctx);
+
+        set_wait(s, ms == 0 || (hf_ms)ms > INT64_MAX - now ? INT64_MAX : now + (hf_ms)ms);
+        hf_core_survey(o->config.core);
+        /* The loop must learn of the deadline. */
+        o->config.wake(o->config.ctx);
+    }
 }
 
 /* ---- running ---- */
@@ -254,6 +260,7 @@ static void run_call(struct hf_call *call, struct hf_resp_slot *slot)
     hf_resp_slot_end(slot);
 }
 
+/* Behind what is held already, or as the first, which must wait. */
 static void hold(struct hf_call *call)
 {
     struct hf_session *s = call->session;
@@ -268,6 +275,9 @@ static void hold(struct hf_call *call)
     }
     h->slot = hf_resp_defer(call->client);
     hf_held_append(&s->held, h);
+    if (s->held.first == h) {
+        wait_begin(s);
+    }
 }
 
 void hf_commands_on_command(void *commands, struct hf_resp_client *c, const struct hf_slice *argv,
@@ -329,6 +339,7 @@ static void run_session(struct hf_session *s)
         call.argv = h->argv;
         call.argc = h->argc;
         if (must_wait(s, h->command, h->argv, h->argc)) {
+            wait_begin(s);
             return;
         }
         set_wait(s, 0);

@@ -221,7 +221,10 @@ static void on_done(struct hf_write *w, const struct hf_write_result *r)
     if (s->write_seq > s->read_seq) {
         s->read_seq = s->write_seq;
     }
-    s->wrote = s->wrote || r->code == HF_OK;
+    if (r->code == HF_OK) {
+        s->wrote = true;
+        s->unseen = false; /* another commit is to come */
+    }
     o->refused_count += r->code != HF_OK;
     s->writes_open--;
     o->writes_open--;
