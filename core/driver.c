@@ -307,6 +307,7 @@ static void lane_event(struct hf_core *core, struct hf_publisher_event *ev)
         ev->type = HF_PUB_COMMITTED;
         core->uncommitted = lane->code;
         core->n.commits++;
+        hf_core_retention_committed(core, &lane->commit, lane->code);
         break;
     case HF_ORDER_RECOVER:
         ev->type = HF_PUB_RECOVERED;

@@ -133,6 +133,8 @@ enum hf_err hf_core_retention_load(struct hf_core *core);
 void hf_core_retain(struct hf_core *core);
 /* What a commit is to collect and to keep. */
 void hf_core_retention_commit(struct hf_core *core, struct hf_commit *c);
+/* How that ended: what was not kept is kept by the next one. */
+void hf_core_retention_committed(struct hf_core *core, const struct hf_commit *c, enum hf_err code);
 /* row: filled but for floor. */
 enum hf_edge_floor hf_core_floor_of(const struct hf_core *core, const struct hf_edge_row *row);
 

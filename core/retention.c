@@ -217,12 +217,16 @@ void hf_core_retention_commit(struct hf_core *core, struct hf_commit *c)
 {
     struct hf_retention *k = &core->retention;
     c->collect = collect_floor(core);
-    c->touch = commit_is_due(core);
     if (k->unsaved) {
         k->unsaved = false;
         c->object_name = hf_slice_str(ages_name);
         c->object = hf_ages_encode(&k->ages, k->encoded);
     }
+}
+
+void hf_core_retention_committed(struct hf_core *core, const struct hf_commit *c, enum hf_err code)
+{
+    core->retention.unsaved |= code != HF_OK && c->object.len > 0;
 }
 
 static bool is_near(uint64_t used, uint64_t kept)

@@ -384,10 +384,10 @@ static enum hf_err commit_once(struct hf_core_writer *w, const struct hf_commit 
 {
     enum hf_err err = w->broken ? hf_core_writer_recover(w) : HF_OK;
     if (err == HF_OK) {
-        err = tidy(w, c->collect);
-    }
-    if (err == HF_OK && c->touch) {
         err = hf_state_begin(w->state);
+    }
+    if (err == HF_OK) {
+        err = tidy(w, c->collect);
     }
     if (err == HF_OK && c->object.len > 0) {
         err = hf_state_object_put(w->state, c->object_name, c->object);
@@ -399,7 +399,7 @@ enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_comm
 {
     /* The meta page of a commit reaches the disk with the sync of the next one (NOMETASYNC): after
      * a power cut the state may be where it was before this commit, and needs the log from there.
-     */
+     * So there must be one, whether it has something to say or not. */
     hf_seq durable = w->head.committed;
     enum hf_err err = commit_once(w, c);
     if (err == HF_MAP_FULL) {

@@ -132,14 +132,14 @@ struct hf_group {
 enum hf_err hf_core_writer_group(struct hf_core_writer *w, struct hf_group *g);
 
 struct hf_commit {
-    hf_seq collect; /* tombstones and chain hashes up to here may go; 0 = none */
-    bool mark;      /* write the high-water mark */
-    bool touch;     /* commit also when nothing changed: it makes the commit before durable */
+    hf_seq collect;              /* tombstones and chain hashes up to here may go; 0 = none */
+    bool mark;                   /* write the high-water mark */
     struct hf_slice object_name; /* an object to put with it; none when object is empty */
     struct hf_slice object;      /* borrowed until the job is done */
 };
 
-/* Commits the state; then writes the mark. */
+/* Commits the state, also when nothing changed: that makes the commit before durable. Then writes
+ * the mark. */
 enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_commit *c);
 /* Aborts and replays what the log holds above the committed state, with every check made again. */
 enum hf_err hf_core_writer_recover(struct hf_core_writer *w);

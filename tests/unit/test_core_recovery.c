@@ -301,6 +301,30 @@ static void an_edge_whose_fact_was_refused_is_not_enrolled(void **state)
     hf_identity_free(&edge);
 }
 
+/* A power cut may take the last commit back until there is another one (NOMETASYNC); the log is
+ * trimmed up to what is durable. */
+static void a_commit_is_durable_only_when_another_one_was_written(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {9};
+    struct hf_identity edge;
+    enum hf_err code = HF_OK;
+    assert_int_equal(hf_identity_from_seed(&edge, seed), HF_OK);
+    box_put(b, "a", "1");
+    box_commit(b);
+    assert_int_equal(b->core->head.committed, 1);
+    assert_int_equal(b->core->head.durable, 0);
+    box_sync_error = EIO;
+    hf_core_edge_add(b->core, "lagos", &edge.public_key, told, &code);
+    box_work(b);
+    box_sync_error = 0;
+    assert_int_equal(code, HF_IO); /* which leaves nothing to commit */
+    unsigned syncs = box_syncs;
+    box_pass(b, 3000);
+    assert_int_equal(b->core->head.durable == 1, box_syncs > syncs);
+    hf_identity_free(&edge);
+}
+
 static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
 {
     struct box *b = *state;
@@ -468,6 +492,7 @@ int main(void)
         T(a_commit_that_a_power_cut_undoes_is_still_in_the_log),
         T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
         T(an_edge_whose_fact_was_refused_is_not_enrolled),
+        T(a_commit_is_durable_only_when_another_one_was_written),
         T(a_full_disk_refuses_writes_and_recovers_by_itself),
         T(a_replay_that_commits_everything_ends_the_refusal),
         T(a_small_map_grows_and_the_group_is_run_again),

@@ -137,6 +137,20 @@ static void the_log_goes_by_age_while_nobody_writes(void **state)
     assert_string_equal(b->notes, "");
 }
 
+/* Else a restart would forget the age of what was written meanwhile. */
+static void marks_that_a_commit_did_not_keep_are_kept_by_the_next(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_commit(b);
+    box_sync_error = EIO;
+    pass_in_steps(b, 12 * HOUR_MS, HOUR_MS);
+    assert_true(b->core->retention.unsaved);
+    box_sync_error = 0;
+    pass_in_steps(b, 2 * HOUR_MS, HOUR_MS);
+    assert_false(b->core->retention.unsaved);
+}
+
 /* Or it would grow until the disk is full, and nobody know why. */
 static void a_log_that_cannot_be_trimmed_is_noted_once(void **state)
 {
@@ -440,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_jumps_back_ages_nothing_and_goes_on_when_it_is_right),
         cmocka_unit_test(no_batch_looks_older_than_it_is_after_marks_were_thinned),
         AGED(the_log_goes_by_age_while_nobody_writes),
+        AGED(marks_that_a_commit_did_not_keep_are_kept_by_the_next),
         AGED(a_log_that_cannot_be_trimmed_is_noted_once),
         AGED(a_clock_that_jumps_does_not_empty_the_log),
         AGED(a_core_that_nobody_writes_to_writes_nothing),
