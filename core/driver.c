@@ -573,6 +573,12 @@ static void on_service_record(void *ctx, struct hf_fact_order *order)
     hf_core_record(ctx, order);
 }
 
+static const char *on_service_objection(void *ctx, const char *name, const struct hf_key *key,
+                                        enum hf_err *code)
+{
+    return hf_core_enrol_objection(ctx, name, key, code);
+}
+
 /* ---- open and close ---- */
 
 static void config_fill(struct hf_core *core, const struct hf_core_config *c)
@@ -639,6 +645,7 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
         .beacon_ms = core->cfg.beacon_ms,
         .ctx = core,
         .record = on_service_record,
+        .objection = on_service_objection,
         .fence = on_fence,
     };
     core->service = hf_service_new(&sc);

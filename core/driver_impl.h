@@ -146,6 +146,10 @@ void hf_core_keys_drop(struct hf_core *core);
 void hf_core_drain(struct hf_core *core);
 void hf_core_note(struct hf_core *core, enum hf_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* NULL when the name may be enrolled, with that key or (NULL) any, or is so already; else why not:
+ * HF_EXISTS, HF_FULL, or HF_BUSY while an order for the name or the key is under way (enrol.c). */
+const char *hf_core_enrol_objection(const struct hf_core *core, const char *name,
+                                    const struct hf_key *key, enum hf_err *code);
 /* Sends an order for facts to the writer lane (enrol.c). */
 void hf_core_record(struct hf_core *core, struct hf_fact_order *order);
 /* Tells the engine that a row of the registry is enrolled or revoked. */

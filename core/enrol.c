@@ -140,24 +140,77 @@ static struct admin *admin_new(const char *name, uint32_t facts, hf_admin_done *
     return a;
 }
 
-/* Whether a new edge may have this name; tells the operator when not. */
-static bool name_free(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
+/* What is on its way to the disk is not in the registry yet, and cannot be compared with. */
+static bool under_way(const struct hf_core *core, const char *name, const struct hf_key *key)
 {
-    const struct hf_enrolled *e = hf_registry_by_name(core->registry, name);
-    if (e != NULL && !e->fact.revoked) {
-        refuse(done, ctx, HF_EXISTS, "an edge of this name is enrolled; revoke it first");
-        return false;
+    for (const struct hf_fact_order *o = core->orders; o != NULL; o = o->next) {
+        for (uint32_t i = 0; i < o->count; i++) {
+            const struct hf_fact *f = &o->fact[i];
+            if (f->type == HF_FACT_EDGE && (strcmp(f->edge.name, name) == 0 ||
+                                            (key != NULL && hf_key_eq(&f->edge.key, key)))) {
+                return true;
+            }
+        }
     }
-    if (e == NULL && hf_registry_full(core->registry)) {
-        refuse(done, ctx, HF_FULL, "the table of edges is full");
-        return false;
+    return false;
+}
+
+/* Rows, or open tokens, that the facts on their way will need. */
+static uint32_t room_claimed(const struct hf_core *core, enum hf_fact_type type)
+{
+    uint32_t n = 0;
+    for (const struct hf_fact_order *o = core->orders; o != NULL; o = o->next) {
+        for (uint32_t i = 0; i < o->count; i++) {
+            const struct hf_fact *f = &o->fact[i];
+            bool known = type == HF_FACT_EDGE
+                             ? hf_registry_by_name(core->registry, f->edge.name) != NULL
+                             : hf_registry_token(core->registry, &f->token.id) != NULL;
+            n += f->type == type && !known;
+        }
     }
-    return true;
+    return n;
+}
+
+static bool edges_full(const struct hf_core *core)
+{
+    uint32_t count = hf_registry_count(core->registry) + room_claimed(core, HF_FACT_EDGE);
+    return count >= hf_registry_max(core->registry);
+}
+
+const char *hf_core_enrol_objection(const struct hf_core *core, const char *name,
+                                    const struct hf_key *key, enum hf_err *code)
+{
+    const struct hf_enrolled *named = hf_registry_by_name(core->registry, name);
+    const struct hf_enrolled *keyed = key == NULL ? NULL : hf_registry_by_key(core->registry, key);
+    *code = HF_EXISTS;
+    if (keyed != NULL && keyed != named) {
+        return "the key is enrolled under another name";
+    }
+    if (named != NULL && !named->fact.revoked && keyed == NULL) {
+        return "an edge of this name is enrolled; revoke it first";
+    }
+    *code = HF_FULL;
+    if (named == NULL && edges_full(core)) {
+        return "the table of edges is full";
+    }
+    *code = HF_BUSY;
+    if (under_way(core, name, key)) {
+        return "this name or key is just being enrolled or revoked; try again";
+    }
+    *code = HF_OK;
+    return NULL;
 }
 
 void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *done, void *ctx)
 {
-    if (!name_free(core, name, done, ctx)) {
+    enum hf_err code;
+    const char *why = hf_core_enrol_objection(core, name, NULL, &code);
+    if (why == NULL && hf_registry_tokens_full(core->registry, room_claimed(core, HF_FACT_TOKEN))) {
+        why = "too many join tokens are open: revoke the names that nobody will join with";
+        code = HF_FULL;
+    }
+    if (why != NULL) {
+        refuse(done, ctx, code, why);
         return;
     }
     struct admin *a = admin_new(name, 1, done, ctx);
@@ -188,16 +241,15 @@ void hf_core_edge_invite(struct hf_core *core, const char *name, hf_admin_done *
 void hf_core_edge_add(struct hf_core *core, const char *name, const struct hf_key *key,
                       hf_admin_done *done, void *ctx)
 {
-    const struct hf_enrolled *known = hf_registry_by_key(core->registry, key);
-    if (known != NULL && strcmp(known->fact.name, name) != 0) {
-        refuse(done, ctx, HF_EXISTS, "the key is enrolled under another name");
+    enum hf_err code;
+    const char *why = hf_core_enrol_objection(core, name, key, &code);
+    if (why != NULL) {
+        refuse(done, ctx, code, why);
         return;
     }
+    const struct hf_enrolled *known = hf_registry_by_key(core->registry, key);
     if (known != NULL && !known->fact.revoked) {
         refuse(done, ctx, HF_OK, ""); /* it is what was asked for */
-        return;
-    }
-    if (!name_free(core, name, done, ctx)) {
         return;
     }
     if (!hf_key_is_point(key) || hf_key_eq(key, &core->id->public_key)) {

@@ -122,11 +122,6 @@ uint32_t hf_registry_max(const struct hf_registry *r)
     return r->edges_max;
 }
 
-bool hf_registry_full(const struct hf_registry *r)
-{
-    return r->count == r->edges_max;
-}
-
 const struct hf_enrolled *hf_registry_at(const struct hf_registry *r, uint32_t i)
 {
     HF_ASSERT(i < r->count);
@@ -152,6 +147,15 @@ const struct hf_token_fact *hf_registry_token(const struct hf_registry *r, const
 const struct hf_token_fact *hf_registry_token_at(const struct hf_registry *r, uint32_t i)
 {
     return i < r->token_count ? &r->token[i] : NULL;
+}
+
+bool hf_registry_tokens_full(const struct hf_registry *r, uint32_t more)
+{
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < r->token_count; i++) {
+        open += !r->token[i].used;
+    }
+    return open + more >= TOKENS_MAX;
 }
 
 struct hf_keyring *hf_registry_keys(struct hf_registry *r)
@@ -246,8 +250,8 @@ static enum hf_err learn_token(struct hf_registry *r, const struct hf_token_fact
         }
     }
     enum hf_err err = token_room(r);
-    if (err != HF_OK) {
-        return err;
+    if (err != HF_OK) { /* one that is used up is as good as unknown */
+        return err == HF_FULL && f->used ? HF_OK : err;
     }
     r->token[r->token_count++] = *f;
     return HF_OK;

@@ -33,13 +33,13 @@ struct hf_enrolled {
 struct hf_registry *hf_registry_new(uint32_t edges_max);
 void hf_registry_free(struct hf_registry *r); /* wipes */
 
-/* Takes in an absolute fact. HF_FULL when the table of edges is. Types that are not the registry's
- * business are ignored. A name that gets another key begins anew: counters, cached keys. */
+/* Takes in an absolute fact. HF_FULL when the table is: whoever records a fact leaves room. Types
+ * that are not the registry's business are ignored. A name that gets another key begins anew:
+ * counters, cached keys. */
 enum hf_err hf_registry_learn(struct hf_registry *r, const struct hf_fact *f);
 
 uint32_t hf_registry_count(const struct hf_registry *r);
 uint32_t hf_registry_max(const struct hf_registry *r); /* rows are below this */
-bool hf_registry_full(const struct hf_registry *r);
 /* NULL when unknown. Borrowed until the next learn. */
 struct hf_enrolled *hf_registry_by_key(const struct hf_registry *r, const struct hf_key *key);
 struct hf_enrolled *hf_registry_by_name(const struct hf_registry *r, const char *name);
@@ -50,6 +50,9 @@ const struct hf_enrolled *hf_registry_row(const struct hf_registry *r, uint32_t 
 const struct hf_token_fact *hf_registry_token(const struct hf_registry *r, const struct hf_id *id);
 /* The token at place i from 0 on, NULL behind the last. */
 const struct hf_token_fact *hf_registry_token_at(const struct hf_registry *r, uint32_t i);
+/* Whether one that is open would find no room behind `more` others; those that are used give way.
+ */
+bool hf_registry_tokens_full(const struct hf_registry *r, uint32_t more);
 
 struct hf_keyring *hf_registry_keys(struct hf_registry *r);
 /* Derived at first use. NULL when the edge's key is not a valid point. */

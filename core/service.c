@@ -88,7 +88,6 @@ struct hf_service {
     uint64_t beacons;
     struct gathered gathered[GATHER_MAX];
     uint32_t gathered_count;
-    struct join *joining; /* their facts are not durable yet */
     struct hf_quota strangers;
     hf_ms stranger_due; /* the next line of the log about one */
     struct counters n;
@@ -110,7 +109,6 @@ struct join {
     struct hf_fact_order order; /* first: the driver frees it at a crash */
     struct hf_fact fact[2];     /* the edge, its token */
     struct hf_service *s;
-    struct join *next;
     uint64_t handle;
     struct hf_envelope env;
 };
@@ -456,11 +454,13 @@ static void note_stranger(struct hf_service *s, const struct exchange *x, const 
     note_sender(s, x, "no answer to", what);
 }
 
-/* NULL when the token may be bound to the sender, now or already; else why not. */
+/* NULL when the token may be bound to the sender, now or already; else why not, and HF_BUSY when
+ * that may change. */
 static const char *join_objection(struct hf_service *s, const struct exchange *x,
-                                  const struct hf_token_fact *t)
+                                  const struct hf_token_fact *t, enum hf_err *code)
 {
     const struct hf_join_request *q = &x->q.join;
+    *code = HF_AUTH;
     if (t == NULL) {
         return "unknown token";
     }
@@ -475,17 +475,7 @@ static const char *join_objection(struct hf_service *s, const struct exchange *x
     if (t->used && !hf_key_eq(&t->used_by, &x->env.sender)) {
         return "the token was used by another key or is void";
     }
-    if (x->edge != NULL && strcmp(x->edge->fact.name, t->name) != 0) {
-        return "the key is enrolled under another name";
-    }
-    const struct hf_enrolled *named = hf_registry_by_name(s->cfg.registry, t->name);
-    if (named != NULL && !named->fact.revoked && named != x->edge) {
-        return "the name is taken";
-    }
-    if (named == NULL && hf_registry_full(s->cfg.registry)) {
-        return "the table of edges is full";
-    }
-    return NULL;
+    return s->cfg.objection(s->cfg.ctx, t->name, &x->env.sender, code);
 }
 
 static void join_answer(struct hf_service *s, uint64_t handle, const struct hf_envelope *env)
@@ -510,11 +500,6 @@ static void on_joined(struct hf_fact_order *order)
 {
     struct join *j = (struct join *)order->ctx;
     struct hf_service *s = j->s;
-    struct join **at = &s->joining;
-    while (*at != j) {
-        at = &(*at)->next;
-    }
-    *at = j->next;
     if (order->code == HF_OK) {
         s->n.joins++;
         join_answer(s, j->handle, &j->env);
@@ -522,20 +507,6 @@ static void on_joined(struct hf_fact_order *order)
         drop(s, j->handle); /* not durable: the edge asks again */
     }
     free(j);
-}
-
-/* One join at a time for a token, a name and a key: what is not durable yet cannot be compared
- * with. */
-static bool join_pending(const struct hf_service *s, const struct exchange *x,
-                         const struct hf_token_fact *t)
-{
-    for (const struct join *j = s->joining; j != NULL; j = j->next) {
-        if (hf_key_eq(&j->env.sender, &x->env.sender) ||
-            strcmp(j->fact[0].edge.name, t->name) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void join_record(struct hf_service *s, const struct exchange *x,
@@ -547,8 +518,6 @@ static void join_record(struct hf_service *s, const struct exchange *x,
         return;
     }
     j->s = s;
-    j->next = s->joining;
-    s->joining = j;
     j->handle = x->handle;
     j->env = x->env;
     /* The edge before its token: if only the first survives, the name is taken by the right key. */
@@ -573,7 +542,12 @@ static void join_record(struct hf_service *s, const struct exchange *x,
 static void on_join(struct hf_service *s, const struct exchange *x)
 {
     const struct hf_token_fact *t = hf_registry_token(s->cfg.registry, &x->q.join.token);
-    const char *why = join_objection(s, x, t);
+    enum hf_err code;
+    const char *why = join_objection(s, x, t, &code);
+    if (why != NULL && code == HF_BUSY) {
+        drop(s, x->handle); /* the edge asks again */
+        return;
+    }
     if (why != NULL) {
         /* Each refusal is a line in the log; a stranger's has passed here already. */
         if (x->edge != NULL && !stranger_admitted(s)) {
@@ -586,12 +560,12 @@ static void on_join(struct hf_service *s, const struct exchange *x)
         refuse(s, x, HF_AUTH);
         return;
     }
-    if (t->used) {
-        join_answer(s, x->handle, &x->env); /* the same key gets the same answer again */
+    if (x->edge != NULL && !within_quota(s, x)) {
+        refuse(s, x, HF_BUSY);
         return;
     }
-    if (join_pending(s, x, t)) {
-        drop(s, x->handle); /* the edge asks again */
+    if (t->used) {
+        join_answer(s, x->handle, &x->env); /* the same key gets the same answer again */
         return;
     }
     if (t->expires_wall_ms != 0 && s->cfg.world->wall_ms(s->cfg.world->ctx) > t->expires_wall_ms) {

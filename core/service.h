@@ -50,13 +50,15 @@ struct hf_service_config {
     hf_ms beacon_ms;
     void *ctx;
     void (*record)(void *ctx, struct hf_fact_order *order);
+    /* Why a name may not be enrolled with a key; NULL: it may. */
+    const char *(*objection)(void *ctx, const char *name, const struct hf_key *key,
+                             enum hf_err *code);
     /* An edge proved that this core's data was rolled back or forked. */
     void (*fence)(void *ctx, const char *why, const struct hf_evidence_fact *evidence);
 };
 
 struct hf_service *hf_service_new(const struct hf_service_config *c);
-/* Waiting JOINs are dropped with their orders, which the driver frees. No pool job may be running.
- */
+/* JOINs that wait are the driver's orders. No pool job may be running. */
 void hf_service_free(struct hf_service *s);
 
 void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,

@@ -45,6 +45,50 @@ static void an_open_token_is_void_from_the_moment_of_the_revocation(void **state
     peer_free(q);
 }
 
+/* What is on its way to the disk counts: or one key would have two rows, and go on when one of them
+ * is revoked. */
+static void one_key_or_name_is_enrolled_once_however_fast(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    struct peer *q = peer_new(b, 2);
+    struct told first = {.count = 0}, second = {.count = 0}, third = {.count = 0};
+    hf_core_edge_add(b->core, "e", &p->id.public_key, told_done, &first);
+    hf_core_edge_add(b->core, "f", &p->id.public_key, told_done, &second);
+    hf_core_edge_add(b->core, "e", &q->id.public_key, told_done, &third);
+    box_work(b);
+    assert_int_equal(first.code, HF_OK);
+    assert_int_equal(second.code, HF_BUSY);
+    assert_int_equal(third.code, HF_BUSY);
+    assert_int_equal(box_status(b).edge_count, 1);
+    assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    assert_null(peer_hello(q, NULL));
+    peer_free(p);
+    peer_free(q);
+}
+
+/* What is promised must be kept over a restart, for which the table has to have room. */
+static void no_more_tokens_are_open_than_a_restart_takes(void **state)
+{
+    struct box *b = *state;
+    struct hf_fact f = {.type = HF_FACT_TOKEN, .token = {.name = "e"}};
+    enum hf_err code = HF_OK;
+    for (uint32_t i = 0; i < 16383; i++) {
+        memcpy(f.token.id.b, &i, sizeof(i));
+        assert_int_equal(hf_registry_learn(b->core->registry, &f), HF_OK);
+    }
+    struct told first = {.count = 0}, second = {.count = 0};
+    hf_core_edge_invite(b->core, "e", told_done, &first);
+    hf_core_edge_invite(b->core, "f", told_done, &second);
+    box_work(b);
+    assert_int_equal(first.code, HF_OK);
+    assert_int_equal(second.code, HF_FULL);
+    f.token.used = true; /* one that is used takes no room */
+    f.token.id.b[8] = 1;
+    code = hf_registry_learn(b->core->registry, &f);
+    assert_int_equal(code, HF_OK);
+}
+
 static uint32_t invited(const struct box *b)
 {
     uint32_t n = 0;
@@ -164,6 +208,8 @@ int main(void)
         T(open_tokens_of_a_revoked_name_are_void_and_a_new_one_works),
         T(an_open_token_is_void_from_the_moment_of_the_revocation),
         T(all_open_tokens_of_a_revoked_name_are_void_however_many),
+        T(one_key_or_name_is_enrolled_once_however_fast),
+        T(no_more_tokens_are_open_than_a_restart_takes),
         T(a_token_of_a_name_that_nobody_has_can_be_withdrawn),
         T(what_could_not_be_stored_is_made_good_by_the_next_revocation),
         T(who_joins_while_its_token_is_withdrawn_is_told_of),

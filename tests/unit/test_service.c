@@ -381,7 +381,8 @@ static void what_costs_signatures_is_rationed_to_each_edge(void **state)
     struct hf_request hello = {.type = HF_MSG_HELLO};
     uint32_t answered = 0;
     hello.hello.wire_min = hello.hello.wire_max = HF_WIRE_VERSION;
-    box_enrol(b, "e", greedy);
+    struct told token = box_invite(b, "e");
+    assert_int_equal(peer_join(greedy, token.text)->code, HF_OK);
     box_enrol(b, "f", other);
     box_put(b, "k", "1");
     assert_int_equal(peer_report(greedy, 0)->code, HF_OK);
@@ -397,6 +398,7 @@ static void what_costs_signatures_is_rationed_to_each_edge(void **state)
     assert_int_equal(r->code, HF_BUSY);
     assert_int_equal(r->report.signed_beacon.len, 0);
     assert_int_equal(box_row(b, 0).applied, 1);
+    assert_int_equal(peer_join(greedy, token.text)->code, HF_BUSY);
     assert_int_equal(peer_report(other, 1)->code, HF_OK);
     b->now += 100;
     assert_int_equal(peer_report(greedy, 1)->code, HF_OK);
