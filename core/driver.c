@@ -162,7 +162,7 @@ static void lane_work(struct hf_job *job)
     w->error.text[0] = '\0';
     switch (lane->kind) {
     case HF_ORDER_GROUP:
-        lane->code = hf_core_writer_group(w, &lane->group);
+        lane->code = lane->group.refused ? HF_OK : hf_core_writer_group(w, &lane->group);
         break;
     case HF_ORDER_COMMIT:
         lane->code = hf_core_writer_commit(w, &lane->commit);
@@ -193,10 +193,24 @@ static void lane_run(struct hf_core *core, enum hf_order kind)
     core->world.run(core->world.ctx, HF_LANE_WRITER, &lane->job);
 }
 
+/* A core that was fenced takes no more writes, and those that it has are of a history that is not
+ * the stream's (G13). */
+static void group_refuse(const struct hf_core *core, struct hf_group *g)
+{
+    g->change_count = 0;
+    for (struct hf_write *w = g->first; w != NULL; w = w->next) {
+        w->result = (struct hf_write_result){.code = HF_FORK, .text = core->fenced};
+    }
+}
+
 static void order_group(struct hf_core *core)
 {
     struct hf_group *g = &core->lane.group;
     group_take(core);
+    g->refused = core->fenced[0] != '\0';
+    if (g->refused) {
+        group_refuse(core, g);
+    }
     core->world.random(core->world.ctx, g->seed, sizeof(g->seed));
     g->wall_ms = core->world.wall_ms(core->world.ctx);
     lane_run(core, HF_ORDER_GROUP);

@@ -124,6 +124,7 @@ struct hf_group {
     uint32_t write_count;
     uint8_t seed[HF_SEED_BYTES]; /* fresh randomness: nonces are derived from it */
     uint64_t wall_ms;
+    bool refused;          /* its writes have their results: nothing is to be made of them */
     uint32_t change_count; /* out: changes made */
 };
 

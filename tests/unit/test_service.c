@@ -636,10 +636,17 @@ static void an_edge_that_knows_more_fences_a_core_that_was_rolled_back(void **st
     struct peer *p = peer_new(b, 1);
     roll_back_to_one(b, p);
     struct hf_frame f = box_frame(b, 1);
+    struct box_write waiting = {.done = false};
+    box_send(b, box_add(&waiting, "k", "waits"));
     const struct hf_reply *r = peer_hello(p, &f);
     assert_int_equal(r->code, HF_OK);
     assert_int_equal(proof_open(p, &r->hello.beacon).head, 1);
     assert_non_null(box_status(b).refusing);
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_true(waiting.done);
+    assert_int_equal(waiting.result.code, HF_FORK);
+    assert_int_equal(box_status(b).head, 1);
     assert_int_equal(box_put(b, "k", "3").code, HF_FORK);
     assert_string_equal(box_get(b, "k"), "1");
     box_crash(b);
