@@ -53,6 +53,16 @@ enum hf_err hf_mark_read(const char *path, struct hf_position *at)
     return mark_parse(text, at);
 }
 
+enum hf_err hf_mark_set_aside(const char *path)
+{
+    char aside[PATH_BYTES_MAX];
+    int n = snprintf(aside, sizeof(aside), "%s.unreadable", path);
+    if (n < 0 || (size_t)n >= sizeof(aside)) {
+        return HF_ARG;
+    }
+    return rename(path, aside) == 0 ? HF_OK : HF_IO;
+}
+
 enum hf_err hf_mark_write(const char *path, const struct hf_position *at)
 {
     char epoch[2 * HF_ID_BYTES + 1];

@@ -298,6 +298,8 @@ static void evidence_check(struct opening *o)
     }
 }
 
+/* It is replaced without a sync, so a power cut may leave an empty one: no reason to refuse
+ * service, and no reason to throw away what somebody may still read. */
 static void mark_check(struct opening *o)
 {
     struct hf_position p;
@@ -306,8 +308,11 @@ static void mark_check(struct opening *o)
         return;
     }
     if (err != HF_OK) {
-        snprintf(o->out->note, sizeof(o->out->note), "high-water mark %s: %s", o->w->mark_path,
-                 hf_err_text(err));
+        bool kept = hf_mark_set_aside(o->w->mark_path) == HF_OK;
+        snprintf(o->out->note, sizeof(o->out->note),
+                 "high-water mark %s cannot be read (%s)%s: should this data have been rolled "
+                 "back, only an edge can tell",
+                 o->w->mark_path, hf_err_text(err), kept ? ", kept with .unreadable" : "");
         return;
     }
     const char *why = contradicts(o, &p);

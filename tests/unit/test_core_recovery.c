@@ -447,7 +447,7 @@ static void a_mark_with_another_history_at_the_same_seq_fences(void **state)
     assert_non_null(strstr(box_status(b).refusing, "another history"));
 }
 
-static void a_torn_mark_is_reported_and_replaced(void **state)
+static void a_torn_mark_is_reported_and_kept_aside(void **state)
 {
     struct box *b = *state;
     char mark[128];
@@ -458,8 +458,15 @@ static void a_torn_mark_is_reported_and_replaced(void **state)
     fclose(f);
     b->notes[0] = '\0';
     box_open(b);
-    assert_non_null(strstr(b->notes, "mark"));
+    assert_non_null(strstr(b->notes, "main.mark cannot be read"));
     assert_int_equal(box_put(b, "a", "1").code, HF_OK);
+    char aside[160], text[8] = "";
+    snprintf(aside, sizeof(aside), "%s.unreadable", mark);
+    f = fopen(aside, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof(text), f));
+    fclose(f);
+    assert_string_equal(text, "0011");
 }
 
 static void a_mark_that_cannot_be_written_is_reported(void **state)
@@ -499,7 +506,7 @@ int main(void)
         T(data_that_was_rolled_back_is_fenced_by_the_mark),
         T(a_new_stream_beside_an_old_mark_is_fenced),
         T(a_mark_with_another_history_at_the_same_seq_fences),
-        T(a_torn_mark_is_reported_and_replaced),
+        T(a_torn_mark_is_reported_and_kept_aside),
         T(a_mark_that_cannot_be_written_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
