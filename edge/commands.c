@@ -125,10 +125,12 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     hf_resp_array(c, 17);
     text(c, k->version);
     text(c, info.genesis.name);
-    hf_resp_integer(c, (int64_t)info.genesis.epoch);
+    hf_resp_number(c, info.has_genesis ? info.genesis.epoch : UINT64_MAX);
     hf_hex(applied.at.epoch_id.b, HF_ID_BYTES, hex);
     text(c, hex);
-    hf_resp_integer(c, (int64_t)s.head);
+    /* One that is still joining at batch 0 has not been told of any. */
+    bool told = s.state != HF_REPLICA_JOINING || s.head > 0;
+    hf_resp_number(c, told ? s.head : UINT64_MAX);
     hf_resp_integer(c, (int64_t)applied.at.seq);
     hf_resp_integer(c, (int64_t)s.received);
     hf_hex(applied.at.digest.b, HF_HASH_BYTES, hex);

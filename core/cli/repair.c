@@ -16,6 +16,10 @@
 #include <unistd.h>
 
 #define POLL_MS 200
+/* Without a step. One that waits has not reached the core; of the others the thinnest link takes a
+ * minute for an answer. */
+#define WAITING_MS_MAX 10000
+#define STUCK_MS_MAX 90000
 
 /* How the newest repair of an edge stands, as HF.REPAIR says it. */
 struct standing {
@@ -74,11 +78,39 @@ static int show_end(const struct standing *s)
                        "`holdfast status` whether the core can be reached");
 }
 
-int hf_cli_repair(struct hf_cli *cli, int argc, char **argv)
+/* Until it has ended, or takes no further step. */
+static int follow(struct hf_cli *cli, long long ended, struct standing *s)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
     bool terminal = isatty(STDERR_FILENO) != 0;
-    struct standing before, s;
+    int idle_ms = 0;
+    bool gave_up = false;
+
+    while (s->ended == ended && !gave_up) {
+        struct standing last = *s;
+
+        show_progress(s, terminal);
+        nanosleep(&pause, NULL);
+        if (!ask(cli, false, s)) {
+            return HF_CLI_NO;
+        }
+        idle_ms = memcmp(&last, s, sizeof last) == 0 ? idle_ms + POLL_MS : 0;
+        gave_up = idle_ms >= (strcmp(s->result, "waiting") == 0 ? WAITING_MS_MAX : STUCK_MS_MAX);
+    }
+    if (terminal) {
+        fputc('\n', stderr);
+    }
+    if (gave_up) {
+        return hf_cli_fail("no step in %d s: it is %s; it goes on by itself when the edge reaches "
+                           "the core (`holdfast status`)",
+                           idle_ms / 1000, s->result);
+    }
+    return show_end(s);
+}
+
+int hf_cli_repair(struct hf_cli *cli, int argc, char **argv)
+{
+    struct standing before = {.ended = 0}, s = before;
 
     if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
         return cli->status;
@@ -89,15 +121,5 @@ int hf_cli_repair(struct hf_cli *cli, int argc, char **argv)
     if (!hf_cli_connect(cli) || !ask(cli, false, &before) || !ask(cli, true, &s)) {
         return HF_CLI_NO;
     }
-    while (s.ended == before.ended) {
-        show_progress(&s, terminal);
-        nanosleep(&pause, NULL);
-        if (!ask(cli, false, &s)) {
-            return HF_CLI_NO;
-        }
-    }
-    if (terminal) {
-        fputc('\n', stderr);
-    }
-    return show_end(&s);
+    return follow(cli, before.ended, &s);
 }

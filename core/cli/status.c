@@ -3,7 +3,7 @@
  *
  * The core answers with itself and a list of edges, an edge with its own view; which one it is
  * shows in the reply. --max-lag turns the answer into an exit status: an edge whose lag is not
- * known counts as too far behind, because "unknown" must never pass for "in sync" (G8, G14).
+ * known, or that has diverged, counts as too far behind: neither may pass for "in sync" (G8, G14).
  *
  * It must not compute what the daemon knows better: lag, staleness and state are printed as told.
  * Next: status_print.c for the three forms, core/commands_admin.c for the answer.
@@ -108,7 +108,8 @@ static bool read_core(struct redisReply **at, struct hf_status *s)
  */
 static uint64_t own_lag(const struct hf_status_edge *e)
 {
-    bool deaf = strcmp(e->state, "cut-off") == 0 || strcmp(e->state, "frozen") == 0;
+    bool deaf = strcmp(e->state, "cut-off") == 0 || strcmp(e->state, "frozen") == 0 ||
+                strcmp(e->state, "revoked") == 0;
 
     if (deaf || e->head == HF_UNKNOWN || e->applied == HF_UNKNOWN) {
         return HF_UNKNOWN;
@@ -181,7 +182,8 @@ bool hf_status_within(const struct hf_status *s, uint64_t max)
         if (strcmp(e->state, "revoked") == 0) {
             continue;
         }
-        if (e->lag_batches == HF_UNKNOWN || e->lag_batches > max) {
+        if (e->lag_batches == HF_UNKNOWN || e->lag_batches > max ||
+            strcmp(e->state, "diverged") == 0) {
             return false;
         }
     }
@@ -271,7 +273,9 @@ int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
         {"tsv", NULL, NULL, &o.tsv, "print a header line and one line an edge, tab-separated"},
         {"watch", NULL, NULL, &o.watch, "print again each second until interrupted"},
         {"max-lag", "N", &o.max_lag, NULL,
-         "exit status 1 if an enrolled edge is more than N batches behind, or its lag is unknown"},
+         "exit status 1 if an enrolled edge is more than N batches behind, its lag is unknown, or "
+         "it "
+         "has diverged"},
     };
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {

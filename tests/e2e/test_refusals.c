@@ -56,7 +56,7 @@ static void an_edge_with_the_wrong_core_key_gets_nothing(void **state)
 {
     redisContext *core, *edge;
     struct e2e_node *core_node = start_core(&core), *n = e2e_edge_bare("edge");
-    char key[256], url[64];
+    char key[256], url[64], out[4096];
 
     e2e_begin(state);
     e2e_ok(core, "SET k v");
@@ -72,6 +72,10 @@ static void an_edge_with_the_wrong_core_key_gets_nothing(void **state)
     E2E_WAIT(SOON_MS, e2e_logged(n, "is core_key the core's?"));
     assert_true(e2e_edge_says(edge, "joining"));
     e2e_error(edge, "LOADING", "GET k");
+    /* It knows of no head, so its lag is not 0. */
+    assert_int_equal(E2E_TOOL(n, out, "status", "--max-lag", "0", "--json"), 1);
+    assert_non_null(strstr(out, "\"head\":null"));
+    assert_int_equal(E2E_TOOL(n, out, "repair"), 1); /* which says so after a while */
     assert_true(e2e_core_says(core, "edge", "never-seen"));
     e2e_passed();
 }
@@ -350,6 +354,44 @@ static void a_store_of_a_newer_format_is_refused_and_left_alone(void **state)
     e2e_passed();
 }
 
+/* ---- a core that was rolled back ---- */
+
+/* Neither it nor the edge that has more is within any lag. */
+static void a_core_that_was_rolled_back_is_found_out_and_told_apart(void **state)
+{
+    struct e2e_node *core_node = e2e_core_new("core");
+    redisContext *core, *edge;
+    char command[600], out[4096];
+
+    e2e_begin(state);
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    start_edge(core_node, "edge", &edge);
+    e2e_ok(core, "SET k 1");
+    E2E_WAIT(SOON_MS, e2e_equal(core, edge));
+    e2e_disconnect(core);
+    e2e_stop(core_node, SIGTERM);
+    snprintf(command, sizeof command, "cp -a %s %s.older", core_node->dir, core_node->dir);
+    assert_int_equal(system(command), 0);
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    e2e_ok(core, "SET k 2");
+    E2E_WAIT(SOON_MS, e2e_equal(core, edge));
+    e2e_disconnect(core);
+    e2e_stop(core_node, SIGTERM);
+    snprintf(command, sizeof command, "rm -r %s && mv %s.older %s", core_node->dir, core_node->dir,
+             core_node->dir);
+    assert_int_equal(system(command), 0);
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    E2E_WAIT(SOON_MS, e2e_core_says(core, "edge", "diverged"));
+    E2E_WAIT(SOON_MS, strlen(e2e_core_status(core).refusing) > 0); /* its proof comes behind */
+    e2e_error(core, "FENCED", "SET k 3");
+    assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "1000"), 1);
+    assert_string_equal(e2e_text(edge, "GET k"), "2");
+    e2e_passed();
+}
+
 /* ---- full disks ---- */
 
 /* Fills a mount to the last block and returns the file to remove. */
@@ -577,6 +619,7 @@ int main(void)
         BOXED(a_directory_that_is_let_go_of_is_taken),
         BOXED(a_directory_of_another_core_or_stream_is_refused),
         BOXED(a_store_of_a_newer_format_is_refused_and_left_alone),
+        BOXED(a_core_that_was_rolled_back_is_found_out_and_told_apart),
         BOXED(a_full_disk_at_the_core_refuses_writes_and_nothing_else),
         BOXED(a_core_that_cannot_commit_takes_no_more_writes),
         BOXED(a_full_disk_at_the_edge_is_served_from_and_recovers),
