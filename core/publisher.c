@@ -353,7 +353,7 @@ static void on_hello(struct hf_publisher *p, const struct hf_publisher_event *ev
     struct edge *e = edge_of(p, ev->edge);
     e->heard = true;
     e->heard_at = ev->now;
-    e->diverged = !ev->ok;
+    e->diverged = !ev->ok || ev->seq > p->head.seq;
     if (ev->ok) {
         /* Its disk may have been replaced: what it says now counts, also when it is lower. */
         e->applied = ev->seq;
