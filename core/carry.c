@@ -171,6 +171,16 @@ static struct hf_enrolled *edge_of(const struct step *s)
     return same ? e : NULL;
 }
 
+/* Whom the readers of the store gave no answer was revoked meanwhile, or it cannot be read. */
+static void step_unanswered(struct step *s)
+{
+    if (edge_of(s) == NULL) {
+        step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
+    } else {
+        step_end(s, HF_IO, hf_slice_of(NULL, 0), "the core cannot read its store now");
+    }
+}
+
 /* Seals a reply that needs nothing of the store, as the next record. */
 static void step_reply(struct step *s, const struct hf_envelope_keys *keys,
                        const struct hf_reply *reply)
@@ -353,8 +363,13 @@ static void on_fetched(void *ctx, struct hf_slice plain, struct hf_slice message
     struct carry *c = &s->c;
     struct hf_reply *reply = &s->reply;
     const struct hf_fetch_reply *p = &reply->fetch;
-    if (message.len == 0 || hf_reply_decode(plain, reply) != HF_OK) {
-        step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
+    if (message.len == 0) {
+        step_unanswered(s);
+        return;
+    }
+    enum hf_err err = hf_reply_decode(plain, reply);
+    if (err != HF_OK) {
+        step_fail(s, err);
         return;
     }
     if (reply->code == HF_NOT_YET) {
@@ -445,7 +460,11 @@ static void on_planned(void *ctx, struct hf_slice plain, struct hf_slice message
     struct step *s = ctx;
     struct carry *c = &s->c;
     const struct hf_plan_reply *p = &s->reply.plan;
-    enum hf_err err = message.len == 0 ? HF_REVOKED : hf_reply_decode(plain, &s->reply);
+    if (message.len == 0) {
+        step_unanswered(s);
+        return;
+    }
+    enum hf_err err = hf_reply_decode(plain, &s->reply);
     err = err == HF_OK ? s->reply.code : err;
     if (err != HF_OK) {
         step_fail(s, err == HF_NOT_YET ? HF_BUSY : err);

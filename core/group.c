@@ -2,16 +2,16 @@
  * group.c - one group of writes becomes batches: merge, apply, digest, seal, sign, append, sync.
  *
  * Rules (PROTOCOL.md section 3):
- *   - A write is atomic: its changes are in one batch. Batches are cut at HF_BATCH_CUT raw bytes,
- * unless one write alone is larger.
- *   - A key occurs at most once in a batch. Among plain writes the last value wins. A write with an
- *     id, an author, a reason or a condition that touches a key already in the batch begins a new
- * one, and so does any write that touches a key of an audited one: what the audit trail says a
- * request changed is what it changed.
- *   - A change that changes nothing is left out; a batch without changes and without ids is not
- * made. A write with an id always makes a frame, so that replay finds the id again.
- *   - Frames are appended only after all batches of the group are in the state: the log cannot take
- *     back what it has buffered, the state can.
+ * - A write is atomic: its changes are in one batch. Batches are cut at HF_BATCH_CUT raw bytes,
+ *   unless one write alone is larger.
+ * - A key occurs at most once in a batch. Among plain writes the last value wins. A write with an
+ *   id, an author, a reason or a condition that touches a key already in the batch begins a new
+ *   one, and so does any write that touches a key of an audited one: what the audit trail says a
+ *   request changed is what it changed.
+ * - A change that changes nothing is left out; a batch without changes and without ids is not made.
+ *   A write with an id always makes a frame, so that replay finds the id again.
+ * - Frames are appended only after all batches of the group are in the state: the log cannot take
+ *   back what it has buffered, the state can.
  *
  * Nothing is allocated per change: the builder's tables have their final size from the start, and
  * the frames' memory grows to that of the largest group and stays.
@@ -183,7 +183,8 @@ static struct hf_slice raw_encode(struct hf_core_writer *w, uint32_t changes)
         }
         meta_encode(b, &b->trail[i], ordinal, &raw);
     }
-    /* hf_core_write and batch_fits keep the sum of upper bounds below the size of the buffer. */
+    /* write_check (driver.c) and batch_takes keep the sum of upper bounds below the size of the
+     * buffer. */
     HF_ASSERT(!raw.failed);
     return hf_writer_bytes(&raw);
 }
@@ -323,9 +324,9 @@ static enum hf_err dictionary_make(struct hf_core_writer *w)
     hf_seq seq = hf_state_position(w->state).seq + 1;
     hf_seq known[HF_DICTIONARIES_MAX];
     uint32_t gain;
-    if (w->trainer == NULL || !hf_trainer_take(w->trainer, &bytes, &gain) ||
-        hf_dictionaries_list(w->dictionaries, known) == HF_DICTIONARIES_MAX) {
-        return HF_OK; /* the log has frames that use each: another chance when it was trimmed */
+    if (w->trainer == NULL || hf_dictionaries_list(w->dictionaries, known) == HF_DICTIONARIES_MAX ||
+        !hf_trainer_take(w->trainer, &bytes, &gain)) {
+        return HF_OK; /* while the log has frames that use each, it waits until that is trimmed */
     }
     struct hf_writer raw;
     hf_writer_init(&raw, w->raw, HF_BATCH_RAW_MAX);

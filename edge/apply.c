@@ -9,12 +9,13 @@
  *
  * Trouble: a full disk or an I/O error changes nothing but time; the same work is ordered again. A
  * digest that does not match stops applying until the store's own digest was recomputed: if the
- * store is wrong it is repaired (repair.c), if it is right the edge has diverged and says so.
+ * store is wrong it is repaired (repair.c); if it is right, a frame proves that the edge has
+ * diverged, which it says, and a transfer that it was wrong itself.
  */
 #include "edge/replica_impl.h"
 
-#define ROOM_WAIT_MS_MOST 30000 /* between transfers that found no room: each crosses the link */
-#define STORE_RETRY_MS 500      /* a full disk is looked at twice a second: recovers within 2 s */
+#define VAIN_MS_MOST 30000 /* between transfers that came to nothing: each crosses the link */
+#define STORE_RETRY_MS 500 /* a full disk is looked at twice a second: recovers within 2 s */
 
 hf_seq stage_at(const struct hf_replica *r)
 {
@@ -340,7 +341,7 @@ static void moved(struct hf_replica *r, const struct hf_position *at)
     const struct held *h = held_find(r, r->applied.seq + 1);
     bool repair = r->stage.active || (h != NULL && !h->streamed);
     r->applied = *at;
-    r->room_wait = r->room_at = 0;
+    r->transfer_wait = r->transfer_at = 0;
     r->detours = 0;
     r->progress_at = r->now;
     if (r->now < r->survey_until) {
@@ -466,6 +467,15 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
     held_release(r, want_first(r) - 1);
 }
 
+/* It is dropped and fetched again, later and later, until something was applied. */
+static void transfer_in_vain(struct hf_replica *r, hf_ms least)
+{
+    hf_ms wait = 2 * r->transfer_wait > least ? 2 * r->transfer_wait : least;
+    r->drop_stage = true;
+    r->transfer_wait = wait < VAIN_MS_MOST ? wait : VAIN_MS_MOST;
+    r->transfer_at = r->now + r->transfer_wait;
+}
+
 static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     enum hf_store_state now = ev->code == HF_IO ? HF_STORE_FAILED : HF_STORE_FULL;
@@ -477,13 +487,9 @@ static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
     /* Where LMDB could not write its meta page nobody can begin to read until it is opened anew
      * (G9). */
     r->reopen_now = ev->code == HF_IO && ev->op != HF_REPFX_REOPEN;
-    /* Staged data is the first to go when there is no room: the served state is not. It is fetched
-     * again later and later, until something was applied. */
+    /* Staged data is the first to go when there is no room: the served state is not. */
     if (ev->code == HF_FULL && r->stage.active) {
-        hf_ms wait = r->room_wait > 0 ? 2 * r->room_wait : STORE_RETRY_MS;
-        r->drop_stage = true;
-        r->room_wait = wait < ROOM_WAIT_MS_MOST ? wait : ROOM_WAIT_MS_MOST;
-        r->room_at = r->now + r->room_wait;
+        transfer_in_vain(r, STORE_RETRY_MS);
     }
 }
 
@@ -502,7 +508,7 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
         r->repair.marked = r->repair.marking; /* a store that cannot keep even this is seen again */
     } else if (ev->op == HF_REPFX_STAGE_SWITCH || (is_staging(ev->op) && ev->code != HF_ARG)) {
         note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
-        r->drop_stage = true;
+        transfer_in_vain(r, r->cfg.backoff_ms_max);
         r->store_retry = r->now + r->cfg.backoff_ms_max;
         repair_refused(r, ev->code);
         /* Over a base that is damaged every DELTA is refused; only a look at it can tell. */
@@ -568,7 +574,7 @@ void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
          */
         r->reopen |= ev->code == HF_IO;
         r->store_retry = r->now + STORE_RETRY_MS;
-    } else if (!r->drop_stage) {
+    } else if (!r->drop_stage) { /* a frame led here, not a transfer */
         diverge(r, HF_NOTE_DIVERGED, r->applied.seq + 1, HF_DIGEST);
     }
 }

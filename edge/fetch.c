@@ -201,7 +201,7 @@ void duty_fetch(struct hf_replica *r)
     }
     if (!r->stage.active && plan_due(r) && !applying) {
         /* A DELTA over a damaged base would be refused, and there may be no room for one. */
-        if (repair_goes_first(r) || r->now < r->room_at) {
+        if (repair_goes_first(r) || r->now < r->transfer_at) {
             return;
         }
         if (!request_open(r, HF_REPRQ_PLAN)) {

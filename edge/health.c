@@ -4,13 +4,13 @@
  * A store of which only records are damaged stays: the engine repairs it, and serves the others,
  * without a core if need be. Three ways lead to the end of one that is worse, set aside for a
  * snapshot from the core:
- *   - It kills. A daemon marks that it runs; after two unclean ends in a row, each soon after its
- *     start, the next one reads the store in a child process before anything else opens it.
- *   - It does not open. That needs no examination (main.c calls edge_health_set_aside).
- *   - It does not kill, but LMDB refuses its own pages, which looks like a failing disk, or uses
- *     one twice. The pages are looked at in the running process when an error was noted, and when
- *     nothing moves behind a core that answers. If they are damaged, the marker is made to say that
- *     the next start must examine, and the process starts itself anew.
+ * - It kills. A daemon marks that it runs; after two unclean ends in a row, each soon after its
+ *   start, the next one reads the store in a child process before anything else opens it.
+ * - It does not open. That needs no examination (main.c calls edge_health_set_aside).
+ * - It does not kill, but LMDB refuses its own pages, which looks like a failing disk, or uses one
+ *   twice. The pages are looked at in the running process when an error was noted, and when nothing
+ *   moves behind a core that answers. If they are damaged, the marker is made to say that the next
+ *   start must examine, and the process starts itself anew.
  *
  * Invariant: only damage that was seen gives up a store. One that could not be read in time, for
  * want of memory or because somebody else holds it, is opened as it is; and without a core that

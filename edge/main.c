@@ -120,10 +120,12 @@ static void on_damaged(void *ctx)
 static hf_ms on_tick(void *ctx, hf_ms now)
 {
     struct app *app = ctx;
-    uint32_t lost = app->lost_count;
+    uint64_t lost[LOST_MAX]; /* what follows may add to the list */
+    uint32_t count = app->lost_count;
+    memcpy(lost, app->lost, count * sizeof(lost[0]));
     app->lost_count = 0;
-    for (uint32_t i = 0; i < lost; i++) {
-        hf_edge_on_reply(app->edge, app->lost[i], (struct hf_slice){0});
+    for (uint32_t i = 0; i < count; i++) {
+        hf_edge_on_reply(app->edge, lost[i], (struct hf_slice){0});
     }
     if (now >= app->reap_at) {
         hf_state_reap_readers(hf_edge_state(app->edge));

@@ -247,7 +247,7 @@ hf_ms hf_replica_deadline(const struct hf_replica *r)
         at = upcoming(r, sooner(at, r->rest_until), frames_pause_at(r));
     }
     at = upcoming(r, at, r->store_retry);
-    at = upcoming(r, at, r->room_at);
+    at = upcoming(r, at, r->transfer_at);
     at = sooner(at, repair_deadline(r));
     if (r->staged_since >= 0) {
         at = upcoming(r, at, r->staged_since + r->cfg.stage_ms);

@@ -185,9 +185,9 @@ struct hf_replica {
     hf_ms ordered_at, rest_until; /* a busy store rests, so that more frames share a commit */
     hf_ms frame_at, pause_ms;     /* ... unless no frame has come for that long since the last */
     hf_ms store_retry;            /* no store operation before this */
-    hf_ms room_wait, room_at;     /* a transfer found no room: the next one is not before room_at */
-    hf_seq collected;             /* tombstones up to here are gone */
-    hf_ms collect_at;             /* the next step of collecting is not due before this */
+    hf_ms transfer_wait, transfer_at; /* one came to nothing: the next is not before transfer_at */
+    hf_seq collected;                 /* tombstones up to here are gone */
+    hf_ms collect_at;                 /* the next step of collecting is not due before this */
     bool reopen, checking;
     bool reopen_now; /* without waiting for store_retry */
     bool diverged;

@@ -1,10 +1,9 @@
 /*
  * export.c - `holdfast export`: all live keys, in a form that import reads.
  *
- * Pages of SCAN name the keys, MGET brings their values. SCAN walks in order of last change, so
- * each key that is there from beginning to end comes at least once, and one that changes meanwhile
- * comes again further down, with the newer value: importing the output gives the newest of what was
- * seen.
+ * Pages of SCAN name the keys, MGET brings their values. SCAN walks in order of the keys, so each
+ * key that is there from beginning to end comes once, with the value of the moment its page was
+ * asked for: what is written meanwhile is in the output or not, key by key.
  *
  * Invariant: import of the output gives these keys with these values, byte for byte; what a format
  * cannot hold is an error, not a loss. It must not hold more than a page in memory. Next: text.c,

@@ -468,20 +468,22 @@ static void frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls(void 
 
 /* ---- trouble ---- */
 
-/* A transfer to 500 finds no room; it is planned again `due` after that, and no sooner. */
-static void no_room_for(struct box *b, hf_ms due)
+/* A transfer to 500 ends with that code, and is dropped after `drop`; it is planned again `due`
+ * after its end, and no sooner. */
+static void in_vain(struct box *b, enum hf_err code, hf_ms drop, hf_ms due)
 {
     box_reply(b, box_sent(b, HF_REPRQ_DELTA, 0), HF_OK);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
     box_clear(b);
-    box_fail(b, HF_FULL, 10);
-    box_pass(b, 500 - 1);
+    box_fail(b, code, 10);
+    box_pass(b, drop - 1);
     assert_false(b->busy);
     box_pass(b, 1);
     assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
     box_done(b);
-    assert_int_equal(box_status(b).store_state, HF_STORE_FULL);
-    for (hf_ms left = due - 500; left > 0; left -= 500) {
+    enum hf_store_state store = box_status(b).store_state;
+    assert_int_equal(store, code == HF_FULL ? HF_STORE_FULL : HF_STORE_OK);
+    for (hf_ms left = due - drop; left > 0; left -= 500) {
         assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 0);
         box_beacon(b, 500);
         box_pass(b, 500); /* it is a deadline of its own: nothing comes just then */
@@ -489,8 +491,8 @@ static void no_room_for(struct box *b, hf_ms due)
     assert_int_equal(box_sends(b, HF_REPRQ_PLAN), 1);
     struct hf_replica_event ev = {.plan = HF_PLAN_DELTA, .seq = 500, .total = 5000};
     box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
-    box_done(b);                                                /* STAGE_BEGIN */
-    assert_int_equal(box_status(b).store_state, HF_STORE_FULL); /* it hardly needs room */
+    box_done(b);                                        /* STAGE_BEGIN */
+    assert_int_equal(box_status(b).store_state, store); /* it hardly needs room */
 }
 
 /* Each time it is asked for, all of it crosses the link for nothing. */
@@ -500,7 +502,7 @@ static void a_transfer_that_finds_no_room_is_asked_for_later_and_later(void **st
     struct box *b = begin(HF_PLAN_DELTA, 500);
     const hf_ms due[] = {500, 1000, 2000, 4000, 8000, 16000, 30000, 30000};
     for (uint32_t i = 0; i < sizeof(due) / sizeof(due[0]); i++) {
-        no_room_for(b, due[i]);
+        in_vain(b, HF_FULL, 500, due[i]);
     }
     chunk(b, HF_REPRQ_DELTA, 500, true);
     box_pass(b, b->cfg.gap_ms);
@@ -509,7 +511,19 @@ static void a_transfer_that_finds_no_room_is_asked_for_later_and_later(void **st
     assert_int_equal(box_status(b).applied, 500); /* so it begins anew */
     box_clear(b);
     plan(b, HF_PLAN_DELTA, 1000);
-    no_room_for(b, 500);
+    in_vain(b, HF_FULL, 500, 500);
+    box_free(b);
+}
+
+/* So it does when what came does not hold. */
+static void a_transfer_that_is_refused_is_asked_for_later_and_later(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_DELTA, 500);
+    const hf_ms due[] = {5000, 10000, 20000, 30000, 30000};
+    for (uint32_t i = 0; i < sizeof(due) / sizeof(due[0]); i++) {
+        in_vain(b, HF_MALFORMED, b->cfg.backoff_ms_max, due[i]);
+    }
     box_free(b);
 }
 
@@ -767,6 +781,7 @@ int main(void)
         cmocka_unit_test(a_slow_chunk_is_waited_for_longer_than_the_stall_time),
         cmocka_unit_test(frames_written_to_the_inbox_do_not_hide_a_transfer_that_stalls),
         cmocka_unit_test(a_transfer_that_finds_no_room_is_asked_for_later_and_later),
+        cmocka_unit_test(a_transfer_that_is_refused_is_asked_for_later_and_later),
         cmocka_unit_test(a_full_disk_publishes_nothing_retries_and_recovers),
         cmocka_unit_test(an_io_error_reopens_the_store_before_it_writes_again),
         cmocka_unit_test(a_store_that_does_not_reopen_is_tried_twice_a_second),
