@@ -453,6 +453,36 @@ static void readers_do_not_notice_a_failed_write_of_the_meta_page(void **state)
     assert_shows(b->s, "a", "3");
 }
 
+static void *reopen_it(void *arg)
+{
+    struct hf_error e = {HF_OK, ""};
+    return hf_state_reopen(arg, &e) == HF_OK ? arg : NULL;
+}
+
+/* The loop's thread has a view for its clients, and opens another for an edge. */
+static void who_has_a_view_gets_another_while_the_owner_waits_for_it(void **state)
+{
+    struct store *b = *state;
+    struct hf_view *first, *second;
+    pthread_t owner;
+    void *done;
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    assert_ok(hf_view_open(b->s, &first));
+    assert_int_equal(pthread_create(&owner, NULL, reopen_it, b->s), 0);
+    usleep(20000); /* it waits for the view by now */
+    alarm(10);
+    assert_ok(hf_view_open(b->s, &second));
+    hf_view_close(second);
+    hf_view_reset(first);
+    assert_int_equal(pthread_join(owner, &done), 0);
+    alarm(0);
+    assert_ptr_equal(done, b->s);
+    assert_ok(hf_view_renew(first));
+    hf_view_close(first);
+    assert_shows(b->s, "a", "1");
+}
+
 struct readers {
     struct hf_state *s;
     atomic_bool stop;
@@ -540,6 +570,7 @@ int main(void)
         IN_STORE(full_map_is_grown_and_the_batch_replayed),
         IN_STORE(view_goes_on_after_a_reopen),
         IN_STORE(readers_do_not_notice_a_failed_write_of_the_meta_page),
+        IN_STORE(who_has_a_view_gets_another_while_the_owner_waits_for_it),
         IN_STORE(readers_never_see_half_a_batch_nor_stop_growth),
         IN_STORE(full_disk_is_reported_and_recovers_without_a_restart),
     };
