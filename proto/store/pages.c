@@ -46,12 +46,16 @@
 #define ENTRY_TABLE 2u
 #define DEPTH_MAX 32u /* what a cursor of LMDB has room for */
 #define KEY_MAX 511u
+/* Pages that the file may lack: more than any one transaction takes. */
+#define MISSING_MAX (1u << 20)
 
 struct pages {
     const uint8_t *map;
     uint64_t page_bytes;
-    uint64_t count; /* pages that the newest transaction knows of; the file has them all */
-    uint8_t *used;  /* owned; a bit for each */
+    uint64_t count; /* pages that the newest transaction knows of */
+    uint64_t
+        present;   /* pages that the file has: the last ones may be free, and missing (shape.c) */
+    uint8_t *used; /* owned; a bit for each */
     struct hf_error *e;
     bool keys; /* their places count, too */
 };
@@ -116,6 +120,13 @@ static bool take(struct pages *p, uint64_t first, uint64_t count)
     return true;
 }
 
+/* Those that are read, before they are. */
+static bool in_file(struct pages *p, uint64_t first, uint64_t count)
+{
+    return (first < p->present && count <= p->present - first) ||
+           bad(p, first, "the file ends before it");
+}
+
 /* ---- entries ---- */
 
 static int key_order(const struct tree *t, struct hf_slice a, struct hf_slice b)
@@ -135,6 +146,9 @@ static bool big_value(struct pages *p, const uint8_t *at, uint64_t bytes, struct
     uint64_t needed = (HEAD_BYTES - 1 + bytes) / p->page_bytes + 1;
     if (first < 2 || first >= p->count) {
         return bad(p, first, "a value lies there but the page does not exist");
+    }
+    if (!in_file(p, first, needed)) {
+        return false;
     }
     const uint8_t *page = page_at(p, first);
     uint64_t count = hf_load32(page + 12);
@@ -298,7 +312,7 @@ static bool check_branch(struct pages *p, struct tree *t, uint64_t number, uint3
 static bool check_page(struct pages *p, struct tree *t, uint64_t number, uint32_t level,
                        const struct bounds *b)
 {
-    if (!take(p, number, 1)) {
+    if (!take(p, number, 1) || !in_file(p, number, 1)) {
         return false;
     }
     const uint8_t *page = page_at(p, number);
@@ -357,7 +371,8 @@ static bool check_all(struct pages *p, uint64_t file_bytes)
         meta = page_at(p, 1);
     }
     p->count = hf_load64(meta + META_LAST_AT) + 1;
-    if (p->count == 0 || p->count > file_bytes / p->page_bytes) {
+    p->present = file_bytes / p->page_bytes;
+    if (p->count < 2 || p->count > p->present + MISSING_MAX) {
         return bad(p, p->count - 1, "the file ends before it");
     }
     p->used = calloc(p->count / 8 + 1, 1);

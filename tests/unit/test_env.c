@@ -7,6 +7,8 @@
  */
 #include "state_fixture.h"
 
+#include "hf/doctor.h"
+
 #include "proto/store/state_impl.h"
 
 #include <errno.h>
@@ -453,6 +455,45 @@ static void readers_do_not_notice_a_failed_write_of_the_meta_page(void **state)
     assert_shows(b->s, "a", "3");
 }
 
+/* Adds to what both meta pages say of the last page of the file. */
+static void promise_pages(int fd, int64_t more)
+{
+    for (off_t meta = 0; meta < 2; meta++) {
+        uint64_t last;
+        off_t at = meta * 4096 + 136;
+        assert_int_equal(pread(fd, &last, sizeof(last), at), sizeof(last));
+        last += (uint64_t)more;
+        assert_int_equal(pwrite(fd, &last, sizeof(last), at), sizeof(last));
+    }
+}
+
+/* LMDB does not write a page that was freed in the transaction that took it. */
+static void a_page_that_nobody_names_need_not_be_in_the_file(void **state)
+{
+    struct store *b = *state;
+    struct hf_error e = {HF_OK, ""};
+    struct stat st;
+    char path[256];
+    uint8_t page[4096];
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    snprintf(path, sizeof(path), "%s/data.mdb", b->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    promise_pages(fd, 3);
+    assert_ok(hf_state_check_pages(b->s, true, &e));
+    promise_pages(fd, -3);
+    /* But the last one that is there is somebody's. */
+    off_t last = st.st_size - (off_t)sizeof(page);
+    assert_int_equal(pread(fd, page, sizeof(page), last), sizeof(page));
+    assert_int_equal(ftruncate(fd, last), 0);
+    assert_int_equal(hf_state_check_pages(b->s, true, &e), HF_CORRUPT);
+    assert_non_null(strstr(e.text, "the file ends before it"));
+    assert_int_equal(pwrite(fd, page, sizeof(page), last), sizeof(page));
+    assert_ok(hf_state_check_pages(b->s, true, &e));
+    close(fd);
+}
+
 static void *reopen_it(void *arg)
 {
     struct hf_error e = {HF_OK, ""};
@@ -570,6 +611,7 @@ int main(void)
         IN_STORE(full_map_is_grown_and_the_batch_replayed),
         IN_STORE(view_goes_on_after_a_reopen),
         IN_STORE(readers_do_not_notice_a_failed_write_of_the_meta_page),
+        IN_STORE(a_page_that_nobody_names_need_not_be_in_the_file),
         IN_STORE(who_has_a_view_gets_another_while_the_owner_waits_for_it),
         IN_STORE(readers_never_see_half_a_batch_nor_stop_growth),
         IN_STORE(full_disk_is_reported_and_recovers_without_a_restart),
