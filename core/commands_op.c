@@ -14,10 +14,12 @@
 
 #include <stdlib.h>
 
-/* Of the blocks that are kept: enough for a change of a few hundred bytes, and as many as a
+/* Of the blocks that are kept: enough for a change of some two hundred bytes, and as many as a
  * pipelined window of all usual clients together. */
-#define BLOCK_BYTES 1024u
+#define BLOCK_BYTES 512u
 #define BLOCKS_KEPT_MAX 8192u
+/* About what the slot of its answer takes (proto/node/resp_impl.h). */
+#define SLOT_BYTES 192u
 
 /* ---- blocks ---- */
 
@@ -52,6 +54,7 @@ struct hf_write_op *hf_op_new(const struct hf_call *call, enum hf_reply_form for
     }
     *op = (struct hf_write_op){.session = call->session, .slot = call->slot, .form = form};
     op->kept_size = bytes_at + size.bytes <= BLOCK_BYTES;
+    op->write.memory_bytes = SLOT_BYTES + (op->kept_size ? BLOCK_BYTES : bytes_at + size.bytes);
     op->change = (struct hf_change *)(void *)(base + changes_at);
     op->part = (struct hf_op_part *)(void *)(base + parts_at);
     op->bytes = base + bytes_at;

@@ -23,7 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WAITING_BYTES_MAX (64u << 20)
+#define WAITING_BYTES_MAX (128u << 20)
 #define BEACON_MS 1000
 #define COMMIT_MS 1000
 #define COMMIT_CHANGES 50000u
@@ -47,14 +47,10 @@ static hf_ms now_of(struct hf_core *core)
 
 /* ---- the queue of writes ---- */
 
-static size_t write_bytes(const struct hf_write *w)
+static size_t write_memory(const struct hf_write *w)
 {
-    struct hf_meta m = {.request_id = w->request_id, .author = w->author, .reason = w->reason};
-    size_t n = HF_BODY_OVERHEAD + hf_meta_bytes_max(&m);
-    for (uint32_t i = 0; i < w->change_count; i++) {
-        n += hf_change_bytes_max(&w->change[i]);
-    }
-    return n;
+    size_t raw = hf_write_raw_bytes(w);
+    return w->memory_bytes > raw ? w->memory_bytes : raw;
 }
 
 static enum hf_err write_check(const struct hf_write *w, const char **text)
@@ -79,7 +75,8 @@ static enum hf_err write_check(const struct hf_write *w, const char **text)
         return HF_TOO_BIG;
     }
     *text = "the request is over the limit of a batch";
-    if (w->change_count > HF_BATCH_CHANGES_MAX || write_bytes(w) > HF_BATCH_RAW_MAX) {
+    if (w->change_count > HF_BATCH_CHANGES_MAX ||
+        HF_BODY_OVERHEAD + hf_write_raw_bytes(w) > HF_BATCH_RAW_MAX) {
         return HF_TOO_BIG;
     }
     *text = NULL;
@@ -110,7 +107,7 @@ void hf_core_write(struct hf_core *core, struct hf_write *w)
         write_answer(w, core->uncommitted, core->failing);
         return;
     }
-    size_t bytes = write_bytes(w);
+    size_t bytes = write_memory(w);
     if (core->waiting_bytes + bytes > core->cfg.waiting_bytes_max) {
         write_answer(w, HF_BUSY, "too many writes are waiting");
         return;
@@ -142,12 +139,12 @@ static void group_take(struct hf_core *core)
     do {
         last = core->waiting;
         core->waiting = last->next;
-        bytes += write_bytes(last);
+        bytes += hf_write_raw_bytes(last);
+        core->waiting_bytes -= write_memory(last);
         changes += last->change_count;
         g->write_count++;
     } while (core->waiting != NULL && changes < HF_GROUP_CHANGES && bytes < HF_GROUP_BYTES);
     last->next = NULL;
-    core->waiting_bytes -= bytes;
     if (core->waiting == NULL) {
         core->waiting_end = &core->waiting;
     }

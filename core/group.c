@@ -374,7 +374,7 @@ static bool audited(const struct hf_write *wr)
     return wr->request_id.len > 0 || wr->author.len > 0 || wr->reason.len > 0;
 }
 
-static size_t write_raw_bytes(const struct hf_write *wr)
+size_t hf_write_raw_bytes(const struct hf_write *wr)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < wr->change_count; i++) {
@@ -394,7 +394,7 @@ static bool batch_takes(struct hf_batch_builder *b, const struct hf_write *wr)
     if (b->count == 0 && b->trail_count == 0) {
         return true;
     }
-    if (b->raw_bytes + write_raw_bytes(wr) > HF_BATCH_CUT ||
+    if (b->raw_bytes + hf_write_raw_bytes(wr) > HF_BATCH_CUT ||
         b->count + wr->change_count > HF_BATCH_CHANGES_MAX || b->trail_count == HF_BODY_METAS_MAX) {
         return false;
     }

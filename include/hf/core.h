@@ -42,7 +42,7 @@ struct hf_core_config {
     /* The writes of a group have been answered, its frames are not published yet: a good moment to
      * send the answers, since publishing takes longer. Gets the world's ctx. May be NULL. */
     void (*on_answered)(void *ctx);
-    size_t waiting_bytes_max;  /* queued writes; 0 = 64 MiB; more is refused with HF_BUSY */
+    size_t waiting_bytes_max;  /* queued writes; 0 = 128 MiB; more is refused with HF_BUSY */
     uint64_t delta_batches;    /* deletes are remembered for so many batches at most, which is how
                                   far back DELTA reaches; 0 = no bound */
     bool dictionary;           /* small bodies are packed with one that is trained from them */
@@ -87,6 +87,7 @@ struct hf_write {
     struct hf_slice reason;
     bool has_ifseq;
     hf_seq ifseq;
+    size_t memory_bytes; /* kept until done, all in all: what counts of a write that waits */
     bool *found; /* one a change, or NULL: set for each del, true when it found a live key */
     void (*done)(struct hf_write *w, const struct hf_write_result *r); /* owner's thread, once */
     /* The core's own. */

@@ -242,6 +242,17 @@ static void more_waiting_writes_than_the_bound_are_refused_as_busy(void **state)
     box_work(b);
     assert_int_equal(w[0].result.code, HF_OK);
     assert_int_equal(box_put(b, "k", "v").code, HF_OK);
+    /* A small write counts with what its owner keeps for it. */
+    struct box_write small[3] = {
+        {.w.memory_bytes = 600}, {.w.memory_bytes = 600}, {.w.memory_bytes = 600}};
+    for (int i = 0; i < 3; i++) {
+        box_send(b, box_add(&small[i], "k", "s"));
+    }
+    assert_int_equal(small[2].result.code, HF_BUSY);
+    hf_core_flush(b->core);
+    box_work(b);
+    assert_int_equal(small[0].result.code, HF_OK);
+    assert_int_equal(b->core->waiting_bytes, 0);
 }
 
 /* Writes again from its own answer, as a pipelining client does. */
