@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* For so long status tells that a write failed, if none went well since. */
+#define FAILING_MS 60000
 #define WAITING_BYTES_MAX (128u << 20)
 #define BEACON_MS 1000
 #define COMMIT_MS 1000
@@ -274,6 +276,7 @@ static void failing_keep(struct hf_core *core)
 {
     const struct hf_lane_job *lane = &core->lane;
     if (lane->code != HF_OK) {
+        core->failed_at = now_of(core);
         snprintf(core->failing, sizeof(core->failing), "%s",
                  lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
         hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
@@ -520,8 +523,17 @@ void hf_core_when_visible(struct hf_core *core, void (*done)(void *ctx), void *c
     hf_core_drain(core);
 }
 
+/* A write that failed is tried again by nobody but its client. */
+static void failing_forget(struct hf_core *core, hf_ms now)
+{
+    if (core->uncommitted == HF_OK && now - core->failed_at >= FAILING_MS) {
+        core->failing[0] = '\0';
+    }
+}
+
 hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
 {
+    failing_forget(core, now);
     core->pending.tick = true; /* the world's clock is asked for each event */
     hf_core_retain(core);
     hf_core_drain(core);

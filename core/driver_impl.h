@@ -116,8 +116,9 @@ struct hf_core {
     struct hf_pending pending;
     bool draining;
     struct hf_core_numbers n;
-    char fenced[300];        /* why writes are refused for good; empty when they are not */
-    char failing[400];       /* why the last order failed; empty when it did not */
+    char fenced[300];  /* why writes are refused for good; empty when they are not */
+    char failing[400]; /* why the last order failed; empty when it did not, or long ago */
+    hf_ms failed_at;
     enum hf_err uncommitted; /* why the last commit failed: no write is taken until one goes well */
     char dir[HF_CORE_PATH_MAX];
     char mark_path[HF_CORE_PATH_MAX + HF_NAME_MAX + 16];
