@@ -22,7 +22,10 @@
  */
 #include "proto/node/transport_impl.h"
 
+#include "hf/log.h"
+
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -58,6 +61,8 @@
 /* A free pair of ports is found at the first or second try, unless somebody uses very many. */
 #define PAIR_TRIES 64u
 #define TAKE_MAX 64u
+/* Between two lines of the log about connections over a cap. */
+#define REFUSED_NOTE_MS 60000u
 
 enum context_state {
     CONTEXT_IDLE = 0,
@@ -95,7 +100,9 @@ struct hf_listener {
     struct hf_pipes *pipes;   /* under the inbox's lock */
     struct context *contexts; /* config.contexts of them */
     uv_timer_t tick;
-    uint32_t sending; /* contexts in that state; under the inbox's lock */
+    uint32_t sending;       /* contexts in that state; under the inbox's lock */
+    uint64_t refused_noted; /* of counts.refused_pipes, at the last note */
+    uint64_t refused_note_ms;
     uint64_t leak_check_ms;
     struct hf_dead dead; /* descriptors of connections that have been dead ... */
     uint64_t dead_ms;    /* ... since then, and none of them was closed */
@@ -393,10 +400,33 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
     return count > LEAK_MAX;
 }
 
+/* To the edge that is refused it looks like a link that breaks. */
+static void refused_note(struct hf_listener *l, uint64_t now)
+{
+    uint64_t refused;
+    uint32_t open;
+
+    pthread_mutex_lock(&l->inbox.lock);
+    refused = l->counts.refused_pipes;
+    open = hf_pipes_count(l->pipes);
+    pthread_mutex_unlock(&l->inbox.lock);
+    if (refused == l->refused_noted || now < l->refused_note_ms) {
+        return;
+    }
+    hf_log(HF_LEVEL_WARN,
+           "transport: connections are refused, see RUNBOOK.md, Ports and firewall; open=%" PRIu32
+           " refused=%" PRIu64,
+           open, refused);
+    l->refused_noted = refused;
+    l->refused_note_ms = now + REFUSED_NOTE_MS;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct hf_listener *l = timer->data;
     uint64_t now = hf_transport_now();
+
+    refused_note(l, now);
 
     for (uint32_t i = 0; i < HF_CHANNELS && !l->closed; i++) {
         side_guard(l, &l->sides[i], now);

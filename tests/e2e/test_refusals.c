@@ -354,6 +354,27 @@ static void a_store_of_a_newer_format_is_refused_and_left_alone(void **state)
     e2e_passed();
 }
 
+/* From the edge it looks like a broken link, so the core must say what it is. */
+static void connections_over_the_cap_are_refused_and_told_of(void **state)
+{
+    struct e2e_node *core_node = e2e_core_new("core");
+    redisContext *core, *first;
+
+    e2e_begin(state);
+    e2e_config(core_node, "[link]\npipes_max = 3\n"); /* an edge has two */
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    start_edge(core_node, "first", &first);
+    e2e_ok(core, "SET k v");
+    E2E_WAIT(SOON_MS, e2e_equal(core, first));
+    assert_false(e2e_logged(core_node, "connections are refused"));
+    e2e_start(e2e_edge_new(core_node, "second", core_node->port));
+    E2E_WAIT(SOON_MS, e2e_logged(core_node, "connections are refused"));
+    e2e_ok(core, "SET k w");
+    E2E_WAIT(SOON_MS, e2e_equal(core, first));
+    e2e_passed();
+}
+
 /* ---- a core that was rolled back ---- */
 
 /* Neither it nor the edge that has more is within any lag. */
@@ -619,6 +640,7 @@ int main(void)
         BOXED(a_directory_that_is_let_go_of_is_taken),
         BOXED(a_directory_of_another_core_or_stream_is_refused),
         BOXED(a_store_of_a_newer_format_is_refused_and_left_alone),
+        BOXED(connections_over_the_cap_are_refused_and_told_of),
         BOXED(a_core_that_was_rolled_back_is_found_out_and_told_apart),
         BOXED(a_full_disk_at_the_core_refuses_writes_and_nothing_else),
         BOXED(a_core_that_cannot_commit_takes_no_more_writes),
