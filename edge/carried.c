@@ -27,13 +27,16 @@ static enum hf_err head_error(const struct carried *c, enum hf_err err, const ui
     if (err == HF_MALFORMED) {
         return hf_error_set(e, err, "it is no carry file of holdfast, or its head is damaged");
     }
+    if (err != HF_OK) { /* whose it is cannot be told either */
+        return hf_error_set(e, err, "its head is damaged: copy it again");
+    }
     if (!hf_key_eq(&c->head.core, core)) {
         hf_hex(c->head.core.b, HF_KEY_BYTES, hex);
         return hf_error_set(e, HF_MISMATCH,
                             "it comes from another core, with key %s; this edge follows another",
                             hex);
     }
-    return err == HF_OK ? HF_OK : hf_error_set(e, err, "its head is damaged: copy it again");
+    return HF_OK;
 }
 
 static enum hf_err head_check(struct carried *c, uint64_t size, const struct hf_key *core,

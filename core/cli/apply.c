@@ -164,7 +164,8 @@ int hf_cli_apply(struct hf_cli *cli, int argc, char **argv)
         {"request-id", "ID", &head.id, NULL, "name of the request (default: a random one)"},
         {"author", "TEXT", &head.author, NULL, "who asks, for the audit trail"},
         {"reason", "TEXT", &head.reason, NULL, "and why"},
-        {"ifseq", "N", &head.ifseq, NULL, "only if none of the keys changed after batch N"},
+        {"ifseq", "N", &head.ifseq, NULL,
+         "only if none of the keys changed after batch N (the head of `status` before the reads)"},
     };
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {

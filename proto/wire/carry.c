@@ -119,6 +119,11 @@ enum hf_err hf_carry_head_open(const uint8_t in[HF_CARRY_HEAD_BYTES], struct hf_
         hf_signed_split(hf_slice_of(in + FIXED, len), len, &body, &sig) != HF_OK) {
         return HF_MALFORMED;
     }
+    for (uint32_t at = FIXED + len; at < HF_CARRY_HEAD_BYTES; at++) {
+        if (in[at] != 0) {
+            return HF_MALFORMED;
+        }
+    }
     enum hf_err err = head_read(body, h);
     if (err == HF_OK && !hf_verify(DOMAIN, body, &sig, &h->core)) {
         err = HF_AUTH;
