@@ -11,14 +11,36 @@
 #include "edge/replica_impl.h"
 
 #define BEACONS_MISSED 3
+#define LINK_NOTE_MS 60000
 
 static hf_ms patience(const struct hf_replica *r)
 {
     return BEACONS_MISSED * r->cfg.beacon_ms;
 }
 
+/* Where the core is full, or another one answers, links come and go several times a second without
+ * a word from it: that is told once a minute, and that one is up for good when it is heard. */
+static void link_note(struct hf_replica *r, enum hf_channel channel, enum hf_replica_note what,
+                      uint64_t b)
+{
+    hf_ms told = r->link_noted[channel];
+    if (what == HF_NOTE_LINK_UP) {
+        r->link_quiet[channel] =
+            told >= 0 && r->now - told < LINK_NOTE_MS && r->heard[channel] < told;
+        r->link_noted[channel] = r->link_quiet[channel] ? told : r->now;
+    }
+    if (!r->link_quiet[channel]) {
+        note(r, what, (uint64_t)channel, b);
+    }
+}
+
 void heard_from(struct hf_replica *r, enum hf_channel channel)
 {
+    if (r->link_quiet[channel]) {
+        r->link_quiet[channel] = false;
+        r->link_noted[channel] = r->now;
+        note(r, HF_NOTE_LINK_UP, (uint64_t)channel, 0);
+    }
     r->heard[channel] = r->now;
 }
 
@@ -55,7 +77,7 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
     bool first = r->link_since[ev->channel] < 0;
     r->link[ev->channel] = ev->ok;
     r->link_since[ev->channel] = r->now;
-    note(r, ev->ok ? HF_NOTE_LINK_UP : HF_NOTE_LINK_DOWN, (uint64_t)ev->channel, 0);
+    link_note(r, ev->channel, ev->ok ? HF_NOTE_LINK_UP : HF_NOTE_LINK_DOWN, 0);
     if (ev->channel != HF_CHANNEL_CONTROL || !ev->ok) {
         return;
     }
@@ -84,10 +106,11 @@ void on_link(struct hf_replica *r, const struct hf_replica_event *ev)
 static void redial(struct hf_replica *r, enum hf_channel channel, hf_ms silent)
 {
     fx_add(r, HF_REPFX_REDIAL)->channel = channel;
-    note(r, HF_NOTE_LINK_SILENT, (uint64_t)channel, (uint64_t)silent);
+    link_note(r, channel, HF_NOTE_LINK_SILENT, (uint64_t)silent);
     r->link_since[channel] = r->now;
     r->redials++;
-    if (channel == HF_CHANNEL_CONTROL && !r->has_genesis && !r->join) {
+    bool unknown = !r->has_genesis || (r->heard[channel] < 0 && !r->link_quiet[channel]);
+    if (channel == HF_CHANNEL_CONTROL && unknown && !r->join) {
         note(r, HF_NOTE_UNKNOWN, 0, 0);
     }
 }
