@@ -47,11 +47,6 @@ static void run_reset(struct hf_call *call)
     run_connection(call);
 }
 
-static void run_keys(struct hf_call *call)
-{
-    hf_call_fail(call, "ERR KEYS would hold up everyone else; use SCAN, or holdfast export");
-}
-
 static void run_repair(struct hf_call *call)
 {
     hf_call_fail(call, "ERR a core has nobody to be repaired from: stop it, and see 'The core does "
@@ -68,7 +63,6 @@ static const struct hf_command own[] = {
     {"MULTI", hf_run_multi, 1, 1, CMD_MULTI},
     {"EXEC", hf_run_exec, 1, 1, CMD_DEFERS | CMD_MULTI},
     {"DISCARD", hf_run_discard, 1, 1, CMD_MULTI},
-    {"KEYS", run_keys, 1, 0, 0},
     {"WAIT", hf_run_wait, 3, 3, CMD_WAIT},
     {"HF.STATUS", hf_run_status, 1, 1, 0},
     {"HF.EDGE", hf_run_edge, 2, 4, CMD_DEFERS},

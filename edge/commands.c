@@ -332,7 +332,7 @@ static void run(struct edge_commands *k, struct hf_resp_client *c, const struct 
     }
     if (hf_kv_is(argv[0], "HF.GET") && argc >= 2) {
         run_get(k, c, argv, argc);
-    } else if (hf_kv_is(argv[0], "HF.STATUS")) {
+    } else if (hf_kv_is(argv[0], "HF.STATUS") && argc == 1) {
         run_status(k, c);
     } else if (hf_kv_is(argv[0], "HF.REPAIR") && argc <= 2) {
         run_repair(k, c, argv, argc);
@@ -343,7 +343,8 @@ static void run(struct edge_commands *k, struct hf_resp_client *c, const struct 
             c, "READONLY this is an edge; the core knows the edges: ask it, with its --data");
     } else if (is_write(argv[0])) {
         hf_resp_error(c, "READONLY You can't write against an edge; write to the core");
-    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR")) {
+    } else if (hf_kv_is(argv[0], "HF.GET") || hf_kv_is(argv[0], "HF.REPAIR") ||
+               hf_kv_is(argv[0], "HF.STATUS")) {
         hf_kv_arity(c, argv[0]);
     } else {
         hf_kv_unknown(c, argv[0]);

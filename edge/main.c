@@ -191,19 +191,25 @@ static void core_path(const struct app *app, char *path, size_t cap)
 }
 
 /* DIR/core: "url keyhex\n" of the core that this directory follows. */
-static bool recall(struct app *app)
+static enum hf_err recall(struct app *app, struct hf_error *e)
 {
     char path[320];
     char hex[2 * HF_KEY_BYTES + 1];
     core_path(app, path, sizeof(path));
     FILE *f = fopen(path, "re");
     if (f == NULL) {
-        return false;
+        return hf_error_set(e, HF_ARG,
+                            "which core? give --join TOKEN (from `holdfast edge invite NAME` on "
+                            "the core), or --core URL and --core-key KEY");
     }
     bool good = fscanf(f, "%255s %64s", app->core_url, hex) == 2 &&
                 hf_unhex(hex, app->core_key.b, HF_KEY_BYTES) == HF_OK;
     fclose(f);
-    return good;
+    return good ? HF_OK
+                : hf_error_set(e, HF_MALFORMED,
+                               "%s is damaged, which said what core this edge follows: give --core "
+                               "URL and --core-key KEY once",
+                               path);
 }
 
 static void remember(const struct app *app)
@@ -254,11 +260,8 @@ static enum hf_err follow(struct app *app, struct hf_error *e)
         }
         snprintf(app->core_url, sizeof(app->core_url), "%s", o->core);
         HF_ASSERT(hf_unhex(o->core_key, app->core_key.b, HF_KEY_BYTES) == HF_OK); /* a KEY */
-    } else if (!recall(app)) {
-        return hf_error_set(
-            e, HF_ARG,
-            "which core? give --join TOKEN (from `holdfast edge invite NAME` on the "
-            "core), or --core URL and --core-key KEY");
+    } else {
+        err = recall(app, e);
     }
     if (err == HF_OK && hf_url_check(app->core_url, e) != HF_OK) {
         return hf_error_wrap(e, "core URL");

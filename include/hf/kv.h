@@ -27,7 +27,8 @@ struct hf_kv_config {
 enum hf_err hf_kv_new(const struct hf_kv_config *c, struct hf_kv **kv);
 void hf_kv_free(struct hf_kv *kv);
 
-/* PING ECHO HELLO COMMAND CLIENT SELECT QUIT RESET CONFIG TIME AUTH. False: not one of these. */
+/* PING ECHO HELLO COMMAND CLIENT SELECT QUIT RESET CONFIG TIME AUTH, and KEYS, which is refused.
+ * False: not one of these. */
 bool hf_kv_connection(struct hf_kv *kv, struct hf_resp_client *c, const struct hf_slice *argv,
                       size_t argc);
 /* Whether hf_kv_connection knows the command. */

@@ -290,18 +290,29 @@ static void run_reset(const struct call *k)
 /* redis-benchmark and some libraries ask for these two. */
 static void run_config(const struct call *k)
 {
-    if (k->argc != 3 || !hf_kv_is(k->argv[1], "GET")) {
+    static const struct {
+        const char *word, *name, *value;
+    } known[] = {{"SAVE", "save", ""}, {"APPENDONLY", "appendonly", "yes"}};
+    enum { KNOWN = sizeof(known) / sizeof(known[0]) };
+    bool asked[KNOWN] = {false};
+    uint32_t count = 0;
+    if (k->argc < 3 || !hf_kv_is(k->argv[1], "GET")) {
         hf_resp_error(k->c, "ERR only CONFIG GET is known; settings live in the config file");
         return;
     }
-    bool save = hf_kv_is(k->argv[2], "SAVE");
-    if (!save && !hf_kv_is(k->argv[2], "APPENDONLY")) {
-        hf_resp_map(k->c, 0);
-        return;
+    for (size_t i = 0; i < KNOWN; i++) {
+        for (size_t at = 2; at < k->argc && !asked[i]; at++) {
+            asked[i] = hf_kv_is(k->argv[at], known[i].word);
+        }
+        count += asked[i];
     }
-    hf_resp_map(k->c, 1);
-    text(k->c, save ? "save" : "appendonly");
-    text(k->c, save ? "" : "yes");
+    hf_resp_map(k->c, count);
+    for (size_t i = 0; i < KNOWN; i++) {
+        if (asked[i]) {
+            text(k->c, known[i].name);
+            text(k->c, known[i].value);
+        }
+    }
 }
 
 static void run_time(const struct call *k)
@@ -320,6 +331,11 @@ static void run_auth(const struct call *k)
     hf_resp_error(k->c, "ERR there are no passwords; access is by socket and address");
 }
 
+static void run_keys(const struct call *k)
+{
+    hf_resp_error(k->c, "ERR KEYS would hold up everyone else; use SCAN, or holdfast export");
+}
+
 static const struct command *find_connection(struct hf_slice name)
 {
     static const struct command table[] = {
@@ -328,7 +344,7 @@ static const struct command *find_connection(struct hf_slice name)
         {"CLIENT", 2, ANY, run_client}, {"SELECT", 2, 2, run_select},
         {"QUIT", 1, ANY, run_quit},     {"RESET", 1, 1, run_reset},
         {"CONFIG", 2, ANY, run_config}, {"TIME", 1, 1, run_time},
-        {"AUTH", 2, ANY, run_auth},
+        {"AUTH", 2, ANY, run_auth},     {"KEYS", 1, ANY, run_keys},
     };
     return command_named(name, table, sizeof(table) / sizeof(table[0]));
 }

@@ -541,7 +541,14 @@ static void an_edge_refuses_writes(void **state)
     e2e_error(joined, "ERR", "NO.SUCH.COMMAND");
     assert_int_equal(E2E_TOOL(joined_node, out, "put", "k", "v"), 1);
     e2e_error(core, "ERR", "SET k v NX");
-    e2e_error(core, "ERR", "KEYS *");
+    e2e_error(core, "ERR KEYS would", "KEYS *");
+    e2e_error(joined, "ERR KEYS would", "KEYS *");
+    e2e_error(core, "ERR wrong number", "HF.STATUS more");
+    e2e_error(joined, "ERR wrong number", "HF.STATUS more");
+    redisReply *r = redisCommand(core, "CONFIG GET appendonly none save");
+    assert_non_null(r);
+    assert_int_equal(r->elements, 4); /* two of three are known */
+    freeReplyObject(r);
     e2e_passed();
 }
 

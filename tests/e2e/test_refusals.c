@@ -277,6 +277,24 @@ static void a_directory_that_is_let_go_of_is_taken(void **state)
     e2e_passed();
 }
 
+/* DIR/core says whom an edge follows that is started without a word about it. */
+static void an_edge_that_has_forgotten_its_core_says_so(void **state)
+{
+    struct e2e_node *n = e2e_edge_bare("edge");
+    char path[300];
+    FILE *f;
+
+    e2e_begin(state);
+    refused(n, EXIT_USAGE, "which core?");
+    snprintf(path, sizeof path, "%s/core", n->dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("garbage", f);
+    fclose(f);
+    refused(n, EXIT_FAILED, "/core is damaged");
+    e2e_passed();
+}
+
 static void a_directory_of_another_core_or_stream_is_refused(void **state)
 {
     redisContext *core, *edge;
@@ -638,6 +656,7 @@ int main(void)
         BOXED(a_directory_without_its_key_or_of_another_kind_is_left_as_it_is),
         BOXED(a_port_in_use_and_a_directory_in_use_are_refused),
         BOXED(a_directory_that_is_let_go_of_is_taken),
+        BOXED(an_edge_that_has_forgotten_its_core_says_so),
         BOXED(a_directory_of_another_core_or_stream_is_refused),
         BOXED(a_store_of_a_newer_format_is_refused_and_left_alone),
         BOXED(connections_over_the_cap_are_refused_and_told_of),
