@@ -44,14 +44,17 @@ static void order_work(struct hf_job *job)
     struct hf_fact_order *o = (struct hf_fact_order *)job;
     struct hf_core *core = o->owner;
     struct hf_core_writer *w = &core->writer;
-    if (o->rotate) {
+    w->error.text[0] = '\0';
+    o->code = w->broken ? hf_core_writer_recover(w) : HF_OK; /* which may find more batches */
+    if (o->code == HF_OK && o->rotate) {
         const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
         o->fact[o->count] = (struct hf_fact){.type = HF_FACT_CONTENT_KEY};
         o->fact[o->count++].content_key = (struct hf_content_key){
             .id = newest->id + 1, .from = w->head.at.seq + 1, .key = o->fresh};
     }
-    w->error.text[0] = '\0';
-    o->code = hf_core_writer_record(w, o->fact, o->count);
+    if (o->code == HF_OK) {
+        o->code = hf_core_writer_record(w, o->fact, o->count);
+    }
     snprintf(o->text, sizeof(o->text), "%s",
              w->error.text[0] != '\0' ? w->error.text : hf_err_text(o->code));
 }

@@ -63,7 +63,7 @@ enum item_kind {
 struct hf_dialer {
     struct hf_dialer_config config; /* its URLs are those below */
     uv_loop_t *loop;
-    char urls[HF_CHANNELS][HF_URL_MAX];
+    char urls[HF_CHANNELS][HF_URL_BYTES];
     struct hf_inbox inbox;
     uint32_t queued; /* stream messages in the inbox; under its lock */
     struct hf_requests *requests;
@@ -501,8 +501,8 @@ enum hf_err hf_dialer_open(struct uv_loop_s *loop, const struct hf_dialer_config
     d->config = *c;
     d->config.data_idle_ms = c->data_idle_ms > 0 ? c->data_idle_ms : IDLE_MS_DEFAULT;
     d->loop = loop;
-    (void)snprintf(d->urls[HF_CHANNEL_STREAM], HF_URL_MAX, "%s", c->stream_url);
-    (void)snprintf(d->urls[HF_CHANNEL_CONTROL], HF_URL_MAX, "%s", c->control_url);
+    (void)snprintf(d->urls[HF_CHANNEL_STREAM], HF_URL_BYTES, "%s", c->stream_url);
+    (void)snprintf(d->urls[HF_CHANNEL_CONTROL], HF_URL_BYTES, "%s", c->control_url);
     d->config.stream_url = d->urls[HF_CHANNEL_STREAM];
     d->config.control_url = d->urls[HF_CHANNEL_CONTROL];
     rv = open_sockets(d);

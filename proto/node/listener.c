@@ -87,7 +87,7 @@ struct side {
     struct hf_listener *owner;
     nng_socket socket;
     nng_listener listener;
-    char url[HF_URL_MAX];
+    char url[HF_URL_BYTES];
     struct hf_probe probe;
 };
 
@@ -516,8 +516,8 @@ static int listen_on_free_pair(struct hf_listener *l, const struct hf_listener_c
         uint32_t port = bound_port(stream);
         rv = NNG_EADDRINUSE;
         if (port != 0 && port < UINT16_MAX &&
-            hf_transport_url(c->stream_url, port, stream->url, HF_URL_MAX) == HF_OK &&
-            hf_transport_url(c->stream_url, port + 1u, control->url, HF_URL_MAX) == HF_OK) {
+            hf_transport_url(c->stream_url, port, stream->url, HF_URL_BYTES) == HF_OK &&
+            hf_transport_url(c->stream_url, port + 1u, control->url, HF_URL_BYTES) == HF_OK) {
             rv = side_listen(control, true);
         }
         if (rv != 0) {
@@ -538,8 +538,8 @@ static enum hf_err listen_both(struct hf_listener *l, const struct hf_listener_c
         return rv == 0 ? HF_OK : hf_transport_error(e, rv, "listen on", c->stream_url);
     }
     l->port = (uint16_t)port;
-    (void)snprintf(l->sides[HF_CHANNEL_STREAM].url, HF_URL_MAX, "%s", c->stream_url);
-    if (hf_url_control(c->stream_url, l->sides[HF_CHANNEL_CONTROL].url, HF_URL_MAX) != HF_OK) {
+    (void)snprintf(l->sides[HF_CHANNEL_STREAM].url, HF_URL_BYTES, "%s", c->stream_url);
+    if (hf_url_control(c->stream_url, l->sides[HF_CHANNEL_CONTROL].url, HF_URL_BYTES) != HF_OK) {
         return hf_error_set(e, HF_ARG, "%s: no port above it for control", c->stream_url);
     }
     for (uint32_t i = 0; i < HF_CHANNELS; i++) {

@@ -38,7 +38,7 @@ enum hf_err hf_transport_port(const char *url, uint32_t *port)
     const char *digits;
     uint32_t value = 0;
 
-    if (url == NULL || strncmp(url, "tcp://", 6) != 0 || strlen(url) >= HF_URL_MAX) {
+    if (url == NULL || strncmp(url, "tcp://", 6) != 0 || strlen(url) >= HF_URL_BYTES) {
         return HF_ARG;
     }
     digits = port_text(url);

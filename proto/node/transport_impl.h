@@ -26,7 +26,7 @@
 
 /* nng counts the header of a request or reply (4 bytes a hop) in NNG_OPT_RECVMAXSZ. */
 #define HF_RECV_MAX (HF_MESSAGE_MAX + 64u)
-#define HF_URL_MAX 256u
+#define HF_URL_BYTES 256u
 /* The guards look this often; each look costs a few microseconds. */
 #define HF_GUARD_MS 250u
 /* A pipe on which nothing came for so long may be closed (fault C). */
@@ -97,7 +97,7 @@ struct hf_link_counts {
 struct hf_link {
     struct hf_inbox *inbox;
     const char *url; /* borrowed */
-    char numeric_url[HF_URL_MAX];
+    char numeric_url[HF_URL_BYTES];
     nng_socket socket;
     /* Under the inbox's lock. */
     uint32_t adding;

@@ -9,42 +9,20 @@
  * number that is wrong in the page itself does nothing until a commit. Reading cannot tell either.
  *
  * It reads a map of its own, and only inside of it, so it cannot die of what it finds, except of a
- * disk that does not give its bytes back. The layout is LMDB's published one (0.9, 64 bit), without
- * duplicates, which we do not use: a page is
- *   u64 number, u16 pad, u16 flags, u16 lower, u16 upper, u16 offset of each entry; or, for values
- *   that do not fit a page, u32 count of pages in place of lower and upper, then the bytes;
- * an entry is
- *   u16 low, u16 high, u16 flags, u16 bytes of the key, key, value
- *   leaf: low and high are the bytes of the value, which is a page number with flag 1 and the
- *   48-byte record of a table with flag 2; branch: low, high and flags are the number of the child;
- * the record of a table is
- *   u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root.
+ * disk that does not give its bytes back. The layout is in lmdb_layout.h.
  *
  * It must not write. Read doctor.c for its use, shape.c for the size of the file, verify.c for what
  * the tables say.
  */
 #include "hf/doctor.h"
 
+#include "lmdb_layout.h"
 #include "state_impl.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define HEAD_BYTES 16u
-#define ENTRY_BYTES 8u
-#define TABLE_BYTES 48u
-#define META_BYTES 152u
-#define META_FREE_AT 40u /* the record of the list of free pages; its pad is the page size */
-#define META_MAIN_AT 88u
-#define META_LAST_AT 136u
-#define META_TXN_AT 144u
-#define PAGE_BRANCH 1u
-#define PAGE_LEAF 2u
-#define PAGE_OVERFLOW 4u
-#define ENTRY_BIG 1u
-#define ENTRY_TABLE 2u
-#define DEPTH_MAX 32u /* what a cursor of LMDB has room for */
 #define KEY_MAX 511u
 /* Pages that the file may lack: more than any one transaction takes. */
 #define MISSING_MAX (1u << 20)
@@ -143,7 +121,7 @@ static int key_order(const struct tree *t, struct hf_slice a, struct hf_slice b)
 static bool big_value(struct pages *p, const uint8_t *at, uint64_t bytes, struct hf_slice *value)
 {
     uint64_t first = hf_load64(at);
-    uint64_t needed = (HEAD_BYTES - 1 + bytes) / p->page_bytes + 1;
+    uint64_t needed = (LMDB_HEAD_BYTES - 1 + bytes) / p->page_bytes + 1;
     if (first < 2 || first >= p->count) {
         return bad(p, first, "a value lies there but the page does not exist");
     }
@@ -152,10 +130,10 @@ static bool big_value(struct pages *p, const uint8_t *at, uint64_t bytes, struct
     }
     const uint8_t *page = page_at(p, first);
     uint64_t count = hf_load32(page + 12);
-    if (hf_load64(page) != first || load16(page + 10) != PAGE_OVERFLOW || count < needed) {
+    if (hf_load64(page) != first || load16(page + 10) != LMDB_PAGE_OVERFLOW || count < needed) {
         return bad(p, first, "it is not the beginning of a long value");
     }
-    *value = hf_slice_of(page + HEAD_BYTES, bytes);
+    *value = hf_slice_of(page + LMDB_HEAD_BYTES, bytes);
     return take(p, first, count);
 }
 
@@ -164,26 +142,27 @@ static bool entry_read(struct pages *p, uint64_t number, uint32_t i, struct entr
                        uint64_t *room)
 {
     const uint8_t *page = page_at(p, number);
-    bool leaf = load16(page + 10) == PAGE_LEAF;
-    uint64_t offset = load16(page + HEAD_BYTES + 2 * i);
-    if (offset < load16(page + 14) || offset % 2 != 0 || offset + ENTRY_BYTES > p->page_bytes) {
+    bool leaf = load16(page + 10) == LMDB_PAGE_LEAF;
+    uint64_t offset = load16(page + LMDB_HEAD_BYTES + 2 * i);
+    if (offset < load16(page + 14) || offset % 2 != 0 ||
+        offset + LMDB_ENTRY_BYTES > p->page_bytes) {
         return bad(p, number, "an entry lies outside of it");
     }
     const uint8_t *at = page + offset;
     uint64_t number_of = (uint64_t)load16(at) | (uint64_t)load16(at + 2) << 16;
     uint16_t flags = load16(at + 4);
     uint64_t key_bytes = load16(at + 6);
-    bool big = leaf && (flags & ENTRY_BIG) != 0;
+    bool big = leaf && (flags & LMDB_ENTRY_BIG) != 0;
     uint64_t value_bytes = !leaf ? 0 : big ? 8 : number_of;
-    uint64_t bytes = ENTRY_BYTES + key_bytes + value_bytes;
+    uint64_t bytes = LMDB_ENTRY_BYTES + key_bytes + value_bytes;
     if (offset + bytes > p->page_bytes) {
         return bad(p, number, "an entry ends outside of it");
     }
     *room += bytes + bytes % 2;
-    out->key = hf_slice_of(at + ENTRY_BYTES, key_bytes);
+    out->key = hf_slice_of(at + LMDB_ENTRY_BYTES, key_bytes);
     out->flags = flags;
     out->child = number_of | (uint64_t)flags << 32;
-    out->value = hf_slice_of(at + ENTRY_BYTES + key_bytes, value_bytes);
+    out->value = hf_slice_of(at + LMDB_ENTRY_BYTES + key_bytes, value_bytes);
     return !big || big_value(p, out->value.data, number_of, &out->value);
 }
 
@@ -235,16 +214,17 @@ static bool check_value(struct pages *p, struct tree *t, const struct entry *ent
     t->entries++;
     switch (t->kind) {
     case TREE_MAIN:
-        if (entry->flags != ENTRY_TABLE || entry->value.len != TABLE_BYTES) {
+        if (entry->flags != LMDB_ENTRY_TABLE || entry->value.len != LMDB_TABLE_BYTES) {
             return bad(p, t->page, "an entry is not that of a table");
         }
         return check_tree(p, TREE_TABLE, entry->value.data);
     case TREE_TABLE:
-        return (entry->flags & ~ENTRY_BIG) == 0 ||
+        return (entry->flags & ~LMDB_ENTRY_BIG) == 0 ||
                bad(p, t->page, "an entry has flags that we do not use");
     case TREE_FREE:
-        return (entry->flags & ~ENTRY_BIG) == 0 ? free_pages(p, t->page, entry->value)
-                                                : bad(p, t->page, "an entry has unknown flags");
+        return (entry->flags & ~LMDB_ENTRY_BIG) == 0
+                   ? free_pages(p, t->page, entry->value)
+                   : bad(p, t->page, "an entry has unknown flags");
     }
     HF_UNREACHABLE();
 }
@@ -283,7 +263,7 @@ static bool check_branch(struct pages *p, struct tree *t, uint64_t number, uint3
     struct entry entry;
     struct entry next;
     uint64_t room = 0;
-    uint32_t count = (load16(page_at(p, number) + 12) - HEAD_BYTES) / 2;
+    uint32_t count = (load16(page_at(p, number) + 12) - LMDB_HEAD_BYTES) / 2;
     if (count == 0) {
         return bad(p, number, "a branch without entries");
     }
@@ -322,13 +302,13 @@ static bool check_page(struct pages *p, struct tree *t, uint64_t number, uint32_
     if (hf_load64(page) != number) {
         return bad(p, number, "it has the number of another");
     }
-    if (load16(page + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH)) {
+    if (load16(page + 10) != (leaf ? LMDB_PAGE_LEAF : LMDB_PAGE_BRANCH)) {
         return bad(p, number, "it is not of the kind that its place in the tree asks for");
     }
-    if (lower < HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes) {
+    if (lower < LMDB_HEAD_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes) {
         return bad(p, number, "its bounds are not good");
     }
-    return leaf ? check_leaf(p, t, number, (lower - HEAD_BYTES) / 2u, b)
+    return leaf ? check_leaf(p, t, number, (lower - LMDB_HEAD_BYTES) / 2u, b)
                 : check_branch(p, t, number, level, b);
 }
 
@@ -346,7 +326,7 @@ static bool check_tree(struct pages *p, enum tree_kind kind, const uint8_t *reco
     if (root == UINT64_MAX) {
         return (entries == 0 && t.depth == 0) || bad(p, 0, "a table lost its root");
     }
-    if (t.depth == 0 || t.depth > DEPTH_MAX) {
+    if (t.depth == 0 || t.depth > LMDB_DEPTH_MAX) {
         return bad(p, root, "its table has no such depth");
     }
     if (!check_page(p, &t, root, 1, &none)) {
@@ -358,19 +338,20 @@ static bool check_tree(struct pages *p, enum tree_kind kind, const uint8_t *reco
 /* Records lie at any even address of the map, which is why nothing here reads through a struct. */
 static bool check_all(struct pages *p, uint64_t file_bytes)
 {
-    if (file_bytes < META_BYTES) {
+    if (file_bytes < LMDB_META_BYTES) {
         return bad(p, 0, "the file has no meta page");
     }
-    p->page_bytes = hf_load32(p->map + META_FREE_AT);
+    p->page_bytes = hf_load32(p->map + LMDB_META_FREE_AT);
     if (p->page_bytes < 512 || p->page_bytes > 65536 ||
-        (p->page_bytes & (p->page_bytes - 1)) != 0 || file_bytes < p->page_bytes + META_BYTES) {
+        (p->page_bytes & (p->page_bytes - 1)) != 0 ||
+        file_bytes < p->page_bytes + LMDB_META_BYTES) {
         return bad(p, 0, "it does not say a size of pages");
     }
     const uint8_t *meta = page_at(p, 0);
-    if (hf_load64(page_at(p, 1) + META_TXN_AT) > hf_load64(meta + META_TXN_AT)) {
+    if (hf_load64(page_at(p, 1) + LMDB_META_TXN_AT) > hf_load64(meta + LMDB_META_TXN_AT)) {
         meta = page_at(p, 1);
     }
-    p->count = hf_load64(meta + META_LAST_AT) + 1;
+    p->count = hf_load64(meta + LMDB_META_LAST_AT) + 1;
     p->present = file_bytes / p->page_bytes;
     if (p->count < 2 || p->count > p->present + MISSING_MAX) {
         return bad(p, p->count - 1, "the file ends before it");
@@ -380,8 +361,8 @@ static bool check_all(struct pages *p, uint64_t file_bytes)
         hf_error_set(p->e, HF_NOMEM, "no memory for a bit for each page of the store");
         return false;
     }
-    return check_tree(p, TREE_MAIN, meta + META_MAIN_AT) &&
-           check_tree(p, TREE_FREE, meta + META_FREE_AT);
+    return check_tree(p, TREE_MAIN, meta + LMDB_META_MAIN_AT) &&
+           check_tree(p, TREE_FREE, meta + LMDB_META_FREE_AT);
 }
 
 enum hf_err hf_state_check_pages(const struct hf_state *s, bool keys, struct hf_error *e)

@@ -14,22 +14,17 @@
  * range is a good part of the store they correct the sum of the changes too. A few thousand pages
  * are touched, which takes 5 ms when they are in memory. The same state gives the same sample.
  *
- * LMDB has no call that counts entries before a key or goes to the n-th, so this reads its pages,
- * as pages.c does and where their layout is said; here they are those of a live transaction, which
- * nobody writes to. What lies outside of a page is HF_CORRUPT.
+ * LMDB has no call that counts entries before a key or goes to the n-th, so this reads its pages
+ * (lmdb_layout.h); they are those of a live transaction, which nobody writes to. What lies outside
+ * of a page is HF_CORRUPT.
  *
  * It must not write, nor keep an address beyond the view. Read core/plan.c for its use.
  */
+#include "lmdb_layout.h"
 #include "view_impl.h"
 
 #include <stdlib.h>
 
-#define HEAD_BYTES 16u
-#define ENTRY_BYTES 8u
-#define TABLE_BYTES 48u
-#define PAGE_BRANCH 1u
-#define PAGE_LEAF 2u
-#define DEPTH_MAX 32u
 #define TWIGS_MAX 1024u
 /* Of keys; a leaf has some 20 to 100 records. More would cost more than they tell. */
 #define LEAVES_MAX 2048u
@@ -92,21 +87,21 @@ static uint64_t draw(struct walk *w, uint64_t below)
 
 static bool entry_read(const struct walk *w, const struct page *p, uint32_t i, struct entry *out)
 {
-    uint64_t offset = load16(p->at + HEAD_BYTES + 2 * i);
-    if (offset < HEAD_BYTES || offset + ENTRY_BYTES > w->page_bytes) {
+    uint64_t offset = load16(p->at + LMDB_HEAD_BYTES + 2 * i);
+    if (offset < LMDB_HEAD_BYTES || offset + LMDB_ENTRY_BYTES > w->page_bytes) {
         return false;
     }
     const uint8_t *at = p->at + offset;
     uint64_t number = (uint64_t)load16(at) | (uint64_t)load16(at + 2) << 16;
     uint16_t flags = load16(at + 4);
     uint64_t key_bytes = load16(at + 6);
-    bool leaf = load16(p->at + 10) == PAGE_LEAF;
+    bool leaf = load16(p->at + 10) == LMDB_PAGE_LEAF;
     out->big = leaf && (flags & 1u) != 0;
     out->bytes = leaf ? number : 0;
     out->child = number | (uint64_t)flags << 32;
-    out->key = hf_slice_of(at + ENTRY_BYTES, key_bytes);
-    out->value = at + ENTRY_BYTES + key_bytes;
-    return offset + ENTRY_BYTES + key_bytes + (out->big ? 8 : out->bytes) <= w->page_bytes;
+    out->key = hf_slice_of(at + LMDB_ENTRY_BYTES, key_bytes);
+    out->value = at + LMDB_ENTRY_BYTES + key_bytes;
+    return offset + LMDB_ENTRY_BYTES + key_bytes + (out->big ? 8 : out->bytes) <= w->page_bytes;
 }
 
 /* The first entry that `low` does not rule out: in a branch, the last that begins at or below it.
@@ -141,11 +136,12 @@ static enum hf_err page_open(const struct walk *w, uint64_t number, uint32_t hei
     p->at = w->map + number * w->page_bytes;
     uint16_t lower = load16(p->at + 12);
     bool leaf = height == 0;
-    if (hf_load64(p->at) != number || load16(p->at + 10) != (leaf ? PAGE_LEAF : PAGE_BRANCH) ||
-        lower < HEAD_BYTES || lower > w->page_bytes) {
+    if (hf_load64(p->at) != number ||
+        load16(p->at + 10) != (leaf ? LMDB_PAGE_LEAF : LMDB_PAGE_BRANCH) ||
+        lower < LMDB_HEAD_BYTES || lower > w->page_bytes) {
         return HF_CORRUPT;
     }
-    p->count = (lower - HEAD_BYTES) / 2;
+    p->count = (lower - LMDB_HEAD_BYTES) / 2;
     p->first = 0;
     if (p->count == 0 || (edge && w->low.len > 0 && !find_first(w, p, leaf))) {
         return HF_CORRUPT;
@@ -167,14 +163,14 @@ static enum hf_err root_find(struct walk *w)
     w->page_bytes = st.ms_psize;
     w->page_count = info.me_last_pgno + 1;
     int rc = mdb_get(w->v->txn, MAIN_TABLE, &name, &data);
-    if (rc != 0 || data.mv_size != TABLE_BYTES) {
+    if (rc != 0 || data.mv_size != LMDB_TABLE_BYTES) {
         return rc != 0 ? hf_env_error(rc) : HF_CORRUPT;
     }
     const uint8_t *record = data.mv_data;
     const uint8_t *leaf = record - (uintptr_t)record % w->page_bytes;
     uint32_t depth = load16(record + 6);
     uint64_t number = hf_load64(leaf);
-    if (load16(leaf + 10) != PAGE_LEAF || number >= w->page_count || depth > DEPTH_MAX) {
+    if (load16(leaf + 10) != LMDB_PAGE_LEAF || number >= w->page_count || depth > LMDB_DEPTH_MAX) {
         return HF_CORRUPT; /* or made with pages larger than this machine's, which no core does */
     }
     w->map = leaf - number * w->page_bytes;
@@ -236,7 +232,7 @@ static enum hf_err record_look(struct walk *w, const struct entry *e, struct hf_
     }
     w->looks++;
     const uint8_t *page = w->map + number * w->page_bytes;
-    return hf_record_look(hf_slice_of(page + HEAD_BYTES, HF_RECORD_HEAD), r);
+    return hf_record_look(hf_slice_of(page + LMDB_HEAD_BYTES, HF_RECORD_HEAD), r);
 }
 
 /* All records of a leaf that count, as one point at the last key. */

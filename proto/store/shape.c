@@ -7,9 +7,10 @@
  * file is therefore walked in a child process, which may die of it; only if the child comes back
  * well is the file made longer, and opened.
  *
- * It reads LMDB's pages by their published layout (0.9, 64 bit) and writes nothing but the size.
+ * It reads LMDB's meta pages (lmdb_layout.h) and writes nothing but the size.
  * Read env.c for where it is called.
  */
+#include "lmdb_layout.h"
 #include "state_impl.h"
 
 #include <errno.h>
@@ -19,14 +20,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Offsets inside an LMDB 0.9 data file on 64-bit: a 16-byte page header, then MDB_meta. */
-#define META_BYTES 152u
-#define META_MAGIC_AT 16u
-#define META_PSIZE_AT 40u
-#define META_LAST_AT 136u
-#define META_TXN_AT 144u
-#define META_MAGIC 0xBEEFC0DEu
-
 struct shape {
     uint64_t file_bytes;
     uint64_t needed; /* by the newer of the two meta pages */
@@ -34,7 +27,7 @@ struct shape {
 
 static enum hf_err read_shape(int fd, struct shape *out)
 {
-    uint8_t m[2][META_BYTES];
+    uint8_t m[2][LMDB_META_BYTES];
     uint64_t last[2];
     uint64_t txn[2];
     uint32_t magic;
@@ -44,21 +37,21 @@ static enum hf_err read_shape(int fd, struct shape *out)
         return HF_IO;
     }
     out->file_bytes = (uint64_t)st.st_size;
-    if (pread(fd, m[0], META_BYTES, 0) != (ssize_t)META_BYTES) {
+    if (pread(fd, m[0], LMDB_META_BYTES, 0) != (ssize_t)LMDB_META_BYTES) {
         return HF_CORRUPT;
     }
-    memcpy(&psize, m[0] + META_PSIZE_AT, sizeof(psize));
+    memcpy(&psize, m[0] + LMDB_META_FREE_AT, sizeof(psize));
     if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0) {
         return HF_CORRUPT;
     }
-    if (pread(fd, m[1], META_BYTES, (off_t)psize) != (ssize_t)META_BYTES) {
+    if (pread(fd, m[1], LMDB_META_BYTES, (off_t)psize) != (ssize_t)LMDB_META_BYTES) {
         return HF_CORRUPT;
     }
     for (int i = 0; i < 2; i++) {
-        memcpy(&magic, m[i] + META_MAGIC_AT, sizeof(magic));
-        memcpy(&last[i], m[i] + META_LAST_AT, sizeof(last[i]));
-        memcpy(&txn[i], m[i] + META_TXN_AT, sizeof(txn[i]));
-        if (magic != META_MAGIC || last[i] > UINT64_MAX / 65536 - 1) {
+        memcpy(&magic, m[i] + LMDB_META_MAGIC_AT, sizeof(magic));
+        memcpy(&last[i], m[i] + LMDB_META_LAST_AT, sizeof(last[i]));
+        memcpy(&txn[i], m[i] + LMDB_META_TXN_AT, sizeof(txn[i]));
+        if (magic != LMDB_META_MAGIC || last[i] > UINT64_MAX / 65536 - 1) {
             return HF_CORRUPT;
         }
     }

@@ -229,6 +229,7 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
     if (c->asof < (keys ? g->keys_head : g->target)) {
         return hf_state_fail(s, HF_MALFORMED);
     }
+    s->staging_dirty = true; /* from here on an abort has something to restore */
     hf_tree_join(hf_tree_staged(s), sum);
     e = keys ? stage_in_order(s, part, c, records) : stage_records(s, part, c, *records, NULL);
     if (e != HF_OK) {
@@ -236,7 +237,6 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
     }
     g->asof = c->asof > g->asof ? c->asof : g->asof;
     g->bytes += records->bytes;
-    s->staging_dirty = true;
     hf_part_advance(s, part, c);
     if (hf_parts_done(g)) {
         range_done(s);
