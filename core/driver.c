@@ -10,10 +10,8 @@
  * answer, a lane of the simulator finishes at once) is noted and becomes the next event: the engine
  * is never entered twice, and no effect overtakes one of the same list (G3: ANSWER before PUBLISH).
  *
- * Fenced: when the mark or an edge proves that this data was rolled back, writes are refused for
- * good (HF_FORK), while reads and FETCH go on; the mark is left as it is.
- *
- * Read next: core/publisher.c (when), core/group.c (how), core/service.c (edges), core/enrol.c.
+ * Read next: core/publisher.c (when), core/group.c (how), core/service.c (edges), core/enrol.c,
+ * core/fence.c.
  */
 #include "core/driver_impl.h"
 
@@ -192,23 +190,13 @@ static void lane_run(struct hf_core *core, enum hf_order kind)
     core->world.run(core->world.ctx, HF_LANE_WRITER, &lane->job);
 }
 
-/* A core that was fenced takes no more writes, and those that it has are of a history that is not
- * the stream's (G13). */
-static void group_refuse(const struct hf_core *core, struct hf_group *g)
-{
-    g->change_count = 0;
-    for (struct hf_write *w = g->first; w != NULL; w = w->next) {
-        w->result = (struct hf_write_result){.code = HF_FORK, .text = core->fenced};
-    }
-}
-
 static void order_group(struct hf_core *core)
 {
     struct hf_group *g = &core->lane.group;
     group_take(core);
     g->refused = core->fenced[0] != '\0';
     if (g->refused) {
-        group_refuse(core, g);
+        hf_core_fence_group(core, g);
     }
     core->world.random(core->world.ctx, g->seed, sizeof(g->seed));
     g->wall_ms = core->world.wall_ms(core->world.ctx);
@@ -553,43 +541,7 @@ void hf_core_requests_end(struct hf_core *core)
     hf_service_requests_end(core->service);
 }
 
-/* ---- the fence ---- */
-
-struct fence {
-    struct hf_fact_order order; /* first: the driver frees it at a crash */
-    struct hf_fact fact;
-    uint8_t header[];
-};
-
-static void on_evidence_recorded(struct hf_fact_order *order)
-{
-    struct hf_core *core = order->owner;
-    if (order->code != HF_OK) {
-        hf_core_note(core, HF_LEVEL_ERROR, "core: evidence not stored: %s", order->text);
-    }
-    free(order);
-}
-
-static void on_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence)
-{
-    struct hf_core *core = ctx;
-    if (core->fenced[0] != '\0') {
-        return; /* the first evidence is kept */
-    }
-    snprintf(core->fenced, sizeof(core->fenced), "%s: this data was rolled back or copied", why);
-    hf_core_note(core, HF_LEVEL_ERROR, "core: writes are refused from now on: %s", core->fenced);
-    struct fence *f = calloc(1, sizeof(*f) + evidence->header.len);
-    if (f == NULL) {
-        return;
-    }
-    memcpy(f->header, evidence->header.data, evidence->header.len);
-    f->fact = (struct hf_fact){.type = HF_FACT_EVIDENCE, .evidence = *evidence};
-    f->fact.evidence.header = hf_slice_of(f->header, evidence->header.len);
-    f->order.fact = &f->fact;
-    f->order.count = 1;
-    f->order.recorded = on_evidence_recorded;
-    hf_core_record(core, &f->order);
-}
+/* ---- what the service asks for ---- */
 
 static void on_service_record(void *ctx, struct hf_fact_order *order)
 {
@@ -669,7 +621,7 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
         .ctx = core,
         .record = on_service_record,
         .objection = on_service_objection,
-        .fence = on_fence,
+        .fence = hf_core_fence,
     };
     core->service = hf_service_new(&sc);
     return core->service == NULL ? HF_NOMEM : HF_OK;

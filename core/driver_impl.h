@@ -139,6 +139,13 @@ void hf_core_retention_committed(struct hf_core *core, const struct hf_commit *c
 /* row: filled but for floor. */
 enum hf_edge_floor hf_core_floor_of(const struct hf_core *core, const struct hf_edge_row *row);
 
+/* ---- fence.c ---- */
+
+/* No write is taken any more; the evidence is made durable. ctx is the core. */
+void hf_core_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence);
+/* Gives the writes of a group their refusal. */
+void hf_core_fence_group(const struct hf_core *core, struct hf_group *g);
+
 /* ---- driver.c ---- */
 
 /* Forgets content keys that no kept frame needs. */
