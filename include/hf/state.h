@@ -265,9 +265,8 @@ enum hf_err hf_state_stage_chunk(struct hf_state *s, uint32_t part, const struct
                                  const struct hf_records *records, const struct hf_sum *sum);
 /* HF_MOVED from the core: gives up the fragment at the cursor and goes on behind it. */
 enum hf_err hf_state_stage_skip(struct hf_state *s, uint32_t part);
-/* DELTA or the second half of a SNAPSHOT, when no range is in progress: the next one is
- * (covered, target], cut at round numbers. While one is in progress it may be cut short: parts that
- * begin behind `target` are dropped, and the one that it lies in ends there. */
+/* DELTA or the second half of a SNAPSHOT: the next range is (covered, target], cut at round
+ * numbers. HF_ARG while one is in progress. */
 enum hf_err hf_state_stage_target(struct hf_state *s, hf_seq target);
 /* The same in one part, for chunks that were made for no cut: those of a carry file. */
 enum hf_err hf_state_stage_target_whole(struct hf_state *s, hf_seq target);

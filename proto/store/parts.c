@@ -117,31 +117,6 @@ void hf_parts_take(struct hf_state *s)
     }
 }
 
-/* The records behind `target` that are staged already do no harm: the switch waits for their asof.
- */
-void hf_parts_shorten(struct hf_state *s, hf_seq target)
-{
-    struct hf_stage *g = &s->staging.stage;
-    uint32_t kept = 0;
-    while (kept < g->part_count &&
-           (kept == 0 ? g->covered : g->part[kept - 1].until.seq) < target) {
-        kept++;
-    }
-    for (uint32_t i = kept; i < g->part_count; i++) {
-        hf_part_forget(s, i);
-    }
-    g->part_count = kept;
-    if (kept == 0 || g->part[kept - 1].until.seq <= target) {
-        return;
-    }
-    struct hf_stage_part *p = &g->part[kept - 1];
-    p->until.seq = target;
-    if (p->cursor.seq > target) { /* it may stop at any seq that it has passed */
-        p->done = true;
-        hf_part_forget(s, kept - 1);
-    }
-}
-
 bool hf_parts_done(const struct hf_stage *g)
 {
     for (uint32_t i = 0; i < g->part_count; i++) {

@@ -91,9 +91,7 @@ enum hf_err hf_state_stage_begin(struct hf_state *s, enum hf_plan_kind kind,
 static enum hf_err stage_target(struct hf_state *s, hf_seq target, bool whole)
 {
     struct hf_stage *g = &s->staging.stage;
-    bool under_way = g->part_count > 0;
-    if (!g->active || hf_stage_in_keys(g) || target < g->covered ||
-        (under_way && target > g->target)) {
+    if (!g->active || hf_stage_in_keys(g) || target < g->covered || g->part_count > 0) {
         return HF_ARG;
     }
     enum hf_err e = hf_state_writable(s);
@@ -102,17 +100,10 @@ static enum hf_err stage_target(struct hf_state *s, hf_seq target, bool whole)
     }
     s->staging_dirty = true;
     g->target = target;
-    if (!under_way) {
-        if (whole) {
-            hf_parts_cut(&s->staging, NULL);
-        } else {
-            hf_parts_cut_evenly(&s->staging);
-        }
-        return HF_OK;
-    }
-    hf_parts_shorten(s, target);
-    if (hf_parts_done(g)) {
-        range_done(s);
+    if (whole) {
+        hf_parts_cut(&s->staging, NULL);
+    } else {
+        hf_parts_cut_evenly(&s->staging);
     }
     return HF_OK;
 }

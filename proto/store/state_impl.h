@@ -184,8 +184,6 @@ void hf_parts_cut(struct hf_staging *st, const struct hf_stage_splits *splits);
 void hf_parts_cut_evenly(struct hf_staging *st);
 /* REPAIR: as many of its ranges as are left and there are parts for, one in each. */
 void hf_parts_take(struct hf_state *s);
-/* Ends the range at `target`, which lies inside of it. */
-void hf_parts_shorten(struct hf_state *s, hf_seq target);
 bool hf_parts_done(const struct hf_stage *g);
 /* True when the part is open and the range asked for begins at its cursor. */
 bool hf_part_begins(const struct hf_staging *st, uint32_t part, const struct hf_bound *from);

@@ -376,24 +376,6 @@ static void fragments_of_two_parts_are_joined_side_by_side(void **state)
     }
 }
 
-static void fragment_goes_with_the_part_that_is_dropped(void **state)
-{
-    struct box *b = *state;
-    begin_large_pair(b, HF_PLAN_DELTA);
-    take(b, 0, 20000);
-    take(b, 1, 20000);
-    assert_ok(hf_state_commit(b->edge.s));
-    assert_true(meta_has(b, "fragment.00") && meta_has(b, "fragment.01"));
-    assert_ok(hf_state_stage_target(b->edge.s, 1));
-    assert_ok(hf_state_commit(b->edge.s));
-    assert_true(meta_has(b, "fragment.00"));
-    assert_false(meta_has(b, "fragment.01"));
-    finish(b, 0, 50000);
-    feed_tail(b, 2);
-    switch_to(b, 2);
-    assert_equal_to_core(b);
-}
-
 /* Between two commits the fragment of part 0 ends and part 1 begins one, or gives one up. */
 static void abort_after(struct box *b, uint32_t takes_0, uint32_t takes_1, bool ends)
 {
@@ -424,10 +406,8 @@ static void abort_brings_the_fragments_of_all_parts_back(void **state)
     abort_after(b, 1, 0, true);  /* given up */
     take(b, 1, 20000);
     assert_ok(hf_state_commit(b->edge.s));
-    abort_after(b, 4, 2, false);                    /* one ends */
-    abort_after(b, 0, 4, true);                     /* the other ends, the first is given up */
-    assert_ok(hf_state_stage_target(b->edge.s, 0)); /* the range is given up */
-    hf_state_abort(b->edge.s);
+    abort_after(b, 4, 2, false);                       /* one ends */
+    abort_after(b, 0, 4, true);                        /* the other ends, the first is given up */
     assert_ok(hf_state_stage_drop(b->edge.s, &again)); /* the stage is */
     hf_state_abort(b->edge.s);
     while (fetch(b, 20000)) { /* any byte that is not as it was fails the switch */
@@ -451,51 +431,6 @@ static void value_that_moved_at_the_end_of_its_part_ends_the_part(void **state)
     assert_true(stage_of(b).keys_done);
     feed_tail(b, 3);
     switch_to(b, 3);
-    assert_equal_to_core(b);
-}
-
-/* ---- cut short ---- */
-
-static void target_cut_short_drops_the_parts_behind_it_and_ends_the_one_it_lies_in(void **state)
-{
-    struct box *b = *state;
-    write_letters(b);
-    begin_letters(b, HF_PLAN_DELTA);
-    take(b, 0, 60);
-    take(b, 3, 60);
-    assert_ok(hf_state_stage_target(b->edge.s, 25));
-    struct hf_stage st = stage_of(b);
-    assert_int_equal(st.part_count, 3);
-    assert_true(st.part[2].until.seq == 25 && st.target == 25);
-    assert_ok(hf_state_stage_target(b->edge.s, 20)); /* just between two */
-    assert_int_equal(stage_of(b).part_count, 2);
-    finish(b, 0, 100);
-    take(b, 1, 60);
-    st = stage_of(b);
-    assert_int_equal(st.part_count, 2);
-    assert_in_range(st.part[1].cursor.seq, 11, 18);
-    assert_ok(hf_state_stage_target(b->edge.s, st.part[1].cursor.seq - 1)); /* it has passed that */
-    assert_ok(hf_state_commit(b->edge.s));
-    struct hf_stage after = stage_of(b);
-    assert_int_equal(after.part_count, 0);
-    assert_true(after.covered == st.part[1].cursor.seq - 1 && after.tail == after.covered);
-    feed_tail(b, 40);
-    switch_to(b, 40);
-    assert_equal_to_core(b);
-}
-
-static void target_cut_short_to_nothing_leaves_all_to_the_log(void **state)
-{
-    struct box *b = *state;
-    write_letters(b);
-    begin_letters(b, HF_PLAN_DELTA);
-    take(b, 2, 60);
-    assert_ok(hf_state_stage_target(b->edge.s, 0));
-    assert_ok(hf_state_commit(b->edge.s));
-    assert_int_equal(stage_of(b).part_count, 0);
-    edge_restart(&b->edge);
-    feed_tail(b, 40);
-    switch_to(b, 40);
     assert_equal_to_core(b);
 }
 
@@ -592,7 +527,6 @@ static struct hf_stage_splits random_splits(struct box *b, uint64_t *seed, enum 
 /* What happens between two chunks; the last commit is in `k`. */
 static void disturb(struct box *b, uint64_t *seed, struct kept *k)
 {
-    struct hf_stage st = stage_of(b);
     switch (rng_below(seed, 24)) {
     case 0:
         hf_state_abort(b->edge.s);
@@ -608,14 +542,8 @@ static void disturb(struct box *b, uint64_t *seed, struct kept *k)
         }
         break;
     case 3:
-        if (!in_keys(&st) && st.part_count > 1) {
-            hf_seq cut = st.covered + rng_below(seed, (uint32_t)(st.target - st.covered) + 1);
-            assert_ok(hf_state_stage_target(b->edge.s, cut));
-        }
-        break;
     case 4:
     case 5:
-    case 6:
         assert_ok(hf_state_commit(b->edge.s));
         keep(b, k);
         break;
@@ -713,11 +641,8 @@ int main(void)
         IN_BOX(records_out_of_order_are_malformed),
         IN_BOX(restart_in_the_middle_goes_on_in_each_part),
         IN_BOX(fragments_of_two_parts_are_joined_side_by_side),
-        IN_BOX(fragment_goes_with_the_part_that_is_dropped),
         IN_BOX(abort_brings_the_fragments_of_all_parts_back),
         IN_BOX(value_that_moved_at_the_end_of_its_part_ends_the_part),
-        IN_BOX(target_cut_short_drops_the_parts_behind_it_and_ends_the_one_it_lies_in),
-        IN_BOX(target_cut_short_to_nothing_leaves_all_to_the_log),
         IN_BOX(keys_just_behind_a_split_are_staged_like_any_other),
         IN_BOX(stage_of_the_form_without_parts_is_given_up_at_open),
         IN_BOX(any_number_of_parts_in_any_order_arrives_where_the_log_does),

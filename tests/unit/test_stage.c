@@ -550,27 +550,6 @@ static void higher_point_wins_in_whatever_order_they_come(void **state)
     assert_equal_to_core(b);
 }
 
-static void range_may_stop_early_and_the_log_does_the_rest(void **state)
-{
-    struct box *b = *state;
-    uint64_t seed = 23;
-    core_random(b->core, &seed, 40, 200);
-    begin(b, HF_PLAN_DELTA);
-    while (cursor_of(b, 0).seq < 20) {
-        assert_true(fetch(b, 700));
-    }
-    hf_seq stop = cursor_of(b, 0).seq - 1;
-    assert_ok(hf_state_stage_target(b->edge.s, stop));
-    assert_ok(hf_state_commit(b->edge.s));
-    assert_int_equal(stage_of(b).covered, stop);
-    assert_int_equal(stage_of(b).tail, stop);
-    assert_false(fetch(b, 700));
-    feed_tail(b, 40);
-    switch_to(b, 40);
-    assert_equal_to_core(b);
-    assert_int_equal(hf_state_stage_target(b->edge.s, 50), HF_ARG); /* no stage any more */
-}
-
 static void delta_merges_over_a_state_that_moved_on(void **state)
 {
     struct box *b = *state;
@@ -722,7 +701,6 @@ int main(void)
         IN_BOX(value_that_changes_between_its_pieces_is_left_to_the_tail),
         IN_BOX(skip_needs_a_fragment),
         IN_BOX(higher_point_wins_in_whatever_order_they_come),
-        IN_BOX(range_may_stop_early_and_the_log_does_the_rest),
         IN_BOX(delta_merges_over_a_state_that_moved_on),
         IN_BOX(damaged_progress_is_given_up_at_open),
         IN_BOX(drop_frees_in_steps_and_leaves_the_visible_state),
