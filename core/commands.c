@@ -185,6 +185,7 @@ static void wait_begin(struct hf_session *s)
         s->visible_asked = true;
         hf_session_ref(s);
         hf_core_when_visible(o->config.core, on_visible, s);
+        return;
     }
     if ((h->command->flags & CMD_WAIT) != 0 && s->wait_until == 0 &&
         hf_wait_arguments(h->argv, h->argc, &edges, &ms)) {
@@ -205,8 +206,10 @@ static void fail_unseen(struct hf_call *call)
     struct hf_core_status status;
 
     hf_core_status(call->owner->config.core, &status);
-    hf_call_fail(call, "NOTYET what this connection wrote is safe, but cannot be read yet: %s",
-                 status.refusing != NULL ? status.refusing : "it waits for a commit");
+    hf_call_fail(
+        call,
+        "NOTYET what this connection wrote, or saw by WAIT, is safe, but cannot be read yet: %s",
+        status.refusing != NULL ? status.refusing : "it waits for a commit");
 }
 
 static void dispatch(struct hf_call *call)

@@ -2,9 +2,9 @@
  * driver_impl.h - the inside of struct hf_core, for the files of the driver.
  *
  * Who does what: driver.c runs the engine and the writer lane, enrol.c makes facts about edges
- * durable, retention.c trims the log and forgets tombstones, carry.c writes carry files, inspect.c
- * answers what is asked about the core. Nobody else includes this file, but the unit tests'
- * core_box.h.
+ * durable, fence.c stops a core whose data were rolled back, retention.c trims the log and forgets
+ * tombstones, carry.c writes carry files, inspect.c answers what is asked about the core. Nobody
+ * else includes this file, but the unit tests' core_box.h.
  */
 #ifndef CORE_DRIVER_IMPL_H
 #define CORE_DRIVER_IMPL_H

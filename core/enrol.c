@@ -48,8 +48,7 @@ static void order_work(struct hf_job *job)
     o->code = w->broken ? hf_core_writer_recover(w) : HF_OK; /* which may find more batches */
     if (o->code == HF_OK && o->rotate) {
         const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
-        o->fact[o->count] = (struct hf_fact){.type = HF_FACT_CONTENT_KEY};
-        o->fact[o->count++].content_key = (struct hf_content_key){
+        o->fact[o->count - 1].content_key = (struct hf_content_key){
             .id = newest->id + 1, .from = w->head.at.seq + 1, .key = o->fresh};
     }
     if (o->code == HF_OK) {
@@ -165,10 +164,13 @@ static uint32_t room_claimed(const struct hf_core *core, enum hf_fact_type type)
     for (const struct hf_fact_order *o = core->orders; o != NULL; o = o->next) {
         for (uint32_t i = 0; i < o->count; i++) {
             const struct hf_fact *f = &o->fact[i];
+            if (f->type != type) {
+                continue; /* a content key is the lane's for now */
+            }
             bool known = type == HF_FACT_EDGE
                              ? hf_registry_by_name(core->registry, f->edge.name) != NULL
                              : hf_registry_token(core->registry, &f->token.id) != NULL;
-            n += f->type == type && !known;
+            n += !known;
         }
     }
     return n;
@@ -329,6 +331,9 @@ void hf_core_edge_revoke(struct hf_core *core, const char *name, hf_admin_done *
         snprintf(a->withdrawn, sizeof(a->withdrawn), "%s", name);
     }
     tokens_void(core, name, &a->order);
+    if (a->order.rotate) {
+        a->fact[a->order.count++] = (struct hf_fact){.type = HF_FACT_CONTENT_KEY};
+    }
     hf_core_record(core, &a->order);
 }
 

@@ -60,7 +60,11 @@ enum hf_err hf_mark_set_aside(const char *path)
     if (n < 0 || (size_t)n >= sizeof(aside)) {
         return HF_ARG;
     }
-    return rename(path, aside) == 0 ? HF_OK : HF_IO;
+    /* One that is there already may be what proves a rollback. */
+    if (link(path, aside) != 0) {
+        return errno == EEXIST ? HF_EXISTS : HF_IO;
+    }
+    return unlink(path) == 0 ? HF_OK : HF_IO;
 }
 
 enum hf_err hf_mark_write(const char *path, const struct hf_position *at)

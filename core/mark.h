@@ -14,7 +14,8 @@
 /* Reads it; only epoch id, seq and chain of *at are set. HF_NOTFOUND when there is none,
  * HF_MALFORMED when it is not a mark (a torn one after a power cut), HF_IO. */
 enum hf_err hf_mark_read(const char *path, struct hf_position *at);
-/* Renames one that cannot be read to PATH.unreadable, in place of an older one. HF_IO, HF_ARG. */
+/* Renames one that cannot be read to PATH.unreadable. HF_EXISTS when there is one, HF_IO, HF_ARG.
+ */
 enum hf_err hf_mark_set_aside(const char *path);
 /* Replaces it by rename. Not synced: a mark that is somewhat old only finds somewhat less. */
 enum hf_err hf_mark_write(const char *path, const struct hf_position *at);

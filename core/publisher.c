@@ -298,7 +298,8 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
     readers_go(p, fx);
 }
 
-static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event *ev)
+static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event *ev,
+                         struct hf_publisher_effects *fx)
 {
     HF_ASSERT(p->lane == LANE_RECOVER);
     p->lane = LANE_IDLE;
@@ -308,6 +309,9 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
     HF_ASSERT(ev->seq >= p->committed);
     head_found(p, ev);
     p->committed = ev->seq;
+    if (!dirty(p)) { /* a replay that committed all: no other commit will follow */
+        readers_go(p, fx);
+    }
 }
 
 /* Also a fact is committed soon: the writer lane's transaction, which it opened, does not stay
@@ -353,7 +357,7 @@ static void on_hello(struct hf_publisher *p, const struct hf_publisher_event *ev
     struct edge *e = edge_of(p, ev->edge);
     e->heard = true;
     e->heard_at = ev->now;
-    e->diverged = !ev->ok || ev->seq > p->head.seq;
+    e->diverged = !ev->ok || ev->ahead;
     if (ev->ok) {
         /* Its disk may have been replaced: what it says now counts, also when it is lower. */
         e->applied = ev->seq;
@@ -585,7 +589,7 @@ void hf_publisher_step(struct hf_publisher *p, const struct hf_publisher_event *
         on_committed(p, ev, fx);
         break;
     case HF_PUB_RECOVERED:
-        on_recovered(p, ev);
+        on_recovered(p, ev, fx);
         break;
     case HF_PUB_RECORDED:
         on_recorded(p, ev->now);

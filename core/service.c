@@ -364,8 +364,13 @@ static void on_hello(struct hf_service *s, const struct exchange *x)
         return;
     }
     enum hf_err code = hf_lineage_check(s->lineage, q);
-    struct hf_publisher_event ev = {
-        .type = HF_PUB_HELLO, .edge = x->edge->row, .seq = q->applied, .ok = code == HF_OK};
+    /* The log is ahead of the head while a group is under way: what is in it is not lost. */
+    bool ahead = q->applied > s->cfg.head->at.seq && q->applied > hf_changelog_last(s->cfg.log);
+    struct hf_publisher_event ev = {.type = HF_PUB_HELLO,
+                                    .edge = x->edge->row,
+                                    .seq = q->applied,
+                                    .ok = code == HF_OK,
+                                    .ahead = ahead};
     engine_tell(s, &ev);
     struct hf_reply reply = reply_to(x, code);
     if (code == HF_OK) {

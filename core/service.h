@@ -22,9 +22,10 @@ struct hf_transfers;
 struct hf_fact_order {
     struct hf_job job;
     void *owner;          /* the driver's own */
-    struct hf_fact *fact; /* count of them, one sync; with room for one more when it rotates */
+    struct hf_fact *fact; /* count of them, one sync */
     uint32_t count;
-    bool rotate;         /* adds a new content key, used from the next frame on */
+    bool rotate;         /* the last is a new content key, used from the next frame on; the lane
+                            fills it in */
     struct hf_key fresh; /* its key */
     enum hf_err code;    /* out */
     char text[400];      /* out: why not */

@@ -36,7 +36,7 @@ static void link_note(struct hf_replica *r, enum hf_channel channel, enum hf_rep
 
 void heard_from(struct hf_replica *r, enum hf_channel channel)
 {
-    if (r->link_quiet[channel]) {
+    if (r->link[channel] && r->link_quiet[channel]) {
         r->link_quiet[channel] = false;
         r->link_noted[channel] = r->now;
         note(r, HF_NOTE_LINK_UP, (uint64_t)channel, 0);

@@ -16,9 +16,10 @@
 #include <unistd.h>
 
 #define POLL_MS 200
-/* Without a step. One that waits has not reached the core; of the others the thinnest link takes a
- * minute for an answer. */
-#define WAITING_MS_MAX 10000
+#define STATE_AT 8u /* in the answer to HF.STATUS of an edge */
+/* Without a step: while it waits and the edge does not hear the core; and once it has begun, for
+ * the thinnest link takes a minute for an answer. */
+#define DEAF_MS_MAX 10000
 #define STUCK_MS_MAX 90000
 
 /* How the newest repair of an edge stands, as HF.REPAIR says it. */
@@ -78,6 +79,33 @@ static int show_end(const struct standing *s)
                        "`holdfast status` whether the core can be reached");
 }
 
+/* It may also wait for a transfer to end, which takes as long as it takes. */
+static bool is_deaf(struct hf_cli *cli)
+{
+    static const char *const states[] = {"joining", "cut-off", "revoked"};
+    const struct hf_slice command = hf_slice_str("HF.STATUS");
+    struct redisReply *r = hf_cli_call(cli, &command, 1);
+    bool deaf = false;
+
+    for (size_t i = 0; r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements > STATE_AT &&
+                       i < sizeof states / sizeof states[0];
+         i++) {
+        const struct redisReply *state = r->element[STATE_AT];
+
+        deaf = deaf || (state->type == REDIS_REPLY_STRING && strcmp(state->str, states[i]) == 0);
+    }
+    freeReplyObject(r);
+    return deaf;
+}
+
+static bool is_stuck(struct hf_cli *cli, const struct standing *s, int idle_ms)
+{
+    if (strcmp(s->result, "waiting") == 0) {
+        return idle_ms >= DEAF_MS_MAX && is_deaf(cli);
+    }
+    return idle_ms >= STUCK_MS_MAX;
+}
+
 /* Until it has ended, or takes no further step. */
 static int follow(struct hf_cli *cli, long long ended, struct standing *s)
 {
@@ -95,7 +123,7 @@ static int follow(struct hf_cli *cli, long long ended, struct standing *s)
             return HF_CLI_NO;
         }
         idle_ms = memcmp(&last, s, sizeof last) == 0 ? idle_ms + POLL_MS : 0;
-        gave_up = idle_ms >= (strcmp(s->result, "waiting") == 0 ? WAITING_MS_MAX : STUCK_MS_MAX);
+        gave_up = is_stuck(cli, s, idle_ms);
     }
     if (terminal) {
         fputc('\n', stderr);

@@ -273,9 +273,8 @@ int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
         {"tsv", NULL, NULL, &o.tsv, "print a header line and one line an edge, tab-separated"},
         {"watch", NULL, NULL, &o.watch, "print again each second until interrupted"},
         {"max-lag", "N", &o.max_lag, NULL,
-         "exit status 1 if an enrolled edge is more than N batches behind, its lag is unknown, or "
-         "it "
-         "has diverged"},
+         "exit status 1 if an enrolled edge is more than N batches behind or has diverged, or its "
+         "lag is unknown"},
     };
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {

@@ -54,6 +54,7 @@ struct hf_publisher_event {
     uint32_t answered; /* writes of the group that ended */
     uint32_t edge;     /* row */
     bool ok;
+    bool ahead;                     /* HELLO: the edge proved more than this core has */
     const struct hf_report *report; /* borrowed during step */
 };
 

@@ -22,12 +22,10 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAP_BYTES_DEFAULT (16ull << 30)
 #define READERS_MAX 1024u
-#define GATE_MS_MAX 5u /* a read may be paused for 10 ms */
 
 /* Names of the tables, in the order of enum hf_table. */
 static const char *const table_names[HF_TABLE_COUNT] = {
@@ -102,50 +100,27 @@ enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e)
 
 /* ---- the gate: views against grow and reopen ---- */
 
-void hf_gate_init(struct hf_gate *g)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&g->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    pthread_mutex_init(&g->mutex, NULL);
-}
+/* Entered and not left by this thread; of all gates, which is as good as of one. */
+static _Thread_local uint32_t inside;
 
-static struct timespec after_ms(uint32_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += (long)ms * 1000000;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    return t;
-}
-
-/* The owner that closes waits for those who are inside. A thread that is inside and comes again
- * would wait for the owner, who waits for it: so while any are inside, a wait has an end. */
+/* The owner that closes waits for those who are inside. A thread that is, and comes again, must not
+ * wait for the owner, who waits for it. */
 void hf_gate_enter(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);
-    if (g->closed) {
-        struct timespec end = after_ms(GATE_MS_MAX);
-        bool waited = false;
-        while (g->closed && (g->live == 0 || !waited)) {
-            if (g->live == 0) {
-                pthread_cond_wait(&g->changed, &g->mutex);
-            } else {
-                waited = pthread_cond_timedwait(&g->changed, &g->mutex, &end) == ETIMEDOUT;
-            }
-        }
+    while (g->closed && (g->live == 0 || inside == 0)) {
+        pthread_cond_wait(&g->changed, &g->mutex);
     }
     g->live++;
+    inside++;
     pthread_mutex_unlock(&g->mutex);
 }
 
 void hf_gate_leave(struct hf_gate *g)
 {
     pthread_mutex_lock(&g->mutex);
-    HF_ASSERT(g->live > 0);
+    HF_ASSERT(g->live > 0 && inside > 0);
+    inside--;
     if (--g->live == 0) {
         pthread_cond_broadcast(&g->changed);
     }
@@ -486,7 +461,8 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     s->chainless = c->chainless;
     s->tombstone_index = c->tombstone_index; /* if it is made anew */
     s->replayed = c->replayed;
-    hf_gate_init(&s->gate);
+    pthread_mutex_init(&s->gate.mutex, NULL);
+    pthread_cond_init(&s->gate.changed, NULL);
     s->dir = strdup(c->dir);
     enum hf_err err = HF_OK;
     if (s->dir == NULL) {

@@ -30,10 +30,9 @@
 struct pages {
     const uint8_t *map;
     uint64_t page_bytes;
-    uint64_t count; /* pages that the newest transaction knows of */
-    uint64_t
-        present;   /* pages that the file has: the last ones may be free, and missing (shape.c) */
-    uint8_t *used; /* owned; a bit for each */
+    uint64_t count;   /* pages that the newest transaction knows of */
+    uint64_t present; /* and that the file has: the last may be free, and missing (shape.c) */
+    uint8_t *used;    /* owned; a bit for each */
     struct hf_error *e;
     bool keys; /* their places count, too */
 };

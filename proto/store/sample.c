@@ -96,7 +96,7 @@ static bool entry_read(const struct walk *w, const struct page *p, uint32_t i, s
     uint16_t flags = load16(at + 4);
     uint64_t key_bytes = load16(at + 6);
     bool leaf = load16(p->at + 10) == LMDB_PAGE_LEAF;
-    out->big = leaf && (flags & 1u) != 0;
+    out->big = leaf && (flags & LMDB_ENTRY_BIG) != 0;
     out->bytes = leaf ? number : 0;
     out->child = number | (uint64_t)flags << 32;
     out->key = hf_slice_of(at + LMDB_ENTRY_BYTES, key_bytes);

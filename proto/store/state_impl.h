@@ -341,13 +341,13 @@ enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error
 void hf_child_ends_with(pid_t parent);
 /* Whether the process before this one vouched for the file as it is now; asked once at an open. */
 bool hf_state_vouched(const struct hf_state *s);
-void hf_gate_init(struct hf_gate *g);
 /* Waits until no view is live, and keeps new ones out until hf_gate_open. */
 void hf_gate_close(struct hf_gate *g);
 /* The owner waits in hf_gate_close, and with him all who come after: who is live for long must
  * stop. */
 bool hf_gate_closing(struct hf_gate *g);
 void hf_gate_open(struct hf_gate *g);
+/* On one thread, both. */
 void hf_gate_enter(struct hf_gate *g);
 void hf_gate_leave(struct hf_gate *g);
 /* Aborts the transactions of all open views. The gate is closed. */

@@ -50,6 +50,9 @@ static void links_that_break_without_a_word_are_noted_once_a_minute(void **state
     }
     assert_int_equal(times_noted(b, HF_NOTE_LINK_UP), 1);
     assert_int_equal(times_noted(b, HF_NOTE_LINK_DOWN), 1);
+    /* A word over another connection does not make this one be up. */
+    box_answer_head(b, box_sent(b, HF_REPRQ_HELLO, 0), b->now - 50, 10);
+    assert_int_equal(times_noted(b, HF_NOTE_LINK_UP), 1);
     box_pass(b, 11000);
     box_link(b, HF_CHANNEL_CONTROL, true);
     assert_int_equal(times_noted(b, HF_NOTE_LINK_UP), 2);

@@ -469,7 +469,9 @@ static void a_hello_with_another_history_marks_that_edge_only(void **state)
     assert_int_equal(row_of(2, 100).lag_batches, 2);
     hello(1, 5, true, 200);
     assert_int_equal(row_of(1, 200).state, HF_EDGE_LIVE);
-    hello(1, 6, true, 300); /* the edge is right, and this core was rolled back: not one history */
+    /* The edge is right, and this core was rolled back: not one history. */
+    step((struct hf_publisher_event){
+        .type = HF_PUB_HELLO, .now = 300, .edge = 1, .seq = 6, .ok = true, .ahead = true});
     assert_int_equal(row_of(1, 300).state, HF_EDGE_DIVERGED);
 }
 
