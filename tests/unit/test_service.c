@@ -642,6 +642,7 @@ static void an_edge_that_knows_more_fences_a_core_that_was_rolled_back(void **st
     assert_int_equal(r->code, HF_OK);
     assert_int_equal(proof_open(p, &r->hello.beacon).head, 1);
     assert_non_null(box_status(b).refusing);
+    assert_int_equal(box_row(b, 0).state, HF_EDGE_DIVERGED);
     hf_core_flush(b->core);
     box_work(b);
     assert_true(waiting.done);
