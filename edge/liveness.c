@@ -11,7 +11,8 @@
 #include "edge/replica_impl.h"
 
 #define BEACONS_MISSED 3
-#define LINK_NOTE_MS 60000
+#define LINKS_TOLD 3u
+#define LINKS_MS 60000
 
 static hf_ms patience(const struct hf_replica *r)
 {
@@ -19,15 +20,17 @@ static hf_ms patience(const struct hf_replica *r)
 }
 
 /* Where the core is full, or another one answers, links come and go several times a second without
- * a word from it: that is told once a minute, and that one is up for good when it is heard. */
+ * a word from it: LINKS_TOLD of them are told in a minute, and one that is heard after all. */
 static void link_note(struct hf_replica *r, enum hf_channel channel, enum hf_replica_note what,
                       uint64_t b)
 {
-    hf_ms told = r->link_noted[channel];
+    hf_ms since = r->wordless_since[channel];
     if (what == HF_NOTE_LINK_UP) {
-        r->link_quiet[channel] =
-            told >= 0 && r->now - told < LINK_NOTE_MS && r->heard[channel] < told;
-        r->link_noted[channel] = r->link_quiet[channel] ? told : r->now;
+        if (r->heard[channel] >= since || r->now - since >= LINKS_MS) {
+            r->wordless_since[channel] = r->now;
+            r->wordless[channel] = 0;
+        }
+        r->link_quiet[channel] = ++r->wordless[channel] > LINKS_TOLD;
     }
     if (!r->link_quiet[channel]) {
         note(r, what, (uint64_t)channel, b);
@@ -38,7 +41,6 @@ void heard_from(struct hf_replica *r, enum hf_channel channel)
 {
     if (r->link[channel] && r->link_quiet[channel]) {
         r->link_quiet[channel] = false;
-        r->link_noted[channel] = r->now;
         note(r, HF_NOTE_LINK_UP, (uint64_t)channel, 0);
     }
     r->heard[channel] = r->now;

@@ -81,7 +81,7 @@ struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
     r->report_wait = r->cfg.report_ms;
     r->hole_since = r->heard[0] = r->heard[1] = r->beacon_at = -1;
     r->link_since[0] = r->link_since[1] = -1;
-    r->link_noted[0] = r->link_noted[1] = -1;
+    r->wordless_since[0] = r->wordless_since[1] = -1;
     r->healed_at = r->behind_since = r->fresh_t0 = r->answered_t0 = -1;
     return r;
 }

@@ -226,11 +226,12 @@ struct hf_replica {
 
     /* ---- links ---- */
     bool link[HF_CHANNELS];
-    hf_ms link_since[HF_CHANNELS]; /* last change, -1 = not up yet since the start */
-    hf_ms heard[HF_CHANNELS];      /* last authentic bytes, -1 = never */
-    hf_ms link_noted[HF_CHANNELS]; /* when it was last told that it is up, -1 = never */
-    bool link_quiet[HF_CHANNELS];  /* that it is up now was not told */
-    hf_ms beacon_at;               /* last fresh beacon, -1 = never */
+    hf_ms link_since[HF_CHANNELS];     /* last change, -1 = not up yet since the start */
+    hf_ms heard[HF_CHANNELS];          /* last authentic bytes, -1 = never */
+    hf_ms wordless_since[HF_CHANNELS]; /* so many links have come up since then (-1: none) ... */
+    uint32_t wordless[HF_CHANNELS];    /* ... and nothing was heard */
+    bool link_quiet[HF_CHANNELS];      /* that it is up now was not told */
+    hf_ms beacon_at;                   /* last fresh beacon, -1 = never */
     hf_ms answered_t0; /* when what was answered last with a beacon was asked, -1 = never */
     hf_ms healed_at;   /* control came back; -1 once caught up was noted */
     bool repair_noted;
