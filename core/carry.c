@@ -171,11 +171,16 @@ static struct hf_enrolled *edge_of(const struct step *s)
     return same ? e : NULL;
 }
 
+static void step_revoked(struct step *s)
+{
+    step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
+}
+
 /* Whom the readers of the store gave no answer was revoked meanwhile, or it cannot be read. */
 static void step_unanswered(struct step *s)
 {
     if (edge_of(s) == NULL) {
-        step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
+        step_revoked(s);
     } else {
         step_end(s, HF_IO, hf_slice_of(NULL, 0), "the core cannot read its store now");
     }
@@ -561,7 +566,7 @@ void hf_core_carry_next(struct hf_core *core, struct hf_slice token, hf_carry_do
         edge == NULL ? NULL : hf_registry_envelope(core->registry, edge, core->id);
     const struct hf_content_key *newest = hf_keyring_newest(hf_registry_keys(core->registry));
     if (keys == NULL) {
-        step_end(s, HF_REVOKED, hf_slice_of(NULL, 0), "the edge was revoked");
+        step_revoked(s);
     } else if (s->c.phase == PHASE_END) {
         step_end(s, HF_OK, hf_slice_of(NULL, 0), "%s", "");
     } else if (s->c.key_id != newest->id || s->c.dictionary < dictionary_newest(core)) {

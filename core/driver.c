@@ -49,11 +49,11 @@ static hf_ms now_of(struct hf_core *core)
 
 static size_t write_memory(const struct hf_write *w)
 {
-    size_t raw = hf_write_raw_bytes(w);
-    return w->memory_bytes > raw ? w->memory_bytes : raw;
+    return w->memory_bytes > w->raw_bytes ? w->memory_bytes : w->raw_bytes;
 }
 
-static enum hf_err write_check(const struct hf_write *w, const char **text)
+/* Also measures it. */
+static enum hf_err write_check(struct hf_write *w, const char **text)
 {
     *text = "a key is empty or over the limit, or a value is";
     for (uint32_t i = 0; i < w->change_count && i < HF_BATCH_CHANGES_MAX; i++) {
@@ -75,8 +75,11 @@ static enum hf_err write_check(const struct hf_write *w, const char **text)
         return HF_TOO_BIG;
     }
     *text = "the request is over the limit of a batch";
-    if (w->change_count > HF_BATCH_CHANGES_MAX ||
-        HF_BODY_OVERHEAD + hf_write_raw_bytes(w) > HF_BATCH_RAW_MAX) {
+    if (w->change_count > HF_BATCH_CHANGES_MAX) {
+        return HF_TOO_BIG;
+    }
+    w->raw_bytes = hf_write_raw_bytes(w);
+    if (HF_BODY_OVERHEAD + w->raw_bytes > HF_BATCH_RAW_MAX) {
         return HF_TOO_BIG;
     }
     *text = NULL;
@@ -139,7 +142,7 @@ static void group_take(struct hf_core *core)
     do {
         last = core->waiting;
         core->waiting = last->next;
-        bytes += hf_write_raw_bytes(last);
+        bytes += last->raw_bytes;
         core->waiting_bytes -= write_memory(last);
         changes += last->change_count;
         g->write_count++;
@@ -194,10 +197,7 @@ static void order_group(struct hf_core *core)
 {
     struct hf_group *g = &core->lane.group;
     group_take(core);
-    g->refused = core->fenced[0] != '\0';
-    if (g->refused) {
-        hf_core_fence_group(core, g);
-    }
+    g->refused = hf_core_fence_group(core, g);
     core->world.random(core->world.ctx, g->seed, sizeof(g->seed));
     g->wall_ms = core->world.wall_ms(core->world.ctx);
     lane_run(core, HF_ORDER_GROUP);
@@ -548,6 +548,11 @@ static void on_service_record(void *ctx, struct hf_fact_order *order)
     hf_core_record(ctx, order);
 }
 
+static void on_service_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence)
+{
+    hf_core_fence(ctx, why, evidence);
+}
+
 static const char *on_service_objection(void *ctx, const char *name, const struct hf_key *key,
                                         enum hf_err *code)
 {
@@ -621,7 +626,7 @@ static enum hf_err service_start(struct hf_core *core, uint64_t boot)
         .ctx = core,
         .record = on_service_record,
         .objection = on_service_objection,
-        .fence = hf_core_fence,
+        .fence = on_service_fence,
     };
     core->service = hf_service_new(&sc);
     return core->service == NULL ? HF_NOMEM : HF_OK;

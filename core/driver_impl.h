@@ -141,10 +141,10 @@ enum hf_edge_floor hf_core_floor_of(const struct hf_core *core, const struct hf_
 
 /* ---- fence.c ---- */
 
-/* No write is taken any more; the evidence is made durable. ctx is the core. */
-void hf_core_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence);
-/* Gives the writes of a group their refusal. */
-void hf_core_fence_group(const struct hf_core *core, struct hf_group *g);
+/* No write is taken any more; the evidence is made durable. */
+void hf_core_fence(struct hf_core *core, const char *why, const struct hf_evidence_fact *evidence);
+/* Gives the writes of a group their refusal; false when the core is not fenced. */
+bool hf_core_fence_group(const struct hf_core *core, struct hf_group *g);
 
 /* ---- driver.c ---- */
 

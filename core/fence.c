@@ -27,9 +27,8 @@ static void on_recorded(struct hf_fact_order *order)
     free(order);
 }
 
-void hf_core_fence(void *ctx, const char *why, const struct hf_evidence_fact *evidence)
+void hf_core_fence(struct hf_core *core, const char *why, const struct hf_evidence_fact *evidence)
 {
-    struct hf_core *core = ctx;
     if (core->fenced[0] != '\0') {
         return; /* the first evidence is kept */
     }
@@ -48,10 +47,14 @@ void hf_core_fence(void *ctx, const char *why, const struct hf_evidence_fact *ev
     hf_core_record(core, &f->order);
 }
 
-void hf_core_fence_group(const struct hf_core *core, struct hf_group *g)
+bool hf_core_fence_group(const struct hf_core *core, struct hf_group *g)
 {
+    if (core->fenced[0] == '\0') {
+        return false;
+    }
     g->change_count = 0;
     for (struct hf_write *w = g->first; w != NULL; w = w->next) {
         w->result = (struct hf_write_result){.code = HF_FORK, .text = core->fenced};
     }
+    return true;
 }

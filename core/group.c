@@ -394,7 +394,7 @@ static bool batch_takes(struct hf_batch_builder *b, const struct hf_write *wr)
     if (b->count == 0 && b->trail_count == 0) {
         return true;
     }
-    if (b->raw_bytes + hf_write_raw_bytes(wr) > HF_BATCH_CUT ||
+    if (b->raw_bytes + wr->raw_bytes > HF_BATCH_CUT ||
         b->count + wr->change_count > HF_BATCH_CHANGES_MAX || b->trail_count == HF_BODY_METAS_MAX) {
         return false;
     }

@@ -128,7 +128,7 @@ struct hf_group {
     uint32_t change_count; /* out: changes made */
 };
 
-/* What a write takes of a body, at most, but for HF_BODY_OVERHEAD. */
+/* For its raw_bytes. */
 size_t hf_write_raw_bytes(const struct hf_write *w);
 /* Puts the writes into batches and makes these durable. Each write's result is filled; with any
  * code but HF_OK none of them counts and RECOVER must follow. */

@@ -91,6 +91,7 @@ struct hf_write {
     bool *found; /* one a change, or NULL: set for each del, true when it found a live key */
     void (*done)(struct hf_write *w, const struct hf_write_result *r); /* owner's thread, once */
     /* The core's own. */
+    size_t raw_bytes; /* that it takes of a body, at most, but for HF_BODY_OVERHEAD */
     struct hf_write *next;
     struct hf_write_result result;
 };
