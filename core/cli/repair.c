@@ -9,6 +9,7 @@
  * edge/repair.c.
  */
 #include "core/cli/cli.h"
+#include "core/cli/status.h"
 
 #include <hiredis/hiredis.h>
 
@@ -16,7 +17,6 @@
 #include <unistd.h>
 
 #define POLL_MS 200
-#define STATE_AT 8u /* in the answer to HF.STATUS of an edge */
 /* Without a step: while it waits and the edge does not hear the core; and once it has begun, for
  * the thinnest link takes a minute for an answer. */
 #define DEAF_MS_MAX 10000
@@ -79,21 +79,17 @@ static int show_end(const struct standing *s)
                        "`holdfast status` whether the core can be reached");
 }
 
-/* It may also wait for a transfer to end, which takes as long as it takes. */
+/* Then it knows nothing of its lag. One that hears may wait for a transfer to end, which takes as
+ * long as it takes. */
 static bool is_deaf(struct hf_cli *cli)
 {
-    static const char *const states[] = {"joining", "cut-off", "revoked"};
     const struct hf_slice command = hf_slice_str("HF.STATUS");
     struct redisReply *r = hf_cli_call(cli, &command, 1);
-    bool deaf = false;
+    struct hf_status s = {0};
+    bool deaf =
+        r != NULL && hf_status_read(r, &s) && s.is_edge && s.edge[0].lag_batches == HF_UNKNOWN;
 
-    for (size_t i = 0; r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements > STATE_AT &&
-                       i < sizeof states / sizeof states[0];
-         i++) {
-        const struct redisReply *state = r->element[STATE_AT];
-
-        deaf = deaf || (state->type == REDIS_REPLY_STRING && strcmp(state->str, states[i]) == 0);
-    }
+    hf_status_deinit(&s);
     freeReplyObject(r);
     return deaf;
 }

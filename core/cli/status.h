@@ -33,7 +33,8 @@ struct hf_status {
 /* False when the reply has neither form. */
 bool hf_status_read(const struct redisReply *reply, struct hf_status *s);
 void hf_status_deinit(struct hf_status *s);
-/* True when every edge that is not revoked is known to be at most `max` batches behind. */
+/* True when every edge that is not revoked is known to be at most `max` batches behind, and none
+ * has diverged. */
 bool hf_status_within(const struct hf_status *s, uint64_t max);
 
 void hf_status_print_table(const struct hf_status *s, FILE *out);
