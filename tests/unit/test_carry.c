@@ -279,6 +279,26 @@ static void a_chunk_read_while_the_content_key_changes_is_in_the_file(void **sta
     assert_true(a.message_len > 0);
 }
 
+static void a_step_whose_edge_is_revoked_meanwhile_says_so(void **state)
+{
+    struct box *b = *state;
+    enrol(b);
+    struct answer a = carry_begin(b, &(struct hf_carry_ask){.edge = "ship"});
+    for (int record = 0; record < 2; record++) { /* HELLO and PLAN */
+        a = carry_next(b, a.token, a.token_len);
+    }
+    struct answer n = {.came = false};
+    hf_core_carry_next(b->core, hf_slice_of(a.token, a.token_len), on_carry, &n);
+    struct hf_job *held = box_hold(b);
+    hf_core_edge_revoke(b->core, "ship", on_admin, NULL);
+    box_work(b);
+    held->work(held);
+    held->done(held);
+    box_work(b);
+    assert_true(n.came);
+    assert_int_equal(n.code, HF_REVOKED);
+}
+
 /* Of two exports of the same chunk one waits for the other's, and its turn comes when the key has
  * changed: the new one goes into the file first. */
 static void wait_while_the_key_changes(struct box *b, const struct hf_carry_ask *ask,
@@ -400,6 +420,7 @@ int main(void)
         T(a_chunk_that_waited_while_the_content_key_changed_comes_after_the_new_one),
         T(so_does_one_of_a_delta),
         T(a_chunk_read_while_the_content_key_changes_is_in_the_file),
+        T(a_step_whose_edge_is_revoked_meanwhile_says_so),
         T(a_dictionary_that_comes_in_the_middle_is_in_a_record_of_its_own),
         T(a_core_refuses_what_it_cannot_export),
         T(a_token_that_was_made_up_is_answered_or_refused),

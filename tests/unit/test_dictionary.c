@@ -311,6 +311,25 @@ static void small_batches_shrink_once_their_dictionary_is_in_the_stream(void **s
     assert_non_null(strstr(b->notes, "dictionary"));
 }
 
+/* The log has frames that use each of those that are there; training took thousands of batches. */
+static void a_dictionary_that_finds_no_room_waits_for_it(void **state)
+{
+    struct box *b = *state;
+    struct hf_dictionaries *t = b->core->writer.dictionaries;
+    const hf_seq far = 1000000; /* no frame of this test uses them */
+    for (hf_seq i = 0; i < HF_DICTIONARIES_MAX; i++) {
+        hf_dictionaries_add(t, dictionary_at(far + i));
+    }
+    put_rows(b, 0, 200);
+    for (uint32_t i = 0; i < b->published_count; i++) {
+        assert_true(b->published[i].data[3] != HF_KIND_BATCH ||
+                    box_frame(b, i).h.kind == HF_BATCH_DATA);
+    }
+    hf_dictionaries_cut(t, far - 1);
+    put_rows(b, 1000, 2);
+    (void)frame_find(b, 0, true);
+}
+
 /* Also when it has one from before. */
 static void a_core_that_is_not_to_makes_and_uses_none(void **state)
 {
@@ -488,6 +507,7 @@ int main(void)
         cmocka_unit_test(a_table_keeps_the_four_newest_in_order),
         cmocka_unit_test(a_body_needs_the_dictionary_that_it_names),
         IN_CORE(small_batches_shrink_once_their_dictionary_is_in_the_stream),
+        IN_CORE(a_dictionary_that_finds_no_room_waits_for_it),
         IN_CORE(a_core_that_is_not_to_makes_and_uses_none),
         IN_CORE(a_dictionary_whose_group_failed_is_forgotten),
         cmocka_unit_test_setup_teardown(a_dictionary_goes_with_the_frames_that_use_it,
