@@ -530,10 +530,10 @@ hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
     return scrub < next ? scrub : next;
 }
 
-void hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
+bool hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
                         const char *peer)
 {
-    hf_service_on_request(core->service, handle, message, peer);
+    return hf_service_on_request(core->service, handle, message, peer);
 }
 
 void hf_core_requests_end(struct hf_core *core)

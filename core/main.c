@@ -115,19 +115,21 @@ static hf_ms on_tick(void *ctx, hf_ms now)
     return next;
 }
 
-static void on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
+static bool on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
 {
     struct app *app = ctx;
+    bool authentic;
 
     if (app->stopping) {
         hf_listener_reply(app->listener, handle, hf_slice_of(NULL, 0));
-        return;
+        return false;
     }
-    hf_core_on_request(app->core, handle, message, peer);
+    authentic = hf_core_on_request(app->core, handle, message, peer);
     /* A REPORT may be what a WAIT waits for. */
     if (hf_commands_waiting(app->commands)) {
         wake(app);
     }
+    return authentic;
 }
 
 static void on_requests_end(void *ctx)

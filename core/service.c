@@ -685,32 +685,35 @@ static bool request_open(struct hf_service *s, struct hf_slice message, struct e
     return true;
 }
 
-void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
+bool hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
                            const char *peer)
 {
     struct exchange x = {.handle = handle, .asked_bytes = message.len, .peer = peer};
+    bool authentic;
     s->n.requests++;
     if (message.len > HF_MESSAGE_MAX) {
         s->n.dropped_malformed++;
         drop(s, handle);
-        return;
+        return false;
     }
     if (!request_open(s, message, &x)) {
         drop(s, handle);
-        return;
+        return false;
     }
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
      * not. */
     if (!hf_cookies_current(s->cookies, &x.env.sender, &x.env.cookie) ||
         (x.edge != NULL && !hf_registry_counter_take(x.edge, x.q.counter))) {
         cookie_send(s, &x);
-        return;
+        return false;
     }
-    if (x.edge != NULL && x.edge->fact.revoked && x.q.type != HF_MSG_JOIN) {
+    authentic = x.edge != NULL && !x.edge->fact.revoked;
+    if (x.edge != NULL && !authentic && x.q.type != HF_MSG_JOIN) {
         s->n.refused_revoked++;
         hf_transfers_revoked(s->transfers, x.edge->row);
         refuse(s, &x, HF_REVOKED);
-        return;
+        return false;
     }
     dispatch(s, &x);
+    return authentic;
 }

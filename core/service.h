@@ -62,7 +62,8 @@ struct hf_service *hf_service_new(const struct hf_service_config *c);
 /* JOINs that wait are the driver's orders. No pool job may be running. */
 void hf_service_free(struct hf_service *s);
 
-void hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
+/* Whether it was authentic: sealed by an enrolled edge, and not a repetition. */
+bool hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
                            const char *peer);
 /* Answers the REPORTs that were gathered, with one signature. */
 void hf_service_requests_end(struct hf_service *s);

@@ -302,7 +302,7 @@ static void request_arrived(struct sim *sim, uint64_t edge_and_conn, uint32_t li
     char peer[24];
     snprintf(peer, sizeof(peer), "10.0.0.%u", (unsigned)(edge_and_conn & 0xff));
     uint64_t handle = number << 32 | (uint64_t)(life & 0xffff) << 16 | edge_and_conn;
-    hf_core_on_request(sim->node[SIM_CORE].core, handle, message, peer);
+    (void)hf_core_on_request(sim->node[SIM_CORE].core, handle, message, peer);
     hf_core_requests_end(sim->node[SIM_CORE].core);
 }
 

@@ -65,10 +65,6 @@ daemons() {
     done
     # It is short and goes everywhere.
     run "e2e test_main_path (ASan, UBSan)" 150 env HOLDFAST_BIN="$A" "$A/tests/e2e/test_main_path"
-    for t in tests/unit/test_transport*.c; do
-        name=$(basename "$t" .c)
-        run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
-    done
     for t in tests/e2e/*.sh; do
         case $t in
         */test_report.sh | */test_swarm.sh) ;; # of the simulator, whose lane has them
@@ -82,6 +78,10 @@ harm() {
     for t in tests/e2e/test_repair.c tests/e2e/test_transport_*.c; do
         name=$(basename "$t" .c)
         run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
+    done
+    for t in tests/unit/test_transport*.c; do
+        name=$(basename "$t" .c)
+        run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
     done
     # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
     for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map lost-writes \

@@ -17,6 +17,7 @@
 #define HF_TESTS_RAW_TCP_H
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,19 +53,27 @@ static inline int tcp_socket(void)
     return fd;
 }
 
-/* From 127.0.0.host, so that caps on one address do not meet them all; -1: refused. */
-static inline int tcp_connect_from(uint8_t host, uint16_t port)
+/* From this port of 127.0.0.host; 0: any. -1: refused. */
+static inline int tcp_connect_between(uint8_t host, uint16_t own, uint16_t port)
 {
-    struct sockaddr_in from = tcp_loopback(host, 0);
+    struct sockaddr_in from = tcp_loopback(host, own);
     struct sockaddr_in to = tcp_loopback(1, port);
+    int on = 1;
     int fd = tcp_socket();
 
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
         connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
         return fd;
     }
     close(fd);
     return -1;
+}
+
+/* From 127.0.0.host, so that caps on one address do not meet them all; -1: refused. */
+static inline int tcp_connect_from(uint8_t host, uint16_t port)
+{
+    return tcp_connect_between(host, 0, port);
 }
 
 static inline int tcp_connect(uint16_t port)
@@ -126,6 +135,15 @@ static inline bool tcp_send(int fd, const void *data, size_t len)
 static inline bool tcp_receive(int fd, void *data, size_t len)
 {
     return recv(fd, data, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+/* Nothing says yet that the other side has ended it. */
+static inline bool tcp_is_open(int fd)
+{
+    uint8_t byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 static inline void tcp_reset(int fd)

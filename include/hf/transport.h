@@ -93,8 +93,11 @@ struct hf_listener_config {
     uint32_t pipes_max;         /* default 16384 when 0 */
     void *ctx;
     /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply.
-     * Borrowed. peer is an address text without port, for quotas and logs. */
-    void (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
+     * Borrowed. peer is an address text without port, for quotas and logs. Returns whether it was
+     * authentic: connections that never bring such a request are ended, the oldest first, when they
+     * are more than a sixteenth of pipes_max, and the stream takes only 64 of addresses from which
+     * none came. */
+    bool (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
     /* Those that were there have been delivered. May be NULL. */
     void (*on_requests_end)(void *ctx);
     void (*on_wedged)(void *ctx, const char *why); /* as for the dialer */
@@ -110,6 +113,7 @@ uint32_t hf_listener_pipes(const struct hf_listener *l); /* connections, both po
 
 struct hf_listener_counts {
     uint64_t refused_pipes;    /* over a cap on connections */
+    uint64_t ended_pipes;      /* of strangers, when these were too many */
     uint64_t refused_requests; /* dropped: too many at once from one connection */
     uint64_t probes;           /* of our own listeners, that succeeded */
     uint64_t relistens;        /* listeners found dead and opened again; drops all connections */

@@ -1,5 +1,6 @@
 /*
- * descriptors.c - asks the kernel about this process's own TCP sockets, and tunes its listeners.
+ * descriptors.c - asks the kernel about this process's own TCP sockets, tunes its listeners, and
+ * ends connections of strangers.
  *
  * nng says neither when the last byte arrived on a pipe nor which descriptors it has leaked; the
  * kernel knows both. The questions walk /proc/self/fd and read TCP_INFO, about 1 us a descriptor.
@@ -20,8 +21,13 @@
  *   The backlog. 200 edges that return together dial 400 connections within a few milliseconds, and
  *     a SYN that meets a full backlog of 128 is sent again a second later.
  *
+ * nng's own way to close a connection from outside can wedge it (fault C). What it survives is a
+ * peer that says it will send no more, and shutting down the receiving half of the socket looks to
+ * it just like that.
+ *
  * Must not: change any other socket. Another thread may close a descriptor while we look; the
  * number then answers for somebody else's socket or for none, which is harmless when only reading.
+ * What is to be shut down is therefore held by a descriptor of our own, and looked at once more.
  *
  * Read next: link.c (is_quiet), listener.c (side_listen, on_tick).
  */
@@ -29,10 +35,12 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define GONE_MS 30000
 #define KEEPALIVE_IDLE_S 15
@@ -40,8 +48,12 @@
 /* The kernel doubles it, and counts its own overhead. */
 #define REPLY_BUFFER_BYTES (128 * 1024)
 #define BACKLOG 1024
+/* More than the kernel keeps of what a peer has sent. */
+#define UNREAD_MAX (256u << 20)
 
 struct query {
+    const struct hf_stranger *strangers; /* in the order of by_peer */
+    uint32_t stranger_count;
     uint32_t dead;
     struct hf_dead *which;
     uint16_t local_port;
@@ -50,30 +62,37 @@ struct query {
     bool replies;
 };
 
-static uint16_t port_in(const struct sockaddr_storage *a)
+/* One end of a connection: getsockname or getpeername. All zeros: there is none. */
+static struct hf_peer end_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
 {
+    struct hf_peer end;
+    struct sockaddr_storage a;
     struct sockaddr_in in;
     struct sockaddr_in6 in6;
+    socklen_t len = sizeof(a);
 
-    switch (a->ss_family) {
-    case AF_INET:
-        memcpy(&in, a, sizeof(in));
-        return ntohs(in.sin_port);
-    case AF_INET6:
-        memcpy(&in6, a, sizeof(in6));
-        return ntohs(in6.sin6_port);
-    default:
-        return 0;
+    memset(&end, 0, sizeof(end));
+    if (name(fd, (struct sockaddr *)&a, &len) != 0) {
+        return end;
     }
+    if (a.ss_family == AF_INET) {
+        memcpy(&in, &a, sizeof(in));
+        memcpy(end.address, &in.sin_addr, sizeof(in.sin_addr));
+        end.port = ntohs(in.sin_port);
+        end.family = AF_INET;
+    } else if (a.ss_family == AF_INET6) {
+        memcpy(&in6, &a, sizeof(in6));
+        memcpy(end.address, &in6.sin6_addr, sizeof(in6.sin6_addr));
+        end.port = ntohs(in6.sin6_port);
+        end.family = AF_INET6;
+    }
+    return end;
 }
 
 /* 0: there is none. */
 static uint16_t port_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
 {
-    struct sockaddr_storage a;
-    socklen_t len = sizeof(a);
-
-    return name(fd, (struct sockaddr *)&a, &len) == 0 ? port_in(&a) : 0;
+    return end_of(fd, name).port;
 }
 
 /* We or nng shut it down, and it is not closed: no live connection is ever in one of these states.
@@ -182,6 +201,51 @@ struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t rem
 
     each_tcp_socket(find_state, &q);
     return q.state;
+}
+
+/* ---- strangers ---- */
+
+static int by_peer(const void *a, const void *b)
+{
+    const struct hf_stranger *x = a;
+    const struct hf_stranger *y = b;
+
+    return memcmp(&x->peer, &y->peer, sizeof(x->peer));
+}
+
+static bool is_stranger(int fd, const struct query *q)
+{
+    struct hf_stranger s = {.peer = end_of(fd, getpeername)};
+
+    if (port_of(fd, getsockname) != q->local_port) {
+        return false;
+    }
+    return bsearch(&s, q->strangers, q->stranger_count, sizeof(s), by_peer) != NULL;
+}
+
+static void end_stranger(int fd, const struct tcp_info *info, struct query *q)
+{
+    int held;
+
+    if (info->tcpi_state == TCP_LISTEN || !is_stranger(fd, q)) {
+        return;
+    }
+    held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (held >= 0 && is_stranger(held, q)) {
+        (void)shutdown(held, SHUT_RD);
+        (void)recv(held, NULL, UNREAD_MAX, MSG_TRUNC | MSG_DONTWAIT);
+    }
+    if (held >= 0) {
+        (void)close(held);
+    }
+}
+
+void hf_descriptors_end(struct hf_stranger *strangers, uint32_t count, uint16_t port)
+{
+    struct query q = {.strangers = strangers, .stranger_count = count, .local_port = port};
+
+    qsort(strangers, count, sizeof(*strangers), by_peer);
+    each_tcp_socket(end_stranger, &q);
 }
 
 /* ---- our listeners ---- */

@@ -16,6 +16,10 @@
  *      sockets that are shut down but not closed are counted every 5 s, else on_wedged. A flood of
  *      abrupt peers must not use up the descriptors while the probe still counts its intervals.
  *
+ * And one against strangers (pipes.c): connections of control that never brought an authentic
+ * request, when they are too many, are ended, the oldest first. The owner says of each request
+ * whether it was authentic.
+ *
  * Must not: call nng_close (it can hang), or answer from nng's threads.
  *
  * Read next: probe.c, pipes.c.
@@ -44,6 +48,12 @@
 #define PER_ADDRESS_DEFAULT 8192u
 #define PIPES_DEFAULT 16384u
 #define PIPES_MAX (1u << 20)
+#define STRANGER_CONTROLS_PART 16u /* of all places */
+/* They could otherwise make each message cost thousands of sends. Most edges that come back
+ * together have proved themselves on control before their stream is dialled. */
+#define STRANGER_STREAMS_MAX 64u
+/* A round trip or two over a bad link; what is younger is not ended. */
+#define STRANGER_MS 2000u
 /* Edges keep 2 requests in flight; the others have timed out there and are still being worked on.
  */
 #define BUSY_MAX 4u
@@ -61,8 +71,8 @@
 /* A free pair of ports is found at the first or second try, unless somebody uses very many. */
 #define PAIR_TRIES 64u
 #define TAKE_MAX 64u
-/* Between two lines of the log about connections over a cap. */
-#define REFUSED_NOTE_MS 60000u
+/* Between two lines of the log about connections that are refused or ended. */
+#define TURNED_AWAY_NOTE_MS 60000u
 
 enum context_state {
     CONTEXT_IDLE = 0,
@@ -100,9 +110,10 @@ struct hf_listener {
     struct hf_pipes *pipes;   /* under the inbox's lock */
     struct context *contexts; /* config.contexts of them */
     uv_timer_t tick;
-    uint32_t sending;       /* contexts in that state; under the inbox's lock */
-    uint64_t refused_noted; /* of counts.refused_pipes, at the last note */
-    uint64_t refused_note_ms;
+    uint32_t sending;              /* contexts in that state; under the inbox's lock */
+    struct hf_stranger *strangers; /* room for pipes_max */
+    uint64_t turned_away_noted;    /* connections refused or ended until the last note */
+    uint64_t turned_away_note_ms;
     uint64_t leak_check_ms;
     struct hf_dead dead; /* descriptors of connections that have been dead ... */
     uint64_t dead_ms;    /* ... since then, and none of them was closed */
@@ -249,6 +260,7 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct side *s = arg;
     struct hf_listener *l = s->owner;
+    enum hf_channel channel = (enum hf_channel)(s - l->sides);
     nng_sockaddr peer;
     bool close = false;
 
@@ -258,11 +270,15 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
     }
     pthread_mutex_lock(&l->inbox.lock);
     if (event == NNG_PIPE_EV_REM_POST) {
+        const struct hf_pipe *ended = hf_pipes_find(l->pipes, pipe.id);
+
+        l->counts.ended_pipes += ended != NULL && ended->ended;
         hf_pipes_remove(l->pipes, pipe.id);
         hf_probe_removed(&s->probe, pipe.id);
     } else if (hf_probe_claim(&s->probe, pipe.id, &peer)) {
         close = true;
-    } else if (l->inbox.closed || !hf_pipes_add(l->pipes, pipe.id, &peer)) {
+    } else if (l->inbox.closed ||
+               !hf_pipes_add(l->pipes, pipe.id, channel, &peer, hf_transport_now())) {
         l->counts.refused_pipes++;
         close = true;
     }
@@ -288,15 +304,21 @@ uint32_t hf_listener_pipes(const struct hf_listener *l)
 static void deliver(struct hf_listener *l, const struct hf_inbox_item *item)
 {
     struct context *c = &l->contexts[item->index];
+    struct hf_slice message = hf_slice_of(nng_msg_body(item->msg), nng_msg_len(item->msg));
     char peer[HF_PEER_TEXT_MAX];
     uint64_t handle;
+    uint32_t pipe;
 
     pthread_mutex_lock(&l->inbox.lock);
     handle = (uint64_t)c->generation << 32 | item->index;
+    pipe = c->pipe;
     memcpy(peer, c->peer, sizeof(peer));
     pthread_mutex_unlock(&l->inbox.lock);
-    l->config.on_request(l->config.ctx, handle,
-                         hf_slice_of(nng_msg_body(item->msg), nng_msg_len(item->msg)), peer);
+    if (l->config.on_request(l->config.ctx, handle, message, peer)) {
+        pthread_mutex_lock(&l->inbox.lock);
+        hf_pipes_trust(l->pipes, pipe);
+        pthread_mutex_unlock(&l->inbox.lock);
+    }
 }
 
 static void on_wake(uv_async_t *async)
@@ -400,25 +422,37 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
     return count > LEAK_MAX;
 }
 
-/* To the edge that is refused it looks like a link that breaks. */
-static void refused_note(struct hf_listener *l, uint64_t now)
+static void strangers_guard(struct hf_listener *l, uint64_t now)
 {
-    uint64_t refused;
+    uint32_t count;
+
+    pthread_mutex_lock(&l->inbox.lock);
+    count = hf_pipes_end_strangers(l->pipes, now - STRANGER_MS, l->strangers);
+    pthread_mutex_unlock(&l->inbox.lock);
+    if (count > 0) {
+        hf_descriptors_end(l->strangers, count, (uint16_t)(l->port + 1u));
+    }
+}
+
+/* To an edge that is refused it looks like a link that breaks. */
+static void turned_away_note(struct hf_listener *l, uint64_t now)
+{
+    struct hf_listener_counts n;
     uint32_t open;
 
     pthread_mutex_lock(&l->inbox.lock);
-    refused = l->counts.refused_pipes;
+    n = l->counts;
     open = hf_pipes_count(l->pipes);
     pthread_mutex_unlock(&l->inbox.lock);
-    if (refused == l->refused_noted || now < l->refused_note_ms) {
+    if (n.refused_pipes + n.ended_pipes == l->turned_away_noted || now < l->turned_away_note_ms) {
         return;
     }
     hf_log(HF_LEVEL_WARN,
-           "transport: connections are refused, see RUNBOOK.md, Ports and firewall; open=%" PRIu32
-           " refused=%" PRIu64,
-           open, refused);
-    l->refused_noted = refused;
-    l->refused_note_ms = now + REFUSED_NOTE_MS;
+           "transport: connections are turned away, see RUNBOOK.md, Ports and firewall;"
+           " open=%" PRIu32 " refused=%" PRIu64 " strangers_ended=%" PRIu64,
+           open, n.refused_pipes, n.ended_pipes);
+    l->turned_away_noted = n.refused_pipes + n.ended_pipes;
+    l->turned_away_note_ms = now + TURNED_AWAY_NOTE_MS;
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -426,8 +460,8 @@ static void on_tick(uv_timer_t *timer)
     struct hf_listener *l = timer->data;
     uint64_t now = hf_transport_now();
 
-    refused_note(l, now);
-
+    strangers_guard(l, now);
+    turned_away_note(l, now);
     for (uint32_t i = 0; i < HF_CHANNELS && !l->closed; i++) {
         side_guard(l, &l->sides[i], now);
     }
@@ -569,6 +603,7 @@ static void release(struct hf_listener *l)
         }
     }
     free(l->contexts);
+    free(l->strangers);
     hf_pipes_free(l->pipes);
     free(l);
 }
@@ -578,12 +613,26 @@ static void on_undone(uv_handle_t *async)
     release(async->data);
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 static int open_sockets(struct hf_listener *l)
 {
     int rv;
 
-    l->pipes = hf_pipes_new(l->config.pipes_per_address, l->config.pipes_max);
-    if (l->pipes == NULL) {
+    struct hf_pipes_caps caps = {
+        .all = l->config.pipes_max,
+        .per_address = l->config.pipes_per_address,
+        /* Also of one address not more than half may be theirs. */
+        .stranger_controls =
+            smaller(l->config.pipes_max / STRANGER_CONTROLS_PART, l->config.pipes_per_address / 2),
+        .stranger_streams = smaller(STRANGER_STREAMS_MAX, l->config.pipes_max / 2),
+    };
+    l->pipes = hf_pipes_new(&caps);
+    l->strangers = malloc(l->config.pipes_max * sizeof(*l->strangers));
+    if (l->pipes == NULL || l->strangers == NULL) {
         return NNG_ENOMEM;
     }
     if ((rv = side_open(l, HF_CHANNEL_STREAM)) != 0 ||

@@ -8,6 +8,14 @@
  * address dial thousands of connections at once when their link heals, and none of them may cost a
  * look at all the others.
  *
+ * Whoever reaches the ports can open connections and leave them open. So those of strangers have
+ * caps of their own. On the control channel a stranger is a connection that brought no authentic
+ * request; there are always places for new ones, for the oldest go: an edge proves itself within a
+ * round trip or two, long before its turn comes. On the stream nobody can prove anything, and each
+ * connection costs a send for each message; there a stranger is one whose address has no trusted
+ * connection of control, and beyond a few it is refused: an edge that is dials again, and by then
+ * its control has spoken for it.
+ *
  * Invariant: every entry is in the chain of its id, or in the free list; an address is in the table
  * while its count, that of its entries, is not 0.
  *
@@ -26,16 +34,18 @@
 
 /* There is one for every address that has a connection, so at most as many as connections. */
 struct address {
-    uint16_t family;
-    uint8_t bytes[16];
+    struct hf_peer host; /* port 0 */
     uint32_t count;
+    uint32_t streams; /* of them */
+    uint32_t trusted; /* of them */
     uint32_t next;
 };
 
 struct hf_pipes {
-    uint32_t per_address;
-    uint32_t max;
+    struct hf_pipes_caps caps;
     uint32_t count;
+    uint32_t stranger_streams;
+    uint32_t stranger_controls;
     uint32_t unused;         /* head of the free list */
     uint32_t unused_address; /* and of that of addresses */
     uint32_t buckets[BUCKETS];
@@ -44,8 +54,9 @@ struct hf_pipes {
     struct hf_pipe at[];
 };
 
-struct hf_pipes *hf_pipes_new(uint32_t per_address, uint32_t max)
+struct hf_pipes *hf_pipes_new(const struct hf_pipes_caps *caps)
 {
+    uint32_t max = caps->all;
     struct hf_pipes *p = calloc(1, sizeof(*p) + (size_t)max * sizeof(p->at[0]));
 
     if (p == NULL) {
@@ -56,8 +67,7 @@ struct hf_pipes *hf_pipes_new(uint32_t per_address, uint32_t max)
         free(p);
         return NULL;
     }
-    p->per_address = per_address;
-    p->max = max;
+    p->caps = *caps;
     for (uint32_t i = 0; i < max; i++) {
         p->at[i].next = i + 1u < max ? i + 1u : NONE;
         p->addresses[i].next = p->at[i].next;
@@ -81,47 +91,52 @@ void hf_pipes_free(struct hf_pipes *p)
 
 /* ---- addresses ---- */
 
-static void describe(const nng_sockaddr *peer, struct address *a, char *text, size_t cap)
+static void describe(const nng_sockaddr *sa, struct hf_pipe *pipe)
 {
-    memset(a, 0, sizeof(*a));
-    a->family = peer->s_family;
-    if (peer->s_family == NNG_AF_INET) {
-        memcpy(a->bytes, &peer->s_in.sa_addr, sizeof(peer->s_in.sa_addr));
-        (void)inet_ntop(AF_INET, a->bytes, text, (socklen_t)cap);
-    } else if (peer->s_family == NNG_AF_INET6) {
-        memcpy(a->bytes, peer->s_in6.sa_addr, sizeof(a->bytes));
-        (void)inet_ntop(AF_INET6, a->bytes, text, (socklen_t)cap);
-    } else {
-        (void)snprintf(text, cap, "?");
+    struct hf_peer *peer = &pipe->peer;
+
+    memset(peer, 0, sizeof(*peer));
+    if (sa->s_family == NNG_AF_INET) {
+        peer->family = AF_INET;
+        peer->port = ntohs(sa->s_in.sa_port);
+        memcpy(peer->address, &sa->s_in.sa_addr, sizeof(sa->s_in.sa_addr));
+    } else if (sa->s_family == NNG_AF_INET6) {
+        peer->family = AF_INET6;
+        peer->port = ntohs(sa->s_in6.sa_port);
+        memcpy(peer->address, sa->s_in6.sa_addr, sizeof(peer->address));
+    }
+    if (inet_ntop(peer->family, peer->address, pipe->text, sizeof(pipe->text)) == NULL) {
+        (void)snprintf(pipe->text, sizeof(pipe->text), "?");
     }
 }
 
-static uint32_t *bucket_of(struct hf_pipes *p, const struct address *a)
+static uint32_t *bucket_of(struct hf_pipes *p, const struct hf_peer *host)
 {
-    uint32_t h = a->family;
+    uint32_t h = host->family;
 
-    for (size_t i = 0; i < sizeof(a->bytes); i++) {
-        h = h * 31u + a->bytes[i];
+    for (size_t i = 0; i < sizeof(host->address); i++) {
+        h = h * 31u + host->address[i];
     }
     return &p->address_buckets[h % BUCKETS];
 }
 
-/* The entry of this address, made when it has none. There is always room: see struct address. */
-static uint32_t address_find(struct hf_pipes *p, const struct address *a)
+/* The entry of this peer's address, made when it has none. There is always room: see struct
+ * address. */
+static uint32_t address_find(struct hf_pipes *p, const struct hf_peer *peer)
 {
-    uint32_t *bucket = bucket_of(p, a);
+    struct hf_peer host = *peer;
+    uint32_t *bucket = bucket_of(p, peer);
     uint32_t i = *bucket;
 
-    while (i != NONE && (p->addresses[i].family != a->family ||
-                         memcmp(p->addresses[i].bytes, a->bytes, sizeof(a->bytes)) != 0)) {
+    host.port = 0;
+    while (i != NONE && memcmp(&p->addresses[i].host, &host, sizeof(host)) != 0) {
         i = p->addresses[i].next;
     }
     if (i == NONE) {
         i = p->unused_address;
         HF_ASSERT(i != NONE);
         p->unused_address = p->addresses[i].next;
-        p->addresses[i] = *a;
-        p->addresses[i].next = *bucket;
+        p->addresses[i] = (struct address){.host = host, .next = *bucket};
         *bucket = i;
     }
     return i;
@@ -130,7 +145,7 @@ static uint32_t address_find(struct hf_pipes *p, const struct address *a)
 static void address_drop_if_unused(struct hf_pipes *p, uint32_t index)
 {
     struct address *a = &p->addresses[index];
-    uint32_t *link = bucket_of(p, a);
+    uint32_t *link = bucket_of(p, &a->host);
 
     if (a->count > 0) {
         return;
@@ -146,30 +161,64 @@ static void address_drop_if_unused(struct hf_pipes *p, uint32_t index)
 
 /* ---- connections ---- */
 
-bool hf_pipes_add(struct hf_pipes *p, uint32_t id, const nng_sockaddr *peer)
+/* What an address adds to the strangers of the stream. */
+static uint32_t strange_streams(const struct address *a)
+{
+    return a->trusted == 0 ? a->streams : 0;
+}
+
+/* Every change of a count: the pipe comes (1) or goes (-1). */
+static void count(struct hf_pipes *p, const struct hf_pipe *pipe, int by)
+{
+    struct address *a = &p->addresses[pipe->address];
+
+    p->stranger_streams -= strange_streams(a);
+    p->count += (uint32_t)by;
+    a->count += (uint32_t)by;
+    if (pipe->channel == HF_CHANNEL_STREAM) {
+        a->streams += (uint32_t)by;
+    } else if (pipe->trusted) {
+        a->trusted += (uint32_t)by;
+    } else {
+        p->stranger_controls += (uint32_t)by;
+    }
+    p->stranger_streams += strange_streams(a);
+}
+
+static bool is_refused(const struct hf_pipes *p, const struct hf_pipe *pipe)
+{
+    const struct address *a = &p->addresses[pipe->address];
+
+    return a->count >= p->caps.per_address ||
+           (pipe->channel == HF_CHANNEL_STREAM && a->trusted == 0 &&
+            p->stranger_streams >= p->caps.stranger_streams);
+}
+
+bool hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
+                  const nng_sockaddr *peer, uint64_t now)
 {
     uint32_t index = p->unused;
     uint32_t *bucket = &p->buckets[id % BUCKETS];
-    struct address described;
     struct hf_pipe *pipe;
+    uint32_t unused;
 
     if (index == NONE) {
         return false;
     }
     pipe = &p->at[index];
-    describe(peer, &described, pipe->text, sizeof(pipe->text));
-    pipe->address = address_find(p, &described);
-    if (p->addresses[pipe->address].count >= p->per_address) {
+    unused = pipe->next;
+    *pipe = (struct hf_pipe){.channel = channel, .id = id, .next = unused, .since_ms = now};
+    describe(peer, pipe);
+    pipe->address = address_find(p, &pipe->peer);
+    if (is_refused(p, pipe)) {
+        pipe->id = 0;
         address_drop_if_unused(p, pipe->address);
         return false;
     }
-    p->addresses[pipe->address].count++;
-    p->unused = pipe->next;
-    pipe->id = id;
-    pipe->busy = 0;
+    count(p, pipe, 1);
+    p->unused = unused;
     pipe->next = *bucket;
     *bucket = index;
-    p->count++;
     return true;
 }
 
@@ -194,15 +243,60 @@ void hf_pipes_remove(struct hf_pipes *p, uint32_t id)
         return;
     }
     uint32_t index = *link;
-    p->addresses[p->at[index].address].count--;
-    address_drop_if_unused(p, p->at[index].address);
-    *link = p->at[index].next;
-    p->at[index].next = p->unused;
+    struct hf_pipe *pipe = &p->at[index];
+    count(p, pipe, -1);
+    address_drop_if_unused(p, pipe->address);
+    *link = pipe->next;
+    pipe->next = p->unused;
+    pipe->id = 0; /* nng gives it to none */
     p->unused = index;
-    p->count--;
 }
 
 uint32_t hf_pipes_count(const struct hf_pipes *p)
 {
     return p->count;
+}
+
+/* ---- strangers ---- */
+
+void hf_pipes_trust(struct hf_pipes *p, uint32_t id)
+{
+    struct hf_pipe *pipe = hf_pipes_find(p, id);
+
+    if (pipe != NULL && !pipe->trusted) {
+        count(p, pipe, -1);
+        pipe->trusted = true;
+        count(p, pipe, 1);
+    }
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct hf_stranger *x = a;
+    const struct hf_stranger *y = b;
+
+    return (x->since_ms > y->since_ms) - (x->since_ms < y->since_ms);
+}
+
+uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out)
+{
+    uint32_t n = 0;
+    uint32_t ended = 0;
+
+    if (p->stranger_controls <= p->caps.stranger_controls) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < p->caps.all; i++) {
+        const struct hf_pipe *pipe = &p->at[i];
+        if (pipe->id != 0 && pipe->channel == HF_CHANNEL_CONTROL && !pipe->trusted) {
+            out[n++] = (struct hf_stranger){pipe->peer, pipe->id, pipe->since_ms};
+        }
+    }
+    HF_ASSERT(n == p->stranger_controls);
+    qsort(out, n, sizeof(*out), by_age);
+    while (ended < n - p->caps.stranger_controls && out[ended].since_ms < before_ms) {
+        hf_pipes_find(p, out[ended].id)->ended = true;
+        ended++;
+    }
+    return ended;
 }

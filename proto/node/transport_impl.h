@@ -202,23 +202,55 @@ uint32_t hf_requests_flying(const struct hf_requests *r, uint32_t connection);
 
 #define HF_PEER_TEXT_MAX 48u
 
+/* The far end of a connection. Padding is zero: it is compared as bytes. */
+struct hf_peer {
+    uint8_t address[16]; /* IPv4: the first 4 */
+    uint16_t family;     /* AF_INET or AF_INET6; 0: not IP */
+    uint16_t port;
+};
+
 struct hf_pipe {
+    struct hf_peer peer;
+    enum hf_channel channel;
     uint32_t id;
     uint32_t next;
     uint32_t address; /* its place in the table of addresses */
     uint32_t busy;    /* REP contexts that this connection occupies */
+    bool trusted;     /* it brought an authentic request */
+    bool ended;       /* we have shut its socket down */
+    uint64_t since_ms;
     char text[HF_PEER_TEXT_MAX];
+};
+
+/* A connection that is to be ended. */
+struct hf_stranger {
+    struct hf_peer peer;
+    uint32_t id;
+    uint64_t since_ms;
 };
 
 struct hf_pipes;
 
-struct hf_pipes *hf_pipes_new(uint32_t per_address, uint32_t max);
+struct hf_pipes_caps {
+    uint32_t all;
+    uint32_t per_address;
+    uint32_t stranger_streams;  /* beyond it new ones are refused */
+    uint32_t stranger_controls; /* beyond it the oldest may be ended */
+};
+
+struct hf_pipes *hf_pipes_new(const struct hf_pipes_caps *caps);
 void hf_pipes_free(struct hf_pipes *p);
 /* False: a cap is reached; nothing is recorded. */
-bool hf_pipes_add(struct hf_pipes *p, uint32_t id, const nng_sockaddr *peer);
+bool hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
+                  const nng_sockaddr *peer, uint64_t now);
 void hf_pipes_remove(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
 struct hf_pipe *hf_pipes_find(struct hf_pipes *p, uint32_t id);
 uint32_t hf_pipes_count(const struct hf_pipes *p);
+/* It brought an authentic request. */
+void hf_pipes_trust(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
+/* Marks as ended, and writes to `out`, which has room for all, the strangers of the control channel
+ * beyond their cap: the oldest, and none that came after `before_ms`. How many. */
+uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out);
 
 /* ---- the probe of one of our own listeners (probe.c) ---- */
 
@@ -280,6 +312,9 @@ struct hf_connection_state {
 };
 /* The connection with these ports. */
 struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t remote_port);
+/* Shuts down what was accepted on this port from these peers, as if they had; nng closes it. What
+ * they sent before is thrown away, or nng would read it first. Sorts them. */
+void hf_descriptors_end(struct hf_stranger *strangers, uint32_t count, uint16_t port);
 /* Settings for what is accepted on a port of ours, which nng has no options for. False: we have no
  * such listener. */
 bool hf_descriptors_tune(uint16_t port, bool replies);

@@ -487,12 +487,13 @@ static void on_reply(void *ctx, uint64_t id, struct hf_slice message)
     (void)message;
 }
 
-static void on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
+static bool on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
 {
     struct bench *b = ctx;
     (void)message;
     (void)peer;
     hf_listener_reply(b->listener, handle, hf_slice_of(NULL, 0));
+    return true;
 }
 
 static void on_wedged(void *ctx, const char *why)

@@ -9,6 +9,7 @@
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
+#include "tests/raw_tcp.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
@@ -385,11 +386,53 @@ static void connections_over_the_cap_are_refused_and_told_of(void **state)
     start_edge(core_node, "first", &first);
     e2e_ok(core, "SET k v");
     E2E_WAIT(SOON_MS, e2e_equal(core, first));
-    assert_false(e2e_logged(core_node, "connections are refused"));
+    assert_false(e2e_logged(core_node, "connections are turned away"));
     e2e_start(e2e_edge_new(core_node, "second", core_node->port));
-    E2E_WAIT(SOON_MS, e2e_logged(core_node, "connections are refused"));
+    E2E_WAIT(SOON_MS, e2e_logged(core_node, "connections are turned away"));
     e2e_ok(core, "SET k w");
     E2E_WAIT(SOON_MS, e2e_equal(core, first));
+    e2e_passed();
+}
+
+static int stranger(uint16_t port, uint8_t protocol)
+{
+    int fd = tcp_connect_from(2, port);
+
+    assert_true(fd >= 0);
+    assert_true(sp_hello(fd, protocol));
+    return fd;
+}
+
+/* A newcomer gets in on both ports, and strangers that go on coming do not push it out. */
+static void strangers_who_hold_every_place_keep_no_edge_out(void **state)
+{
+    enum { PLACES = 64 };
+    struct e2e_node *core_node = e2e_core_new("core");
+    redisContext *core, *edge;
+    uint16_t port;
+    int fd[2 * PLACES];
+
+    e2e_begin(state);
+    e2e_config(core_node, "[link]\npipes_max = 64\n");
+    e2e_start(core_node);
+    core = e2e_connect(core_node);
+    port = (uint16_t)core_node->port;
+    for (int i = 0; i < PLACES; i++) {
+        bool stream = i % 2 == 0;
+        fd[i] = stranger(stream ? port : (uint16_t)(port + 1), stream ? SP_SUB : SP_REQ);
+    }
+    E2E_WAIT(SOON_MS, strstr(e2e_text(core, "INFO holdfast"), "\nconnections:64\r") != NULL);
+    start_edge(core_node, "edge", &edge);
+    for (int i = PLACES; i < 2 * PLACES; i++) {
+        fd[i] = stranger((uint16_t)(port + 1), SP_REQ);
+    }
+    e2e_ok(core, "SET k v");
+    E2E_WAIT(SOON_MS, e2e_equal(core, edge));
+    assert_true(e2e_logged(core_node, "connections are turned away"));
+    E2E_WAIT(SOON_MS, strstr(e2e_text(core, "INFO holdfast"), "\nconnections:38\r") != NULL);
+    for (int i = 0; i < 2 * PLACES; i++) {
+        close(fd[i]);
+    }
     e2e_passed();
 }
 
@@ -660,6 +703,7 @@ int main(void)
         BOXED(a_directory_of_another_core_or_stream_is_refused),
         BOXED(a_store_of_a_newer_format_is_refused_and_left_alone),
         BOXED(connections_over_the_cap_are_refused_and_told_of),
+        BOXED(strangers_who_hold_every_place_keep_no_edge_out),
         BOXED(a_core_that_was_rolled_back_is_found_out_and_told_apart),
         BOXED(a_full_disk_at_the_core_refuses_writes_and_nothing_else),
         BOXED(a_core_that_cannot_commit_takes_no_more_writes),

@@ -92,12 +92,13 @@ struct edge {
     uint32_t wedged;
 };
 
-static void on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
+static bool on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
 {
     struct core *c = ctx;
 
     (void)peer;
     hf_listener_reply(c->listener, handle, message);
+    return true;
 }
 
 static void on_core_wedged(void *ctx, const char *why)

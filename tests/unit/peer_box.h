@@ -20,6 +20,7 @@ struct peer {
     size_t message_len;
     uint8_t plain[HF_MESSAGE_MAX]; /* of the last reply, which borrows from it */
     struct hf_reply reply;
+    bool authentic; /* what the core says of the last message */
 };
 
 UNUSED static struct peer *peer_new(struct box *b, uint8_t seed_byte)
@@ -81,7 +82,8 @@ UNUSED static bool peer_resend(struct peer *p)
     struct box *b = p->b;
     free(b->reply.data);
     b->reply.data = NULL;
-    hf_core_on_request(b->core, 1, hf_slice_of(p->message, p->message_len), "10.0.0.1");
+    p->authentic =
+        hf_core_on_request(b->core, 1, hf_slice_of(p->message, p->message_len), "10.0.0.1");
     hf_core_requests_end(b->core);
     box_work(b);
     return peer_open(p);

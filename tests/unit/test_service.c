@@ -15,6 +15,7 @@ static void an_invited_edge_joins_and_is_enrolled(void **state)
     assert_non_null(r);
     assert_int_equal(r->type, HF_MSG_JOIN);
     assert_int_equal(r->code, HF_OK);
+    assert_false(p->authentic); /* it was a stranger's */
     assert_true(hf_slice_eq(r->hello.edge_name, hf_slice_str("edge-1")));
     assert_int_equal(r->hello.key_count, 1);
     struct hf_genesis g;
@@ -24,6 +25,7 @@ static void an_invited_edge_joins_and_is_enrolled(void **state)
     assert_int_equal(box_status(b).edge_count, 1);
     assert_string_equal(box_row(b, 0).name, "edge-1");
     assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
+    assert_true(p->authentic);
     peer_free(p);
 }
 
@@ -156,6 +158,7 @@ static void a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key(void **st
     assert_int_equal(peer_hello(p, NULL)->code, HF_OK);
     assert_int_equal(box_revoke(b, "gone").code, HF_OK);
     assert_int_equal(peer_hello(p, NULL)->code, HF_REVOKED);
+    assert_false(p->authentic);
     assert_int_equal(box_row(b, 0).state, HF_EDGE_REVOKED);
     box_put(b, "k", "2");
     assert_int_equal(box_frame(b, 0).h.content_key_id, 1);
@@ -279,6 +282,7 @@ static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void *
     q.report.digest = peer_digest(b, 0);
     assert_true(peer_send(p, &q));
     assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    assert_false(p->authentic);
     assert_true(b->reply.len <= p->message_len);
     assert_int_equal(box_row(b, 0).state, HF_EDGE_NEVER_SEEN);
     assert_true(peer_send(p, &q));
@@ -296,6 +300,7 @@ static void a_replayed_request_gets_a_cookie_only(void **state)
     b->now += 2000;
     assert_true(peer_resend(p));
     assert_int_equal(p->reply.type, HF_MSG_COOKIE);
+    assert_false(p->authentic);
     assert_int_equal(p->reply.counter, p->counter);
     assert_int_equal(box_row(b, 0).last_heard_ms, 2000);
     peer_free(p);
@@ -347,6 +352,7 @@ static void a_stranger_who_does_not_join_is_dropped_silently(void **state)
     struct box *b = *state;
     struct peer *p = peer_new(b, 1);
     assert_null(peer_hello(p, NULL));
+    assert_false(p->authentic);
     assert_int_equal(box_counter(b, "dropped_stranger"), 1);
     peer_free(p);
 }

@@ -1,8 +1,9 @@
 /*
  * test_transport_guards.c - what the transport does against greedy peers and silent connections.
  *
- * Caps on connections and on requests of one connection; the probe of our own listeners; when a
- * connection is closed for silence and when it must not be; the count of dead descriptors. The
+ * Caps on connections, on those of strangers, and on requests of one connection; the probe of our
+ * own listeners; when a connection is closed for silence and when it must not be; the count of dead
+ * descriptors. The
  * faults of nng behind these guards are reproduced in tests/e2e/test_transport_faults.c.
  */
 #include "tests/unit/transport_peers.h"
@@ -12,6 +13,15 @@ static uint32_t dead_now(void)
     struct hf_dead d;
 
     return hf_descriptors_dead(&d);
+}
+
+static uint16_t local_port(int fd)
+{
+    struct sockaddr_in in;
+    socklen_t len = sizeof(in);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    return ntohs(in.sin_port);
 }
 
 /* ---- caps ---- */
@@ -133,6 +143,154 @@ static void too_large_a_request_ends_its_connection(void **state)
     raw_send(fd, frame, sizeof(frame));
     assert_true(recv(fd, &byte, 1, 0) == 0);
     close(fd);
+    hf_listener_close(c.listener);
+    run_for(10);
+}
+
+/* ---- strangers ---- */
+
+static struct hf_listener_counts counts_of(const struct core *c)
+{
+    struct hf_listener_counts counts;
+
+    hf_listener_counts(c->listener, &counts);
+    return counts;
+}
+
+/* Sends more than is read, for so long. */
+static void flood_for(int fd, int ms)
+{
+    static uint8_t block[64 * 1024];
+    size_t len = 0;
+
+    while (len + 64 < sizeof(block)) {
+        len += sp_frame(block + len, 1, "?", 1);
+    }
+    for (int i = 0; i < ms; i += 5) {
+        (void)send(fd, block, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        run_for(5);
+    }
+}
+
+/* Eight places for an address: strangers keep four. */
+static void too_many_strangers_are_ended_the_oldest_first(void **state)
+{
+    enum { KNOWN = 0, HALF = 1, FLOOD = 2, COUNT = 7 };
+    const uint8_t head[8] = {0, 0, 0, 0, 0, 0, 0xea, 0x60};
+    uint8_t answer[64];
+    struct core c;
+    struct edge e;
+    int fd[COUNT];
+    int stream;
+
+    (void)state;
+    core_open(&c, "tcp://127.0.0.1:0", 0, 8);
+    c.drop = true;
+    edge_dial(&e, "127.0.0.1", hf_listener_port(c.listener), 0);
+    edge_wait_up(&e);
+    request(&e, 1, "mine", 2000);
+    for (int i = 0; i < COUNT; i++) {
+        fd[i] = raw_peer(2, (uint16_t)(hf_listener_port(c.listener) + 1), SP_REQ);
+        run_for(5);
+    }
+    /* Behind an address translator two may even have one port, though not to the same of ours. */
+    stream = tcp_connect_between(2, local_port(fd[HALF]), hf_listener_port(c.listener));
+    raw_hello(stream, SP_SUB);
+    raw_request(fd[KNOWN], "known");
+    raw_send(fd[HALF], head, sizeof(head));
+    flood_for(fd[FLOOD], 1500);
+    assert_int_equal(counts_of(&c).ended_pipes, 0); /* none before its time */
+    flood_for(fd[FLOOD], 1200);
+    assert_int_equal(counts_of(&c).ended_pipes, 2);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(tcp_is_open(fd[i]), i != HALF && i != FLOOD);
+    }
+    assert_true(tcp_is_open(stream));
+    assert_int_equal(e.downs[HF_CHANNEL_STREAM] + e.downs[HF_CHANNEL_CONTROL], 0);
+    c.drop = false;
+    raw_request(fd[KNOWN], "again");
+    run_for(50);
+    assert_int_equal(sp_receive(fd[KNOWN], answer, sizeof(answer)), strlen("again"));
+    for (int i = 0; i < COUNT; i++) {
+        close(fd[i]);
+    }
+    close(stream);
+    pair_close(&c, &e);
+}
+
+/* Else nng would read it first, and who sends without a pause would never be ended. */
+static void what_a_stranger_sent_is_thrown_away(void **state)
+{
+    static const uint8_t bytes[100000];
+    uint8_t byte;
+    uint16_t port = 0;
+    int listening = raw_listen(&port);
+    int peers[2];
+    int fds[2];
+    struct hf_stranger s;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        peers[i] = raw_connect(port);
+        fds[i] = accept(listening, NULL, NULL);
+        raw_send(peers[i], bytes, sizeof(bytes));
+    }
+    memset(&s, 0, sizeof(s));
+    s.peer = (struct hf_peer){{127, 0, 0, 1}, AF_INET, local_port(peers[0])};
+    hf_descriptors_end(&s, 1, port);
+    assert_int_equal(recv(fds[0], &byte, 1, MSG_DONTWAIT), 0);
+    assert_int_equal(recv(fds[1], &byte, 1, MSG_DONTWAIT), 1);
+    for (int i = 0; i < 2; i++) {
+        close(peers[i]);
+        close(fds[i]);
+    }
+    close(listening);
+}
+
+/* How many of these the core lets onto the stream, beside those that are there. */
+static uint32_t streams_taken(const struct core *c, uint8_t host, int *fd, uint32_t count)
+{
+    uint32_t before = hf_listener_pipes(c->listener);
+
+    for (uint32_t i = 0; i < count; i++) {
+        fd[i] = raw_peer(host, hf_listener_port(c->listener), SP_SUB);
+    }
+    run_for(200);
+    return hf_listener_pipes(c->listener) - before;
+}
+
+static void the_stream_takes_few_from_addresses_that_nobody_spoke_for(void **state)
+{
+    uint16_t control;
+    int strangers[70];
+    int more[70];
+    int known;
+    int late;
+    struct core c;
+
+    (void)state;
+    core_open(&c, "tcp://127.0.0.1:0", 0, 0);
+    control = (uint16_t)(hf_listener_port(c.listener) + 1);
+    assert_int_equal(streams_taken(&c, 2, strangers, 70), 64);
+    assert_int_equal(streams_taken(&c, 3, &late, 1), 0);
+    known = raw_peer(3, control, SP_REQ);
+    raw_request(known, "?");
+    assert_true(run_until(&c.requests, 1, 1000));
+    assert_int_equal(streams_taken(&c, 3, &late, 1), 0);
+    raw_request(known, "known");
+    assert_true(run_until(&c.requests, 2, 1000));
+    assert_int_equal(streams_taken(&c, 3, more, 70), 70);
+    assert_int_equal(streams_taken(&c, 2, &late, 1), 0);
+    for (int i = 0; i < 70; i++) {
+        close(strangers[i]);
+    }
+    run_for(200);
+    assert_int_equal(streams_taken(&c, 2, &late, 1), 1);
+    /* Who came while it was spoken for stays, but counts as a stranger from then on. */
+    close(known);
+    run_for(200);
+    assert_int_equal(hf_listener_pipes(c.listener), 71);
+    assert_int_equal(streams_taken(&c, 2, &late, 1), 0);
     hf_listener_close(c.listener);
     run_for(10);
 }
@@ -271,15 +429,6 @@ static void sockets_that_are_shut_down_but_open_are_counted(void **state)
     close(listening);
 }
 
-static uint16_t local_port(int fd)
-{
-    struct sockaddr_in in;
-    socklen_t len = sizeof(in);
-
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-    return ntohs(in.sin_port);
-}
-
 /* What nng leaves behind of a connection that its peer has reset. */
 static void a_socket_that_was_reset_is_found_dead_by_its_port(void **state)
 {
@@ -305,6 +454,9 @@ int main(void)
         cmocka_unit_test(one_connection_cannot_hold_all_contexts),
         cmocka_unit_test(connections_that_do_not_read_cannot_hold_all_contexts),
         cmocka_unit_test(too_large_a_request_ends_its_connection),
+        cmocka_unit_test(too_many_strangers_are_ended_the_oldest_first),
+        cmocka_unit_test(what_a_stranger_sent_is_thrown_away),
+        cmocka_unit_test(the_stream_takes_few_from_addresses_that_nobody_spoke_for),
         cmocka_unit_test(probes_succeed_and_count_against_no_cap),
         cmocka_unit_test(a_silent_connection_is_dialled_anew_on_request),
         cmocka_unit_test(a_connection_on_which_bytes_trickle_is_not_closed),

@@ -634,34 +634,83 @@ static nng_sockaddr address_of(uint32_t host)
     return a;
 }
 
+enum { IDS = 400, HOSTS = 1000, BUSY_HOSTS = 4, ALL = 150, OF_ADDRESS = 30, STREAMS = 20 };
+
+/* What pipes.c has to know, counted the slow way. */
+static struct known {
+    bool open;
+    uint32_t host;
+    enum hf_channel channel;
+    bool trusted;
+} known[IDS];
+
+static uint32_t open_at(uint32_t host)
+{
+    uint32_t n = 0;
+
+    for (uint32_t id = 1; id < IDS; id++) {
+        n += known[id].open && (host == HOSTS || known[id].host == host);
+    }
+    return n;
+}
+
+static bool is_spoken_for(uint32_t host)
+{
+    bool found = false;
+
+    for (uint32_t id = 1; id < IDS; id++) {
+        found = found || (known[id].open && known[id].host == host && known[id].trusted);
+    }
+    return found;
+}
+
+static uint32_t strangers_of(enum hf_channel channel)
+{
+    uint32_t n = 0;
+
+    for (uint32_t id = 1; id < IDS; id++) {
+        n += known[id].open && known[id].channel == channel && !known[id].trusted &&
+             (channel == HF_CHANNEL_CONTROL || !is_spoken_for(known[id].host));
+    }
+    return n;
+}
+
 static void connections_are_counted_for_each_address(void **state)
 {
-    enum { IDS = 400, HOSTS = 1000, BUSY_HOSTS = 4, CAP = 30 };
-    static uint32_t host_of[IDS];
-    static uint32_t count[HOSTS];
-    struct hf_pipes *p = hf_pipes_new(CAP, 150);
-    uint32_t total = 0;
+    static struct hf_stranger ended[ALL];
+    struct hf_pipes_caps caps = {ALL, OF_ADDRESS, STREAMS, 0};
+    struct hf_pipes *p = hf_pipes_new(&caps);
 
     (void)state;
     uint32_t dice = 7;
-    for (int step = 0; step < 20000; step++) {
-        uint32_t id = roll(&dice) % (IDS - 1) + 1;
-        uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
-        nng_sockaddr a = address_of(host);
+    for (uint32_t step = 0; step < 20000; step++) {
+        struct known *k = &known[roll(&dice) % (IDS - 1) + 1];
+        uint32_t id = (uint32_t)(k - known);
+        uint32_t n;
 
-        if (host_of[id] != 0) {
+        if (k->open && k->channel == HF_CHANNEL_CONTROL && roll(&dice) % 4 == 0) {
+            hf_pipes_trust(p, id);
+            k->trusted = true;
+        } else if (k->open) {
             hf_pipes_remove(p, id);
-            count[host_of[id] - 1]--;
-            total--;
-            host_of[id] = 0;
+            memset(k, 0, sizeof(*k));
         } else {
-            bool room = count[host] < CAP && total < 150;
-            assert_int_equal(hf_pipes_add(p, id, &a), room);
-            count[host] += room ? 1 : 0;
-            total += room ? 1 : 0;
-            host_of[id] = room ? host + 1 : 0;
+            uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
+            enum hf_channel channel = (enum hf_channel)(roll(&dice) % HF_CHANNELS);
+            nng_sockaddr a = address_of(host);
+            bool room = open_at(HOSTS) < ALL && open_at(host) < OF_ADDRESS &&
+                        (channel == HF_CHANNEL_CONTROL || is_spoken_for(host) ||
+                         strangers_of(channel) < STREAMS);
+
+            assert_int_equal(hf_pipes_add(p, id, channel, &a, step), room);
+            *k = (struct known){room, host, channel, false};
         }
-        assert_int_equal(hf_pipes_count(p), total);
+        assert_int_equal(hf_pipes_count(p), open_at(HOSTS));
+        n = hf_pipes_end_strangers(p, UINT64_MAX, ended);
+        assert_int_equal(n, strangers_of(HF_CHANNEL_CONTROL));
+        for (uint32_t i = 1; i < n; i++) {
+            assert_true(ended[i - 1].since_ms < ended[i].since_ms);
+        }
     }
     hf_pipes_free(p);
 }

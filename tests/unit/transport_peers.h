@@ -105,7 +105,8 @@ static inline void run_for(uint64_t ms)
     (void)run_until(&never, 1, ms);
 }
 
-static inline void on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
+/* Authentic is what does not begin with a question mark. */
+static inline bool on_request(void *ctx, uint64_t handle, struct hf_slice message, const char *peer)
 {
     struct core *c = ctx;
 
@@ -122,6 +123,7 @@ static inline void on_request(void *ctx, uint64_t handle, struct hf_slice messag
     } else {
         hf_listener_reply(c->listener, handle, message);
     }
+    return message.len > 0 && message.data[0] != '?';
 }
 
 static inline void on_core_wedged(void *ctx, const char *why)
@@ -297,6 +299,23 @@ static inline void raw_send(int fd, const void *data, size_t len)
 static inline void raw_hello(int fd, uint8_t protocol)
 {
     assert_true(sp_hello(fd, protocol));
+}
+
+/* From 127.0.0.host. */
+static inline int raw_peer(uint8_t host, uint16_t port, uint8_t protocol)
+{
+    int fd = tcp_connect_from(host, port);
+
+    assert_true(fd >= 0);
+    raw_hello(fd, protocol);
+    return fd;
+}
+
+static inline void raw_request(int fd, const char *text)
+{
+    uint8_t frame[64];
+
+    raw_send(fd, frame, sp_frame(frame, 1, text, strlen(text)));
 }
 
 static inline int loop_open(void **state)
