@@ -2,9 +2,10 @@
 # Runs every test and counts: cmocka tests one by one, every other check as one. The last line is
 # "N passed, N failed". Arguments: the plain build's directory, the sanitized one's. Output of what fails is shown.
 #
-# Four lanes for two processors: daemons and connections, which mostly wait for each other, in two; units in the
-# third; the simulator, which only computes, fills what they leave. The later ones have a lower priority, so that the
-# daemons' timing is not judged by what runs beside them. Each result is printed when it is there, with its seconds.
+# Five lanes for two processors: daemons, connections, and what is done to daemons and disks, which mostly wait, in
+# three; units in the fourth; the simulator, which only computes, fills what they leave. The last two have a lower
+# priority, so that timing is not judged by what runs beside it. Each result is printed when it is there, with its
+# seconds.
 # What measures microseconds has the machine for itself, at the end.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -56,7 +57,7 @@ daemons() {
     for t in tests/e2e/test_*.c; do
         name=$(basename "$t" .c)
         case $name in
-        test_transport_* | test_repair | test_wan) ;; # they have other lanes
+        test_transport_* | test_repair | test_cut | test_carry | test_wan) ;; # they have other lanes
         test_bound | test_crash | test_damage | test_main_path)
             run "e2e $name" 150 env HOLDFAST_BIN="$B" "$B/tests/e2e/$name"
             ;;
@@ -73,15 +74,20 @@ daemons() {
     done
 }
 
-# What becomes of links and disks: nearly all of it is waiting.
-harm() {
-    for t in tests/e2e/test_repair.c tests/e2e/test_transport_*.c; do
+links() {
+    for t in tests/e2e/test_transport_*.c; do
         name=$(basename "$t" .c)
         run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
     done
     for t in tests/unit/test_transport*.c; do
         name=$(basename "$t" .c)
         run "unit $name (ASan, UBSan)" 120 "$A/tests/unit/$name"
+    done
+}
+
+harm() {
+    for name in test_repair test_cut test_carry; do
+        run "e2e $name (ASan, UBSan)" 200 env HOLDFAST_BIN="$A" "$A/tests/e2e/$name"
     done
     # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
     for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map lost-writes \
@@ -148,6 +154,7 @@ lane() { # NAME NICENESS
     lanes="$lanes $!"
 }
 lane daemons 0
+lane links 0
 lane harm 0
 lane units 10
 lane simulator 15
