@@ -138,7 +138,7 @@ $B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliabili
 
 $B/tests/bench/client: $B/tests/bench/client.o
 	$(call link,-lhiredis -lpthread)
-WANBENCH_O := $(patsubst %,$B/tests/bench/%.o,keys sent) $B/sim/wan/ask.o $B/proto/wire/err.o
+WANBENCH_O := $(patsubst %,$B/tests/bench/%.o,keys sent wire) $B/sim/wan/ask.o $B/proto/wire/err.o
 $B/tests/bench/catchup: $B/tests/bench/catchup.o $(WANBENCH_O)
 	$(call link,-lhiredis -lzstd -lpthread)
 $B/tests/bench/storm: $B/tests/bench/storm.o $(WANBENCH_O)

@@ -21,6 +21,7 @@
  */
 #include "tests/bench/keys.h"
 #include "tests/bench/sent.h"
+#include "tests/bench/wire.h"
 
 #include "sim/wan/control.h"
 
@@ -68,61 +69,7 @@ struct reader {
     size_t count, room;
 };
 
-struct wire {
-    uint64_t down, up; /* bytes that the link took */
-    uint64_t arrived;  /* down */
-    uint64_t overrun;
-};
-
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
-}
-
-static void sleep_us(uint64_t us)
-{
-    struct timespec t = {(time_t)(us / 1000000u), (long)(us % 1000000u) * 1000};
-    nanosleep(&t, NULL);
-}
-
 /* ---- the link ---- */
-
-static void link_do(const struct run *r, const char *line)
-{
-    struct hf_error e;
-    if (hf_wan_ask(r->control, line, NULL, NULL, &e) != HF_OK) {
-        hf_keys_die(line, e.text);
-    }
-}
-
-/* The lines of edge 1 begin: edge, way, packets, bytes, arrived_packets, arrived_bytes. */
-static struct wire wire_read(const struct run *r)
-{
-    struct wire w = {0};
-    struct hf_error e;
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-    if (f == NULL || hf_wan_ask(r->control, "stats 1", f, NULL, &e) != HF_OK || fclose(f) != 0) {
-        hf_keys_die("stats", "no answer");
-    }
-    const char *down = strstr(text, "\n1\tdown\t");
-    const char *up = strstr(text, "\n1\tup\t");
-    if (down == NULL || up == NULL ||
-        sscanf(down, " 1 down %*u %" SCNu64 " %*u %" SCNu64, &w.down, &w.arrived) != 2 ||
-        sscanf(up, " 1 up %*u %" SCNu64, &w.up) != 1) {
-        hf_keys_die("stats", text);
-    }
-    for (const char *at = text; (at = strstr(at, "\noverrun\t")) != NULL; at++) {
-        uint64_t n = 0;
-        (void)sscanf(at, " overrun %*u %" SCNu64, &n);
-        w.overrun += n;
-    }
-    free(text);
-    return w;
-}
 
 /* A setting of the profile, 0 when it has none. */
 static double setting(const struct run *r, const char *name)
@@ -173,7 +120,7 @@ static bool last_is_there(const struct run *r, redisContext **c)
 
 /* Between two polls: what has come through the link, and the cuts of a flapping one. */
 struct progress {
-    struct wire before;
+    struct hf_wire before;
     struct hf_sent_bytes sent_before;
     uint64_t first_us, flows_us; /* since the heal; 0 = not yet */
     bool cut;
@@ -182,14 +129,14 @@ struct progress {
 static void progress_look(const struct run *r, struct progress *p, uint64_t since_us)
 {
     if (p->flows_us == 0) {
-        uint64_t bytes = wire_read(r).arrived - p->before.arrived;
+        uint64_t bytes = hf_wire_read(r->control, "1").arrived - p->before.arrived;
         p->first_us = p->first_us == 0 && bytes > 0 ? since_us : p->first_us;
         p->flows_us = bytes > FLOWS_BYTES ? since_us : 0;
     }
     if (r->flap_every_us > 0) {
         bool cut = since_us % r->flap_every_us >= r->flap_every_us - r->flap_cut_us;
         if (cut != p->cut) {
-            link_do(r, cut ? "cut 1" : "heal 1");
+            hf_wire_do(r->control, cut ? "cut 1" : "heal 1");
             p->cut = cut;
         }
     }
@@ -200,15 +147,15 @@ static uint64_t wait_equal(const struct run *r, uint64_t from_us, struct progres
 {
     redisContext *c = NULL;
     uint64_t equal_us = UINT64_MAX;
-    while (equal_us == UINT64_MAX && now_us() - from_us < r->limit_us) {
+    while (equal_us == UINT64_MAX && hf_now_us() - from_us < r->limit_us) {
         if (p != NULL) {
-            progress_look(r, p, now_us() - from_us);
+            progress_look(r, p, hf_now_us() - from_us);
         }
-        uint64_t start = now_us();
+        uint64_t start = hf_now_us();
         if (last_is_there(r, &c) && hf_keys_all(&c, r->version, r->keys)) {
             equal_us = start;
         } else {
-            sleep_us(POLL_US);
+            hf_sleep_us(POLL_US);
         }
     }
     if (c != NULL) {
@@ -238,10 +185,10 @@ static void *reader_main(void *arg)
     redisContext *c = NULL;
     uint64_t x = 1;
     while (!d->stop) {
-        uint64_t start = now_us();
+        uint64_t start = hf_now_us();
         redisReply *r =
             hf_keys_ask(&c, d->run->edge, hf_keys_mix(x++) % d->run->keys, READ_PATIENCE_S);
-        uint64_t took = now_us() - start;
+        uint64_t took = hf_now_us() - start;
         d->failed +=
             r == NULL || r->type != REDIS_REPLY_STRING || took > READ_PATIENCE_S * 1000000u;
         reader_note(d, start, took);
@@ -249,7 +196,7 @@ static void *reader_main(void *arg)
             freeReplyObject(r);
         }
         if (took < READ_EVERY_US) {
-            sleep_us(READ_EVERY_US - took);
+            hf_sleep_us(READ_EVERY_US - took);
         }
     }
     if (c != NULL) {
@@ -310,7 +257,7 @@ static void write_all(struct run *r)
     redisContext *c = hf_keys_dial(r->core, 60);
     uint64_t key[HF_KEYS_WINDOW];
     uint32_t version[HF_KEYS_WINDOW];
-    uint64_t start = now_us();
+    uint64_t start = hf_now_us();
     uint64_t draw = start;
     if (c == NULL) {
         hf_keys_die(r->core, "no server");
@@ -318,9 +265,9 @@ static void write_all(struct run *r)
     for (uint64_t i = 0; i < r->writes; i += HF_KEYS_WINDOW) {
         unsigned n = r->writes - i < HF_KEYS_WINDOW ? (unsigned)(r->writes - i) : HF_KEYS_WINDOW;
         uint64_t due = start + (uint64_t)((double)i / (double)r->writes * (double)r->cut_us);
-        uint64_t now = now_us();
+        uint64_t now = hf_now_us();
         if (now < due) {
-            sleep_us(due - now);
+            hf_sleep_us(due - now);
         }
         for (unsigned j = 0; j < n; j++) {
             /* The first pass meets each once, so that just as many change as were asked for. */
@@ -332,10 +279,10 @@ static void write_all(struct run *r)
         hf_keys_write(c, key, version, n);
     }
     redisFree(c);
-    uint64_t took = now_us() - start;
+    uint64_t took = hf_now_us() - start;
     printf("written_per_s %.0f\n", (double)r->writes * 1e6 / (double)took);
     if (took < r->cut_us) {
-        sleep_us(r->cut_us - took);
+        hf_sleep_us(r->cut_us - took);
     }
 }
 
@@ -355,7 +302,7 @@ static void print_sent(const struct run *r, const struct hf_sent_bytes *was)
 static int report(const struct run *r, uint64_t from_us, uint64_t equal_us,
                   const struct progress *p)
 {
-    struct wire after = wire_read(r);
+    struct hf_wire after = hf_wire_read(r->control, "1");
     uint64_t down = after.down - p->before.down;
     uint64_t up = after.up - p->before.up;
     printf("down_bytes %" PRIu64 "\nup_bytes %" PRIu64 "\nboth_bytes %" PRIu64 "\noverrun %" PRIu64
@@ -379,17 +326,17 @@ static int run_step(struct run *r)
     if (pthread_create(&thread, NULL, reader_main, &d) != 0) {
         hf_keys_die("pthread_create", "failed");
     }
-    sleep_us(IDLE_US);
-    uint64_t cut_at = now_us();
-    link_do(r, "cut 1");
+    hf_sleep_us(IDLE_US);
+    uint64_t cut_at = hf_now_us();
+    hf_wire_do(r->control, "cut 1");
     write_all(r);
-    struct progress p = {.before = wire_read(r)};
+    struct progress p = {.before = hf_wire_read(r->control, "1")};
     if (r->sent != NULL && !hf_sent_read(r->sent, &p.sent_before)) {
         hf_sent_free(r->sent);
         r->sent = NULL;
     }
-    uint64_t healed = now_us();
-    link_do(r, "heal 1");
+    uint64_t healed = hf_now_us();
+    hf_wire_do(r->control, "heal 1");
     printf("cut_s %.1f\n", (double)(healed - cut_at) / 1e6);
     uint64_t equal = wait_equal(r, healed, &p);
     int status = report(r, healed, equal, &p);
@@ -399,7 +346,7 @@ static int run_step(struct run *r)
     free(d.sample);
     print_floor(r, r->distinct);
     if (p.cut) {
-        link_do(r, "heal 1");
+        hf_wire_do(r->control, "heal 1");
     }
     return status;
 }
@@ -410,7 +357,7 @@ static int run_cut(struct run *r)
     char line[400];
     if (*r->profile != '\0') {
         snprintf(line, sizeof(line), "set 1 %s", r->profile);
-        link_do(r, line);
+        hf_wire_do(r->control, line);
     }
     sent_open(r);
     for (unsigned i = 0; i < r->step_count; i++) {
@@ -431,7 +378,7 @@ static int run_join(struct run *r)
     sent_open(r);
     clock_gettime(CLOCK_REALTIME, &t);
     double ago = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - r->since;
-    uint64_t from = now_us() - (uint64_t)(ago * 1e6);
+    uint64_t from = hf_now_us() - (uint64_t)(ago * 1e6);
     uint64_t equal = wait_equal(r, from, &p);
     print_floor(r, r->keys);
     return report(r, from, equal, &p);
@@ -534,7 +481,7 @@ int main(int argc, char **argv)
     if (r.version == NULL || (*mode != 'e' && r.control == NULL)) {
         hf_keys_die("catchup", "no memory, or not under holdfast-sim link");
     }
-    int status = *mode == 'e'   ? wait_equal(&r, now_us(), NULL) == UINT64_MAX
+    int status = *mode == 'e'   ? wait_equal(&r, hf_now_us(), NULL) == UINT64_MAX
                  : *mode == 'c' ? run_cut(&r)
                                 : run_join(&r);
     hf_sent_free(r.sent);

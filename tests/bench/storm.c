@@ -14,15 +14,13 @@
  * what an edge says about itself. Next: storm.sh, which starts all of it.
  */
 #include "tests/bench/keys.h"
-
-#include "sim/wan/control.h"
+#include "tests/bench/wire.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EDGES_MAX 250u
@@ -49,23 +47,6 @@ struct memory {
     atomic_bool stop;
     uint64_t rss, own; /* the most so far, in bytes */
 };
-
-struct wire {
-    uint64_t down, up, overflowed, overrun;
-};
-
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
-}
-
-static void sleep_us(uint64_t us)
-{
-    struct timespec t = {(time_t)(us / 1000000u), (long)(us % 1000000u) * 1000};
-    nanosleep(&t, NULL);
-}
 
 /* ---- what the machine says ---- */
 
@@ -97,7 +78,7 @@ static void *memory_main(void *arg)
         uint64_t own = status_bytes(m->pid, "RssAnon");
         m->rss = rss > m->rss ? rss : m->rss;
         m->own = own > m->own ? own : m->own;
-        sleep_us(MEMORY_EVERY_US);
+        hf_sleep_us(MEMORY_EVERY_US);
     }
     return NULL;
 }
@@ -151,45 +132,6 @@ static void print_counters(const char *core, const char *when)
     redisFree(c);
 }
 
-/* ---- the links ---- */
-
-static void link_do(const struct storm *s, const char *line)
-{
-    struct hf_error e;
-    if (hf_wan_ask(s->control, line, NULL, NULL, &e) != HF_OK) {
-        hf_keys_die(line, e.text);
-    }
-}
-
-/* The sums over all edges: edge, way, packets, bytes, arrived twice, lost, overflowed. */
-static struct wire wire_read(const struct storm *s)
-{
-    struct wire w = {0};
-    struct hf_error e;
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-    if (f == NULL || hf_wan_ask(s->control, "stats all", f, NULL, &e) != HF_OK || fclose(f) != 0) {
-        hf_keys_die("stats", "no answer");
-    }
-    char *rest = NULL;
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char way[8];
-        uint64_t bytes, dropped;
-        if (sscanf(line, "%*u %7s %*u %" SCNu64 " %*u %*u %*u %" SCNu64, way, &bytes, &dropped) ==
-            3) {
-            w.down += strcmp(way, "down") == 0 ? bytes : 0;
-            w.up += strcmp(way, "up") == 0 ? bytes : 0;
-            w.overflowed += dropped;
-        }
-        if (sscanf(line, "overrun %*u %" SCNu64, &dropped) == 1) {
-            w.overrun += dropped;
-        }
-    }
-    free(text);
-    return w;
-}
-
 /* ---- the edges ---- */
 
 static void edge_path(const struct storm *s, uint64_t i, char path[200])
@@ -204,7 +146,7 @@ static bool wait_all(struct storm *s, uint64_t from_us)
 {
     uint64_t left = s->edges;
     memset(s->done_us, 0, sizeof(s->done_us));
-    while (left > 0 && now_us() - from_us < LIMIT_US) {
+    while (left > 0 && hf_now_us() - from_us < LIMIT_US) {
         for (uint64_t i = 0; i < s->edges; i++) {
             char path[200];
             if (s->done_us[i] > 0) {
@@ -213,14 +155,14 @@ static bool wait_all(struct storm *s, uint64_t from_us)
             edge_path(s, i, path);
             redisReply *r = hf_keys_ask(&s->edge[i], path, s->last_key, PATIENCE_S);
             if (hf_keys_is(r, s->last_key, s->version[s->last_key])) {
-                s->done_us[i] = now_us() - from_us;
+                s->done_us[i] = hf_now_us() - from_us;
                 left--;
             }
             if (r != NULL) {
                 freeReplyObject(r);
             }
         }
-        sleep_us(POLL_US);
+        hf_sleep_us(POLL_US);
     }
     return left == 0;
 }
@@ -239,7 +181,7 @@ static void check_all(struct storm *s)
 static void write_changed(struct storm *s)
 {
     redisContext *c = hf_keys_dial(s->core, PATIENCE_S);
-    uint64_t start = now_us();
+    uint64_t start = hf_now_us();
     if (c == NULL) {
         hf_keys_die(s->core, "no server");
     }
@@ -248,8 +190,8 @@ static void write_changed(struct storm *s)
         uint32_t version[10];
         unsigned n = s->changed - i < 10 ? (unsigned)(s->changed - i) : 10;
         uint64_t due = start + i * s->cut_us / s->changed;
-        uint64_t now = now_us();
-        sleep_us(now < due ? due - now : 0);
+        uint64_t now = hf_now_us();
+        hf_sleep_us(now < due ? due - now : 0);
         for (unsigned j = 0; j < n; j++) {
             key[j] = i + j;
             version[j] = ++s->version[key[j]];
@@ -273,11 +215,11 @@ static int run(struct storm *s)
     pthread_t thread;
     uint64_t all[2];
     uint64_t busy[2];
-    sleep_us(SETTLE_US);
-    link_do(s, "cut all");
+    hf_sleep_us(SETTLE_US);
+    hf_wire_do(s->control, "cut all");
     write_changed(s);
-    link_do(s, s->hub);
-    struct wire before = wire_read(s);
+    hf_wire_do(s->control, s->hub);
+    struct hf_wire before = hf_wire_read(s->control, "all");
     printf("rss_before_bytes %" PRIu64 "\nown_before_bytes %" PRIu64 "\n",
            status_bytes(s->pid, "VmRSS"), status_bytes(s->pid, "RssAnon"));
     print_counters(s->core, "before");
@@ -285,11 +227,11 @@ static int run(struct storm *s)
         hf_keys_die("pthread_create", "failed");
     }
     processors(&all[0], &busy[0]);
-    uint64_t healed = now_us();
-    link_do(s, "heal all");
+    uint64_t healed = hf_now_us();
+    hf_wire_do(s->control, "heal all");
     bool done = wait_all(s, healed);
     processors(&all[1], &busy[1]);
-    struct wire after = wire_read(s);
+    struct hf_wire after = hf_wire_read(s->control, "all");
     m.stop = true;
     (void)pthread_join(thread, NULL);
     print_counters(s->core, "after");
@@ -333,10 +275,10 @@ int main(int argc, char **argv)
     if (s.version == NULL || s.edges == 0 || s.edges > EDGES_MAX || s.changed > s.keys) {
         hf_keys_die("storm", "1 to 250 edges, and not more changed keys than keys");
     }
-    uint64_t start = now_us();
+    uint64_t start = hf_now_us();
     if (!wait_all(&s, start)) {
         hf_keys_die("storm", "an edge did not get the first state");
     }
-    printf("joined_s %.1f\n", (double)(now_us() - start) / 1e6);
+    printf("joined_s %.1f\n", (double)(hf_now_us() - start) / 1e6);
     return run(&s);
 }
