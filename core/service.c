@@ -658,9 +658,13 @@ static bool keys_find(struct hf_service *s, struct exchange *x)
 static bool request_open(struct hf_service *s, struct hf_slice message, struct exchange *x)
 {
     static const struct hf_id none;
-    if (hf_request_split(message, &x->env, &x->sealed) != HF_OK ||
-        (!hf_id_eq(&x->env.stream, &none) && !hf_id_eq(&x->env.stream, &s->cfg.genesis->stream))) {
+    if (hf_request_split(message, &x->env, &x->sealed) != HF_OK) {
         s->n.dropped_malformed++;
+        return false;
+    }
+    if (!hf_id_eq(&x->env.stream, &none) && !hf_id_eq(&x->env.stream, &s->cfg.genesis->stream)) {
+        s->n.dropped_malformed++;
+        note_stranger(s, x, "a request for another stream");
         return false;
     }
     if (!keys_find(s, x)) {

@@ -37,6 +37,7 @@ struct hf_cli {
     const struct hf_cli_command *command;
     struct redisContext *redis; /* owned; NULL until connected */
     char target[300];           /* what redis is connected to, for messages */
+    bool broken;                /* the connection, and that was said */
     int answer_s;               /* how long an answer is waited for; 0 = 60 */
     int first;                  /* index of the first operand, after hf_cli_options */
     int status;                 /* exit status when hf_cli_options returned false */

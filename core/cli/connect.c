@@ -122,6 +122,7 @@ bool hf_cli_connect(struct hf_cli *cli)
     }
     cli->answer_s = cli->answer_s > 0 ? cli->answer_s : ANSWER_S;
     redisSetTimeout(cli->redis, (struct timeval){cli->answer_s, 0});
+    cli->broken = false;
     return true;
 }
 
@@ -156,10 +157,15 @@ out:
     return sent;
 }
 
-static void explain_break(const struct hf_cli *cli)
+/* Once: what is still asked of a broken connection breaks again. */
+static void explain_break(struct hf_cli *cli)
 {
     const struct redisContext *redis = cli->redis;
 
+    if (cli->broken) {
+        return;
+    }
+    cli->broken = true;
     if (redis->err == REDIS_ERR_PROTOCOL) {
         hf_cli_fail("%s does not speak RESP; give the address that the daemon printed as resp, not "
                     "that of its stream or control",

@@ -52,7 +52,7 @@ static bool write_line(struct hf_slice key)
     char shown[80];
 
     if (memchr(key.data, '\n', key.len) != NULL || key.data[0] == '#' || starts(key, "//") ||
-        is_blank(key.data[0]) || is_blank(key.data[key.len - 1])) {
+        starts(key, HF_TEXT_BOM) || is_blank(key.data[0]) || is_blank(key.data[key.len - 1])) {
         hf_text_plain(shown, sizeof shown, (const char *)key.data, key.len);
         hf_cli_fail("the key %s cannot be written as a line; use --format tsv or jsonl", shown);
         return false;
@@ -64,8 +64,8 @@ static bool write_line(struct hf_slice key)
 
 static void write_tsv(struct hf_slice key, struct hf_slice value)
 {
-    if (key.data[0] == '#') {
-        fputs("\\x23", stdout);
+    if (key.data[0] == '#' || starts(key, HF_TEXT_BOM)) {
+        printf("\\x%02x", key.data[0]);
         key = hf_slice_of(key.data + 1, key.len - 1);
     }
     hf_text_escape(key, stdout);

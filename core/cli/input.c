@@ -5,9 +5,11 @@
  * of lines, or of a file that is no text at all, needs no more than one of ten lines. The buffer
  * grows only when a line does not fit.
  *
- * It must not interpret lines. Next: parse.c.
+ * It must not interpret lines; only a byte order mark before the first one is left out, for some
+ * editors put it there unasked. Next: parse.c.
  */
 #include "core/cli/input.h"
+#include "core/cli/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,6 +104,10 @@ enum hf_input_result hf_input_next(struct hf_input *in, char **text, size_t *len
     *text = in->buffer + in->begin;
     *len = newline != NULL ? (size_t)(newline - *text) : in->end - in->begin;
     in->begin += *len + (newline != NULL);
+    if (in->line == 0 && *len >= 3 && memcmp(*text, HF_TEXT_BOM, 3) == 0) {
+        *text += 3;
+        *len -= 3;
+    }
     if (*len > 0 && (*text)[*len - 1] == '\r') {
         --*len;
     }

@@ -12,6 +12,9 @@
 
 #include "hf/types.h"
 
+/* What some editors put before the first line of UTF-8. */
+#define HF_TEXT_BOM "\xef\xbb\xbf"
+
 /* Replaces the escapes in place and shortens *len. False at an unknown or unfinished escape; *len
  * is then its offset. */
 bool hf_text_unescape(char *s, size_t *len);

@@ -620,6 +620,34 @@ static void thousands_of_abrupt_clients_leave_no_descriptor_behind(void **state)
     e2e_passed();
 }
 
+/* More requests than may be in flight, and no answer to any of them. */
+static void an_import_whose_core_ends_says_so_once(void **state)
+{
+    char command[300], text[1000], where[32];
+    uint16_t port = 0;
+    int listening = tcp_listen(&port, 1);
+    const char *said;
+    size_t len;
+    FILE *f;
+
+    e2e_begin(state);
+    snprintf(where, sizeof where, "127.0.0.1:%u", port);
+    snprintf(command, sizeof command,
+             "seq 6000 | %s/holdfast --host %s import --format lines - 2>&1", box.bin, where);
+    f = popen(command, "re");
+    assert_non_null(f);
+    close(accept(listening, NULL, NULL));
+    close(listening);
+    len = fread(text, 1, sizeof text - 1, f);
+    text[len] = '\0';
+    assert_int_not_equal(pclose(f), 0);
+    said = strstr(text, where);
+    assert_non_null(said);
+    assert_null(strstr(said + 1, where));
+    assert_non_null(strstr(text, "stopped after 0 keys"));
+    e2e_passed();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -636,6 +664,7 @@ int main(void)
         cmocka_unit_test(one_address_cannot_take_all_connections),
         cmocka_unit_test(clients_beyond_the_limit_are_turned_away),
         cmocka_unit_test(thousands_of_abrupt_clients_leave_no_descriptor_behind),
+        cmocka_unit_test(an_import_whose_core_ends_says_so_once),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

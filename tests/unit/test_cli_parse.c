@@ -489,6 +489,23 @@ static void line_ends_of_both_kinds_and_none_are_read(void **state)
     hf_input_deinit(&in);
 }
 
+static void a_byte_order_mark_is_no_part_of_the_first_line(void **state)
+{
+    struct hf_input in;
+
+    (void)state;
+    open_text(&in, HF_TEXT_BOM "a\n" HF_TEXT_BOM "b\n", 10);
+    assert_next(&in, "a", 1);
+    assert_next(&in, HF_TEXT_BOM "b", 2);
+    hf_input_deinit(&in);
+    open_text(&in, HF_TEXT_BOM "\r\n", 5);
+    assert_next(&in, "", 1);
+    hf_input_deinit(&in);
+    open_text(&in, "\xef\xbb\n", 3);
+    assert_next(&in, "\xef\xbb", 1);
+    hf_input_deinit(&in);
+}
+
 static void lines_longer_than_the_buffer_come_whole(void **state)
 {
     size_t each = 150000, count = 5;
@@ -567,6 +584,7 @@ int main(void)
         cmocka_unit_test(label_that_occurs_twice_loses_no_certificate),
         cmocka_unit_test(cut_off_certificate_is_an_error),
         cmocka_unit_test(line_ends_of_both_kinds_and_none_are_read),
+        cmocka_unit_test(a_byte_order_mark_is_no_part_of_the_first_line),
         cmocka_unit_test(lines_longer_than_the_buffer_come_whole),
         cmocka_unit_test(line_without_end_is_refused_before_memory_is_spent),
         cmocka_unit_test(every_format_has_a_name),

@@ -448,6 +448,20 @@ static void damaged_and_foreign_messages_are_counted_drops(void **state)
     peer_free(p);
 }
 
+/* It may dial the wrong core, which its operator finds out sooner when that says so. */
+static void an_edge_of_another_stream_is_dropped_and_noted(void **state)
+{
+    struct box *b = *state;
+    struct peer *p = peer_new(b, 1);
+    box_enrol(b, "e", p);
+    peer_report(p, 0);
+    p->message[HF_PREFIX_BYTES - 1] ^= 1; /* the last byte of its id */
+    assert_false(peer_resend(p));
+    assert_int_equal(box_counter(b, "dropped_malformed"), 1);
+    assert_non_null(strstr(b->notes, "another stream"));
+    peer_free(p);
+}
+
 /* ---- HELLO, REPORT, beacons ---- */
 
 static struct hf_beacon proof_open(const struct peer *p, const struct hf_beacon_proof *proof)
@@ -740,6 +754,7 @@ int main(void)
         T(what_costs_signatures_is_rationed_to_each_edge),
         T(refused_joins_of_an_enrolled_edge_are_slowed_like_strangers),
         T(damaged_and_foreign_messages_are_counted_drops),
+        T(an_edge_of_another_stream_is_dropped_and_noted),
         T(replies_carry_a_fresh_beacon_of_the_head),
         T(reports_that_come_together_share_one_signature),
         T(an_idle_stream_has_a_beacon_each_second),
