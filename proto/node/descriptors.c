@@ -213,26 +213,29 @@ static int by_peer(const void *a, const void *b)
     return memcmp(&x->peer, &y->peer, sizeof(x->peer));
 }
 
-static bool is_stranger(int fd, const struct query *q)
+/* NULL: it is none of them. */
+static const struct hf_stranger *stranger_of(int fd, const struct query *q)
 {
     struct hf_stranger s = {.peer = end_of(fd, getpeername)};
 
     if (port_of(fd, getsockname) != q->local_port) {
-        return false;
+        return NULL;
     }
-    return bsearch(&s, q->strangers, q->stranger_count, sizeof(s), by_peer) != NULL;
+    return bsearch(&s, q->strangers, q->stranger_count, sizeof(s), by_peer);
 }
 
 static void end_stranger(int fd, const struct tcp_info *info, struct query *q)
 {
+    const struct hf_stranger *s;
     int held;
 
-    if (info->tcpi_state == TCP_LISTEN || !is_stranger(fd, q)) {
+    if (info->tcpi_state == TCP_LISTEN || stranger_of(fd, q) == NULL) {
         return;
     }
     held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (held >= 0 && is_stranger(held, q)) {
-        (void)shutdown(held, SHUT_RD);
+    s = held < 0 ? NULL : stranger_of(held, q);
+    if (s != NULL) {
+        (void)shutdown(held, s->again ? SHUT_RDWR : SHUT_RD);
         (void)recv(held, NULL, UNREAD_MAX, MSG_TRUNC | MSG_DONTWAIT);
     }
     if (held >= 0) {

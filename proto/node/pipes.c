@@ -289,7 +289,7 @@ uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct h
     for (uint32_t i = 0; i < p->caps.all; i++) {
         const struct hf_pipe *pipe = &p->at[i];
         if (pipe->id != 0 && pipe->channel == HF_CHANNEL_CONTROL && !pipe->trusted) {
-            out[n++] = (struct hf_stranger){pipe->peer, pipe->id, pipe->since_ms};
+            out[n++] = (struct hf_stranger){pipe->peer, pipe->id, pipe->since_ms, pipe->ended};
         }
     }
     HF_ASSERT(n == p->stranger_controls);

@@ -227,6 +227,7 @@ struct hf_stranger {
     struct hf_peer peer;
     uint32_t id;
     uint64_t since_ms;
+    bool again; /* we have shut its socket down before, and it is still there */
 };
 
 struct hf_pipes;
@@ -313,7 +314,8 @@ struct hf_connection_state {
 /* The connection with these ports. */
 struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t remote_port);
 /* Shuts down what was accepted on this port from these peers, as if they had; nng closes it. What
- * they sent before is thrown away, or nng would read it first. Sorts them. */
+ * they sent before is thrown away, or nng would read it first. Who goes on sending all the same is
+ * reset by the kernel, the second time. Sorts them. */
 void hf_descriptors_end(struct hf_stranger *strangers, uint32_t count, uint16_t port);
 /* Settings for what is accepted on a port of ours, which nng has no options for. False: we have no
  * such listener. */

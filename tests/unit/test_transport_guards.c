@@ -157,8 +157,8 @@ static struct hf_listener_counts counts_of(const struct core *c)
     return counts;
 }
 
-/* Sends more than is read, for so long. */
-static void flood_for(int fd, int ms)
+/* Sends more than is read, until then or until so many connections have been ended. */
+static void flood_until(const struct core *c, int fd, uint64_t until, uint64_t ended)
 {
     static uint8_t block[64 * 1024];
     size_t len = 0;
@@ -166,7 +166,7 @@ static void flood_for(int fd, int ms)
     while (len + 64 < sizeof(block)) {
         len += sp_frame(block + len, 1, "?", 1);
     }
-    for (int i = 0; i < ms; i += 5) {
+    while (now_ms() < until && counts_of(c).ended_pipes < ended) {
         (void)send(fd, block, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         run_for(5);
     }
@@ -182,6 +182,7 @@ static void too_many_strangers_are_ended_the_oldest_first(void **state)
     struct edge e;
     int fd[COUNT];
     int stream;
+    uint64_t began;
 
     (void)state;
     core_open(&c, "tcp://127.0.0.1:0", 0, 8);
@@ -189,6 +190,7 @@ static void too_many_strangers_are_ended_the_oldest_first(void **state)
     edge_dial(&e, "127.0.0.1", hf_listener_port(c.listener), 0);
     edge_wait_up(&e);
     request(&e, 1, "mine", 2000);
+    began = now_ms();
     for (int i = 0; i < COUNT; i++) {
         fd[i] = raw_peer(2, (uint16_t)(hf_listener_port(c.listener) + 1), SP_REQ);
         run_for(5);
@@ -198,9 +200,10 @@ static void too_many_strangers_are_ended_the_oldest_first(void **state)
     raw_hello(stream, SP_SUB);
     raw_request(fd[KNOWN], "known");
     raw_send(fd[HALF], head, sizeof(head));
-    flood_for(fd[FLOOD], 1500);
+    flood_until(&c, fd[FLOOD], began + 1900, 1);
     assert_int_equal(counts_of(&c).ended_pipes, 0); /* none before its time */
-    flood_for(fd[FLOOD], 1200);
+    flood_until(&c, fd[FLOOD], began + 6000, 2);
+    run_for(500); /* and no more */
     assert_int_equal(counts_of(&c).ended_pipes, 2);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(tcp_is_open(fd[i]), i != HALF && i != FLOOD);
