@@ -706,12 +706,12 @@ bool hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
     }
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
      * not. */
+    authentic = x.edge != NULL && !x.edge->fact.revoked;
     if (!hf_cookies_current(s->cookies, &x.env.sender, &x.env.cookie) ||
         (x.edge != NULL && !hf_registry_counter_take(x.edge, x.q.counter))) {
         cookie_send(s, &x);
-        return false;
+        return authentic;
     }
-    authentic = x.edge != NULL && !x.edge->fact.revoked;
     if (x.edge != NULL && !authentic && x.q.type != HF_MSG_JOIN) {
         s->n.refused_revoked++;
         hf_transfers_revoked(s->transfers, x.edge->row);

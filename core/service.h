@@ -62,7 +62,8 @@ struct hf_service *hf_service_new(const struct hf_service_config *c);
 /* JOINs that wait are the driver's orders. No pool job may be running. */
 void hf_service_free(struct hf_service *s);
 
-/* Whether it was authentic: sealed by an enrolled edge, and not a repetition. */
+/* Whether it was authentic: sealed with the key of an edge that is enrolled and not revoked. It may
+ * still be a repetition: whoever can record one sits on the edge's line. */
 bool hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slice message,
                            const char *peer);
 /* Answers the REPORTs that were gathered, with one signature. */

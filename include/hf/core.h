@@ -115,8 +115,8 @@ void hf_core_survey(struct hf_core *core);
 /* ---- network and time ---- */
 
 /* REPORTs are gathered, and answered at hf_core_requests_end, which follows the last request that
- * there is at this moment. Returns whether it was authentic: sealed by an enrolled edge, and not a
- * repetition of an earlier one. */
+ * there is at this moment. Returns whether it was authentic: sealed with the key of an edge that is
+ * enrolled and not revoked. It may be a repetition. */
 bool hf_core_on_request(struct hf_core *core, uint64_t handle, struct hf_slice message,
                         const char *peer);
 void hf_core_requests_end(struct hf_core *core);

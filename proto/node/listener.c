@@ -16,9 +16,10 @@
  *      sockets that are shut down but not closed are counted every 5 s, else on_wedged. A flood of
  *      abrupt peers must not use up the descriptors while the probe still counts its intervals.
  *
- * And one against strangers (pipes.c): connections of control that never brought an authentic
- * request, when they are too many, are ended, the oldest first. The owner says of each request
- * whether it was authentic.
+ * And one against strangers (pipes.c): connections of control that bring no authentic request, when
+ * they are too many, are ended, the oldest first. The owner says of each request whether it was
+ * authentic. Finding their sockets takes a walk over all descriptors, which is done beside the
+ * loop.
  *
  * Must not: call nng_close (it can hang), or answer from nng's threads.
  *
@@ -49,11 +50,13 @@
 #define PIPES_DEFAULT 16384u
 #define PIPES_MAX (1u << 20)
 #define STRANGER_CONTROLS_PART 16u /* of all places */
-/* They could otherwise make each message cost thousands of sends. Most edges that come back
- * together have proved themselves on control before their stream is dialled. */
-#define STRANGER_STREAMS_MAX 64u
-/* A round trip or two over a bad link; what is younger is not ended. */
-#define STRANGER_MS 2000u
+/* Some edges reach us from two addresses. More than these few could make each message cost
+ * thousands of sends, or wedge nng by leaving while one is under way (fault C). */
+#define STRANGER_STREAMS_MAX 8u
+/* A round trip or two over a bad link: what is younger is not ended; nor, while three quarters of
+ * the places are free, over a very bad one. */
+#define STRANGER_PRESSED_MS 2000u
+#define STRANGER_MS 10000u
 /* Edges keep 2 requests in flight; the others have timed out there and are still being worked on.
  */
 #define BUSY_MAX 4u
@@ -110,9 +113,12 @@ struct hf_listener {
     struct hf_pipes *pipes;   /* under the inbox's lock */
     struct context *contexts; /* config.contexts of them */
     uv_timer_t tick;
-    uint32_t sending;              /* contexts in that state; under the inbox's lock */
+    uint32_t sending; /* contexts in that state; under the inbox's lock */
+    uv_work_t ending;
+    bool is_ending;                /* `ending` is under way, and has the two below */
     struct hf_stranger *strangers; /* room for pipes_max */
-    uint64_t turned_away_noted;    /* connections refused or ended until the last note */
+    uint32_t strangers_count;
+    uint64_t turned_away_noted; /* connections refused or ended until the last note */
     uint64_t turned_away_note_ms;
     uint64_t leak_check_ms;
     struct hf_dead dead; /* descriptors of connections that have been dead ... */
@@ -308,17 +314,17 @@ static void deliver(struct hf_listener *l, const struct hf_inbox_item *item)
     char peer[HF_PEER_TEXT_MAX];
     uint64_t handle;
     uint32_t pipe;
+    bool authentic;
 
     pthread_mutex_lock(&l->inbox.lock);
     handle = (uint64_t)c->generation << 32 | item->index;
     pipe = c->pipe;
     memcpy(peer, c->peer, sizeof(peer));
     pthread_mutex_unlock(&l->inbox.lock);
-    if (l->config.on_request(l->config.ctx, handle, message, peer)) {
-        pthread_mutex_lock(&l->inbox.lock);
-        hf_pipes_trust(l->pipes, pipe);
-        pthread_mutex_unlock(&l->inbox.lock);
-    }
+    authentic = l->config.on_request(l->config.ctx, handle, message, peer);
+    pthread_mutex_lock(&l->inbox.lock);
+    hf_pipes_trust(l->pipes, pipe, authentic);
+    pthread_mutex_unlock(&l->inbox.lock);
 }
 
 static void on_wake(uv_async_t *async)
@@ -422,15 +428,35 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
     return count > LEAK_MAX;
 }
 
+/* A thread of the pool. */
+static void end_strangers(uv_work_t *work)
+{
+    struct hf_listener *l = work->data;
+
+    hf_descriptors_end(l->strangers, l->strangers_count, (uint16_t)(l->port + 1u));
+}
+
+static void strangers_ended(uv_work_t *work, int status)
+{
+    struct hf_listener *l = work->data;
+
+    (void)status;
+    l->is_ending = false;
+}
+
 static void strangers_guard(struct hf_listener *l, uint64_t now)
 {
-    uint32_t count;
-
+    if (l->is_ending) {
+        return;
+    }
     pthread_mutex_lock(&l->inbox.lock);
-    count = hf_pipes_end_strangers(l->pipes, now - STRANGER_MS, l->strangers);
+    bool pressed = hf_pipes_count(l->pipes) > l->config.pipes_max / 4;
+    uint64_t before = now - (pressed ? STRANGER_PRESSED_MS : STRANGER_MS);
+    l->strangers_count = hf_pipes_end_strangers(l->pipes, before, l->strangers);
     pthread_mutex_unlock(&l->inbox.lock);
-    if (count > 0) {
-        hf_descriptors_end(l->strangers, count, (uint16_t)(l->port + 1u));
+    if (l->strangers_count > 0) {
+        l->ending.data = l;
+        l->is_ending = uv_queue_work(l->loop, &l->ending, end_strangers, strangers_ended) == 0;
     }
 }
 
@@ -613,23 +639,16 @@ static void on_undone(uv_handle_t *async)
     release(async->data);
 }
 
-static uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 static int open_sockets(struct hf_listener *l)
 {
     int rv;
-
     struct hf_pipes_caps caps = {
         .all = l->config.pipes_max,
         .per_address = l->config.pipes_per_address,
-        /* Also of one address not more than half may be theirs. */
-        .stranger_controls =
-            smaller(l->config.pipes_max / STRANGER_CONTROLS_PART, l->config.pipes_per_address / 2),
-        .stranger_streams = smaller(STRANGER_STREAMS_MAX, l->config.pipes_max / 2),
+        .stranger_controls = l->config.pipes_max / STRANGER_CONTROLS_PART,
+        .stranger_streams = STRANGER_STREAMS_MAX,
     };
+
     l->pipes = hf_pipes_new(&caps);
     l->strangers = malloc(l->config.pipes_max * sizeof(*l->strangers));
     if (l->pipes == NULL || l->strangers == NULL) {

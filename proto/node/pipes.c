@@ -9,12 +9,12 @@
  * look at all the others.
  *
  * Whoever reaches the ports can open connections and leave them open. So those of strangers have
- * caps of their own. On the control channel a stranger is a connection that brought no authentic
- * request; there are always places for new ones, for the oldest go: an edge proves itself within a
- * round trip or two, long before its turn comes. On the stream nobody can prove anything, and each
- * connection costs a send for each message; there a stranger is one whose address has no trusted
- * connection of control, and beyond a few it is refused: an edge that is dials again, and by then
- * its control has spoken for it.
+ * caps of their own. On the control channel a stranger is a connection whose last request was not
+ * authentic; there are always places for new ones, for the oldest go: an edge proves itself within
+ * a round trip, long before its turn comes. On the stream nobody can prove anything, and each
+ * connection costs a send for each message; there those of an address are strangers that are more
+ * than two for each of its trusted connections of control, and beyond a few they are refused: an
+ * edge that is dials again, and by then its control has spoken for it.
  *
  * Invariant: every entry is in the chain of its id, or in the free list; an address is in the table
  * while its count, that of its entries, is not 0.
@@ -31,13 +31,17 @@
 
 #define NONE UINT32_MAX
 #define BUCKETS 1024u
+/* Of an edge that came back, one is new and one is what its last outage left. */
+#define STREAMS_EACH 2u
 
 /* There is one for every address that has a connection, so at most as many as connections. */
 struct address {
     struct hf_peer host; /* port 0 */
     uint32_t count;
-    uint32_t streams; /* of them */
-    uint32_t trusted; /* of them */
+    uint32_t streams;   /* of them; and of control: */
+    uint32_t trusted;   /* */
+    uint32_t strangers; /* */
+    uint32_t staying;   /* strangers that are not ended now */
     uint32_t next;
 };
 
@@ -164,7 +168,7 @@ static void address_drop_if_unused(struct hf_pipes *p, uint32_t index)
 /* What an address adds to the strangers of the stream. */
 static uint32_t strange_streams(const struct address *a)
 {
-    return a->trusted == 0 ? a->streams : 0;
+    return a->streams > STREAMS_EACH * a->trusted ? a->streams - STREAMS_EACH * a->trusted : 0;
 }
 
 /* Every change of a count: the pipe comes (1) or goes (-1). */
@@ -180,6 +184,7 @@ static void count(struct hf_pipes *p, const struct hf_pipe *pipe, int by)
     } else if (pipe->trusted) {
         a->trusted += (uint32_t)by;
     } else {
+        a->strangers += (uint32_t)by;
         p->stranger_controls += (uint32_t)by;
     }
     p->stranger_streams += strange_streams(a);
@@ -190,7 +195,7 @@ static bool is_refused(const struct hf_pipes *p, const struct hf_pipe *pipe)
     const struct address *a = &p->addresses[pipe->address];
 
     return a->count >= p->caps.per_address ||
-           (pipe->channel == HF_CHANNEL_STREAM && a->trusted == 0 &&
+           (pipe->channel == HF_CHANNEL_STREAM && a->streams >= STREAMS_EACH * a->trusted &&
             p->stranger_streams >= p->caps.stranger_streams);
 }
 
@@ -259,13 +264,13 @@ uint32_t hf_pipes_count(const struct hf_pipes *p)
 
 /* ---- strangers ---- */
 
-void hf_pipes_trust(struct hf_pipes *p, uint32_t id)
+void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted)
 {
     struct hf_pipe *pipe = hf_pipes_find(p, id);
 
-    if (pipe != NULL && !pipe->trusted) {
+    if (pipe != NULL) {
         count(p, pipe, -1);
-        pipe->trusted = true;
+        pipe->trusted = trusted;
         count(p, pipe, 1);
     }
 }
@@ -278,25 +283,43 @@ static int by_age(const void *a, const void *b)
     return (x->since_ms > y->since_ms) - (x->since_ms < y->since_ms);
 }
 
-uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out)
+/* All of them, by age. */
+static uint32_t list_strangers(struct hf_pipes *p, struct hf_stranger *out)
 {
     uint32_t n = 0;
-    uint32_t ended = 0;
 
-    if (p->stranger_controls <= p->caps.stranger_controls) {
-        return 0;
-    }
     for (uint32_t i = 0; i < p->caps.all; i++) {
         const struct hf_pipe *pipe = &p->at[i];
         if (pipe->id != 0 && pipe->channel == HF_CHANNEL_CONTROL && !pipe->trusted) {
             out[n++] = (struct hf_stranger){pipe->peer, pipe->id, pipe->since_ms, pipe->ended};
+            p->addresses[pipe->address].staying = p->addresses[pipe->address].strangers;
         }
     }
     HF_ASSERT(n == p->stranger_controls);
     qsort(out, n, sizeof(*out), by_age);
-    while (ended < n - p->caps.stranger_controls && out[ended].since_ms < before_ms) {
-        hf_pipes_find(p, out[ended].id)->ended = true;
-        ended++;
+    return n;
+}
+
+uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out)
+{
+    uint32_t of_address = p->caps.per_address / 2;
+    uint32_t staying = p->stranger_controls;
+    uint32_t ended = 0;
+    uint32_t n;
+
+    if (staying <= p->caps.stranger_controls && staying <= of_address) {
+        return 0;
+    }
+    n = list_strangers(p, out);
+    for (uint32_t i = 0; i < n && out[i].since_ms < before_ms; i++) {
+        struct hf_pipe *pipe = hf_pipes_find(p, out[i].id);
+        struct address *a = &p->addresses[pipe->address];
+        if (staying > p->caps.stranger_controls || a->staying > of_address) {
+            pipe->ended = true;
+            staying--;
+            a->staying--;
+            out[ended++] = out[i];
+        }
     }
     return ended;
 }

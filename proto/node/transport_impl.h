@@ -216,7 +216,7 @@ struct hf_pipe {
     uint32_t next;
     uint32_t address; /* its place in the table of addresses */
     uint32_t busy;    /* REP contexts that this connection occupies */
-    bool trusted;     /* it brought an authentic request */
+    bool trusted;     /* its last request was authentic */
     bool ended;       /* we have shut its socket down */
     uint64_t since_ms;
     char text[HF_PEER_TEXT_MAX];
@@ -235,8 +235,8 @@ struct hf_pipes;
 struct hf_pipes_caps {
     uint32_t all;
     uint32_t per_address;
-    uint32_t stranger_streams;  /* beyond it new ones are refused */
-    uint32_t stranger_controls; /* beyond it the oldest may be ended */
+    uint32_t stranger_streams;  /* new ones are refused */
+    uint32_t stranger_controls; /* the oldest may be ended */
 };
 
 struct hf_pipes *hf_pipes_new(const struct hf_pipes_caps *caps);
@@ -247,10 +247,11 @@ bool hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
 void hf_pipes_remove(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
 struct hf_pipe *hf_pipes_find(struct hf_pipes *p, uint32_t id);
 uint32_t hf_pipes_count(const struct hf_pipes *p);
-/* It brought an authentic request. */
-void hf_pipes_trust(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
+/* It brought a request, an authentic one or not. */
+void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted); /* an unknown id is fine */
 /* Marks as ended, and writes to `out`, which has room for all, the strangers of the control channel
- * beyond their cap: the oldest, and none that came after `before_ms`. How many. */
+ * beyond their cap and beyond half of one address's places: the oldest, and none that came after
+ * `before_ms`. How many. */
 uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out);
 
 /* ---- the probe of one of our own listeners (probe.c) ---- */

@@ -634,7 +634,15 @@ static nng_sockaddr address_of(uint32_t host)
     return a;
 }
 
-enum { IDS = 400, HOSTS = 1000, BUSY_HOSTS = 4, ALL = 150, OF_ADDRESS = 30, STREAMS = 20 };
+enum {
+    IDS = 400,
+    HOSTS = 1000,
+    BUSY_HOSTS = 4,
+    ALL = 150,
+    OF_ADDRESS = 30,
+    STREAMS = 20,
+    CONTROLS = 25,
+};
 
 /* What pipes.c has to know, counted the slow way. */
 static struct known {
@@ -642,75 +650,111 @@ static struct known {
     uint32_t host;
     enum hf_channel channel;
     bool trusted;
+    uint32_t since;
 } known[IDS];
 
-static uint32_t open_at(uint32_t host)
-{
-    uint32_t n = 0;
+struct tally {
+    uint32_t count, streams, trusted, strangers;
+};
 
+static struct tally of_host[HOSTS];
+
+/* Their sums; streams are those beyond two for each trusted connection of control. */
+static struct tally tally(void)
+{
+    struct tally all = {0};
+
+    memset(of_host, 0, sizeof(of_host));
     for (uint32_t id = 1; id < IDS; id++) {
-        n += known[id].open && (host == HOSTS || known[id].host == host);
+        const struct known *k = &known[id];
+        struct tally *t = &of_host[k->host];
+        bool stream = k->channel == HF_CHANNEL_STREAM;
+
+        t->count += k->open;
+        t->streams += k->open && stream;
+        t->trusted += k->open && !stream && k->trusted;
+        t->strangers += k->open && !stream && !k->trusted;
     }
-    return n;
+    for (uint32_t host = 0; host < HOSTS; host++) {
+        const struct tally *t = &of_host[host];
+
+        all.count += t->count;
+        all.streams += t->streams > 2 * t->trusted ? t->streams - 2 * t->trusted : 0;
+        all.strangers += t->strangers;
+    }
+    return all;
 }
 
-static bool is_spoken_for(uint32_t host)
+/* The stranger of control that came next after this one; 0: there is none. */
+static uint32_t next_stranger(uint32_t after)
 {
-    bool found = false;
+    uint32_t best = 0;
 
     for (uint32_t id = 1; id < IDS; id++) {
-        found = found || (known[id].open && known[id].host == host && known[id].trusted);
+        const struct known *k = &known[id];
+
+        if (k->open && k->channel == HF_CHANNEL_CONTROL && !k->trusted && k->since > after &&
+            (best == 0 || k->since < known[best].since)) {
+            best = id;
+        }
     }
-    return found;
+    return best;
 }
 
-static uint32_t strangers_of(enum hf_channel channel)
+/* Those that have to go: of all beyond CONTROLS, of one host beyond half of what it may have. */
+static void check_ended(struct hf_pipes *p, struct tally all)
 {
-    uint32_t n = 0;
+    static struct hf_stranger ended[ALL];
+    uint32_t n = hf_pipes_end_strangers(p, UINT64_MAX, ended);
+    uint32_t at = 0;
 
-    for (uint32_t id = 1; id < IDS; id++) {
-        n += known[id].open && known[id].channel == channel && !known[id].trusted &&
-             (channel == HF_CHANNEL_CONTROL || !is_spoken_for(known[id].host));
+    for (uint32_t id = next_stranger(0); id != 0; id = next_stranger(known[id].since)) {
+        uint32_t *left = &of_host[known[id].host].strangers;
+
+        if (all.strangers > CONTROLS || *left > OF_ADDRESS / 2) {
+            assert_true(at < n);
+            assert_int_equal(ended[at++].id, id);
+            all.strangers--;
+            --*left;
+        }
     }
-    return n;
+    assert_int_equal(at, n);
 }
 
 static void connections_are_counted_for_each_address(void **state)
 {
-    static struct hf_stranger ended[ALL];
-    struct hf_pipes_caps caps = {ALL, OF_ADDRESS, STREAMS, 0};
+    struct hf_pipes_caps caps = {ALL, OF_ADDRESS, STREAMS, CONTROLS};
     struct hf_pipes *p = hf_pipes_new(&caps);
+    struct tally all = {0};
 
     (void)state;
     uint32_t dice = 7;
-    for (uint32_t step = 0; step < 20000; step++) {
-        struct known *k = &known[roll(&dice) % (IDS - 1) + 1];
-        uint32_t id = (uint32_t)(k - known);
-        uint32_t n;
+    for (uint32_t step = 1; step < 20000; step++) {
+        uint32_t id = roll(&dice) % (IDS - 1) + 1;
+        struct known *k = &known[id];
 
-        if (k->open && k->channel == HF_CHANNEL_CONTROL && roll(&dice) % 4 == 0) {
-            hf_pipes_trust(p, id);
-            k->trusted = true;
+        if (k->open && k->channel == HF_CHANNEL_CONTROL && roll(&dice) % 2 == 0) {
+            k->trusted = roll(&dice) % 2 == 0;
+            hf_pipes_trust(p, id, k->trusted);
         } else if (k->open) {
             hf_pipes_remove(p, id);
-            memset(k, 0, sizeof(*k));
+            k->open = false;
         } else {
             uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
             enum hf_channel channel = (enum hf_channel)(roll(&dice) % HF_CHANNELS);
             nng_sockaddr a = address_of(host);
-            bool room = open_at(HOSTS) < ALL && open_at(host) < OF_ADDRESS &&
-                        (channel == HF_CHANNEL_CONTROL || is_spoken_for(host) ||
-                         strangers_of(channel) < STREAMS);
+            const struct tally *t = &of_host[host];
+            bool room = all.count < ALL && t->count < OF_ADDRESS &&
+                        (channel == HF_CHANNEL_CONTROL || t->streams < 2 * t->trusted ||
+                         all.streams < STREAMS);
 
             assert_int_equal(hf_pipes_add(p, id, channel, &a, step), room);
-            *k = (struct known){room, host, channel, false};
+            *k = (struct known){room, host, channel, false, step};
         }
-        assert_int_equal(hf_pipes_count(p), open_at(HOSTS));
-        n = hf_pipes_end_strangers(p, UINT64_MAX, ended);
-        assert_int_equal(n, strangers_of(HF_CHANNEL_CONTROL));
-        for (uint32_t i = 1; i < n; i++) {
-            assert_true(ended[i - 1].since_ms < ended[i].since_ms);
-        }
+        all = tally();
+        assert_int_equal(hf_pipes_count(p), all.count);
+        check_ended(p, all);
+        all = tally();
     }
     hf_pipes_free(p);
 }

@@ -176,14 +176,15 @@ static inline void on_edge_wedged(void *ctx, const char *why)
     e->wedged = true;
 }
 
-static inline void core_open(struct core *c, const char *url, uint32_t contexts,
-                             uint32_t per_address)
+static inline void core_open_places(struct core *c, const char *url, uint32_t contexts,
+                                    uint32_t per_address, uint32_t places)
 {
     struct hf_error err;
     struct hf_listener_config config = {
         .stream_url = url,
         .contexts = contexts,
         .pipes_per_address = per_address,
+        .pipes_max = places,
         .ctx = c,
         .on_request = on_request,
         .on_wedged = on_core_wedged,
@@ -193,6 +194,12 @@ static inline void core_open(struct core *c, const char *url, uint32_t contexts,
     if (hf_listener_open(&loop, &config, &c->listener, &err) != HF_OK) {
         fail_msg("%s", err.text);
     }
+}
+
+static inline void core_open(struct core *c, const char *url, uint32_t contexts,
+                             uint32_t per_address)
+{
+    core_open_places(c, url, contexts, per_address, 0);
 }
 
 static inline void edge_dial(struct edge *e, const char *host, uint16_t port, uint32_t connections)
