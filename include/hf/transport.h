@@ -94,9 +94,8 @@ struct hf_listener_config {
     void *ctx;
     /* A request; answer it with hf_listener_reply(handle), or drop it with an empty reply.
      * Borrowed. peer is an address text without port, for quotas and logs. Returns whether it was
-     * authentic: connections that never bring such a request are ended, the oldest first, when they
-     * are more than a sixteenth of pipes_max, and the stream takes only 64 of addresses from which
-     * none came. */
+     * authentic, which decides what its connection may expect when there are strangers
+     * (PROTOCOL.md 2.4). */
     bool (*on_request)(void *ctx, uint64_t handle, struct hf_slice message, const char *peer);
     /* Those that were there have been delivered. May be NULL. */
     void (*on_requests_end)(void *ctx);

@@ -52,8 +52,12 @@
 #define UNREAD_MAX (256u << 20)
 
 struct query {
-    const struct hf_stranger *strangers; /* in the order of by_peer */
-    uint32_t stranger_count;
+    const struct hf_connection *list; /* in the order of by_peer */
+    uint32_t list_count;
+    const uint16_t *ports;
+    bool others;
+    uint32_t age_ms;
+    uint32_t ended;
     uint32_t dead;
     struct hf_dead *which;
     uint16_t local_port;
@@ -203,52 +207,86 @@ struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t rem
     return q.state;
 }
 
-/* ---- strangers ---- */
+/* ---- connections that are to end ---- */
 
 static int by_peer(const void *a, const void *b)
 {
-    const struct hf_stranger *x = a;
-    const struct hf_stranger *y = b;
+    const struct hf_connection *x = a;
+    const struct hf_connection *y = b;
+    int order = memcmp(&x->peer, &y->peer, sizeof(x->peer));
 
-    return memcmp(&x->peer, &y->peer, sizeof(x->peer));
+    return order != 0 ? order : (int)x->channel - (int)y->channel;
 }
 
-/* NULL: it is none of them. */
-static const struct hf_stranger *stranger_of(int fd, const struct query *q)
+/* False: it is no connection of these ports. *listed: its entry, or NULL. */
+static bool find_listed(int fd, const struct query *q, const struct hf_connection **listed)
 {
-    struct hf_stranger s = {.peer = end_of(fd, getpeername)};
+    struct hf_connection c = {.peer = end_of(fd, getpeername)};
+    uint16_t local = port_of(fd, getsockname);
 
-    if (port_of(fd, getsockname) != q->local_port) {
-        return NULL;
+    c.channel = local == q->ports[HF_CHANNEL_STREAM] ? HF_CHANNEL_STREAM : HF_CHANNEL_CONTROL;
+    if (c.peer.family == 0 || local != q->ports[c.channel]) {
+        return false;
     }
-    return bsearch(&s, q->strangers, q->stranger_count, sizeof(s), by_peer);
+    *listed = bsearch(&c, q->list, q->list_count, sizeof(c), by_peer);
+    return true;
 }
 
-static void end_stranger(int fd, const struct tcp_info *info, struct query *q)
+static bool is_to_end(int fd, const struct query *q, bool *again)
 {
-    const struct hf_stranger *s;
+    const struct hf_connection *listed = NULL;
+
+    if (!find_listed(fd, q, &listed)) {
+        return false;
+    }
+    *again = listed != NULL && listed->again;
+    return (listed == NULL) == q->others;
+}
+
+static void end_connection(int fd, const struct tcp_info *info, struct query *q)
+{
+    bool again;
     int held;
 
-    if (info->tcpi_state == TCP_LISTEN || stranger_of(fd, q) == NULL) {
+    if (info->tcpi_state != TCP_ESTABLISHED && info->tcpi_state != TCP_CLOSE_WAIT) {
+        return;
+    }
+    if ((q->others && info->tcpi_last_data_sent < q->age_ms) || !is_to_end(fd, q, &again)) {
         return;
     }
     held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    s = held < 0 ? NULL : stranger_of(held, q);
-    if (s != NULL) {
-        (void)shutdown(held, s->again ? SHUT_RDWR : SHUT_RD);
+    if (held >= 0 && is_to_end(held, q, &again)) {
+        (void)shutdown(held, again ? SHUT_RDWR : SHUT_RD);
         (void)recv(held, NULL, UNREAD_MAX, MSG_TRUNC | MSG_DONTWAIT);
+        q->ended++;
     }
     if (held >= 0) {
         (void)close(held);
     }
 }
 
-void hf_descriptors_end(struct hf_stranger *strangers, uint32_t count, uint16_t port)
+static uint32_t end_all(struct query *q, struct hf_connection *list)
 {
-    struct query q = {.strangers = strangers, .stranger_count = count, .local_port = port};
+    qsort(list, q->list_count, sizeof(*list), by_peer);
+    q->list = list;
+    each_tcp_socket(end_connection, q);
+    return q->ended;
+}
 
-    qsort(strangers, count, sizeof(*strangers), by_peer);
-    each_tcp_socket(end_stranger, &q);
+void hf_descriptors_end(struct hf_connection *list, uint32_t count,
+                        const uint16_t ports[HF_CHANNELS])
+{
+    struct query q = {.list_count = count, .ports = ports};
+
+    (void)end_all(&q, list);
+}
+
+uint32_t hf_descriptors_end_others(struct hf_connection *list, uint32_t count,
+                                   const uint16_t ports[HF_CHANNELS], uint32_t age_ms)
+{
+    struct query q = {.list_count = count, .ports = ports, .others = true, .age_ms = age_ms};
+
+    return end_all(&q, list);
 }
 
 /* ---- our listeners ---- */

@@ -57,6 +57,9 @@
  * the places are free, over a very bad one. */
 #define STRANGER_PRESSED_MS 2000u
 #define STRANGER_MS 10000u
+/* What has not finished its handshake by then is ended. */
+#define HANDSHAKE_MS 10000u
+#define HANDSHAKE_CHECK_MS 2000u
 /* Edges keep 2 requests in flight; the others have timed out there and are still being worked on.
  */
 #define BUSY_MAX 4u
@@ -115,9 +118,12 @@ struct hf_listener {
     uv_timer_t tick;
     uint32_t sending; /* contexts in that state; under the inbox's lock */
     uv_work_t ending;
-    bool is_ending;                /* `ending` is under way, and has the two below */
-    struct hf_stranger *strangers; /* room for pipes_max */
-    uint32_t strangers_count;
+    bool is_ending;             /* `ending` is under way, and has those below */
+    struct hf_connection *list; /* room for pipes_max */
+    uint32_t list_count;
+    bool ending_others; /* than those */
+    uint32_t half_ended;
+    uint64_t handshakes_ms;     /* the next look at handshakes */
     uint64_t turned_away_noted; /* connections refused or ended until the last note */
     uint64_t turned_away_note_ms;
     uint64_t leak_check_ms;
@@ -384,6 +390,8 @@ static int side_listen(struct side *s, bool probed)
 
 static void relisten(struct hf_listener *l, struct side *s)
 {
+    hf_log(HF_LEVEL_WARN, "transport: a listener is dead and opened again, with all its"
+                          " connections; see PROTOCOL.md, appendix A");
     (void)nng_listener_close(s->listener);
     /* Should this fail, the probes go on failing and it is tried again. */
     (void)side_listen(s, false);
@@ -429,21 +437,31 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
 }
 
 /* A thread of the pool. */
-static void end_strangers(uv_work_t *work)
+static void end_some(uv_work_t *work)
 {
     struct hf_listener *l = work->data;
+    const uint16_t ports[HF_CHANNELS] = {l->port, (uint16_t)(l->port + 1u)};
 
-    hf_descriptors_end(l->strangers, l->strangers_count, (uint16_t)(l->port + 1u));
+    if (l->ending_others) {
+        l->half_ended = hf_descriptors_end_others(l->list, l->list_count, ports, HANDSHAKE_MS);
+    } else {
+        hf_descriptors_end(l->list, l->list_count, ports);
+    }
 }
 
-static void strangers_ended(uv_work_t *work, int status)
+static void some_ended(uv_work_t *work, int status)
 {
     struct hf_listener *l = work->data;
 
     (void)status;
     l->is_ending = false;
+    pthread_mutex_lock(&l->inbox.lock);
+    l->counts.ended_pipes += l->half_ended;
+    pthread_mutex_unlock(&l->inbox.lock);
+    l->half_ended = 0;
 }
 
+/* Strangers that are too many, or else, now and then, what is stuck in the handshake. */
 static void strangers_guard(struct hf_listener *l, uint64_t now)
 {
     if (l->is_ending) {
@@ -452,11 +470,16 @@ static void strangers_guard(struct hf_listener *l, uint64_t now)
     pthread_mutex_lock(&l->inbox.lock);
     bool pressed = hf_pipes_count(l->pipes) > l->config.pipes_max / 4;
     uint64_t before = now - (pressed ? STRANGER_PRESSED_MS : STRANGER_MS);
-    l->strangers_count = hf_pipes_end_strangers(l->pipes, before, l->strangers);
+    l->list_count = hf_pipes_end_strangers(l->pipes, before, l->list);
+    l->ending_others = l->list_count == 0 && now >= l->handshakes_ms;
+    if (l->ending_others) {
+        l->list_count = hf_pipes_list(l->pipes, l->list);
+        l->handshakes_ms = now + HANDSHAKE_CHECK_MS;
+    }
     pthread_mutex_unlock(&l->inbox.lock);
-    if (l->strangers_count > 0) {
+    if (l->list_count > 0 || l->ending_others) {
         l->ending.data = l;
-        l->is_ending = uv_queue_work(l->loop, &l->ending, end_strangers, strangers_ended) == 0;
+        l->is_ending = uv_queue_work(l->loop, &l->ending, end_some, some_ended) == 0;
     }
 }
 
@@ -629,7 +652,7 @@ static void release(struct hf_listener *l)
         }
     }
     free(l->contexts);
-    free(l->strangers);
+    free(l->list);
     hf_pipes_free(l->pipes);
     free(l);
 }
@@ -650,8 +673,8 @@ static int open_sockets(struct hf_listener *l)
     };
 
     l->pipes = hf_pipes_new(&caps);
-    l->strangers = malloc(l->config.pipes_max * sizeof(*l->strangers));
-    if (l->pipes == NULL || l->strangers == NULL) {
+    l->list = malloc(l->config.pipes_max * sizeof(*l->list));
+    if (l->pipes == NULL || l->list == NULL) {
         return NNG_ENOMEM;
     }
     if ((rv = side_open(l, HF_CHANNEL_STREAM)) != 0 ||

@@ -277,21 +277,38 @@ void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted)
 
 static int by_age(const void *a, const void *b)
 {
-    const struct hf_stranger *x = a;
-    const struct hf_stranger *y = b;
+    const struct hf_connection *x = a;
+    const struct hf_connection *y = b;
 
     return (x->since_ms > y->since_ms) - (x->since_ms < y->since_ms);
 }
 
+static struct hf_connection connection_of(const struct hf_pipe *pipe)
+{
+    return (struct hf_connection){pipe->peer, pipe->channel, pipe->id, pipe->since_ms, pipe->ended};
+}
+
+uint32_t hf_pipes_list(const struct hf_pipes *p, struct hf_connection *out)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->caps.all; i++) {
+        if (p->at[i].id != 0) {
+            out[n++] = connection_of(&p->at[i]);
+        }
+    }
+    return n;
+}
+
 /* All of them, by age. */
-static uint32_t list_strangers(struct hf_pipes *p, struct hf_stranger *out)
+static uint32_t list_strangers(struct hf_pipes *p, struct hf_connection *out)
 {
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < p->caps.all; i++) {
         const struct hf_pipe *pipe = &p->at[i];
         if (pipe->id != 0 && pipe->channel == HF_CHANNEL_CONTROL && !pipe->trusted) {
-            out[n++] = (struct hf_stranger){pipe->peer, pipe->id, pipe->since_ms, pipe->ended};
+            out[n++] = connection_of(pipe);
             p->addresses[pipe->address].staying = p->addresses[pipe->address].strangers;
         }
     }
@@ -300,7 +317,7 @@ static uint32_t list_strangers(struct hf_pipes *p, struct hf_stranger *out)
     return n;
 }
 
-uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out)
+uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_connection *out)
 {
     uint32_t of_address = p->caps.per_address / 2;
     uint32_t staying = p->stranger_controls;

@@ -222,9 +222,10 @@ struct hf_pipe {
     char text[HF_PEER_TEXT_MAX];
 };
 
-/* A connection that is to be ended. */
-struct hf_stranger {
+/* A connection as the kernel finds it, too. */
+struct hf_connection {
     struct hf_peer peer;
+    enum hf_channel channel;
     uint32_t id;
     uint64_t since_ms;
     bool again; /* we have shut its socket down before, and it is still there */
@@ -252,7 +253,9 @@ void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted); /* an unknow
 /* Marks as ended, and writes to `out`, which has room for all, the strangers of the control channel
  * beyond their cap and beyond half of one address's places: the oldest, and none that came after
  * `before_ms`. How many. */
-uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_stranger *out);
+uint32_t hf_pipes_end_strangers(struct hf_pipes *p, uint64_t before_ms, struct hf_connection *out);
+/* Writes all to `out`; how many. */
+uint32_t hf_pipes_list(const struct hf_pipes *p, struct hf_connection *out);
 
 /* ---- the probe of one of our own listeners (probe.c) ---- */
 
@@ -314,10 +317,17 @@ struct hf_connection_state {
 };
 /* The connection with these ports. */
 struct hf_connection_state hf_descriptors_look(uint16_t local_port, uint16_t remote_port);
-/* Shuts down what was accepted on this port from these peers, as if they had; nng closes it. What
- * they sent before is thrown away, or nng would read it first. Who goes on sending all the same is
- * reset by the kernel, the second time. Sorts them. */
-void hf_descriptors_end(struct hf_stranger *strangers, uint32_t count, uint16_t port);
+/* Both shut sockets down that were accepted on these ports, as if their peers had, and nng closes
+ * them. What a peer sent before is thrown away, or nng would read it first; who goes on sending all
+ * the same is reset by the kernel, the second time. They sort the list. Any thread.
+ *
+ * end: those of the list. end_others: those that are not in it, though we sent the last byte, which
+ * is that of the handshake, so long ago; how many. nng gives each step of a handshake 10 s, so that
+ * who sends a byte now and then keeps a descriptor for a minute and more. */
+void hf_descriptors_end(struct hf_connection *list, uint32_t count,
+                        const uint16_t ports[HF_CHANNELS]);
+uint32_t hf_descriptors_end_others(struct hf_connection *list, uint32_t count,
+                                   const uint16_t ports[HF_CHANNELS], uint32_t age_ms);
 /* Settings for what is accepted on a port of ours, which nng has no options for. False: we have no
  * such listener. */
 bool hf_descriptors_tune(uint16_t port, bool replies);

@@ -16,7 +16,7 @@
 #include <netinet/tcp.h>
 #include <nng/protocol/reqrep0/req.h>
 
-#define STALLED 20
+#define STALLED 8 /* as many as the stream takes of strangers */
 #define FLOOD_FRAMES 40000
 /* From the flood to the new start: two intervals of the core's probe, the 1.5 s of an edge's look,
  * and floods that wedged nothing: it is a matter of microseconds, it took 1 to 50 of them, and an

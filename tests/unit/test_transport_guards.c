@@ -221,29 +221,71 @@ static void too_many_strangers_are_ended_the_oldest_first(void **state)
     pair_close(&c, &e);
 }
 
-/* Else nng would read it first, and who sends without a pause would never be ended. */
+/* Else nng would read it first, and who sends without a pause would never be ended. Of the others
+ * nothing is touched; a second time no more can be sent to them either. */
 static void what_a_stranger_sent_is_thrown_away(void **state)
 {
+    enum { COUNT = 30, ENDED = 20 };
     static const uint8_t bytes[100000];
+    struct hf_connection list[ENDED];
+    uint16_t ports[HF_CHANNELS] = {0, 0};
     uint8_t byte;
-    uint16_t port = 0;
-    int listening = raw_listen(&port);
-    int peers[2];
-    int fds[2];
-    struct hf_stranger s;
+    int listening = raw_listen(&ports[HF_CHANNEL_CONTROL]);
+    int peers[COUNT];
+    int fds[COUNT];
 
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        peers[i] = raw_connect(port);
+    memset(list, 0, sizeof(list));
+    for (int i = 0; i < COUNT; i++) {
+        peers[i] = tcp_connect_from((uint8_t)(COUNT - i), ports[HF_CHANNEL_CONTROL]);
         fds[i] = accept(listening, NULL, NULL);
         raw_send(peers[i], bytes, sizeof(bytes));
     }
-    memset(&s, 0, sizeof(s));
-    s.peer = (struct hf_peer){{127, 0, 0, 1}, AF_INET, local_port(peers[0])};
-    hf_descriptors_end(&s, 1, port);
-    assert_int_equal(recv(fds[0], &byte, 1, MSG_DONTWAIT), 0);
-    assert_int_equal(recv(fds[1], &byte, 1, MSG_DONTWAIT), 1);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < ENDED; i++) {
+        list[i].channel = HF_CHANNEL_CONTROL;
+        list[i].peer =
+            (struct hf_peer){{127, 0, 0, (uint8_t)(COUNT - i)}, AF_INET, local_port(peers[i])};
+    }
+    for (int again = 0; again < 2; again++) {
+        hf_descriptors_end(list, ENDED, ports);
+        for (int i = 0; i < COUNT; i++) {
+            assert_int_equal(recv(fds[i], &byte, 1, MSG_DONTWAIT), i < ENDED ? 0 : 1);
+            assert_int_equal(send(fds[i], &byte, 1, MSG_NOSIGNAL),
+                             i < ENDED && again == 1 ? -1 : 1);
+        }
+        for (int i = 0; i < ENDED; i++) {
+            list[i].again = true;
+        }
+    }
+    for (int i = 0; i < COUNT; i++) {
+        close(peers[i]);
+        close(fds[i]);
+    }
+    close(listening);
+}
+
+/* A second after the last byte was sent to them: not those that are known, and not the new one. */
+static void who_is_stuck_in_the_handshake_is_ended(void **state)
+{
+    struct hf_connection known;
+    uint16_t ports[HF_CHANNELS] = {0, 0};
+    int listening = raw_listen(&ports[HF_CHANNEL_STREAM]);
+    int peers[3];
+    int fds[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        run_for(i == 2 ? 1000 : 0);
+        peers[i] = raw_connect(ports[HF_CHANNEL_STREAM]);
+        fds[i] = accept(listening, NULL, NULL);
+        raw_send(fds[i], "\0SP", 4);
+    }
+    memset(&known, 0, sizeof(known));
+    known.peer = (struct hf_peer){{127, 0, 0, 1}, AF_INET, local_port(peers[1])};
+    known.channel = HF_CHANNEL_STREAM;
+    assert_int_equal(hf_descriptors_end_others(&known, 1, ports, 700), 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tcp_is_open(fds[i]), i != 0);
         close(peers[i]);
         close(fds[i]);
     }
@@ -461,6 +503,7 @@ int main(void)
         cmocka_unit_test(too_large_a_request_ends_its_connection),
         cmocka_unit_test(too_many_strangers_are_ended_the_oldest_first),
         cmocka_unit_test(what_a_stranger_sent_is_thrown_away),
+        cmocka_unit_test(who_is_stuck_in_the_handshake_is_ended),
         cmocka_unit_test(the_stream_takes_few_that_nobody_spoke_for),
         cmocka_unit_test(probes_succeed_and_count_against_no_cap),
         cmocka_unit_test(a_silent_connection_is_dialled_anew_on_request),

@@ -704,7 +704,7 @@ static uint32_t next_stranger(uint32_t after)
 /* Those that have to go: of all beyond CONTROLS, of one host beyond half of what it may have. */
 static void check_ended(struct hf_pipes *p, struct tally all)
 {
-    static struct hf_stranger ended[ALL];
+    static struct hf_connection ended[ALL];
     uint32_t n = hf_pipes_end_strangers(p, UINT64_MAX, ended);
     uint32_t at = 0;
 
