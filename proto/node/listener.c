@@ -689,6 +689,9 @@ static void start(struct hf_listener *l)
     (void)uv_timer_init(l->loop, &l->tick);
     l->tick.data = l;
     (void)uv_timer_start(&l->tick, on_tick, HF_GUARD_MS, HF_GUARD_MS);
+    /* The pool's threads are made with its first work, and are to be bound to no processor: later
+     * the loop may be (pair.h). */
+    strangers_guard(l, hf_transport_now());
     for (uint32_t i = 0; i < l->config.contexts; i++) {
         l->contexts[i].state = CONTEXT_RECEIVING;
         receive_next(&l->contexts[i]);
