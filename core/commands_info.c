@@ -124,10 +124,11 @@ static void print_connections(const struct hf_listener *l, FILE *out)
     }
     hf_listener_counts(l, &n);
     fprintf(out,
-            "connections:%" PRIu32 "\r\nrefused_connections:%" PRIu64
+            "connections:%" PRIu32 "\r\nrefused_connections:%" PRIu64 "\r\nrefused_streams:%" PRIu64
             "\r\nended_connections:%" PRIu64 "\r\nrefused_requests:%" PRIu64
             "\r\nrelistens:%" PRIu64 "\r\n",
-            hf_listener_pipes(l), n.refused_pipes, n.ended_pipes, n.refused_requests, n.relistens);
+            hf_listener_pipes(l), n.refused_pipes, n.refused_streams, n.ended_pipes,
+            n.refused_requests, n.relistens);
 }
 
 static void info_holdfast(void *ctx, FILE *out)

@@ -112,6 +112,7 @@ uint32_t hf_listener_pipes(const struct hf_listener *l); /* connections, both po
 
 struct hf_listener_counts {
     uint64_t refused_pipes;    /* over a cap on connections */
+    uint64_t refused_streams;  /* over the cap on strangers there */
     uint64_t ended_pipes;      /* of strangers, when these were too many */
     uint64_t refused_requests; /* dropped: too many at once from one connection */
     uint64_t probes;           /* of our own listeners, that succeeded */

@@ -16,14 +16,13 @@
  *      sockets that are shut down but not closed are counted every 5 s, else on_wedged. A flood of
  *      abrupt peers must not use up the descriptors while the probe still counts its intervals.
  *
- * And one against strangers (pipes.c): connections of control that bring no authentic request, when
- * they are too many, are ended, the oldest first. The owner says of each request whether it was
- * authentic. Finding their sockets takes a walk over all descriptors, which is done beside the
- * loop.
+ * And one against strangers (pipes.c, strangers.c): connections of control that bring no authentic
+ * request are ended when they are too many. The owner says of each request whether it was
+ * authentic.
  *
  * Must not: call nng_close (it can hang), or answer from nng's threads.
  *
- * Read next: probe.c, pipes.c.
+ * Read next: probe.c, pipes.c, strangers.c.
  */
 #include "proto/node/transport_impl.h"
 
@@ -53,13 +52,6 @@
 /* Some edges reach us from two addresses. More than these few could make each message cost
  * thousands of sends, or wedge nng by leaving while one is under way (fault C). */
 #define STRANGER_STREAMS_MAX 8u
-/* A round trip or two over a bad link: what is younger is not ended; nor, while three quarters of
- * the places are free, over a very bad one. */
-#define STRANGER_PRESSED_MS 2000u
-#define STRANGER_MS 10000u
-/* What has not finished its handshake by then is ended. */
-#define HANDSHAKE_MS 10000u
-#define HANDSHAKE_CHECK_MS 2000u
 /* Edges keep 2 requests in flight; the others have timed out there and are still being worked on.
  */
 #define BUSY_MAX 4u
@@ -117,13 +109,7 @@ struct hf_listener {
     struct context *contexts; /* config.contexts of them */
     uv_timer_t tick;
     uint32_t sending; /* contexts in that state; under the inbox's lock */
-    uv_work_t ending;
-    bool is_ending;             /* `ending` is under way, and has those below */
-    struct hf_connection *list; /* room for pipes_max */
-    uint32_t list_count;
-    bool ending_others; /* than those */
-    uint32_t half_ended;
-    uint64_t handshakes_ms;     /* the next look at handshakes */
+    struct hf_strangers strangers;
     uint64_t turned_away_noted; /* connections refused or ended until the last note */
     uint64_t turned_away_note_ms;
     uint64_t leak_check_ms;
@@ -287,12 +273,15 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
         l->counts.ended_pipes += ended != NULL && ended->ended;
         hf_pipes_remove(l->pipes, pipe.id);
         hf_probe_removed(&s->probe, pipe.id);
-    } else if (hf_probe_claim(&s->probe, pipe.id, &peer)) {
+    } else if (hf_probe_claim(&s->probe, pipe.id, &peer) || l->inbox.closed) {
         close = true;
-    } else if (l->inbox.closed ||
-               !hf_pipes_add(l->pipes, pipe.id, channel, &peer, hf_transport_now())) {
-        l->counts.refused_pipes++;
-        close = true;
+    } else {
+        enum hf_pipes_answer answer =
+            hf_pipes_add(l->pipes, pipe.id, channel, &peer, hf_transport_now());
+
+        l->counts.refused_pipes += answer == HF_PIPES_FULL;
+        l->counts.refused_streams += answer == HF_PIPES_STRANGE;
+        close = answer != HF_PIPES_TAKEN;
     }
     pthread_mutex_unlock(&l->inbox.lock);
     if (close) {
@@ -436,63 +425,15 @@ static bool leak_look(struct hf_listener *l, uint64_t now)
     return count > LEAK_MAX;
 }
 
-/* A thread of the pool. */
-static void end_some(uv_work_t *work)
-{
-    struct hf_listener *l = work->data;
-    const uint16_t ports[HF_CHANNELS] = {l->port, (uint16_t)(l->port + 1u)};
-
-    if (l->ending_others) {
-        l->half_ended = hf_descriptors_end_others(l->list, l->list_count, ports, HANDSHAKE_MS);
-    } else {
-        hf_descriptors_end(l->list, l->list_count, ports);
-    }
-}
-
-static void some_ended(uv_work_t *work, int status)
-{
-    struct hf_listener *l = work->data;
-
-    (void)status;
-    l->is_ending = false;
-    pthread_mutex_lock(&l->inbox.lock);
-    l->counts.ended_pipes += l->half_ended;
-    pthread_mutex_unlock(&l->inbox.lock);
-    l->half_ended = 0;
-}
-
-/* Strangers that are too many, or else, now and then, what is stuck in the handshake. */
-static void strangers_guard(struct hf_listener *l, uint64_t now)
-{
-    if (l->is_ending) {
-        return;
-    }
-    pthread_mutex_lock(&l->inbox.lock);
-    bool pressed = hf_pipes_count(l->pipes) > l->config.pipes_max / 4;
-    uint64_t before = now - (pressed ? STRANGER_PRESSED_MS : STRANGER_MS);
-    l->list_count = hf_pipes_end_strangers(l->pipes, before, l->list);
-    l->ending_others = l->list_count == 0 && now >= l->handshakes_ms;
-    if (l->ending_others) {
-        l->list_count = hf_pipes_list(l->pipes, l->list);
-        l->handshakes_ms = now + HANDSHAKE_CHECK_MS;
-    }
-    pthread_mutex_unlock(&l->inbox.lock);
-    if (l->list_count > 0 || l->ending_others) {
-        l->ending.data = l;
-        l->is_ending = uv_queue_work(l->loop, &l->ending, end_some, some_ended) == 0;
-    }
-}
-
-/* To an edge that is refused it looks like a link that breaks. */
+/* To an edge that is refused it looks like a link that breaks. Streams that nobody spoke for yet
+ * are only counted: many edges that come at once have some. */
 static void turned_away_note(struct hf_listener *l, uint64_t now)
 {
     struct hf_listener_counts n;
     uint32_t open;
 
-    pthread_mutex_lock(&l->inbox.lock);
-    n = l->counts;
-    open = hf_pipes_count(l->pipes);
-    pthread_mutex_unlock(&l->inbox.lock);
+    hf_listener_counts(l, &n);
+    open = hf_listener_pipes(l);
     if (n.refused_pipes + n.ended_pipes == l->turned_away_noted || now < l->turned_away_note_ms) {
         return;
     }
@@ -509,7 +450,7 @@ static void on_tick(uv_timer_t *timer)
     struct hf_listener *l = timer->data;
     uint64_t now = hf_transport_now();
 
-    strangers_guard(l, now);
+    hf_strangers_tick(&l->strangers, l->port, now);
     turned_away_note(l, now);
     for (uint32_t i = 0; i < HF_CHANNELS && !l->closed; i++) {
         side_guard(l, &l->sides[i], now);
@@ -652,7 +593,7 @@ static void release(struct hf_listener *l)
         }
     }
     free(l->contexts);
-    free(l->list);
+    hf_strangers_deinit(&l->strangers);
     hf_pipes_free(l->pipes);
     free(l);
 }
@@ -673,8 +614,8 @@ static int open_sockets(struct hf_listener *l)
     };
 
     l->pipes = hf_pipes_new(&caps);
-    l->list = malloc(l->config.pipes_max * sizeof(*l->list));
-    if (l->pipes == NULL || l->list == NULL) {
+    if (l->pipes == NULL ||
+        !hf_strangers_init(&l->strangers, l->loop, l->pipes, l->config.pipes_max, &l->inbox.lock)) {
         return NNG_ENOMEM;
     }
     if ((rv = side_open(l, HF_CHANNEL_STREAM)) != 0 ||
@@ -691,7 +632,7 @@ static void start(struct hf_listener *l)
     (void)uv_timer_start(&l->tick, on_tick, HF_GUARD_MS, HF_GUARD_MS);
     /* The pool's threads are made with its first work, and are to be bound to no processor: later
      * the loop may be (pair.h). */
-    strangers_guard(l, hf_transport_now());
+    hf_strangers_tick(&l->strangers, l->port, hf_transport_now());
     for (uint32_t i = 0; i < l->config.contexts; i++) {
         l->contexts[i].state = CONTEXT_RECEIVING;
         receive_next(&l->contexts[i]);
@@ -771,6 +712,7 @@ void hf_listener_counts(const struct hf_listener *l, struct hf_listener_counts *
     pthread_mutex_lock(lock);
     *out = l->counts;
     pthread_mutex_unlock(lock);
+    out->ended_pipes += l->strangers.handshakes_ended;
     out->probes =
         l->sides[HF_CHANNEL_STREAM].probe.count + l->sides[HF_CHANNEL_CONTROL].probe.count;
 }

@@ -190,41 +190,48 @@ static void count(struct hf_pipes *p, const struct hf_pipe *pipe, int by)
     p->stranger_streams += strange_streams(a);
 }
 
-static bool is_refused(const struct hf_pipes *p, const struct hf_pipe *pipe)
+static enum hf_pipes_answer answer_to(const struct hf_pipes *p, const struct hf_pipe *pipe)
 {
     const struct address *a = &p->addresses[pipe->address];
 
-    return a->count >= p->caps.per_address ||
-           (pipe->channel == HF_CHANNEL_STREAM && a->streams >= STREAMS_EACH * a->trusted &&
-            p->stranger_streams >= p->caps.stranger_streams);
+    if (a->count >= p->caps.per_address) {
+        return HF_PIPES_FULL;
+    }
+    if (pipe->channel == HF_CHANNEL_STREAM && a->streams >= STREAMS_EACH * a->trusted &&
+        p->stranger_streams >= p->caps.stranger_streams) {
+        return HF_PIPES_STRANGE;
+    }
+    return HF_PIPES_TAKEN;
 }
 
-bool hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
-                  const nng_sockaddr *peer, uint64_t now)
+enum hf_pipes_answer hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
+                                  const nng_sockaddr *peer, uint64_t now)
 {
     uint32_t index = p->unused;
     uint32_t *bucket = &p->buckets[id % BUCKETS];
     struct hf_pipe *pipe;
+    enum hf_pipes_answer answer;
     uint32_t unused;
 
     if (index == NONE) {
-        return false;
+        return HF_PIPES_FULL;
     }
     pipe = &p->at[index];
     unused = pipe->next;
     *pipe = (struct hf_pipe){.channel = channel, .id = id, .next = unused, .since_ms = now};
     describe(peer, pipe);
     pipe->address = address_find(p, &pipe->peer);
-    if (is_refused(p, pipe)) {
+    answer = answer_to(p, pipe);
+    if (answer != HF_PIPES_TAKEN) {
         pipe->id = 0;
         address_drop_if_unused(p, pipe->address);
-        return false;
+        return answer;
     }
     count(p, pipe, 1);
     p->unused = unused;
     pipe->next = *bucket;
     *bucket = index;
-    return true;
+    return HF_PIPES_TAKEN;
 }
 
 struct hf_pipe *hf_pipes_find(struct hf_pipes *p, uint32_t id)

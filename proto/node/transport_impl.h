@@ -1,6 +1,7 @@
 /*
  * transport_impl.h - what the files of the transport share: dialer.c (edge), listener.c (core) and
- * their parts inbox.c, requests.c, pipes.c, probe.c, descriptors.c; transport.c has the helpers.
+ * their parts inbox.c, requests.c, pipes.c, strangers.c, probe.c, descriptors.c; transport.c has
+ * the helpers.
  *
  * Invariant: nng's threads touch only what inbox.lock protects, and a pipe callback or a completion
  * never calls anything of nng that can wait. All else belongs to the loop's thread.
@@ -242,9 +243,14 @@ struct hf_pipes_caps {
 
 struct hf_pipes *hf_pipes_new(const struct hf_pipes_caps *caps);
 void hf_pipes_free(struct hf_pipes *p);
-/* False: a cap is reached; nothing is recorded. */
-bool hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
-                  const nng_sockaddr *peer, uint64_t now);
+enum hf_pipes_answer {
+    HF_PIPES_TAKEN = 0,
+    HF_PIPES_FULL = 1,    /* a cap on all, or on its address */
+    HF_PIPES_STRANGE = 2, /* the one on strangers on the stream */
+};
+/* Unless it is taken nothing is recorded. */
+enum hf_pipes_answer hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
+                                  const nng_sockaddr *peer, uint64_t now);
 void hf_pipes_remove(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
 struct hf_pipe *hf_pipes_find(struct hf_pipes *p, uint32_t id);
 uint32_t hf_pipes_count(const struct hf_pipes *p);
@@ -331,5 +337,29 @@ uint32_t hf_descriptors_end_others(struct hf_connection *list, uint32_t count,
 /* Settings for what is accepted on a port of ours, which nng has no options for. False: we have no
  * such listener. */
 bool hf_descriptors_tune(uint16_t port, bool replies);
+
+/* ---- ending connections of strangers (strangers.c), loop only ---- */
+
+struct hf_strangers {
+    uv_loop_t *loop;
+    struct hf_pipes *pipes; /* borrowed, under the lock */
+    pthread_mutex_t *lock;
+    uint32_t places;
+    uint64_t handshakes_ended;
+    uint64_t handshakes_ms; /* the next look at them */
+    bool walking;
+    /* Of the walk under way. */
+    uv_work_t work;
+    struct hf_connection *list; /* owned; room for all places */
+    uint32_t count;
+    bool others; /* those that are not in the list */
+    uint32_t found;
+    uint16_t ports[HF_CHANNELS];
+};
+
+bool hf_strangers_init(struct hf_strangers *s, uv_loop_t *loop, struct hf_pipes *pipes,
+                       uint32_t places, pthread_mutex_t *lock); /* false: out of memory */
+void hf_strangers_deinit(struct hf_strangers *s);               /* before the first tick only */
+void hf_strangers_tick(struct hf_strangers *s, uint16_t stream_port, uint64_t now);
 
 #endif

@@ -318,6 +318,8 @@ static void the_stream_takes_few_that_nobody_spoke_for(void **state)
     core_open(&c, "tcp://127.0.0.1:0", 0, 0);
     control = (uint16_t)(hf_listener_port(c.listener) + 1);
     assert_int_equal(streams_taken(&c, 2, strangers, FREE + 2), FREE);
+    assert_int_equal(counts_of(&c).refused_streams, 2);
+    assert_int_equal(counts_of(&c).refused_pipes, 0);
     assert_int_equal(streams_taken(&c, 3, &late, 1), 0);
     known = raw_peer(3, control, SP_REQ);
     raw_request(known, "?");
