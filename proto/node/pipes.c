@@ -37,11 +37,11 @@
 /* There is one for every address that has a connection, so at most as many as connections. */
 struct address {
     struct hf_peer host; /* port 0 */
-    uint32_t count;
-    uint32_t streams;   /* of them; and of control: */
-    uint32_t trusted;   /* */
-    uint32_t strangers; /* */
-    uint32_t staying;   /* strangers that are not ended now */
+    uint32_t count;      /* the sum of the next three */
+    uint32_t streams;    /* of the stream */
+    uint32_t trusted;    /* of control, whose last request was authentic */
+    uint32_t strangers;  /* of control, the others */
+    uint32_t staying;    /* of these; only in hf_pipes_end_strangers */
     uint32_t next;
 };
 
