@@ -704,9 +704,9 @@ bool hf_service_on_request(struct hf_service *s, uint64_t handle, struct hf_slic
         drop(s, handle);
         return false;
     }
+    authentic = x.edge != NULL && !x.edge->fact.revoked;
     /* A stranger's JOIN has no counter to compare: repeating it has no effect that the first had
      * not. */
-    authentic = x.edge != NULL && !x.edge->fact.revoked;
     if (!hf_cookies_current(s->cookies, &x.env.sender, &x.env.cookie) ||
         (x.edge != NULL && !hf_registry_counter_take(x.edge, x.q.counter))) {
         cookie_send(s, &x);

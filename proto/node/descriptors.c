@@ -66,31 +66,14 @@ struct query {
     bool replies;
 };
 
-/* One end of a connection: getsockname or getpeername. All zeros: there is none. */
-static struct hf_peer end_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
+/* getsockname or getpeername; all zeros: there is none. */
+static struct hf_endpoint end_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
 {
-    struct hf_peer end;
-    struct sockaddr_storage a;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
+    struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(a);
 
-    memset(&end, 0, sizeof(end));
-    if (name(fd, (struct sockaddr *)&a, &len) != 0) {
-        return end;
-    }
-    if (a.ss_family == AF_INET) {
-        memcpy(&in, &a, sizeof(in));
-        memcpy(end.address, &in.sin_addr, sizeof(in.sin_addr));
-        end.port = ntohs(in.sin_port);
-        end.family = AF_INET;
-    } else if (a.ss_family == AF_INET6) {
-        memcpy(&in6, &a, sizeof(in6));
-        memcpy(end.address, &in6.sin6_addr, sizeof(in6.sin6_addr));
-        end.port = ntohs(in6.sin6_port);
-        end.family = AF_INET6;
-    }
-    return end;
+    (void)name(fd, (struct sockaddr *)&a, &len);
+    return hf_endpoint_of_kernel(&a);
 }
 
 /* 0: there is none. */
@@ -218,27 +201,18 @@ static int by_peer(const void *a, const void *b)
     return order != 0 ? order : (int)x->channel - (int)y->channel;
 }
 
-/* False: it is no connection of these ports. *listed: its entry, or NULL. */
-static bool find_listed(int fd, const struct query *q, const struct hf_connection **listed)
+/* *again: it was to end before. */
+static bool is_to_end(int fd, const struct query *q, bool *again)
 {
     struct hf_connection c = {.peer = end_of(fd, getpeername)};
     uint16_t local = port_of(fd, getsockname);
+    const struct hf_connection *listed;
 
     c.channel = local == q->ports[HF_CHANNEL_STREAM] ? HF_CHANNEL_STREAM : HF_CHANNEL_CONTROL;
     if (c.peer.family == 0 || local != q->ports[c.channel]) {
         return false;
     }
-    *listed = bsearch(&c, q->list, q->list_count, sizeof(c), by_peer);
-    return true;
-}
-
-static bool is_to_end(int fd, const struct query *q, bool *again)
-{
-    const struct hf_connection *listed = NULL;
-
-    if (!find_listed(fd, q, &listed)) {
-        return false;
-    }
+    listed = bsearch(&c, q->list, q->list_count, sizeof(c), by_peer);
     *again = listed != NULL && listed->again;
     return (listed == NULL) == q->others;
 }

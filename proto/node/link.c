@@ -183,13 +183,7 @@ static uint16_t pipe_port(uint32_t id, const char *option)
     nng_pipe pipe = {id};
     nng_sockaddr sa;
 
-    if (nng_pipe_get_addr(pipe, option, &sa) != 0) {
-        return 0;
-    }
-    if (sa.s_family == NNG_AF_INET) {
-        return ntohs(sa.s_in.sa_port);
-    }
-    return sa.s_family == NNG_AF_INET6 ? ntohs(sa.s_in6.sa_port) : 0;
+    return nng_pipe_get_addr(pipe, option, &sa) == 0 ? hf_endpoint_of_nng(&sa).port : 0;
 }
 
 static struct hf_connection_state look(struct hf_link *k, uint32_t pipe)

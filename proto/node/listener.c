@@ -259,12 +259,12 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct side *s = arg;
     struct hf_listener *l = s->owner;
     enum hf_channel channel = (enum hf_channel)(s - l->sides);
-    nng_sockaddr peer;
+    struct hf_endpoint peer = {.family = 0};
+    nng_sockaddr a;
     bool close = false;
 
-    memset(&peer, 0, sizeof(peer));
-    if (event == NNG_PIPE_EV_ADD_PRE) {
-        (void)nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &peer);
+    if (event == NNG_PIPE_EV_ADD_PRE && nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &a) == 0) {
+        peer = hf_endpoint_of_nng(&a);
     }
     pthread_mutex_lock(&l->inbox.lock);
     if (event == NNG_PIPE_EV_REM_POST) {
@@ -353,11 +353,6 @@ static void wedged(struct hf_listener *l, const char *why)
     }
 }
 
-static uint16_t port_of(const nng_sockaddr *bound)
-{
-    return ntohs(bound->s_family == NNG_AF_INET6 ? bound->s_in6.sa_port : bound->s_in.sa_port);
-}
-
 static int side_listen(struct side *s, bool probed)
 {
     nng_sockaddr bound;
@@ -369,7 +364,7 @@ static int side_listen(struct side *s, bool probed)
     if (nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) == 0) {
         bool replies = s == &s->owner->sides[HF_CHANNEL_CONTROL];
 
-        (void)hf_descriptors_tune(port_of(&bound), replies);
+        (void)hf_descriptors_tune(hf_endpoint_of_nng(&bound).port, replies);
         if (probed) {
             hf_probe_target(&s->probe, &bound);
         }
@@ -516,12 +511,9 @@ static int contexts_open(struct hf_listener *l)
 static uint32_t bound_port(const struct side *s)
 {
     nng_sockaddr bound;
+    int rv = nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound);
 
-    memset(&bound, 0, sizeof(bound));
-    if (nng_listener_get_addr(s->listener, NNG_OPT_LOCADDR, &bound) != 0) {
-        return 0;
-    }
-    return port_of(&bound);
+    return rv == 0 ? hf_endpoint_of_nng(&bound).port : 0;
 }
 
 /* Listens on P and P+1, P chosen by the kernel. */

@@ -36,12 +36,12 @@
 
 /* There is one for every address that has a connection, so at most as many as connections. */
 struct address {
-    struct hf_peer host; /* port 0 */
-    uint32_t count;      /* the sum of the next three */
-    uint32_t streams;    /* of the stream */
-    uint32_t trusted;    /* of control, whose last request was authentic */
-    uint32_t strangers;  /* of control, the others */
-    uint32_t staying;    /* of these; only in hf_pipes_end_strangers */
+    struct hf_endpoint host; /* port 0 */
+    uint32_t count;          /* the sum of the next three */
+    uint32_t streams;        /* of the stream */
+    uint32_t trusted;        /* of control, whose last request was authentic */
+    uint32_t strangers;      /* of control, the others */
+    uint32_t staying;        /* of these; only in hf_pipes_end_strangers */
     uint32_t next;
 };
 
@@ -95,26 +95,7 @@ void hf_pipes_free(struct hf_pipes *p)
 
 /* ---- addresses ---- */
 
-static void describe(const nng_sockaddr *sa, struct hf_pipe *pipe)
-{
-    struct hf_peer *peer = &pipe->peer;
-
-    memset(peer, 0, sizeof(*peer));
-    if (sa->s_family == NNG_AF_INET) {
-        peer->family = AF_INET;
-        peer->port = ntohs(sa->s_in.sa_port);
-        memcpy(peer->address, &sa->s_in.sa_addr, sizeof(sa->s_in.sa_addr));
-    } else if (sa->s_family == NNG_AF_INET6) {
-        peer->family = AF_INET6;
-        peer->port = ntohs(sa->s_in6.sa_port);
-        memcpy(peer->address, sa->s_in6.sa_addr, sizeof(peer->address));
-    }
-    if (inet_ntop(peer->family, peer->address, pipe->text, sizeof(pipe->text)) == NULL) {
-        (void)snprintf(pipe->text, sizeof(pipe->text), "?");
-    }
-}
-
-static uint32_t *bucket_of(struct hf_pipes *p, const struct hf_peer *host)
+static uint32_t *bucket_of(struct hf_pipes *p, const struct hf_endpoint *host)
 {
     uint32_t h = host->family;
 
@@ -126,9 +107,9 @@ static uint32_t *bucket_of(struct hf_pipes *p, const struct hf_peer *host)
 
 /* The entry of this peer's address, made when it has none. There is always room: see struct
  * address. */
-static uint32_t address_find(struct hf_pipes *p, const struct hf_peer *peer)
+static uint32_t address_find(struct hf_pipes *p, const struct hf_endpoint *peer)
 {
-    struct hf_peer host = *peer;
+    struct hf_endpoint host = *peer;
     uint32_t *bucket = bucket_of(p, peer);
     uint32_t i = *bucket;
 
@@ -205,7 +186,7 @@ static enum hf_pipes_answer answer_to(const struct hf_pipes *p, const struct hf_
 }
 
 enum hf_pipes_answer hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
-                                  const nng_sockaddr *peer, uint64_t now)
+                                  const struct hf_endpoint *peer, uint64_t now)
 {
     uint32_t index = p->unused;
     uint32_t *bucket = &p->buckets[id % BUCKETS];
@@ -218,9 +199,12 @@ enum hf_pipes_answer hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_chann
     }
     pipe = &p->at[index];
     unused = pipe->next;
-    *pipe = (struct hf_pipe){.channel = channel, .id = id, .next = unused, .since_ms = now};
-    describe(peer, pipe);
-    pipe->address = address_find(p, &pipe->peer);
+    *pipe = (struct hf_pipe){
+        .peer = *peer, .channel = channel, .id = id, .next = unused, .since_ms = now};
+    if (inet_ntop(peer->family, peer->address, pipe->text, sizeof(pipe->text)) == NULL) {
+        (void)snprintf(pipe->text, sizeof(pipe->text), "?");
+    }
+    pipe->address = address_find(p, peer);
     answer = answer_to(p, pipe);
     if (answer != HF_PIPES_TAKEN) {
         pipe->id = 0;
@@ -275,7 +259,7 @@ void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted)
 {
     struct hf_pipe *pipe = hf_pipes_find(p, id);
 
-    if (pipe != NULL) {
+    if (pipe != NULL && pipe->trusted != trusted) {
         count(p, pipe, -1);
         pipe->trusted = trusted;
         count(p, pipe, 1);

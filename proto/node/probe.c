@@ -155,7 +155,7 @@ static void start(struct hf_probe *p, uint64_t now, pthread_mutex_t *lock)
     }
     /* nng cannot report the pipe before our header, which on_connect sends, later and here. */
     pthread_mutex_lock(lock);
-    p->from = from;
+    p->from = hf_endpoint_of_kernel(&from);
     p->pipe = 0;
     p->reaped = false;
     pthread_mutex_unlock(lock);
@@ -213,28 +213,9 @@ enum hf_probe_verdict hf_probe_tick(struct hf_probe *p, uint64_t now, pthread_mu
     return HF_PROBE_WAIT;
 }
 
-static bool same_address(const struct sockaddr_storage *ours, const nng_sockaddr *peer)
+bool hf_probe_claim(struct hf_probe *p, uint32_t pipe, const struct hf_endpoint *peer)
 {
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-
-    switch (ours->ss_family) {
-    case AF_INET:
-        memcpy(&in, ours, sizeof(in));
-        return peer->s_family == NNG_AF_INET && in.sin_port == peer->s_in.sa_port &&
-               in.sin_addr.s_addr == peer->s_in.sa_addr;
-    case AF_INET6:
-        memcpy(&in6, ours, sizeof(in6));
-        return peer->s_family == NNG_AF_INET6 && in6.sin6_port == peer->s_in6.sa_port &&
-               memcmp(&in6.sin6_addr, peer->s_in6.sa_addr, sizeof(in6.sin6_addr)) == 0;
-    default:
-        return false;
-    }
-}
-
-bool hf_probe_claim(struct hf_probe *p, uint32_t pipe, const nng_sockaddr *peer)
-{
-    if (p->pipe != 0 || !same_address(&p->from, peer)) {
+    if (p->pipe != 0 || p->from.family == 0 || memcmp(&p->from, peer, sizeof(p->from)) != 0) {
         return false;
     }
     p->pipe = pipe;

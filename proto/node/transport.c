@@ -13,6 +13,7 @@
  */
 #include "proto/node/transport_impl.h"
 
+#include <netinet/in.h>
 #include <stdio.h>
 
 /* The digits after the last colon, which must not be one inside [::1]. NULL when there are none. */
@@ -93,6 +94,42 @@ enum hf_err hf_url_control(const char *stream_url, char *control_url, size_t cap
         return HF_ARG;
     }
     return hf_transport_url(stream_url, port + 1u, control_url, cap);
+}
+
+struct hf_endpoint hf_endpoint_of_nng(const nng_sockaddr *a)
+{
+    struct hf_endpoint e = {.family = 0};
+
+    if (a->s_family == NNG_AF_INET) {
+        e.family = AF_INET;
+        e.port = ntohs(a->s_in.sa_port);
+        memcpy(e.address, &a->s_in.sa_addr, sizeof(a->s_in.sa_addr));
+    } else if (a->s_family == NNG_AF_INET6) {
+        e.family = AF_INET6;
+        e.port = ntohs(a->s_in6.sa_port);
+        memcpy(e.address, a->s_in6.sa_addr, sizeof(e.address));
+    }
+    return e;
+}
+
+struct hf_endpoint hf_endpoint_of_kernel(const struct sockaddr_storage *a)
+{
+    struct hf_endpoint e = {.family = 0};
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+
+    if (a->ss_family == AF_INET) {
+        memcpy(&in, a, sizeof(in));
+        e.family = AF_INET;
+        e.port = ntohs(in.sin_port);
+        memcpy(e.address, &in.sin_addr, sizeof(in.sin_addr));
+    } else if (a->ss_family == AF_INET6) {
+        memcpy(&in6, a, sizeof(in6));
+        e.family = AF_INET6;
+        e.port = ntohs(in6.sin6_port);
+        memcpy(e.address, &in6.sin6_addr, sizeof(in6.sin6_addr));
+    }
+    return e;
 }
 
 nng_msg *hf_transport_message(struct hf_slice bytes)

@@ -48,6 +48,14 @@ nng_msg *hf_transport_message(struct hf_slice bytes);
 enum hf_err hf_transport_error(struct hf_error *e, int rv, const char *what, const char *url);
 /* The same URL with another port. */
 enum hf_err hf_transport_url(const char *url, uint32_t port, char *out, size_t cap);
+/* One end of a connection; nng and the kernel name it differently. Compared as bytes. */
+struct hf_endpoint {
+    uint8_t address[16]; /* IPv4: the first 4, the rest is zero */
+    uint16_t family;     /* AF_INET or AF_INET6; 0: not IP, and all is zero */
+    uint16_t port;
+};
+struct hf_endpoint hf_endpoint_of_nng(const nng_sockaddr *a);
+struct hf_endpoint hf_endpoint_of_kernel(const struct sockaddr_storage *a);
 /* The port of a URL that we accept, or HF_ARG. */
 enum hf_err hf_transport_port(const char *url, uint32_t *port);
 
@@ -203,15 +211,8 @@ uint32_t hf_requests_flying(const struct hf_requests *r, uint32_t connection);
 
 #define HF_PEER_TEXT_MAX 48u
 
-/* The far end of a connection. Padding is zero: it is compared as bytes. */
-struct hf_peer {
-    uint8_t address[16]; /* IPv4: the first 4 */
-    uint16_t family;     /* AF_INET or AF_INET6; 0: not IP */
-    uint16_t port;
-};
-
 struct hf_pipe {
-    struct hf_peer peer;
+    struct hf_endpoint peer;
     enum hf_channel channel;
     uint32_t id;
     uint32_t next;
@@ -225,7 +226,7 @@ struct hf_pipe {
 
 /* A connection as the kernel finds it, too. */
 struct hf_connection {
-    struct hf_peer peer;
+    struct hf_endpoint peer;
     enum hf_channel channel;
     uint32_t id;
     uint64_t since_ms;
@@ -243,6 +244,7 @@ struct hf_pipes_caps {
 
 struct hf_pipes *hf_pipes_new(const struct hf_pipes_caps *caps);
 void hf_pipes_free(struct hf_pipes *p);
+
 enum hf_pipes_answer {
     HF_PIPES_TAKEN = 0,
     HF_PIPES_FULL = 1,    /* a cap on all, or on its address */
@@ -250,7 +252,7 @@ enum hf_pipes_answer {
 };
 /* Unless it is taken nothing is recorded. */
 enum hf_pipes_answer hf_pipes_add(struct hf_pipes *p, uint32_t id, enum hf_channel channel,
-                                  const nng_sockaddr *peer, uint64_t now);
+                                  const struct hf_endpoint *peer, uint64_t now);
 void hf_pipes_remove(struct hf_pipes *p, uint32_t id); /* an unknown id is fine */
 struct hf_pipe *hf_pipes_find(struct hf_pipes *p, uint32_t id);
 uint32_t hf_pipes_count(const struct hf_pipes *p);
@@ -289,7 +291,7 @@ struct hf_probe {
     uint32_t unreaped;
     uint64_t count; /* probes that succeeded */
     /* Under the inbox's lock. */
-    struct sockaddr_storage from;
+    struct hf_endpoint from;
     uint32_t pipe; /* the pipe that the probe became; 0: none yet */
     bool reaped;
 };
@@ -299,7 +301,7 @@ void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, uint16_t protocol);
 void hf_probe_target(struct hf_probe *p, const nng_sockaddr *bound);
 enum hf_probe_verdict hf_probe_tick(struct hf_probe *p, uint64_t now, pthread_mutex_t *lock);
 /* Under the lock, from ADD_PRE: is this connection the probe's own? */
-bool hf_probe_claim(struct hf_probe *p, uint32_t pipe, const nng_sockaddr *peer);
+bool hf_probe_claim(struct hf_probe *p, uint32_t pipe, const struct hf_endpoint *peer);
 void hf_probe_removed(struct hf_probe *p, uint32_t pipe);
 void hf_probe_close(struct hf_probe *p);
 

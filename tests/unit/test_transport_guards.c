@@ -3,8 +3,8 @@
  *
  * Caps on connections, on those of strangers, and on requests of one connection; the probe of our
  * own listeners; when a connection is closed for silence and when it must not be; the count of dead
- * descriptors. The
- * faults of nng behind these guards are reproduced in tests/e2e/test_transport_faults.c.
+ * descriptors. The faults of nng behind these guards are reproduced in
+ * tests/e2e/test_transport_faults.c.
  */
 #include "tests/unit/transport_peers.h"
 
@@ -221,6 +221,46 @@ static void too_many_strangers_are_ended_the_oldest_first(void **state)
     pair_close(&c, &e);
 }
 
+/* Of 64 places strangers keep four, but nobody needs those of the others. One more on each port is
+ * in its handshake, and sends a byte of it half way, for which nng would wait on. */
+static void while_there_is_room_strangers_have_ten_seconds(void **state)
+{
+    enum { COUNT = 6 };
+    struct core c;
+    uint8_t head[8];
+    int fd[COUNT];
+    int half[HF_CHANNELS];
+    uint64_t began;
+
+    (void)state;
+    core_open_places(&c, "tcp://127.0.0.1:0", 0, 0, 64);
+    began = now_ms();
+    for (int i = 0; i < COUNT; i++) {
+        fd[i] = raw_peer(2, (uint16_t)(hf_listener_port(c.listener) + 1), SP_REQ);
+    }
+    for (uint16_t i = 0; i < HF_CHANNELS; i++) {
+        half[i] = raw_connect((uint16_t)(hf_listener_port(c.listener) + i));
+        assert_true(tcp_receive(half[i], head, sizeof(head)));
+    }
+    run_for(5000);
+    raw_send(half[0], head, 1);
+    raw_send(half[1], head, 1);
+    run_for(began + 9800 - now_ms());
+    assert_int_equal(counts_of(&c).ended_pipes, 0);
+    run_for(3200);
+    assert_int_equal(counts_of(&c).ended_pipes, COUNT - 4 + HF_CHANNELS);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(tcp_is_open(fd[i]), i >= COUNT - 4);
+        close(fd[i]);
+    }
+    for (uint32_t i = 0; i < HF_CHANNELS; i++) {
+        assert_false(tcp_is_open(half[i]));
+        close(half[i]);
+    }
+    hf_listener_close(c.listener);
+    run_for(10);
+}
+
 /* Else nng would read it first, and who sends without a pause would never be ended. Of the others
  * nothing is touched; a second time no more can be sent to them either. */
 static void what_a_stranger_sent_is_thrown_away(void **state)
@@ -244,7 +284,7 @@ static void what_a_stranger_sent_is_thrown_away(void **state)
     for (int i = 0; i < ENDED; i++) {
         list[i].channel = HF_CHANNEL_CONTROL;
         list[i].peer =
-            (struct hf_peer){{127, 0, 0, (uint8_t)(COUNT - i)}, AF_INET, local_port(peers[i])};
+            (struct hf_endpoint){{127, 0, 0, (uint8_t)(COUNT - i)}, AF_INET, local_port(peers[i])};
     }
     for (int again = 0; again < 2; again++) {
         hf_descriptors_end(list, ENDED, ports);
@@ -281,7 +321,7 @@ static void who_is_stuck_in_the_handshake_is_ended(void **state)
         raw_send(fds[i], "\0SP", 4);
     }
     memset(&known, 0, sizeof(known));
-    known.peer = (struct hf_peer){{127, 0, 0, 1}, AF_INET, local_port(peers[1])};
+    known.peer = (struct hf_endpoint){{127, 0, 0, 1}, AF_INET, local_port(peers[1])};
     known.channel = HF_CHANNEL_STREAM;
     assert_int_equal(hf_descriptors_end_others(&known, 1, ports, 700), 1);
     for (int i = 0; i < 3; i++) {
@@ -504,6 +544,7 @@ int main(void)
         cmocka_unit_test(connections_that_do_not_read_cannot_hold_all_contexts),
         cmocka_unit_test(too_large_a_request_ends_its_connection),
         cmocka_unit_test(too_many_strangers_are_ended_the_oldest_first),
+        cmocka_unit_test(while_there_is_room_strangers_have_ten_seconds),
         cmocka_unit_test(what_a_stranger_sent_is_thrown_away),
         cmocka_unit_test(who_is_stuck_in_the_handshake_is_ended),
         cmocka_unit_test(the_stream_takes_few_that_nobody_spoke_for),

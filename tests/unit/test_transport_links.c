@@ -624,14 +624,12 @@ static uint32_t roll(uint32_t *dice)
     return *dice >> 8;
 }
 
-static nng_sockaddr address_of(uint32_t host)
+static struct hf_endpoint address_of(uint32_t host)
 {
-    nng_sockaddr a;
+    struct hf_endpoint e = {
+        {10, (uint8_t)(host >> 16), (uint8_t)(host >> 8), (uint8_t)host}, AF_INET, 0};
 
-    memset(&a, 0, sizeof(a));
-    a.s_family = NNG_AF_INET;
-    a.s_in.sa_addr = htonl(0x0a000000u + host);
-    return a;
+    return e;
 }
 
 enum {
@@ -742,7 +740,7 @@ static void connections_are_counted_for_each_address(void **state)
         } else {
             uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
             enum hf_channel channel = (enum hf_channel)(roll(&dice) % HF_CHANNELS);
-            nng_sockaddr a = address_of(host);
+            struct hf_endpoint a = address_of(host);
             const struct tally *t = &of_host[host];
             bool room = all.count < ALL && t->count < OF_ADDRESS &&
                         (channel == HF_CHANNEL_CONTROL || t->streams < 2 * t->trusted ||
