@@ -212,10 +212,8 @@ static void order_commit(struct hf_core *core)
 
 void hf_core_keys_drop(struct hf_core *core)
 {
-    uint32_t id;
-    while (hf_keyring_drop(hf_registry_keys(core->registry),
-                           hf_core_writer_frames_first(&core->writer), &id)) {
-    }
+    struct hf_keyring_needs needs = hf_core_writer_needs(&core->writer);
+    hf_keyring_drop(hf_registry_keys(core->registry), &needs);
 }
 
 /* A long replay commits as it goes. Where that was all, no commit follows that could end the

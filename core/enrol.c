@@ -46,6 +46,10 @@ static void order_work(struct hf_job *job)
     struct hf_core_writer *w = &core->writer;
     w->error.text[0] = '\0';
     o->code = w->broken ? hf_core_writer_recover(w) : HF_OK; /* which may find more batches */
+    if (o->code == HF_OK && o->rotate && w->keys.count == HF_KEYRING_ROOM) {
+        o->code = hf_error_set(&w->error, HF_FULL, "%u content keys wait for a commit",
+                               HF_KEYRING_MAX);
+    }
     if (o->code == HF_OK && o->rotate) {
         const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
         o->fact[o->count - 1].content_key = (struct hf_content_key){

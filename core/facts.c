@@ -19,8 +19,8 @@
 
 #define FIELDS_MAX 32u
 
-const char *const hf_fact_prefix[HF_FACT_PREFIXES] = {"genesis", "ckey/", "edge/",
-                                                      "token/",  "boot",  "evidence"};
+const char *const hf_fact_prefix[HF_FACT_PREFIXES] = {
+    "genesis", HF_FACT_CONTENT_KEY_PREFIX, "edge/", "token/", "boot", "evidence"};
 
 /* ---- encoding ---- */
 
@@ -199,20 +199,15 @@ static struct hf_slice name_make(uint8_t *name, const char *prefix, const void *
     return hf_slice_of(name, n + len);
 }
 
-struct hf_slice hf_fact_content_key_name(uint32_t id, uint8_t name[HF_FACT_NAME_MAX])
-{
-    uint8_t be[4];
-    hf_store32_be(be, id);
-    return name_make(name, "ckey/", be, sizeof(be));
-}
-
 struct hf_slice hf_fact_name(const struct hf_fact *f, uint8_t name[HF_FACT_NAME_MAX])
 {
+    uint8_t id[4];
     switch (f->type) {
     case HF_FACT_GENESIS:
         return name_make(name, "genesis", "", 0);
     case HF_FACT_CONTENT_KEY:
-        return hf_fact_content_key_name(f->content_key.id, name);
+        hf_store32_be(id, f->content_key.id);
+        return name_make(name, HF_FACT_CONTENT_KEY_PREFIX, id, sizeof(id));
     case HF_FACT_EDGE:
         return name_make(name, "edge/", f->edge.name, strlen(f->edge.name));
     case HF_FACT_TOKEN:

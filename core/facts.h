@@ -73,8 +73,7 @@ void hf_fact_encode(const struct hf_fact *f, struct hf_writer *w);
 enum hf_err hf_fact_decode(struct hf_slice bytes, struct hf_fact *f);
 /* The name of the state object that holds it. Returns a slice of `name`. */
 struct hf_slice hf_fact_name(const struct hf_fact *f, uint8_t name[HF_FACT_NAME_MAX]);
-/* The object of a content key, by id. */
-struct hf_slice hf_fact_content_key_name(uint32_t id, uint8_t name[HF_FACT_NAME_MAX]);
+#define HF_FACT_CONTENT_KEY_PREFIX "ckey/" /* and the id, big-endian */
 /* What the names of objects that hold facts begin with. */
 #define HF_FACT_PREFIXES 6u
 extern const char *const hf_fact_prefix[HF_FACT_PREFIXES];

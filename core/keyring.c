@@ -8,7 +8,7 @@
 enum hf_err hf_keyring_init(struct hf_keyring *k)
 {
     k->count = 0;
-    k->key = hf_secret_new(HF_KEYRING_MAX * sizeof(*k->key));
+    k->key = hf_secret_new(HF_KEYRING_ROOM * sizeof(*k->key));
     return k->key == NULL ? HF_NOMEM : HF_OK;
 }
 
@@ -25,17 +25,6 @@ static void remove_at(struct hf_keyring *k, uint32_t at)
     memmove(k->key + at, k->key + at + 1, (k->count - at) * sizeof(*k->key));
 }
 
-/* The first that no frame used, for the next one begins where it does; else the oldest. */
-static uint32_t least_needed(const struct hf_keyring *k)
-{
-    for (uint32_t i = 0; i + 1 < k->count; i++) {
-        if (k->key[i].from == k->key[i + 1].from) {
-            return i;
-        }
-    }
-    return 0;
-}
-
 void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c)
 {
     uint32_t at = k->count;
@@ -46,13 +35,12 @@ void hf_keyring_add(struct hf_keyring *k, const struct hf_content_key *c)
         k->key[at] = *c;
         return;
     }
-    if (k->count == HF_KEYRING_MAX) {
+    if (k->count == HF_KEYRING_ROOM) {
         if (at == 0) {
             return; /* older than all that are kept */
         }
-        uint32_t victim = least_needed(k);
-        remove_at(k, victim);
-        at -= victim < at;
+        remove_at(k, 0);
+        at--;
     }
     memmove(k->key + at + 1, k->key + at, (k->count - at) * sizeof(*k->key));
     k->key[at] = *c;
@@ -83,9 +71,14 @@ const struct hf_content_key *hf_keyring_at(const struct hf_keyring *k, hf_seq se
     return i == 0 ? NULL : &k->key[i - 1];
 }
 
+/* A key that was dropped from between others left a gap in the ids. */
 hf_seq hf_keyring_floor(const struct hf_keyring *k)
 {
-    return k->count == 0 ? 0 : k->key[0].from;
+    uint32_t i = k->count;
+    while (i > 1 && k->key[i - 2].id + 1 == k->key[i - 1].id) {
+        i--;
+    }
+    return i == 0 ? 0 : k->key[i - 1].from;
 }
 
 uint32_t hf_keyring_select(const struct hf_keyring *k, hf_seq first, struct hf_content_key *out,
@@ -107,12 +100,28 @@ uint32_t hf_keyring_select(const struct hf_keyring *k, hf_seq first, struct hf_c
     return n;
 }
 
-bool hf_keyring_drop(struct hf_keyring *k, hf_seq floor, uint32_t *id)
+static bool is_of_dictionary(const struct hf_keyring *k, uint32_t i,
+                             const struct hf_keyring_needs *needs)
 {
-    if (k->count < 2 || k->key[1].from > floor) {
-        return false;
+    for (uint32_t d = 0; d < needs->dictionary_count; d++) {
+        if (hf_keyring_at(k, needs->dictionary[d]) == &k->key[i]) {
+            return true;
+        }
     }
-    *id = k->key[0].id;
-    remove_at(k, 0);
-    return true;
+    return false;
+}
+
+void hf_keyring_drop(struct hf_keyring *k, const struct hf_keyring_needs *needs)
+{
+    for (uint32_t i = 0; i + 1 < k->count;) {
+        bool in_log = k->key[i + 1].from > needs->first;
+        if (in_log && k->count <= HF_KEYRING_MAX) {
+            return; /* and so are those behind it */
+        }
+        if (is_of_dictionary(k, i, needs)) {
+            i++;
+        } else {
+            remove_at(k, i);
+        }
+    }
 }

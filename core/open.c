@@ -120,8 +120,10 @@ static enum hf_err dictionary_take(struct hf_core_writer *w, struct hf_slice mes
         return HF_CORRUPT;
     }
     const struct hf_content_key *key = hf_keyring_find(&w->keys, f.h.content_key_id);
-    enum hf_err err =
-        key == NULL ? HF_CORRUPT : hf_body_unseal(&f.h, f.body, &key->key, w->dctx, &scratch, &raw);
+    if (key == NULL) {
+        return HF_OK; /* left over; if the log needs it after all, its replay says so */
+    }
+    enum hf_err err = hf_body_unseal(&f.h, f.body, &key->key, w->dctx, &scratch, &raw);
     err = err == HF_OK ? hf_dictionary_new(f.h.seq, hf_writer_bytes(&raw), message, &d) : err;
     if (err == HF_OK) {
         hf_dictionaries_add(w->dictionaries, d);

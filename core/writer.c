@@ -333,32 +333,53 @@ enum hf_err hf_core_writer_look(struct hf_core_writer *w)
     return err;
 }
 
-hf_seq hf_core_writer_frames_first(const struct hf_core_writer *w)
+struct hf_keyring_needs hf_core_writer_needs(const struct hf_core_writer *w)
 {
-    hf_seq first = hf_changelog_first(w->log);
-    hf_seq seq[HF_DICTIONARIES_MAX];
-    uint32_t count = hf_dictionaries_list(w->dictionaries, seq);
-    return count > 0 && seq[0] < first ? seq[0] : first;
+    struct hf_keyring_needs n = {.first = hf_changelog_first(w->log)};
+    n.dictionary_count = hf_dictionaries_list(w->dictionaries, n.dictionary);
+    return n;
 }
 
-/* Dictionaries that no frame of the log can use any more. */
-static enum hf_err dictionaries_tidy(struct hf_core_writer *w)
+static bool key_is_kept(const struct hf_core_writer *w, struct hf_slice fact)
 {
-    hf_seq before[HF_DICTIONARIES_MAX];
-    hf_seq after[HF_DICTIONARIES_MAX];
-    uint8_t name[HF_DICTIONARY_NAME_BYTES];
-    uint32_t count = hf_dictionaries_list(w->dictionaries, before);
-    hf_dictionaries_trim(w->dictionaries, hf_changelog_first(w->log));
-    uint32_t left = hf_dictionaries_list(w->dictionaries, after);
-    enum hf_err err = HF_OK;
-    for (uint32_t i = 0; i < count - left && err == HF_OK; i++) {
-        err = hf_state_object_del(w->state, hf_dictionary_name(before[i], name));
-        err = err == HF_NOTFOUND ? HF_OK : err;
+    struct hf_fact f;
+    return hf_fact_decode(fact, &f) != HF_OK || f.type != HF_FACT_CONTENT_KEY ||
+           hf_keyring_find(&w->keys, f.content_key.id) != NULL;
+}
+
+static bool dictionary_is_kept(const struct hf_core_writer *w, struct hf_slice frame)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    if (hf_frame_decode(frame, &stream, &f) != HF_OK) {
+        return true;
     }
+    struct hf_dictionary *d = hf_dictionaries_at(w->dictionaries, f.h.seq);
+    hf_dictionary_unuse(d);
+    return d != NULL;
+}
+
+/* Deletes the objects that memory does not keep. All that are there are asked, not those that just
+ * went: when a commit fails, its deletions are undone and memory goes on without them. */
+static enum hf_err objects_tidy(struct hf_core_writer *w, const char *prefix,
+                                bool (*is_kept)(const struct hf_core_writer *, struct hf_slice))
+{
+    struct hf_slice name = {NULL, 0};
+    struct hf_slice bytes;
+    enum hf_err err = hf_view_renew(w->view);
+    while (err == HF_OK && hf_view_next_object(w->view, hf_slice_str(prefix), name, &name,
+                                               &bytes) == HF_OK) {
+        if (!is_kept(w, bytes)) {
+            err = hf_state_object_del(w->state, name);
+            err = err == HF_NOTFOUND ? HF_OK : err;
+        }
+    }
+    hf_view_reset(w->view);
     return err;
 }
 
-/* Old tombstones, chain hashes below the delta floor, and content keys that no kept frame needs. */
+/* Old tombstones, chain hashes below the delta floor, dictionaries that no frame of the log can use
+ * any more, and content keys that neither needs. */
 static enum hf_err tidy(struct hf_core_writer *w, hf_seq collect)
 {
     bool again;
@@ -369,15 +390,11 @@ static enum hf_err tidy(struct hf_core_writer *w, hf_seq collect)
             err = hf_state_forget_chain(w->state, w->head.delta_floor, COLLECT_STEP);
         }
     }
-    err = err == HF_OK ? dictionaries_tidy(w) : err;
-    uint32_t id;
-    uint8_t name[HF_FACT_NAME_MAX];
-    hf_seq first = hf_core_writer_frames_first(w);
-    while (err == HF_OK && hf_keyring_drop(&w->keys, first, &id)) {
-        err = hf_state_object_del(w->state, hf_fact_content_key_name(id, name));
-        err = err == HF_NOTFOUND ? HF_OK : err;
-    }
-    return err;
+    hf_dictionaries_trim(w->dictionaries, hf_changelog_first(w->log));
+    struct hf_keyring_needs needs = hf_core_writer_needs(w);
+    hf_keyring_drop(&w->keys, &needs);
+    err = err == HF_OK ? objects_tidy(w, HF_DICTIONARY_PREFIX, dictionary_is_kept) : err;
+    return err == HF_OK ? objects_tidy(w, HF_FACT_CONTENT_KEY_PREFIX, key_is_kept) : err;
 }
 
 static enum hf_err commit_once(struct hf_core_writer *w, const struct hf_commit *c)

@@ -150,9 +150,8 @@ enum hf_err hf_core_writer_recover(struct hf_core_writer *w);
 enum hf_err hf_core_writer_record(struct hf_core_writer *w, const struct hf_fact *facts,
                                   uint32_t count);
 
-/* The oldest frame that somebody may still have to open, of the log or of a dictionary. Any thread.
- */
-hf_seq hf_core_writer_frames_first(const struct hf_core_writer *w);
+/* Which content keys are needed: by the frames that somebody may still have to open. Any thread. */
+struct hf_keyring_needs hf_core_writer_needs(const struct hf_core_writer *w);
 /* Keeps the dictionary of a frame that was opened into raw, in the open transaction too. */
 enum hf_err hf_core_writer_dictionary(struct hf_core_writer *w, hf_seq seq, struct hf_slice raw,
                                       struct hf_slice frame);

@@ -389,29 +389,116 @@ static uint32_t objects(struct box *b)
     return n;
 }
 
-/* Each fashion of rows gets a dictionary of its own, once the log has let go of an older one. */
+/* Rows of a fashion of their own get a dictionary of their own, once the log has room for one. */
+static void next_fashion(struct box *b, uint32_t *x)
+{
+    char row[RECORD_MAX];
+    char fashion[100] = "";
+    for (uint32_t i = 0; i < sizeof(fashion) - 1; i++) {
+        *x = *x * 1664525 + 1013904223;
+        fashion[i] = (char)('a' + (*x >> 16) % 26);
+    }
+    uint64_t newest = box_counter(b, "dictionary");
+    for (uint32_t n = 0; box_counter(b, "dictionary") == newest; n++) {
+        assert_true(n < 5000);
+        box_forget(b);
+        snprintf(row, sizeof(row), "%s %u %u", fashion, n, n * 7919 % 997);
+        assert_int_equal(box_put(b, "row", row).code, HF_OK);
+        box_pass(b, 20);
+    }
+}
+
 static void a_dictionary_goes_with_the_frames_that_use_it(void **state)
 {
     struct box *b = *state;
-    char row[RECORD_MAX];
     uint32_t x = 1;
     for (uint32_t made = 1; made <= 6; made++) {
-        char fashion[100] = "";
-        for (uint32_t i = 0; i < sizeof(fashion) - 1; i++) {
-            x = x * 1664525 + 1013904223;
-            fashion[i] = (char)('a' + (x >> 16) % 26);
-        }
-        uint64_t newest = box_counter(b, "dictionary");
-        for (uint32_t n = 0; box_counter(b, "dictionary") == newest; n++) {
-            assert_true(n < 5000);
-            box_forget(b);
-            snprintf(row, sizeof(row), "%s %u %u", fashion, n, n * 7919 % 997);
-            assert_int_equal(box_put(b, "row", row).code, HF_OK);
-            box_pass(b, 20);
-        }
+        next_fashion(b, &x);
         box_pass(b, 2000); /* a commit, and one behind it */
         assert_in_range(objects(b), 1, HF_DICTIONARIES_MAX);
     }
+}
+
+static uint32_t dictionaries(const struct box *b)
+{
+    hf_seq seq[HF_DICTIONARIES_MAX];
+    return hf_dictionaries_list(b->core->writer.dictionaries, seq);
+}
+
+static void revoke_one(struct box *b, const struct peer *gone)
+{
+    box_enrol(b, "gone", gone);
+    assert_int_equal(box_revoke(b, "gone").code, HF_OK);
+}
+
+/* What memory let go of and the store did not would be found by a later start, without its key. */
+static void a_dictionary_goes_though_the_commit_fails_that_deletes_it(void **state)
+{
+    struct box *b = *state;
+    struct peer *gone = peer_new(b, 2);
+    struct hf_error err = {.code = HF_OK};
+    char row[RECORD_MAX];
+    uint32_t x = 1;
+    next_fashion(b, &x);
+    next_fashion(b, &x);
+    revoke_one(b, gone);
+    uint32_t had = dictionaries(b);
+    assert_int_equal(had, 2);
+    for (uint32_t n = 0; dictionaries(b) == had; n++) {
+        assert_true(n < 5000);
+        box_forget(b);
+        snprintf(row, sizeof(row), "v %u", n * 7919 % 100003);
+        (void)box_put(b, "row", row);
+        box_sync_error = EIO; /* of the commit that follows; then all is well again */
+        box_pass(b, 60);
+        box_sync_error = 0;
+        if (dictionaries(b) == had) {
+            box_pass(b, 1500);
+        }
+    }
+    box_pass(b, 4000);
+    assert_int_equal(objects(b), dictionaries(b));
+    box_close(b);
+    assert_int_equal(box_try_open(b, &err), HF_OK);
+    peer_free(gone);
+}
+
+/* It is sealed under the key of its time, and kept as long as it is the newest. */
+static void a_dictionary_keeps_its_key_alone(void **state)
+{
+    struct box *b = *state;
+    struct peer *gone = peer_new(b, 2);
+    struct peer *e = peer_new(b, 3);
+    struct hf_error err = {.code = HF_OK};
+    uint32_t x = 1;
+    next_fashion(b, &x);
+    hf_seq seq = box_counter(b, "dictionary");
+    for (uint32_t n = 0; hf_changelog_first(b->core->writer.log) < seq + 200; n++) {
+        assert_true(n < 1000);
+        box_forget(b);
+        put_rows(b, 100 + n, 10);
+        revoke_one(b, gone);
+        box_pass(b, 1000);
+    }
+    assert_int_equal(b->core->writer.keys.key[0].id, 1);
+    assert_true(b->core->writer.keys.key[1].id > 5);
+    assert_in_range(hf_keyring_floor(hf_registry_keys(b->core->registry)), seq + 1,
+                    hf_changelog_first(b->core->writer.log));
+    box_enrol(b, "e", e);
+    struct hf_request q = {.type = HF_MSG_HELLO};
+    q.hello.wire_min = q.hello.wire_max = HF_WIRE_VERSION;
+    const struct hf_reply *r = peer_ask(e, &q);
+    struct hf_id stream;
+    struct hf_frame f;
+    assert_int_equal(r->hello.dictionary_count, 1);
+    assert_int_equal(hf_frame_decode(r->hello.dictionary[0], &stream, &f), HF_OK);
+    assert_int_equal(f.h.content_key_id, r->hello.key[0].id);
+    box_close(b);
+    assert_int_equal(box_try_open(b, &err), HF_OK);
+    assert_int_equal(box_counter(b, "dictionary"), seq);
+    assert_int_equal(b->core->writer.keys.key[0].id, 1);
+    peer_free(gone);
+    peer_free(e);
 }
 
 /* From the log, then from the state's object, then by a core that would train none. */
@@ -512,6 +599,10 @@ int main(void)
         IN_CORE(a_dictionary_whose_group_failed_is_forgotten),
         cmocka_unit_test_setup_teardown(a_dictionary_goes_with_the_frames_that_use_it,
                                         small_core_setup, box_teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_goes_though_the_commit_fails_that_deletes_it,
+                                        small_core_setup, box_teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_keeps_its_key_alone, small_core_setup,
+                                        box_teardown),
         IN_CORE(a_dictionary_outlives_its_core),
         IN_CORE(hello_brings_the_dictionaries_that_an_edge_has_not),
         IN_CORE(hello_brings_the_key_of_a_dictionary_along),
