@@ -47,8 +47,8 @@ static void order_work(struct hf_job *job)
     w->error.text[0] = '\0';
     o->code = w->broken ? hf_core_writer_recover(w) : HF_OK; /* which may find more batches */
     if (o->code == HF_OK && o->rotate && w->keys.count == HF_KEYRING_ROOM) {
-        o->code = hf_error_set(&w->error, HF_FULL, "%u content keys wait for a commit",
-                               HF_KEYRING_MAX);
+        o->code =
+            hf_error_set(&w->error, HF_FULL, "%u content keys wait for a commit", HF_KEYRING_MAX);
     }
     if (o->code == HF_OK && o->rotate) {
         const struct hf_content_key *newest = hf_keyring_newest(&w->keys);
@@ -200,7 +200,8 @@ const char *hf_core_enrol_objection(const struct hf_core *core, const char *name
     }
     *code = HF_FULL;
     if (named == NULL && edges_full(core)) {
-        return "the table of edges is full";
+        return "there are as many names as can be, those of revoked edges too: use one of these "
+               "again";
     }
     *code = HF_BUSY;
     if (under_way(core, name, key)) {

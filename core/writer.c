@@ -367,8 +367,8 @@ static enum hf_err objects_tidy(struct hf_core_writer *w, const char *prefix,
     struct hf_slice name = {NULL, 0};
     struct hf_slice bytes;
     enum hf_err err = hf_view_renew(w->view);
-    while (err == HF_OK && hf_view_next_object(w->view, hf_slice_str(prefix), name, &name,
-                                               &bytes) == HF_OK) {
+    while (err == HF_OK &&
+           hf_view_next_object(w->view, hf_slice_str(prefix), name, &name, &bytes) == HF_OK) {
         if (!is_kept(w, bytes)) {
             err = hf_state_object_del(w->state, name);
             err = err == HF_NOTFOUND ? HF_OK : err;

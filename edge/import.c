@@ -529,7 +529,7 @@ static enum hf_err apply(struct import *im, struct hf_error *e)
     enum hf_err err = records_take(im);
     hf_seq at = hf_state_position(im->edge->state).seq;
     if (err != HF_OK) {
-        if (im->staging && !im->switched) {
+        if (im->staging) {
             (void)with_room(im->edge->state, drop_once, im);
         }
         return hf_error_wrap(e, "this edge is at batch %" PRIu64 "%s", at,

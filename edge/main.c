@@ -226,7 +226,7 @@ static void remember(const struct app *app)
     if (f != NULL) {
         good = fclose(f) == 0 && good;
     }
-    if (!good || rename(temp, path) != 0) {
+    if (!good || rename(temp, path) != 0 || !hf_sync_folder_of(path)) {
         hf_log(HF_LEVEL_WARN, "edge: cannot write %s: %s; give --core and --core-key next time",
                path, strerror(errno));
     }

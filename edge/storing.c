@@ -43,6 +43,7 @@ static enum hf_err apply_run(struct store_job *j, uint32_t count)
 static enum hf_err op_apply(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
+    j->seq = j->effect.first; /* unless it is a frame that fails: then all before it are doubtful */
     enum hf_err err = apply_run(j, j->slot_count);
     if (err == HF_OK) {
         return hf_state_commit(s);
@@ -465,12 +466,14 @@ void storing_adopt(struct hf_edge *edge, struct adoption *a)
 
 /* ---- at open ---- */
 
-static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_error *e)
+/* A damaged one ends it: those behind it are as unknown as one that was never given, and the next
+ * HELLO brings them again. Nothing else of the store is worse for it. */
+static void load_keys(struct hf_edge *edge, struct hf_view *v)
 {
     struct hf_slice prefix = hf_slice_str("ckey/");
     struct hf_slice name = {0};
     struct hf_slice bytes;
-    uint8_t last[16];
+    uint8_t last[9];
     enum hf_err err = hf_view_next_object(v, prefix, name, &name, &bytes);
     while (err == HF_OK) {
         struct hf_reader r;
@@ -478,15 +481,21 @@ static enum hf_err load_keys(struct hf_edge *edge, struct hf_view *v, struct hf_
         hf_reader_init(&r, bytes);
         key.from = hf_read_uint(&r, UINT64_MAX);
         hf_read_fixed(&r, key.key.b, HF_KEY_BYTES);
-        if (!hf_reader_done(&r) || name.len != 9) {
-            return hf_error_set(e, HF_CORRUPT, "edge store: content key record is damaged");
+        if (!hf_reader_done(&r) || name.len != sizeof(last)) {
+            err = HF_CORRUPT;
+            break;
         }
         key.id = hf_load32_be(name.data + 5);
         content_add(edge, &key);
-        memcpy(last, name.data, name.len);
-        err = hf_view_next_object(v, prefix, hf_slice_of(last, 9), &name, &bytes);
+        memcpy(last, name.data, sizeof(last));
+        err = hf_view_next_object(v, prefix, hf_slice_of(last, sizeof(last)), &name, &bytes);
     }
-    return err == HF_NOTFOUND ? HF_OK : hf_error_set(e, err, "edge store: %s", hf_err_text(err));
+    if (err != HF_NOTFOUND) {
+        edge_note(edge, HF_LEVEL_WARN,
+                  "store: content keys cannot be read, the core gives them "
+                  "again: %s",
+                  hf_err_text(err));
+    }
 }
 
 static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf_error *e)
@@ -498,10 +507,13 @@ static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf
         return HF_OK;
     }
     err = err == HF_OK ? hf_genesis_open(bytes, &edge->cfg.core_key, &edge->genesis, &chain) : err;
-    if (err != HF_OK) {
-        return hf_error_set(e, err == HF_AUTH ? HF_MISMATCH : err,
+    if (err == HF_AUTH) {
+        return hf_error_set(e, HF_MISMATCH,
                             "this directory belongs to another core (its genesis is not signed by "
                             "the pinned core key); use another --data, or the right core key");
+    }
+    if (err != HF_OK) {
+        return hf_error_set(e, err, "edge store: the genesis: %s", hf_err_text(err));
     }
     edge->has_genesis = true;
     edge->stream = edge->genesis.stream;
@@ -512,8 +524,9 @@ static enum hf_err load_facts(struct hf_edge *edge, struct hf_view *v, struct hf
     struct hf_applied applied;
     hf_view_applied(v, &applied);
     edge->position = applied.at;
-    err = load_keys(edge, v, e);
-    if (err == HF_OK && (err = dictionaries_load(edge, v)) != HF_OK) {
+    load_keys(edge, v);
+    err = dictionaries_load(edge, v);
+    if (err != HF_OK) {
         return hf_error_set(e, err, "edge store: %s", hf_err_text(err));
     }
     return err;

@@ -18,4 +18,8 @@ enum hf_err hf_keyfile_create(const char *path, struct hf_identity *id, struct h
 enum hf_err hf_keyfile_ensure(const char *path, struct hf_identity *id, bool *created,
                               struct hf_error *e);
 
+/* The folder that path lies in: a file that was given its name keeps it over a power cut. False
+ * with errno. */
+bool hf_sync_folder_of(const char *path);
+
 #endif

@@ -161,7 +161,7 @@ static bool write_all(int fd, const char *data, size_t len)
     return true;
 }
 
-static bool sync_folder(const char *path)
+bool hf_sync_folder_of(const char *path)
 {
     char folder[PATH_MAX];
     snprintf(folder, sizeof(folder), "%s", path);
@@ -221,7 +221,7 @@ static enum hf_err write_file(const char *path, const struct secret_text *t, str
         unlink(temporary);
         return rc;
     }
-    return sync_folder(path) ? HF_OK : errno_error(e, "sync of the folder", path);
+    return hf_sync_folder_of(path) ? HF_OK : errno_error(e, "sync of the folder", path);
 }
 
 enum hf_err hf_keyfile_create(const char *path, struct hf_identity *id, struct hf_error *e)

@@ -128,6 +128,50 @@ static void fork_that_only_a_beacon_shows_is_kept_as_evidence(void **state)
     assert_int_equal(rig_evidence(rig), 1);
 }
 
+/* Records, digest and position are as they were, so there is nothing to begin anew for. */
+static void a_content_key_that_cannot_be_read_is_given_again(void **state)
+{
+    struct rig *rig = at_batch_3(state);
+    struct hf_state *s = hf_edge_state(rig->edge);
+    assert_ok(hf_state_object_put(s, hf_slice_str("ckey/1234"), hf_slice_str("no key")));
+    assert_ok(hf_state_object_del(s, hf_slice_of("ckey/\0\0\0\1", 9)));
+    assert_ok(hf_state_commit(s));
+    rig_crash(rig);
+    rig_start(rig);
+    assert_non_null(strstr(rig->notes, "content keys cannot be read"));
+    assert_int_equal(rig_status(rig).applied, 3);
+    rig_connect(rig);
+    rig_stream(rig, rig_put(rig, "a", "1"));
+    rig_pass(rig, 500);
+    assert_int_equal(rig_status(rig).applied, 4);
+}
+
+static bool inbox_is_damaged;
+
+enum hf_err __real_hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last);
+enum hf_err __wrap_hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last);
+
+enum hf_err __wrap_hf_state_inbox_del(struct hf_state *s, hf_seq first, hf_seq last)
+{
+    return inbox_is_damaged ? HF_CORRUPT : __real_hf_state_inbox_del(s, first, last);
+}
+
+/* None of the batches is to blame, so there is no first bad one to stop before. */
+static void a_damaged_inbox_stops_the_edge_where_it_is(void **state)
+{
+    struct rig *rig = at_batch_3(state);
+    rig_puts(rig, 3, 5);
+    inbox_is_damaged = true;
+    for (hf_seq seq = 4; seq <= 8; seq++) {
+        rig_stream(rig, seq);
+    }
+    rig_jobs(rig);
+    inbox_is_damaged = false;
+    rig_pass(rig, 1000);
+    assert_int_equal(rig_status(rig).applied, 3);
+    assert_int_equal(rig_status(rig).state, HF_REPLICA_DIVERGED);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
@@ -136,6 +180,8 @@ int main(void)
         T(what_went_with_the_crash_is_not_counted_as_done),
         T(damage_is_remembered_by_the_store),
         T(fork_that_only_a_beacon_shows_is_kept_as_evidence),
+        T(a_content_key_that_cannot_be_read_is_given_again),
+        T(a_damaged_inbox_stops_the_edge_where_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
