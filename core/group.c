@@ -284,7 +284,6 @@ static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
                           .prev = at.chain,
                           .signer_id = HF_SIGNER_ID,
                           .key_list_version = w->genesis.key_list_version,
-                          .digest = hf_state_digest(w->state),
                           .published_ms = b->group->wall_ms,
                           .change_count = changes};
     struct hf_writer sealed;
@@ -293,6 +292,7 @@ static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
     if (err != HF_OK) {
         return failed(w, h.seq, err, "seal");
     }
+    h.digest = hf_state_digest(w->state); /* as late as can be: a thread may still add it up */
     uint8_t bytes[HF_HEADER_MAX];
     struct hf_writer header;
     hf_writer_init(&header, bytes, sizeof(bytes));

@@ -374,7 +374,10 @@ static enum hf_err stores_open(struct opening *o)
     if (n < 0 || (size_t)n >= sizeof(path)) {
         return hf_error_set(o->e, HF_ARG, "the path of the data is too long");
     }
-    struct hf_state_config sc = {.dir = path, .map_bytes = w->cfg->map_bytes, .replayed = true};
+    struct hf_state_config sc = {.dir = path,
+                                 .map_bytes = w->cfg->map_bytes,
+                                 .adds_beside = !w->cfg->single_thread,
+                                 .replayed = true};
     enum hf_err err = hf_state_open(&sc, &w->state, o->e);
     if (err == HF_OK) {
         err = hf_view_open(w->state, &w->view);

@@ -34,7 +34,7 @@ struct hf_core_config {
                                has it and it is 100,000 batches old, if that is sooner; 0 = as
                                delta_batches says */
     uint64_t segment_bytes; /* 0 = default */
-    bool single_thread;     /* the log starts no thread of its own (simulator) */
+    bool single_thread;     /* log and state start no threads of their own (simulator) */
     uint64_t map_bytes;     /* 0 = default */
     hf_ms beacon_ms;        /* 0 = 1,000 */
     hf_ms commit_ms;        /* state is committed at least this often; 0 = 1,000 */

@@ -42,7 +42,12 @@ struct hf_element {
     hf_seq seq;
     bool gone; /* it is taken out */
 };
+/* Settles a full queue first. */
 void hf_elements_note(struct hf_elements *q, struct hf_lthash *sum, const struct hf_element *e);
+static inline bool hf_elements_full(const struct hf_elements *q)
+{
+    return q->count == HF_ELEMENTS_WIDE;
+}
 void hf_elements_settle(struct hf_elements *q, struct hf_lthash *sum);
 void hf_elements_clear(struct hf_elements *q);
 

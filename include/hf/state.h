@@ -34,6 +34,9 @@ struct hf_state_config {
      * record in it, a change would rewrite two of its pages. A store that has them all is changed
      * over when it is opened; one that has not stays as it is. */
     bool tombstone_index;
+    /* Changes are hashed on a thread beside the writer's, which it pays from some twenty of them in
+     * a batch. For a store that is never staged into. */
+    bool adds_beside;
     bool replayed; /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
 };
 

@@ -464,6 +464,8 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     pthread_mutex_init(&s->gate.mutex, NULL);
     pthread_cond_init(&s->gate.changed, NULL);
     s->dir = strdup(c->dir);
+    /* Its first generation is its only one, so this is all that is ever summed up. */
+    s->tree[0].adder = c->adds_beside ? hf_adder_new() : NULL;
     enum hf_err err = HF_OK;
     if (s->dir == NULL) {
         err = hf_error_set(e, HF_NOMEM, "store: out of memory");
@@ -502,6 +504,7 @@ void hf_state_close(struct hf_state *s)
     }
     for (int i = 0; i < 2; i++) {
         hf_moves_free(&s->tree[i].moves);
+        hf_adder_free(s->tree[i].adder);
     }
     pthread_cond_destroy(&s->gate.changed);
     pthread_mutex_destroy(&s->gate.mutex);

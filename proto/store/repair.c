@@ -306,7 +306,7 @@ static enum hf_err recount(struct hf_state *s)
     }
     if (e == HF_OK) {
         t->sum = n.sum;
-        hf_elements_clear(&t->waiting);
+        hf_tree_forget(t);
     }
     return e;
 }

@@ -32,7 +32,7 @@ void hf_staging_clear(struct hf_state *s)
     struct hf_tree *t = hf_tree_staged(s);
     memset(&s->staging, 0, sizeof(s->staging));
     memset(&t->sum, 0, sizeof(t->sum));
-    hf_elements_clear(&t->waiting);
+    hf_tree_forget(t);
     hf_moves_clear(&t->moves);
     t->overlay = false;
     for (uint32_t i = 0; i < HF_STAGE_PARTS_MAX; i++) {

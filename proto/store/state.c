@@ -119,7 +119,7 @@ static void forget_txn(struct hf_state *s)
     for (int i = 0; i < 2; i++) {
         s->tree[i].cursor = NULL;
         hf_moves_clear(&s->tree[i].moves);
-        hf_elements_clear(&s->tree[i].waiting);
+        hf_tree_forget(&s->tree[i]);
     }
     s->txn = NULL;
     s->half = false;

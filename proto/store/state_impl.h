@@ -23,6 +23,7 @@
 
 #include "hf/bytes.h"
 #include "hf/state.h"
+#include "adder.h"
 
 #include <lmdb.h>
 
@@ -108,6 +109,7 @@ struct hf_tree {
     bool overlay;       /* DELTA, REPAIR: no index, the switch merges it */
     struct hf_sum sum;
     struct hf_elements waiting; /* for the sum: read that by hf_tree_sum */
+    struct hf_adder *adder;     /* owned; so does what it was given. NULL: there is none */
     struct hf_moves moves;
 };
 
@@ -126,6 +128,8 @@ enum hf_err hf_tree_write(struct hf_state *s, struct hf_tree *t, const struct hf
                           enum hf_rule rule, bool *changed);
 /* The sum of all that was written. */
 struct hf_sum *hf_tree_sum(struct hf_tree *t);
+/* The sum goes back to what it was, and nothing may wait for it. */
+void hf_tree_forget(struct hf_tree *t);
 /* Adds to it what is about to be written with HF_RULE_MERGE. */
 void hf_tree_join(struct hf_tree *t, const struct hf_sum *sum);
 enum hf_err hf_tree_flush(struct hf_state *s, struct hf_tree *t);

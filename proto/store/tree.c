@@ -61,6 +61,9 @@ static void sum_note(struct hf_tree *t, const struct hf_stored *r, bool gone)
         return;
     }
     struct hf_element e = {.key = r->key, .value = r->value, .seq = r->seq, .gone = gone};
+    if (t->adder != NULL && hf_elements_full(&t->waiting) && hf_adder_give(t->adder, &t->waiting)) {
+        hf_elements_clear(&t->waiting);
+    }
     hf_elements_note(&t->waiting, &t->sum.lanes, &e);
     t->sum.live_count = gone ? t->sum.live_count - 1 : t->sum.live_count + 1;
 }
@@ -78,7 +81,18 @@ static void sum_sub(struct hf_tree *t, const struct hf_stored *r)
 struct hf_sum *hf_tree_sum(struct hf_tree *t)
 {
     hf_elements_settle(&t->waiting, &t->sum.lanes);
+    if (t->adder != NULL) {
+        hf_adder_take(t->adder, &t->sum.lanes);
+    }
     return &t->sum;
+}
+
+void hf_tree_forget(struct hf_tree *t)
+{
+    hf_elements_clear(&t->waiting);
+    if (t->adder != NULL) {
+        hf_adder_drop(t->adder);
+    }
 }
 
 void hf_tree_join(struct hf_tree *t, const struct hf_sum *sum)

@@ -231,6 +231,9 @@ void hf_elements_note(struct hf_elements *q, struct hf_lthash *sum, const struct
         sum_one(sum, &hash, e->gone);
         return;
     }
+    if (hf_elements_full(q)) {
+        hf_elements_settle(q, sum);
+    }
     uint8_t *p = (uint8_t *)q->message[q->count];
     size_t len = head_put(p, e->key, e->seq, e->value.len);
     if (e->value.len > 0) {
@@ -241,7 +244,5 @@ void hf_elements_note(struct hf_elements *q, struct hf_lthash *sum, const struct
     memset(p + len, 0, padded - len);
     q->len[q->count] = (uint32_t)len;
     q->gone[q->count] = e->gone;
-    if (++q->count == HF_ELEMENTS_WIDE) {
-        hf_elements_settle(q, sum);
-    }
+    q->count++;
 }
