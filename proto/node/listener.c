@@ -30,6 +30,7 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -617,6 +618,23 @@ static int open_sockets(struct hf_listener *l)
     return contexts_open(l);
 }
 
+/* nng makes its threads with the first socket of a process, and they inherit the policy of who
+ * opens that. SCHED_BATCH: woken, they wait until the processor is free or its time slice over. As
+ * they are by default, each of the loop's sends wakes one that takes the processor away, to run
+ * into a lock of nng that the loop still holds, three times for every message published. */
+static int open_behind(struct hf_listener *l)
+{
+    static const struct sched_param none;
+    bool batch =
+        sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &none) == 0;
+    int rv = open_sockets(l);
+
+    if (batch) {
+        (void)sched_setscheduler(0, SCHED_OTHER, &none);
+    }
+    return rv;
+}
+
 static void start(struct hf_listener *l)
 {
     (void)uv_timer_init(l->loop, &l->tick);
@@ -668,7 +686,7 @@ enum hf_err hf_listener_open(struct uv_loop_s *loop, const struct hf_listener_co
     if (l == NULL) {
         return hf_error_set(e, HF_NOMEM, "listen on %s: out of memory", c->stream_url);
     }
-    rv = open_sockets(l);
+    rv = open_behind(l);
     if (rv != 0) {
         close_sockets(l);
         release(l);

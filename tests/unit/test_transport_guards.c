@@ -8,6 +8,9 @@
  */
 #include "tests/unit/transport_peers.h"
 
+#include <dirent.h>
+#include <sched.h>
+
 static uint32_t dead_now(void)
 {
     struct hf_dead d;
@@ -22,6 +25,37 @@ static uint16_t local_port(int fd)
 
     assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
     return ntohs(in.sin_port);
+}
+
+/* ---- threads ---- */
+
+static uint32_t threads_of(int policy)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    uint32_t n = 0;
+
+    assert_non_null(tasks);
+    for (struct dirent *t = readdir(tasks); t != NULL; t = readdir(tasks)) {
+        n += t->d_name[0] != '.' && sched_getscheduler((pid_t)atoi(t->d_name)) == policy;
+    }
+    closedir(tasks);
+    return n;
+}
+
+/* The first of all tests: nng makes its threads once. */
+static void threads_of_nng_do_not_push_in(void **state)
+{
+    struct core c;
+    uint32_t others = threads_of(SCHED_OTHER);
+
+    (void)state;
+    assert_int_equal(threads_of(SCHED_BATCH), 0);
+    core_open(&c, "tcp://127.0.0.1:0", 0, 2);
+    assert_true(threads_of(SCHED_BATCH) > 4);
+    assert_in_range(threads_of(SCHED_OTHER), others, others + 4); /* libuv's pool */
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+    hf_listener_close(c.listener);
+    run_for(10);
 }
 
 /* ---- caps ---- */
@@ -539,6 +573,7 @@ static void a_socket_that_was_reset_is_found_dead_by_its_port(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_of_nng_do_not_push_in),
         cmocka_unit_test(connections_of_one_address_are_capped),
         cmocka_unit_test(one_connection_cannot_hold_all_contexts),
         cmocka_unit_test(connections_that_do_not_read_cannot_hold_all_contexts),
