@@ -259,7 +259,7 @@ void hf_pipes_trust(struct hf_pipes *p, uint32_t id, bool trusted)
 {
     struct hf_pipe *pipe = hf_pipes_find(p, id);
 
-    if (pipe != NULL && pipe->trusted != trusted) {
+    if (pipe != NULL) {
         count(p, pipe, -1);
         pipe->trusted = trusted;
         count(p, pipe, 1);

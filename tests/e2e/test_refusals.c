@@ -396,10 +396,14 @@ static void connections_over_the_cap_are_refused_and_told_of(void **state)
 
 static int stranger(uint16_t port, uint8_t protocol)
 {
+    uint8_t frame[16];
     int fd = tcp_connect_from(2, port);
 
     assert_true(fd >= 0);
     assert_true(sp_hello(fd, protocol));
+    if (protocol == SP_REQ) { /* that it asks makes it no edge */
+        assert_true(tcp_send(fd, frame, sp_frame(frame, 1, "?", 1)));
+    }
     return fd;
 }
 

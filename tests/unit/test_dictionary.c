@@ -501,6 +501,42 @@ static void a_dictionary_keeps_its_key_alone(void **state)
     peer_free(e);
 }
 
+/* The store of an older core may have such a one. */
+static void a_dictionary_without_its_key_is_left_out(void **state)
+{
+    struct box *b = *state;
+    struct peer *gone = peer_new(b, 2);
+    struct hf_fact key = {.type = HF_FACT_CONTENT_KEY, .content_key = {.id = 1}};
+    struct hf_error err = {.code = HF_OK};
+    uint8_t name[HF_FACT_NAME_MAX];
+    char dir[200];
+    struct hf_state_config c = {.dir = dir, .replayed = true};
+    struct hf_state *s;
+    uint32_t x = 1;
+    next_fashion(b, &x);
+    hf_seq seq = box_counter(b, "dictionary");
+    revoke_one(b, gone);
+    for (uint32_t n = 0; hf_changelog_first(b->core->writer.log) < seq + 200; n++) {
+        assert_true(n < 1000);
+        box_forget(b);
+        put_rows(b, 100 + n, 10);
+        box_pass(b, 1000);
+    }
+    box_close(b);
+    snprintf(dir, sizeof(dir), "%s/state", b->cfg.dir);
+    assert_int_equal(hf_state_open(&c, &s, &err), HF_OK);
+    assert_int_equal(hf_state_begin(s), HF_OK);
+    assert_int_equal(hf_state_object_del(s, hf_fact_name(&key, name)), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    hf_state_close(s);
+    box_open(b);
+    assert_int_equal(b->core->writer.keys.key[0].id, 2);
+    assert_int_equal(dictionaries(b), 0);
+    put_rows(b, 5000, 200); /* and another is made */
+    assert_int_equal(dictionaries(b), 1);
+    peer_free(gone);
+}
+
 /* From the log, then from the state's object, then by a core that would train none. */
 static void a_dictionary_outlives_its_core(void **state)
 {
@@ -602,6 +638,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_dictionary_goes_though_the_commit_fails_that_deletes_it,
                                         small_core_setup, box_teardown),
         cmocka_unit_test_setup_teardown(a_dictionary_keeps_its_key_alone, small_core_setup,
+                                        box_teardown),
+        cmocka_unit_test_setup_teardown(a_dictionary_without_its_key_is_left_out, small_core_setup,
                                         box_teardown),
         IN_CORE(a_dictionary_outlives_its_core),
         IN_CORE(hello_brings_the_dictionaries_that_an_edge_has_not),

@@ -218,87 +218,6 @@ static void facts_outlive_a_failed_group_and_the_trim_of_the_log(void **state)
     peer_free(p);
 }
 
-static void content_keys_go_oldest_first_with_the_newest_last(void **state)
-{
-    struct hf_keyring k;
-    struct hf_content_key out[4];
-    (void)state;
-    assert_int_equal(hf_keyring_init(&k), HF_OK);
-    for (uint32_t i = 1; i <= 10; i++) {
-        struct hf_content_key c = {.id = i, .from = 10 * i};
-        hf_keyring_add(&k, &c);
-    }
-    assert_int_equal(hf_keyring_select(&k, 35, out, 4), 4);
-    assert_int_equal(out[0].id, 3);
-    assert_int_equal(out[2].id, 5);
-    assert_int_equal(out[3].id, 10);
-    assert_int_equal(hf_keyring_select(&k, 95, out, 4), 2);
-    assert_int_equal(out[0].id, 9);
-    assert_int_equal(hf_keyring_select(&k, 100, out, 4), 1);
-    assert_int_equal(out[0].id, 10);
-    hf_keyring_deinit(&k);
-}
-
-static void keys_are_kept_for_the_log_and_for_dictionaries(void **state)
-{
-    struct hf_keyring k;
-    struct hf_keyring_needs needs = {.first = 19, .dictionary = {35, 70}, .dictionary_count = 2};
-    (void)state;
-    assert_int_equal(hf_keyring_init(&k), HF_OK);
-    for (uint32_t i = 1; i <= 10; i++) {
-        struct hf_content_key c = {.id = i, .from = 10 * i};
-        hf_keyring_add(&k, &c);
-    }
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(k.count, 10);
-    needs.first = 20;
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(hf_keyring_floor(&k), 20);
-    needs.first = 90;
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(k.count, 4);
-    assert_int_equal(hf_keyring_at(&k, 35)->id, 3);
-    assert_int_equal(hf_keyring_at(&k, 70)->id, 7);
-    assert_int_equal(hf_keyring_at(&k, 95)->id, 9);
-    assert_int_equal(hf_keyring_floor(&k), 90);
-    needs.first = 5000;
-    needs.dictionary_count = 0;
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(k.count, 1);
-    assert_int_equal(hf_keyring_newest(&k)->id, 10);
-    hf_keyring_deinit(&k);
-}
-
-/* The log has batches of all of them. */
-static void of_too_many_keys_the_oldest_go_that_are_no_dictionarys(void **state)
-{
-    struct hf_keyring k;
-    struct hf_keyring_needs needs = {.first = 1, .dictionary = {2}, .dictionary_count = 1};
-    (void)state;
-    assert_int_equal(hf_keyring_init(&k), HF_OK);
-    for (uint32_t i = 1; i <= HF_KEYRING_MAX; i++) {
-        struct hf_content_key c = {.id = i, .from = i};
-        hf_keyring_add(&k, &c);
-    }
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(hf_keyring_floor(&k), 1);
-    for (uint32_t i = HF_KEYRING_MAX + 1; i <= HF_KEYRING_MAX + 100; i++) {
-        struct hf_content_key c = {.id = i, .from = i};
-        hf_keyring_add(&k, &c);
-    }
-    hf_keyring_drop(&k, &needs);
-    assert_int_equal(k.count, HF_KEYRING_MAX);
-    assert_int_equal(k.key[0].id, 2);
-    assert_int_equal(hf_keyring_floor(&k), 102);
-    for (uint32_t i = 1; i <= HF_KEYRING_ROOM; i++) {
-        struct hf_content_key c = {.id = HF_KEYRING_MAX + 100 + i, .from = HF_KEYRING_MAX + 100};
-        hf_keyring_add(&k, &c);
-    }
-    assert_int_equal(k.count, HF_KEYRING_ROOM);
-    assert_int_equal(hf_keyring_newest(&k)->id, HF_KEYRING_MAX + 100 + HF_KEYRING_ROOM);
-    hf_keyring_deinit(&k);
-}
-
 /* ---- cookies, counters, strangers ---- */
 
 static void a_request_without_a_current_cookie_gets_one_and_moves_nothing(void **state)
@@ -772,9 +691,6 @@ int main(void)
         T(a_revoked_edge_is_refused_and_the_next_frame_has_a_new_key),
         T(a_revocation_counts_at_once_even_when_it_cannot_be_stored),
         T(facts_outlive_a_failed_group_and_the_trim_of_the_log),
-        cmocka_unit_test(keys_are_kept_for_the_log_and_for_dictionaries),
-        cmocka_unit_test(of_too_many_keys_the_oldest_go_that_are_no_dictionarys),
-        cmocka_unit_test(content_keys_go_oldest_first_with_the_newest_last),
         T(a_request_without_a_current_cookie_gets_one_and_moves_nothing),
         T(a_replayed_request_gets_a_cookie_only),
         T(a_cookie_is_good_for_two_slots_and_not_over_a_restart),

@@ -27,6 +27,43 @@ static uint16_t local_port(int fd)
     return ntohs(in.sin_port);
 }
 
+/* ---- names of ends ---- */
+
+/* Whoever nng names and the kernel lists must be the same one, or it could not be ended. */
+static void nng_and_the_kernel_mean_the_same_end(void **state)
+{
+    struct sockaddr_storage a[3];
+    nng_sockaddr n[3];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(7410)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(7411)};
+
+    (void)state;
+    memset(a, 0, sizeof(a));
+    memset(n, 0, sizeof(n));
+    assert_int_equal(inet_pton(AF_INET, "192.0.2.7", &in.sin_addr), 1);
+    assert_int_equal(inet_pton(AF_INET6, "2001:db8::9:7", &in6.sin6_addr), 1);
+    memcpy(&a[0], &in, sizeof(in));
+    memcpy(&a[1], &in6, sizeof(in6));
+    a[2].ss_family = AF_UNIX;
+    n[0].s_in = (nng_sockaddr_in){NNG_AF_INET, in.sin_port, in.sin_addr.s_addr};
+    n[1].s_in6.sa_family = NNG_AF_INET6;
+    n[1].s_in6.sa_port = in6.sin6_port;
+    memcpy(n[1].s_in6.sa_addr, &in6.sin6_addr, sizeof(in6.sin6_addr));
+    n[2].s_ipc.sa_family = NNG_AF_IPC;
+    for (int i = 0; i < 3; i++) {
+        static const uint16_t port[] = {7410, 7411, 0};
+        static const uint16_t family[] = {AF_INET, AF_INET6, 0};
+        static const uint8_t last[] = {7, 7, 0};
+        struct hf_endpoint kernel = hf_endpoint_of_kernel(&a[i]);
+        struct hf_endpoint nng = hf_endpoint_of_nng(&n[i]);
+
+        assert_memory_equal(&kernel, &nng, sizeof(nng));
+        assert_int_equal(nng.port, port[i]);
+        assert_int_equal(nng.family, family[i]);
+        assert_int_equal(nng.address[i == 0 ? 3 : 15], last[i]);
+    }
+}
+
 /* ---- threads ---- */
 
 static uint32_t threads_of(int policy)
@@ -574,6 +611,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_of_nng_do_not_push_in),
+        cmocka_unit_test(nng_and_the_kernel_mean_the_same_end),
         cmocka_unit_test(connections_of_one_address_are_capped),
         cmocka_unit_test(one_connection_cannot_hold_all_contexts),
         cmocka_unit_test(connections_that_do_not_read_cannot_hold_all_contexts),

@@ -636,10 +636,11 @@ enum {
     IDS = 400,
     HOSTS = 1000,
     BUSY_HOSTS = 4,
+    STRANGE = 0, /* the one that is never trusted */
     ALL = 150,
     OF_ADDRESS = 30,
     STREAMS = 20,
-    CONTROLS = 25,
+    CONTROLS = 95,
 };
 
 /* What pipes.c has to know, counted the slow way. */
@@ -732,14 +733,15 @@ static void connections_are_counted_for_each_address(void **state)
         struct known *k = &known[id];
 
         if (k->open && k->channel == HF_CHANNEL_CONTROL && roll(&dice) % 2 == 0) {
-            k->trusted = roll(&dice) % 2 == 0;
+            k->trusted = k->host != STRANGE && roll(&dice) % 2 == 0;
             hf_pipes_trust(p, id, k->trusted);
         } else if (k->open) {
             hf_pipes_remove(p, id);
             k->open = false;
         } else {
             uint32_t host = roll(&dice) % (roll(&dice) % 2 == 0 ? HOSTS : BUSY_HOSTS);
-            enum hf_channel channel = (enum hf_channel)(roll(&dice) % HF_CHANNELS);
+            enum hf_channel channel =
+                host == STRANGE ? HF_CHANNEL_CONTROL : (enum hf_channel)(roll(&dice) % HF_CHANNELS);
             struct hf_endpoint a = address_of(host);
             const struct tally *t = &of_host[host];
             bool room = all.count < ALL && t->count < OF_ADDRESS &&
