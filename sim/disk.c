@@ -176,7 +176,8 @@ static void sync_failed(struct disk *d, int fd)
 static bool fails(struct disk *d, int fd, off_t end)
 {
     struct stat st;
-    if (d == NULL || d->error == 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (d == NULL || d->error == 0 || d->error == EDQUOT || fstat(fd, &st) != 0 ||
+        !S_ISREG(st.st_mode)) {
         return false;
     }
     if ((d->error == ENOSPC && end <= st.st_size) || !rng_chance(&d->rng, d->chance)) {
@@ -197,10 +198,11 @@ static bool looks(const struct disk *d)
 static int sync_call(long number, int fd)
 {
     struct disk *d = current;
-    if (d != NULL && d->error == EIO && rng_chance(&d->rng, d->chance)) {
+    bool may_fail = d != NULL && (d->error == EIO || d->error == EDQUOT);
+    if (may_fail && rng_chance(&d->rng, d->chance)) {
         d->counts.syncs_failed++;
         sync_failed(d, fd);
-        errno = EIO;
+        errno = d->error;
         return -1;
     }
     if (d != NULL && !looks(d)) {

@@ -6,8 +6,10 @@
  * program, LMDB included (the program's own symbols come before those of libc), and that of close,
  * lseek and read for window.h, which must know of them. While disk_use names a disk, it adds:
  *
- * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO; after a failed sync the
- *          pages that it was for count as clean though they are not on the disk, as in Linux.
+ * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO or, on a disk that takes
+ *          writes before it has looked for room (a thin volume, a quota), with EDQUOT; after a
+ * failed sync the pages that it was for count as clean though they are not on the disk, as in
+ *          Linux.
  * power    every page of a file that was written since its last sync is remembered as it was then;
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.
@@ -35,7 +37,7 @@ struct disk *disk_new(uint64_t seed, bool remember);
 void disk_free(struct disk *d);
 /* Calls from now on belong to this disk; NULL = to none. Returns the one before. */
 struct disk *disk_use(struct disk *d);
-/* error: 0, ENOSPC or EIO. chance: that a call fails. */
+/* error: 0, ENOSPC, EIO or EDQUOT. chance: that a call fails. */
 void disk_trouble(struct disk *d, int error, double chance);
 /* The process ended but the machine did not: nothing is lost, files are forgotten. */
 void disk_keep(struct disk *d);

@@ -342,8 +342,11 @@ static void step_clock(struct sim *sim, struct node *n, struct rng *r)
 static void disk_begin(struct sim *sim, struct node *n, int error, struct rng *r)
 {
     disk_trouble(n->disk_io, error, rng_chance(r, 0.5) ? 1 : 0.2);
-    sim_trace(sim, n, "disk: %s", error == ENOSPC ? "full" : "errors");
-    struck(sim, "disk %s at %s", error == ENOSPC ? "full" : "failing", n->name);
+    sim_trace(sim, n, "disk: %s",
+              error == EIO      ? "errors"
+              : error == ENOSPC ? "full"
+                                : "full, late");
+    struck(sim, "disk %s at %s", error == EIO ? "failing" : "full", n->name);
 }
 
 /* An old copy of the core: the mark beside it may be old, too, and then only an edge can tell. */
@@ -445,7 +448,7 @@ static void begin(struct sim *sim, enum fault f)
         break;
     case FAULT_DISK_FULL:
     case FAULT_DISK_ERROR:
-        disk_begin(sim, any, f == FAULT_DISK_FULL ? ENOSPC : EIO, r);
+        disk_begin(sim, any, f != FAULT_DISK_FULL ? EIO : rng_chance(r, 0.5) ? ENOSPC : EDQUOT, r);
         lasting(sim, f, any, r);
         break;
     case FAULT_DAMAGE:

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -365,14 +366,17 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     return HF_OK;
 }
 
-enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
+enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e)
 {
     struct hf_path data = hf_path_of(s->dir, "data.mdb");
     unsigned flags = MDB_NOTLS | (s->replayed ? MDB_NOMETASYNC : 0);
     MDB_txn *txn = NULL;
     enum hf_err err = HF_OK;
     if (access(data.text, F_OK) != 0) {
-        err = create(s, e);
+        /* Only where there is none: a new one takes the place of whatever has the name. */
+        err = first && errno == ENOENT
+                  ? create(s, e)
+                  : hf_error_set(e, hf_env_error(errno), "%s: %s", data.text, strerror(errno));
     }
     if (err == HF_OK) {
         err = hf_shape_check(s, data.text, e);
@@ -388,7 +392,7 @@ enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e)
     /* A disk may have changed what nobody looked at since. LMDB trusts its pages: one bit of them
      * can hide a key or end the process, from the first one on in which it looks for a table, and
      * no checksum of ours is on the way to a record. */
-    if (look && !hf_state_vouched(s)) {
+    if (first && !hf_state_vouched(s)) {
         err = hf_state_check_pages(s, true, e);
         if (err != HF_OK) {
             goto fail;
@@ -438,11 +442,12 @@ enum hf_err hf_env_meta_sync(struct hf_state *s)
     if (pages == NULL) {
         return HF_NOMEM;
     }
-    bool good = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
-                pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
+    errno = 0;
+    s->meta_synced = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
+                     pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
+    enum hf_err err = s->meta_synced ? HF_OK : hf_env_error(errno != 0 ? errno : EIO);
     free(pages);
-    s->meta_synced = good;
-    return good ? HF_OK : HF_IO;
+    return hf_env_judge(s, err);
 }
 
 enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out,
@@ -517,6 +522,14 @@ void hf_state_close(struct hf_state *s)
     free(s);
 }
 
+/* Whether there are as many addresses. LMDB unmaps before it maps, and has no map at all when it
+ * then finds that there are not: the next reader would end the process. */
+static bool map_fits(uint64_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p != MAP_FAILED && munmap(p, bytes) == 0;
+}
+
 enum hf_err hf_state_grow(struct hf_state *s)
 {
     HF_ASSERT(!s->open);
@@ -527,7 +540,7 @@ enum hf_err hf_state_grow(struct hf_state *s)
         return HF_TOO_BIG;
     }
     hf_gate_close(&s->gate);
-    int rc = mdb_env_set_mapsize(s->env, s->map_bytes * 2);
+    int rc = map_fits(s->map_bytes * 2) ? mdb_env_set_mapsize(s->env, s->map_bytes * 2) : ENOMEM;
     if (rc == 0) {
         s->map_bytes *= 2;
     }

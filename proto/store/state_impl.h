@@ -334,8 +334,9 @@ enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
 /* Before the first write since the environment was opened: writes its meta pages again. */
 enum hf_err hf_env_meta_sync(struct hf_state *s);
-/* `look`: at all pages before LMDB does, unless they are vouched for. */
-enum hf_err hf_env_open(struct hf_state *s, bool look, struct hf_error *e);
+/* `first`: no reopen. Only then a store that is not there is made, and all pages are looked at
+ * before LMDB does, unless they are vouched for. */
+enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e);
 const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -305,6 +306,53 @@ static void index_entry_too_many_is_found_by_the_check(void **state)
     hf_view_close(v);
 }
 
+/* ---- calls that fail ---- */
+
+static int access_error; /* of all calls; 0: none fails */
+static bool no_addresses;
+
+int __real_access(const char *path, int mode);
+int __wrap_access(const char *path, int mode);
+int __wrap_access(const char *path, int mode)
+{
+    errno = access_error;
+    return access_error != 0 ? -1 : __real_access(path, mode);
+}
+
+void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    errno = ENOMEM;
+    return no_addresses ? MAP_FAILED : __real_mmap(at, len, prot, flags, fd, offset);
+}
+
+/* Whatever cannot be looked for may be there. */
+static void a_store_that_cannot_be_found_is_not_made_anew(void **state)
+{
+    static const int errors[] = {ENOMEM, EIO, ESTALE, EACCES};
+    struct store *b = *state;
+    struct hf_state_config c = {.dir = b->dir, .map_bytes = 1 << 30};
+    struct hf_error e = {HF_OK, ""};
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        hf_state_close(b->s);
+        access_error = errors[i];
+        enum hf_err opened = hf_state_open(&c, &b->s, &e);
+        access_error = 0;
+        assert_int_not_equal(opened, HF_OK);
+        assert_non_null(strstr(e.text, strerror(errors[i])));
+        b->s = open_store(b->dir);
+        assert_shows(b->s, "a", "1");
+    }
+    access_error = ENOENT; /* nor is one that was open made anew */
+    assert_int_equal(hf_state_reopen(b->s, &e), HF_IO);
+    access_error = 0;
+    assert_ok(hf_state_reopen(b->s, &e));
+    assert_shows(b->s, "a", "1");
+}
+
 /* ---- full maps and full disks ---- */
 
 static enum hf_err fill_batch(struct hf_state *s, uint32_t from, uint32_t n)
@@ -347,6 +395,28 @@ static void full_map_is_grown_and_the_batch_replayed(void **state)
     hf_state_close(b->s);
     b->s = open_sized(b->dir, 1 << 20); /* configured smaller than it has become */
     assert_verified(b->s);
+}
+
+/* Under a limit on addresses; LMDB would be left without any map. */
+static void a_map_that_cannot_grow_stays_as_it_is(void **state)
+{
+    struct store *b = *state;
+    enum hf_err e = HF_OK;
+    uint32_t done = 0;
+    hf_state_close(b->s);
+    b->s = open_sized(b->dir, 1 << 20);
+    for (; e == HF_OK; done++) {
+        e = fill_batch(b->s, done * 100, 100);
+    }
+    assert_int_equal(e, HF_MAP_FULL);
+    hf_state_abort(b->s);
+    no_addresses = true;
+    assert_int_equal(hf_state_grow(b->s), HF_NOMEM);
+    no_addresses = false;
+    assert_int_equal(shown_seq(b->s), done - 1);
+    assert_verified(b->s);
+    assert_ok(hf_state_grow(b->s));
+    assert_ok(fill_batch(b->s, (done - 1) * 100, 100));
 }
 
 static void full_disk_is_reported_and_recovers_without_a_restart(void **state)
@@ -617,7 +687,9 @@ int main(void)
         IN_STORE(second_opener_is_told_who_has_it),
         IN_STORE(newer_format_is_refused_not_guessed),
         IN_STORE(index_entry_too_many_is_found_by_the_check),
+        IN_STORE(a_store_that_cannot_be_found_is_not_made_anew),
         IN_STORE(full_map_is_grown_and_the_batch_replayed),
+        IN_STORE(a_map_that_cannot_grow_stays_as_it_is),
         IN_STORE(view_goes_on_after_a_reopen),
         IN_STORE(readers_do_not_notice_a_failed_write_of_the_meta_page),
         IN_STORE(a_page_that_nobody_names_need_not_be_in_the_file),
