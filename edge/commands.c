@@ -60,6 +60,16 @@ static bool get_options(struct hf_resp_client *c, const struct hf_slice *argv, s
     return good;
 }
 
+/* How old the state is, and then a view of it. One that another connection opened in this turn may
+ * be older than what the age was told of (G8). */
+static struct hf_view *view_and_status(struct edge_commands *k, struct hf_resp_client *c,
+                                       struct hf_replica_status *s)
+{
+    hf_edge_status(k->edge, clock_up(), s);
+    hf_kv_drained(k->kv);
+    return hf_kv_view(k->kv, c);
+}
+
 static void run_get(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
                     size_t argc)
 {
@@ -70,11 +80,10 @@ static void run_get(struct edge_commands *k, struct hf_resp_client *c, const str
     if (!get_options(c, argv, argc, &o)) {
         return;
     }
-    struct hf_view *v = hf_kv_view(k->kv, c);
+    struct hf_view *v = view_and_status(k, c, &s);
     if (v == NULL) {
         return;
     }
-    hf_edge_status(k->edge, clock_up(), &s);
     hf_view_applied(v, &applied);
     if (applied.at.seq < o.minseq) {
         hf_resp_error(c, "NOTYET applied %" PRIu64 " of %" PRIu64, applied.at.seq, o.minseq);
@@ -115,11 +124,10 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     struct hf_edge_info info;
     struct hf_applied applied;
     char hex[2 * HF_HASH_BYTES + 1];
-    struct hf_view *v = hf_kv_view(k->kv, c);
+    struct hf_view *v = view_and_status(k, c, &s);
     if (v == NULL) {
         return;
     }
-    hf_edge_status(k->edge, clock_up(), &s);
     hf_edge_info(k->edge, &info);
     hf_view_applied(v, &applied);
     hf_resp_array(c, 17);
@@ -296,9 +304,9 @@ static hf_kv_info_print *const sections[HF_INFO_SECTIONS] = {
 static void run_info(struct edge_commands *k, struct hf_resp_client *c, const struct hf_slice *argv,
                      size_t argc)
 {
-    struct info i = {.k = k, .view = hf_kv_view(k->kv, c)};
+    struct info i = {.k = k};
+    i.view = view_and_status(k, c, &i.status);
     if (i.view != NULL) {
-        hf_edge_status(k->edge, clock_up(), &i.status);
         hf_kv_info(c, argv, argc, sections, &i);
     }
 }
