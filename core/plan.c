@@ -6,12 +6,12 @@
  * store gives an even sample; what packing makes of them is measured on chunks of the range, made
  * for that and thrown away. Both figures go into the reason.
  *
- * Cuts: a part for each PART_BYTES, 32 at most. Edges that come back together have other bases, but
- * if they ask for the same ranges the core reads each once (cache.h). So places are counted from
- * the head backwards in steps of PART_BYTES << n, whatever the base, and kept for a minute for
- * those who come later, who may add to them at the lower end. A SNAPSHOT's keys are kept likewise,
- * together with the head that they were made at: chunks read since then are good for every edge
- * that is told that head.
+ * Cuts: a part for each HF_PLAN_PART_BYTES, 32 at most. Edges that come back together have other
+ * bases, but if they ask for the same ranges the core reads each once (cache.h). So places are
+ * counted from the head backwards in steps of HF_PLAN_PART_BYTES << n, whatever the base, and kept
+ * for a minute for those who come later, who may add to them at the lower end. A SNAPSHOT's keys
+ * are kept likewise, together with the head that they were made at: chunks read since then are good
+ * for every edge that is told that head.
  *
  * Invariant: places rise, and lie inside of the range. They are advice: whatever an edge makes of
  * them, any range may be asked for.
@@ -26,10 +26,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A part of a range is worth a request of its own above two full replies. */
-#define PART_BYTES (32u << 10)
 #define PARTS_MAX (HF_PLAN_SPLITS_MAX + 1u)
-/* PART_BYTES << 31 is more than any disk. */
+/* HF_PLAN_PART_BYTES << 31 is more than any disk. */
 #define LEVELS 32u
 /* About as long as it takes until all edges have dialled again after an outage. */
 #define KEPT_MS 60000
@@ -192,7 +190,7 @@ static void delta_cut(struct hf_transfer *t, struct hf_plan_reply *p)
 {
     const struct hf_sample *s = t->sample;
     hf_seq lo = t->q.plan.applied;
-    double step = PART_BYTES;
+    double step = HF_PLAN_PART_BYTES;
     uint32_t n = 0;
     while (s->bytes > step * PARTS_MAX && n < LEVELS - 1) {
         step *= 2;
@@ -235,25 +233,16 @@ static bool keys_kept(const struct hf_transfer *t, const struct hf_applied *a)
 
 static void keys_make(struct hf_transfer *t, hf_seq head)
 {
-    const struct hf_sample *s = t->sample;
     struct key_cuts *c = &t->planner->keys;
-    double parts = (double)(uint64_t)(s->bytes / PART_BYTES + 0.75);
-    double step = s->bytes / (parts < 1 ? 1 : parts < PARTS_MAX ? parts : PARTS_MAX);
-    double sum = 0;
+    struct hf_slice place[HF_PLAN_SPLITS_MAX];
     c->there = true;
     c->made = t->now;
     c->head = head;
-    c->bytes = s->bytes;
-    c->count = 0;
-    for (uint32_t i = 0; i + 1 < s->count && c->count < HF_PLAN_SPLITS_MAX; i++) {
-        struct hf_slice key = s->point[i].key;
-        sum += s->point[i].bytes;
-        /* A place is worth it unless less than half a step lies behind it. */
-        if (sum >= step * (c->count + 1) && s->bytes - sum > step / 2 &&
-            hf_slice_cmp(key, s->point[i + 1].key) < 0) {
-            memcpy(c->place[c->count], key.data, key.len);
-            c->len[c->count++] = (uint32_t)key.len;
-        }
+    c->bytes = t->sample->bytes;
+    c->count = hf_sample_cut_keys(t->sample, HF_PLAN_PART_BYTES, HF_PLAN_SPLITS_MAX, place);
+    for (uint32_t i = 0; i < c->count; i++) {
+        memcpy(c->place[i], place[i].data, place[i].len);
+        c->len[i] = (uint32_t)place[i].len;
     }
 }
 

@@ -47,6 +47,7 @@ void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
 {
     r->begin = plan;
     r->begin_head = head;
+    r->transfer_total = r->transfer_done = r->transfer_from = 0; /* no plan told how much it is */
     /* One that the store is beginning right now has to go too as soon as it is there: a stage that
      * is active while another waits to begin would never move. */
     r->drop_stage = r->stage.active || store_does(r, HF_REPFX_STAGE_BEGIN);
@@ -499,6 +500,8 @@ static void order_check(struct hf_replica *r)
     fx_add(r, HF_REPFX_CHECK);
 }
 
+/* HF_ARG from staging is no word on the data: what was not committed went with a transaction that
+ * failed. stage_is has told what is left; the rest is asked for again. */
 static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     r->store_retry = r->now + STORE_RETRY_MS; /* whatever it was: not again at once */
@@ -506,7 +509,7 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
         on_trouble(r, ev);
     } else if (ev->op == HF_REPFX_MARK) {
         r->repair.marked = r->repair.marking; /* a store that cannot keep even this is seen again */
-    } else if (ev->op == HF_REPFX_STAGE_SWITCH || (is_staging(ev->op) && ev->code != HF_ARG)) {
+    } else if (is_staging(ev->op) && ev->code != HF_ARG) {
         note(r, HF_NOTE_STAGE_REFUSED, ev->seq, (uint64_t)ev->code);
         transfer_in_vain(r, r->cfg.backoff_ms_max);
         r->store_retry = r->now + r->cfg.backoff_ms_max;

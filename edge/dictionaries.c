@@ -87,41 +87,56 @@ enum hf_err dictionary_open(const struct hf_edge *edge, const struct hf_genesis 
     return content == NULL ? HF_SEALED : frame_open(&f, content, message, out);
 }
 
-/* Too many: the oldest goes, as it does in memory. */
-static enum hf_err make_room(struct hf_state *s)
+static bool is_one_of(struct hf_slice name, struct hf_dictionary *const *d, uint32_t count)
+{
+    uint8_t own[HF_DICTIONARY_NAME_BYTES];
+    for (uint32_t i = 0; i < count; i++) {
+        if (hf_slice_eq(name, hf_dictionary_name(hf_dictionary_seq(d[i]), own))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Too many: the oldest go, as they do in memory. The view shows what was committed: one that came
+ * in this transaction may be over, until the next comes. */
+static enum hf_err make_room(struct hf_state *s, struct hf_dictionary *const *coming,
+                             uint32_t coming_count)
 {
     struct hf_slice prefix = hf_slice_str(HF_DICTIONARY_PREFIX);
     struct hf_slice at = {NULL, 0};
     struct hf_slice bytes;
     struct hf_view *v;
-    uint8_t oldest[HF_DICTIONARY_NAME_BYTES];
-    uint32_t count = 0;
+    uint32_t count = coming_count;
     enum hf_err err = hf_view_open(s, &v);
     if (err != HF_OK) {
         return err;
     }
     while (hf_view_next_object(v, prefix, at, &at, &bytes) == HF_OK) {
-        if (count++ == 0 && at.len == sizeof(oldest)) {
-            memcpy(oldest, at.data, sizeof(oldest));
+        count += !is_one_of(at, coming, coming_count);
+    }
+    at = (struct hf_slice){NULL, 0};
+    while (err == HF_OK && count > HF_DICTIONARIES_MAX &&
+           hf_view_next_object(v, prefix, at, &at, &bytes) == HF_OK) {
+        if (!is_one_of(at, coming, coming_count)) {
+            err = hf_state_object_del(s, at);
+            err = err == HF_NOTFOUND ? HF_OK : err;
+            count--;
         }
     }
     hf_view_close(v);
-    if (count < HF_DICTIONARIES_MAX) {
-        return HF_OK;
-    }
-    err = hf_state_object_del(s, hf_slice_of(oldest, sizeof(oldest)));
-    return err == HF_NOTFOUND ? HF_OK : err;
+    return err;
 }
 
-enum hf_err dictionary_put(struct hf_state *s, const struct hf_dictionary *d)
+enum hf_err dictionaries_put(struct hf_state *s, struct hf_dictionary *const *d, uint32_t count)
 {
     uint8_t name[HF_DICTIONARY_NAME_BYTES];
-    enum hf_err err = make_room(s);
-    if (err != HF_OK) {
-        return err;
+    enum hf_err err = make_room(s, d, count);
+    for (uint32_t i = 0; i < count && err == HF_OK; i++) {
+        err = hf_state_object_put(s, hf_dictionary_name(hf_dictionary_seq(d[i]), name),
+                                  hf_dictionary_frame(d[i]));
     }
-    return hf_state_object_put(s, hf_dictionary_name(hf_dictionary_seq(d), name),
-                               hf_dictionary_frame(d));
+    return err;
 }
 
 enum hf_err dictionary_store(struct hf_edge *edge, hf_seq seq)
@@ -130,7 +145,7 @@ enum hf_err dictionary_store(struct hf_edge *edge, hf_seq seq)
     if (d == NULL) {
         return HF_OK; /* four newer ones are known */
     }
-    enum hf_err err = dictionary_put(edge->state, d);
+    enum hf_err err = dictionaries_put(edge->state, &d, 1);
     hf_dictionary_unuse(d);
     return err;
 }

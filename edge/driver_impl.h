@@ -82,6 +82,7 @@ struct staged { /* the stage, with the keys of its bounds copied out */
 };
 
 struct splits { /* of the newest plan */
+    enum hf_plan_kind kind;
     struct hf_stage_splits at;
     uint8_t key[HF_PLAN_SPLITS_MAX][HF_STORE_KEY_MAX];
 };
@@ -222,8 +223,8 @@ enum hf_err dictionary_learn(struct hf_edge *edge, const struct hf_frame *f, str
 enum hf_err dictionary_open(const struct hf_edge *edge, const struct hf_genesis *genesis,
                             const struct hf_content_key *more, uint32_t more_count,
                             struct hf_slice message, struct hf_dictionary **out);
-/* Puts one into the store, in the open transaction; the oldest goes when there are too many. */
-enum hf_err dictionary_put(struct hf_state *s, const struct hf_dictionary *d);
+/* Puts them into the store, in the open transaction; the oldest go when there are too many. */
+enum hf_err dictionaries_put(struct hf_state *s, struct hf_dictionary *const *d, uint32_t count);
 /* The same for one that is known. */
 enum hf_err dictionary_store(struct hf_edge *edge, hf_seq seq);
 enum hf_err dictionaries_load(struct hf_edge *edge, struct hf_view *v);

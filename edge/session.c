@@ -508,6 +508,7 @@ static void on_fetched(struct hf_edge *edge, const struct pending *p,
 static void splits_take(struct hf_edge *edge, const struct hf_plan_reply *plan)
 {
     struct splits *s = &edge->splits;
+    s->kind = plan->kind;
     s->at.count = 0;
     for (uint32_t i = 0; i < plan->split_count; i++) {
         struct hf_bound *b = &s->at.at[s->at.count];

@@ -152,12 +152,38 @@ static enum hf_err op_collect(struct store_job *j)
     return err;
 }
 
+/* No plan came before a SNAPSHOT that is to replace what cannot be mended. Its own keys are about
+ * the core's; if they cannot be read either, it has one part. */
+static void cut_by_own_keys(struct hf_state *s, struct splits *out)
+{
+    struct hf_slice place[HF_PLAN_SPLITS_MAX];
+    struct hf_sample *sample = malloc(sizeof(*sample));
+    struct hf_view *v = NULL;
+    uint32_t count = 0;
+    if (sample != NULL && hf_view_open(s, &v) == HF_OK && hf_view_sample_keys(v, sample) == HF_OK) {
+        count = hf_sample_cut_keys(sample, HF_PLAN_PART_BYTES, HF_PLAN_SPLITS_MAX, place);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(out->key[i], place[i].data, place[i].len);
+        out->at.at[i] = (struct hf_bound){.key = hf_slice_of(out->key[i], place[i].len),
+                                          .offset = HF_OFFSET_END};
+    }
+    out->at.count = count;
+    if (v != NULL) {
+        hf_view_close(v);
+    }
+    free(sample);
+}
+
 static enum hf_err op_begin(struct store_job *j)
 {
     struct hf_state *s = j->edge->state;
     const struct hf_replica_effect *fx = &j->effect;
     if (fx->plan == HF_PLAN_REPAIR) {
         return commit_staged(j, hf_state_repair_begin(s, &j->position, j->ranges));
+    }
+    if (fx->plan == HF_PLAN_SNAPSHOT && j->splits.at.count == 0) {
+        cut_by_own_keys(s, &j->splits);
     }
     return commit_staged(j,
                          hf_state_stage_begin(s, fx->plan, &j->position, fx->last, &j->splits.at));
@@ -395,6 +421,7 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
         use_chunks(edge, j, fx->parts);
     } else if (fx->type == HF_REPFX_STAGE_BEGIN) {
         splits_copy(&j->splits, &edge->splits);
+        j->splits.at.count = edge->splits.kind == fx->plan ? j->splits.at.count : 0;
         j->ranges = compare_found(edge); /* stays as it is while the engine stages */
     }
     if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {
@@ -430,8 +457,8 @@ static enum hf_err adopt(void *arg)
         hf_write_fixed(&w, a->key[i].key.b, HF_KEY_BYTES);
         err = hf_state_object_put(s, hf_slice_of(name, sizeof(name)), hf_writer_bytes(&w));
     }
-    for (uint32_t i = 0; err == HF_OK && i < a->dictionary_count; i++) {
-        err = dictionary_put(s, a->dictionary[i]);
+    if (err == HF_OK) {
+        err = dictionaries_put(s, a->dictionary, a->dictionary_count);
     }
     return err == HF_OK ? hf_state_commit(s) : err;
 }

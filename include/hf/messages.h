@@ -197,6 +197,8 @@ enum hf_plan_kind {
 };
 
 #define HF_PLAN_SPLITS_MAX 31u
+/* A part of a range is worth a request of its own above two full replies. */
+#define HF_PLAN_PART_BYTES (32u << 10)
 struct hf_plan_reply {
     enum hf_plan_kind kind;
     uint64_t bytes;         /* estimate of the whole transfer */

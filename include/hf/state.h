@@ -120,6 +120,10 @@ struct hf_sample {
 enum hf_err hf_view_sample_changes(struct hf_view *v, hf_seq lo, struct hf_sample *out);
 /* The live keys. */
 enum hf_err hf_view_sample_keys(struct hf_view *v, struct hf_sample *out);
+/* Keys that cut a sample of keys into parts of about part_bytes, or larger equal ones when `max` of
+ * them are too few: each is the last key of its part. Returns how many. Borrowed from the view. */
+uint32_t hf_sample_cut_keys(const struct hf_sample *s, uint32_t part_bytes, uint32_t max,
+                            struct hf_slice *place);
 
 /* ---- small named objects that belong to the state (genesis, content keys, edges, counters) ----
  */
@@ -277,7 +281,8 @@ enum hf_err hf_state_stage_target_whole(struct hf_state *s, hf_seq target);
 enum hf_err hf_state_stage_frame(struct hf_state *s, const struct hf_frame *f,
                                  struct hf_body *body);
 /* Makes the staged state the visible one if its digest is that of `f`, whose seq is tail (or
- * covered) and >= asof (else HF_NOT_YET). HF_DIGEST: abort and drop the stage. */
+ * covered; else, or while parts are missing, HF_ARG), and no lower than asof and what is applied
+ * (else HF_NOT_YET). HF_DIGEST: abort and drop the stage. */
 enum hf_err hf_state_stage_switch(struct hf_state *s, const struct hf_frame *f);
 /* Gives up the stage, if there is one, and frees the tables that are not visible, also those that a
  * switch left behind, in steps; *again when more is due. */

@@ -417,3 +417,21 @@ enum hf_err hf_view_sample_keys(struct hf_view *v, struct hf_sample *out)
     qsort(out->point, out->count, sizeof(out->point[0]), by_key);
     return err;
 }
+
+uint32_t hf_sample_cut_keys(const struct hf_sample *s, uint32_t part_bytes, uint32_t max,
+                            struct hf_slice *place)
+{
+    double parts = (double)(uint64_t)(s->bytes / part_bytes + 0.75);
+    double step = s->bytes / (parts < 1 ? 1 : parts < max + 1.0 ? parts : max + 1.0);
+    double sum = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < s->count && count < max; i++) {
+        sum += s->point[i].bytes;
+        /* A place is worth it unless less than half a step lies behind it. */
+        if (sum >= step * (count + 1) && s->bytes - sum > step / 2 &&
+            hf_slice_cmp(s->point[i].key, s->point[i + 1].key) < 0) {
+            place[count++] = s->point[i].key;
+        }
+    }
+    return count;
+}

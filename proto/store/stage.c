@@ -338,7 +338,7 @@ static enum hf_err may_switch(const struct hf_state *s, const struct hf_frame *f
         return HF_UNKNOWN_EPOCH;
     }
     if (f->h.seq < s->head.at.seq) {
-        return HF_ARG; /* never back (G6); the same seq again is a repair */
+        return HF_NOT_YET; /* never back (G6); the same seq again is a repair */
     }
     return f->h.seq < g->asof ? HF_NOT_YET : HF_OK;
 }

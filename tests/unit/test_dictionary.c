@@ -5,7 +5,9 @@
 #include "peer_box.h"
 
 #include "core/trainer.h"
+#include "edge/driver_impl.h"
 
+#include "hf/bytes.h"
 #include "hf/compress.h"
 #include "hf/dictionary.h"
 
@@ -244,6 +246,65 @@ static void a_body_needs_the_dictionary_that_it_names(void **state)
     hf_dictionaries_free(t);
     ZSTD_freeCCtx(cctx);
     ZSTD_freeDCtx(dctx);
+}
+
+/* ---- an edge's store ---- */
+
+static uint32_t objects_of(struct hf_state *s, hf_seq seq[], uint32_t cap)
+{
+    struct hf_slice name = {NULL, 0};
+    struct hf_slice bytes;
+    struct hf_view *v;
+    uint32_t n = 0;
+    assert_int_equal(hf_view_open(s, &v), HF_OK);
+    while (hf_view_next_object(v, hf_slice_str(HF_DICTIONARY_PREFIX), name, &name, &bytes) ==
+           HF_OK) {
+        assert_true(n < cap);
+        seq[n++] = hf_load64_be(name.data + name.len - 8);
+    }
+    hf_view_close(v);
+    return n;
+}
+
+static void put_some(struct hf_state *s, const hf_seq *seq, uint32_t count)
+{
+    struct hf_dictionary *d[HF_HELLO_DICTIONARIES_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        d[i] = dictionary_at(seq[i]);
+    }
+    assert_int_equal(dictionaries_put(s, d, count), HF_OK);
+    assert_int_equal(hf_state_commit(s), HF_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        hf_dictionary_unuse(d[i]);
+    }
+}
+
+/* Also when a HELLO brings several at once. */
+static void a_store_keeps_the_four_newest(void **state)
+{
+    static const hf_seq one[] = {100, 200, 300, 400};
+    static const hf_seq more[] = {500, 600, 700};
+    static const hf_seq again[] = {600};
+    struct box *b = *state;
+    char dir[200];
+    struct hf_state_config c = {.dir = dir};
+    struct hf_error err = {.code = HF_OK};
+    struct hf_state *s;
+    hf_seq seq[10];
+    snprintf(dir, sizeof(dir), "%s/edge", b->root);
+    assert_int_equal(hf_state_open(&c, &s, &err), HF_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        put_some(s, &one[i], 1);
+    }
+    assert_int_equal(objects_of(s, seq, 10), 4);
+    put_some(s, more, 3);
+    assert_int_equal(objects_of(s, seq, 10), 4);
+    put_some(s, again, 1);
+    assert_int_equal(objects_of(s, seq, 10), 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(seq[i], 400 + 100 * i);
+    }
+    hf_state_close(s);
 }
 
 /* ---- a core ---- */
@@ -629,6 +690,7 @@ int main(void)
         cmocka_unit_test(only_a_dictionary_of_that_seq_is_one),
         cmocka_unit_test(a_table_keeps_the_four_newest_in_order),
         cmocka_unit_test(a_body_needs_the_dictionary_that_it_names),
+        IN_CORE(a_store_keeps_the_four_newest),
         IN_CORE(small_batches_shrink_once_their_dictionary_is_in_the_stream),
         IN_CORE(a_dictionary_that_finds_no_room_waits_for_it),
         IN_CORE(a_core_that_is_not_to_makes_and_uses_none),

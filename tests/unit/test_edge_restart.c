@@ -111,6 +111,47 @@ static void damage_is_remembered_by_the_store(void **state)
     assert_true(compares(rig));
 }
 
+/* The core cannot compare, and no plan says where to cut what is then fetched anew. */
+static void what_replaces_a_damaged_state_comes_in_parts(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t most = 0;
+    rig_start(rig);
+    rig_connect(rig);
+    for (uint32_t i = 0; i < 100; i++) {
+        char key[32], value[2000];
+        snprintf(key, sizeof(key), "key/%u", i);
+        memset(value, 'a' + (int)(i % 26), sizeof(value) - 1);
+        value[sizeof(value) - 1] = '\0';
+        rig_put(rig, key, value);
+    }
+    rig_beacon(rig);
+    rig_pass(rig, 5000);
+    assert_int_equal(rig_status(rig).applied, 100);
+    rig->refuse = HF_NOTFOUND;
+    hf_edge_repair(rig->edge, true);
+    while (strstr(rig->notes, "cannot be repaired in place") == NULL) {
+        assert_true(rig->now < 100000);
+        rig_pass(rig, 100);
+    }
+    rig->refuse = HF_OK;
+    while (strstr(rig->notes, "transferred state is visible") == NULL) {
+        assert_true(rig->now < 200000);
+        rig_tick(rig, 10);
+        uint32_t open = 0;
+        for (uint32_t k = 0; k < rig->request_count; k++) {
+            rig_open(rig, rig->request[k]);
+            open += rig->request[k]->q.type == HF_MSG_FETCH &&
+                    rig->request[k]->q.fetch.want == HF_WANT_KEYS;
+        }
+        most = open > most ? open : most;
+        rig_answer_one(rig);
+        rig_jobs(rig);
+    }
+    assert_in_range(most, 3, 32);
+    assert_same_contents(rig->core->s, hf_edge_state(rig->edge));
+}
+
 /* The core has another batch 3, and nothing above it: no frame will ever show that. */
 static void fork_that_only_a_beacon_shows_is_kept_as_evidence(void **state)
 {
@@ -179,6 +220,7 @@ int main(void)
         T(transfer_shows_its_total_and_an_eta_after_a_crash),
         T(what_went_with_the_crash_is_not_counted_as_done),
         T(damage_is_remembered_by_the_store),
+        T(what_replaces_a_damaged_state_comes_in_parts),
         T(fork_that_only_a_beacon_shows_is_kept_as_evidence),
         T(a_content_key_that_cannot_be_read_is_given_again),
         T(a_damaged_inbox_stops_the_edge_where_it_is),

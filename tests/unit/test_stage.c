@@ -379,8 +379,34 @@ static void switch_never_goes_back(void **state)
     }
     core_put(b->core, "a", "2");
     apply_log(b, 2); /* the log was faster */
-    assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[1].f), HF_ARG);
+    assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[1].f), HF_NOT_YET);
     drop_all(b);
+    assert_equal_to_core(b);
+}
+
+/* As after a full map: the parts come again that were not committed, and no others. */
+static void a_switch_that_is_aborted_leaves_what_was_committed(void **state)
+{
+    struct box *b = *state;
+    uint64_t seed = 23;
+    core_random(b->core, &seed, 50, 100);
+    begin(b, HF_PLAN_DELTA);
+    assert_true(fetch(b, 1000));
+    assert_ok(hf_state_commit(b->edge.s));
+    struct hf_stage kept = stage_of(b);
+    while (stage_of(b).part_count > 0) {
+        take(b, 0, 1000);
+    }
+    hf_seq last = stage_of(b).tail;
+    hf_state_abort(b->edge.s);
+    assert_ok(hf_state_grow(b->edge.s));
+    assert_int_equal(hf_state_stage_switch(b->edge.s, &b->core->frame[last].f), HF_ARG);
+    assert_int_equal(stage_of(b).bytes, kept.bytes);
+    while (fetch(b, 1000)) {
+        ;
+    }
+    assert_int_equal(stage_of(b).tail, last);
+    switch_to(b, last);
     assert_equal_to_core(b);
 }
 
@@ -694,6 +720,7 @@ int main(void)
         IN_BOX(damaged_chunk_is_malformed_and_moves_nothing),
         IN_BOX(stage_belongs_to_one_base_and_one_epoch),
         IN_BOX(switch_never_goes_back),
+        IN_BOX(a_switch_that_is_aborted_leaves_what_was_committed),
         IN_BOX(snapshot_at_the_same_seq_repairs),
         IN_BOX(large_value_comes_in_pieces_and_goes_on_after_a_restart),
         IN_BOX(aborted_chunk_leaves_cursor_fragment_and_records_as_they_were),
