@@ -189,6 +189,7 @@ soak: $B/holdfast-sim  ## SEEDS=20000 seeds of the simulator; what fails is adde
 	$B/holdfast-sim swarm --seeds $(or $(SEEDS),20000) --save tests/seeds/seeds.txt --commit $$(git rev-parse --short HEAD)
 
 bugs: $B/holdfast-sim  ## plant each bug of tests/bugs in a copy of the source, and have a swarm find it
+	@deploy/install-deps.sh --lint
 	@tests/bugs/bugs.sh $(ARGS)
 
 reliability: tests-c  ## kill, cut power, damage and fill disks at length; writes tests/RELIABILITY.md (ARGS=--list: the rows)

@@ -16,7 +16,7 @@ set -eu
 build='gcc libc6-dev make libnng-dev liblmdb-dev libsodium-dev libuv1-dev libzstd-dev libxxhash-dev
 libmsgpack-dev libhiredis-dev libinih-dev libjansson-dev publicsuffix ca-certificates'
 test='libcmocka-dev redis-tools systemd clang libclang-rt-14-dev chromium'
-lint='clang-format clang-tidy cppcheck'
+lint='clang-format clang-tidy cppcheck patch'
 bench='redis-tools redis-server iproute2 iptables'
 
 wanted=$build
