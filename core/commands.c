@@ -264,9 +264,12 @@ static void hold(struct hf_call *call)
     struct hf_held *h = NULL;
 
     if (s->held.count < HELD_COMMANDS_MAX && s->held.bytes < HELD_BYTES_MAX) {
-        h = hf_held_new(call);
+        h = hf_held_new(call, &s->held);
     }
     if (h == NULL) {
+        if (s->held.last != NULL) { /* else it is a read, and stands in no transaction */
+            hf_multi_refused(call, &s->held.last->spoiled);
+        }
         hf_call_fail(call, "BUSY too many commands wait for a commit");
         return;
     }
@@ -342,6 +345,7 @@ static void run_session(struct hf_session *s)
         set_wait(s, 0);
         hf_held_take(&s->held);
         run_call(&call, h->slot);
+        hf_multi_spoil(s, &h->spoiled);
         free(h);
     }
 }

@@ -31,8 +31,17 @@ struct hf_command {
 };
 
 /* A command that is kept: its words are copied behind it in the same allocation. */
+/* What commands make of a transaction that were refused behind a held one: it must not be applied
+ * without them. In this order. */
+struct hf_spoiled {
+    bool ended;  /* EXEC, DISCARD: it is given up */
+    bool begun;  /* MULTI: one that can only fail */
+    bool failed; /* any other */
+};
+
 struct hf_held {
     struct hf_held *next;
+    struct hf_spoiled spoiled;
     const struct hf_command *command; /* NULL: unknown */
     struct hf_resp_slot *slot;        /* NULL inside MULTI */
     size_t bytes;
@@ -43,11 +52,11 @@ struct hf_held {
 struct hf_held_list {
     struct hf_held *first, *last;
     size_t count, bytes;
-    size_t *all; /* bytes of the lists of all sessions */
+    size_t *all; /* bytes of such lists of all sessions */
 };
 
-/* What waits inside MULTI, or behind a read that waits, of all connections together: one alone may
- * hold 16 MiB, and there may be 1,024. */
+/* What waits inside MULTI, and what waits behind a read that waits, each of all connections
+ * together: one alone may hold 16 MiB, and there may be 1,024. */
 #define HF_HELD_BYTES_ALL ((size_t)64 << 20)
 
 /* One connection. It outlives its client while answers of the core are due to it. */
@@ -125,7 +134,7 @@ struct hf_commands {
     uint32_t waits; /* sessions with wait_until set */
     bool stopping;
     bool wrote_in_run;
-    size_t held_bytes; /* of all sessions; HF_HELD_BYTES_ALL at most */
+    size_t held_bytes, multi_bytes; /* of all sessions; HF_HELD_BYTES_ALL at most, each */
     uint64_t command_count, session_count, refused_count;
     hf_ms started;
 };
@@ -141,7 +150,7 @@ void hf_session_runnable(struct hf_session *s);
 void hf_session_wake(struct hf_session *s);
 void hf_held_clear(struct hf_held_list *list);
 /* Copies a command; NULL when there is no memory, or too much is held. */
-struct hf_held *hf_held_new(const struct hf_call *call);
+struct hf_held *hf_held_new(const struct hf_call *call, const struct hf_held_list *list);
 struct hf_held *hf_held_take(struct hf_held_list *list);
 void hf_held_append(struct hf_held_list *list, struct hf_held *h);
 
@@ -166,6 +175,9 @@ void hf_run_apply(struct hf_call *call);
 /* A command that arrives inside MULTI: queued, or refused for the whole transaction. */
 void hf_multi_queue(struct hf_call *call);
 void hf_multi_end(struct hf_session *s);
+/* Adds what it means that this command was refused before it could run. */
+void hf_multi_refused(struct hf_call *call, struct hf_spoiled *spoiled);
+void hf_multi_spoil(struct hf_session *s, const struct hf_spoiled *by);
 
 /* ---- commands_op.c ---- */
 

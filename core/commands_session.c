@@ -55,7 +55,7 @@ void hf_call_fail(const struct hf_call *call, const char *format, ...)
 
 /* ---- held commands ---- */
 
-struct hf_held *hf_held_new(const struct hf_call *call)
+struct hf_held *hf_held_new(const struct hf_call *call, const struct hf_held_list *list)
 {
     const struct hf_slice *argv = call->argv;
     size_t argc = call->argc;
@@ -66,7 +66,7 @@ struct hf_held *hf_held_new(const struct hf_call *call)
     for (size_t i = 0; i < argc; i++) {
         bytes += argv[i].len;
     }
-    if (bytes > HF_HELD_BYTES_ALL - call->owner->held_bytes) {
+    if (bytes > HF_HELD_BYTES_ALL - *list->all) {
         return NULL;
     }
     h = malloc(bytes);
@@ -165,7 +165,8 @@ struct hf_session *hf_session_of(struct hf_commands *o, struct hf_resp_client *c
         return NULL;
     }
     s->owner = o;
-    s->held.all = s->multi.all = &o->held_bytes;
+    s->held.all = &o->held_bytes;
+    s->multi.all = &o->multi_bytes;
     s->client = c;
     s->refs = 1;
     s->next = o->sessions;

@@ -157,6 +157,28 @@ void hf_run_multi(struct hf_call *call)
     hf_resp_simple(call->client, "OK");
 }
 
+void hf_multi_spoil(struct hf_session *s, const struct hf_spoiled *by)
+{
+    if (by->ended) {
+        hf_multi_end(s);
+    }
+    s->in_multi |= by->begun;
+    s->multi_failed |= by->begun || by->failed;
+}
+
+void hf_multi_refused(struct hf_call *call, struct hf_spoiled *spoiled)
+{
+    void (*run)(struct hf_call *) = call->command != NULL ? call->command->run : NULL;
+
+    if (run == hf_run_exec || run == hf_run_discard) {
+        *spoiled = (struct hf_spoiled){.ended = true};
+    } else if (run == hf_run_multi) {
+        spoiled->begun = true;
+    } else {
+        spoiled->failed = true;
+    }
+}
+
 void hf_multi_queue(struct hf_call *call)
 {
     struct hf_session *s = call->session;
@@ -178,7 +200,7 @@ void hf_multi_queue(struct hf_call *call)
         hf_call_fail(call, "TOOBIG the transaction is over the limit of one batch");
         return;
     }
-    h = hf_held_new(call);
+    h = hf_held_new(call, &s->multi);
     if (h == NULL) {
         s->multi_failed = true;
         hf_call_fail(call, "BUSY too much waits in open transactions");

@@ -29,6 +29,9 @@
 #define PATTERN_MAX (2 * HF_STORE_KEY_MAX + 1) /* a key, each byte of it escaped, and a star */
 #define SCAN_COUNT_MAX 100000u
 #define SCAN_BYTES_MAX (1u << 20)
+/* Of values: each record is checked whole. Milliseconds of the loop, unless the disk is slow. */
+#define SCAN_READ_MAX (8u << 20)
+#define EXISTS_READ_MAX (64u << 20)
 /* Deleted keys that one SCAN steps over: a few milliseconds of the loop. */
 #define SCAN_DEAD_MAX 10000u
 
@@ -461,13 +464,15 @@ static void run_mget(const struct call *k)
     }
     struct found *f = malloc((k->argc - 1) * sizeof(*f));
     size_t bytes = REPLY_HEAD;
-    for (size_t i = 1; f != NULL && i < k->argc; i++) {
+    bool fits = f != NULL;
+    for (size_t i = 1; fits && i < k->argc; i++) {
         f[i - 1] = find(v, k->argv[i]);
         bytes += REPLY_HEAD + f[i - 1].value.len;
+        fits = hf_resp_fits(k->c, bytes); /* what will not be sent is not read either */
     }
     if (f == NULL) {
         store_error(k->kv, k->c, HF_NOMEM);
-    } else if (hf_resp_fits(k->c, bytes)) {
+    } else if (fits) {
         hf_resp_array(k->c, k->argc - 1);
         for (size_t i = 1; i < k->argc; i++) {
             reply_found(k, &f[i - 1]);
@@ -480,13 +485,21 @@ static void run_exists(const struct call *k)
 {
     struct hf_view *v = hf_kv_view(k->kv, k->c);
     int64_t found = 0;
+    size_t bytes = 0;
     for (size_t i = 1; v != NULL && i < k->argc; i++) {
-        struct hf_stored s;
+        struct hf_stored s = {0};
         enum hf_err err = hf_kv_get(k->kv, k->c, v, k->argv[i], &s);
         if (err != HF_OK && err != HF_NOTFOUND) {
             return;
         }
         found += err == HF_OK;
+        bytes += s.value.len;
+        if (bytes > EXISTS_READ_MAX) {
+            hf_resp_error(k->c,
+                          "TOOBIG the values of these keys are over %u bytes: ask for less at once",
+                          EXISTS_READ_MAX);
+            return;
+        }
     }
     if (v != NULL) {
         hf_resp_integer(k->c, found);
@@ -646,7 +659,9 @@ static enum hf_err scan_walk(struct hf_view *v, struct scan *s)
     uint64_t live = 0;
     uint64_t dead = 0;
     size_t bytes = 0;
-    while (live < s->count && dead < SCAN_DEAD_MAX && bytes < SCAN_BYTES_MAX) {
+    size_t read = 0;
+    while (live < s->count && dead < SCAN_DEAD_MAX && bytes < SCAN_BYTES_MAX &&
+           read < SCAN_READ_MAX) {
         enum hf_err err = hf_view_next_record(v, s->after, &at);
         if (err != HF_OK) {
             return err;
@@ -658,6 +673,7 @@ static enum hf_err scan_walk(struct hf_view *v, struct scan *s)
         }
         live++;
         bytes += at.key.len;
+        read += at.value.len;
         if (scan_matches(s, at.key)) {
             s->keys[s->found++] = at.key;
             s->bytes += REPLY_HEAD + at.key.len;

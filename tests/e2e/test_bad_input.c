@@ -347,7 +347,8 @@ static void transactions_that_are_never_executed_share_one_bound(void **state)
     }
     assert_in_range(refused, 4 * CLIENTS - 70, 4 * CLIENTS - 50);
     e2e_error(c[CLIENTS - 1], "EXECABORT", "EXEC");
-    e2e_ok(c[CLIENTS - 1], "SET open 1"); /* others write on */
+    e2e_ok(c[CLIENTS - 1], "SET open 1"); /* others write on, and read what they wrote */
+    assert_string_equal(e2e_text(c[CLIENTS - 1], "GET open"), "1");
     assert_in_range(e2e_memory_kib(core_node, "VmRSS"), 1, MEMORY_MAX_KIB);
     for (int i = 0; i < CLIENTS; i++) {
         e2e_disconnect(c[i]);
@@ -356,6 +357,115 @@ static void transactions_that_are_never_executed_share_one_bound(void **state)
     e2e_ok(core, "MULTI");
     assert_string_equal(e2e_text(core, "SET open 2"), "QUEUED");
     e2e_ok(core, "DISCARD");
+    all_stands();
+    e2e_passed();
+}
+
+/* The answer to the next command of a pipeline; NULL: it is an error with another first word. */
+static redisReply *next_reply(redisContext *c, const char *error)
+{
+    redisReply *r = NULL;
+
+    assert_int_equal(redisGetReply(c, (void **)&r), REDIS_OK);
+    assert_int_equal(r->type == REDIS_REPLY_ERROR, error != NULL);
+    if (error != NULL) {
+        assert_int_equal(strncmp(r->str, error, strlen(error)), 0);
+    }
+    return r;
+}
+
+/* A WAIT in vain holds what comes behind it, up to 16 MiB: room for 16 of these and some words. */
+static void behind_a_wait(redisContext *c, int megabytes)
+{
+    static char value[1000000];
+
+    redisAppendCommand(c, "SET x 1");
+    redisAppendCommand(c, "WAIT 100 1500");
+    for (int i = 0; i < megabytes; i++) {
+        redisAppendCommand(c, "PING %b", value, sizeof value);
+    }
+}
+
+static void waited(redisContext *c, int megabytes)
+{
+    for (int i = 0; i < megabytes + 2; i++) {
+        freeReplyObject(next_reply(c, NULL));
+    }
+}
+
+/* Of these the last is refused: MULTI, a SET that takes what room there is, and one command more.
+ */
+static void refused_in_multi(redisContext *c, const char *command)
+{
+    static char value[1000000];
+
+    behind_a_wait(c, 16);
+    redisAppendCommand(c, "MULTI");
+    redisAppendCommand(c, "SET part %b", value, sizeof value);
+    redisAppendCommand(c, command);
+    waited(c, 16 + 2);
+    freeReplyObject(next_reply(c, "BUSY"));
+}
+
+static void a_transaction_that_lost_a_command_is_not_applied(void **state)
+{
+    redisContext *c = e2e_connect(core_node);
+
+    e2e_begin(state);
+    refused_in_multi(c, "SET more 1");
+    assert_string_equal(e2e_text(c, "SET most 1"), "QUEUED");
+    e2e_error(c, "EXECABORT", "EXEC");
+
+    refused_in_multi(c, "EXEC");
+    assert_int_equal(e2e_integer(c, "EXISTS part more most"), 0);
+
+    behind_a_wait(c, 17);
+    redisAppendCommand(c, "MULTI");
+    waited(c, 17);
+    freeReplyObject(next_reply(c, "BUSY"));
+    assert_string_equal(e2e_text(c, "SET most 1"), "QUEUED");
+    e2e_error(c, "EXECABORT", "EXEC");
+    assert_int_equal(e2e_integer(c, "EXISTS part more most"), 0);
+    e2e_ok(c, "SET most 2");
+    e2e_disconnect(c);
+    all_stands();
+    e2e_passed();
+}
+
+static void one_command_reads_no_more_than_it_may(void **state)
+{
+    static char value[1000000];
+    enum { KEYS = 20 };
+    redisReply *r;
+
+    e2e_begin(state);
+    for (int i = 0; i < KEYS; i++) {
+        r = redisCommand(core, "SET long-%d %b", i, value, sizeof value);
+        assert_int_equal(r->type, REDIS_REPLY_STATUS);
+        freeReplyObject(r);
+    }
+    r = redisCommand(core, "SCAN 0 COUNT 100000 MATCH long-*");
+    assert_true(r->element[1]->elements < KEYS);
+    assert_string_not_equal(r->element[0]->str, "0");
+    freeReplyObject(r);
+    const char *argv[80] = {"EXISTS"};
+    for (int i = 1; i < 80; i++) {
+        argv[i] = "long-1";
+    }
+    r = redisCommandArgv(core, 60, argv, NULL);
+    assert_int_equal(r->integer, 59);
+    freeReplyObject(r);
+    r = redisCommandArgv(core, 80, argv, NULL);
+    assert_int_equal(r->type, REDIS_REPLY_ERROR);
+    assert_int_equal(strncmp(r->str, "TOOBIG", 6), 0);
+    freeReplyObject(r);
+    argv[0] = "MGET";
+    r = redisCommandArgv(core, 80, argv, NULL);
+    assert_int_equal(strncmp(r->str, "TOOBIG", 6), 0);
+    freeReplyObject(r);
+    for (int i = 0; i < KEYS; i++) {
+        assert_int_equal(e2e_integer(core, "DEL long-%d", i), 1);
+    }
     all_stands();
     e2e_passed();
 }
@@ -657,6 +767,8 @@ int main(void)
         cmocka_unit_test(worthless_requests_do_not_use_up_the_control_port),
         cmocka_unit_test(announced_lengths_are_not_believed),
         cmocka_unit_test(transactions_that_are_never_executed_share_one_bound),
+        cmocka_unit_test(a_transaction_that_lost_a_command_is_not_applied),
+        cmocka_unit_test(one_command_reads_no_more_than_it_may),
         cmocka_unit_test(half_a_message_and_silence_hold_up_nobody),
         cmocka_unit_test(what_is_too_large_is_refused_by_name),
         cmocka_unit_test(a_line_without_end_is_cut_off),
