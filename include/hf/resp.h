@@ -65,6 +65,8 @@ void hf_resp_quit(struct hf_resp_client *c);
  * reply has been made, an error that says whether the reply is too big or the others have too much.
  * A reply for which nobody asked here has its client closed instead. */
 bool hf_resp_fits(struct hf_resp_client *c, size_t bytes);
+/* More than so many bytes never fit. */
+size_t hf_resp_reply_max(const struct hf_resp_client *c);
 
 void hf_resp_simple(struct hf_resp_client *c, const char *text);
 /* "ERR ...", "READONLY ..."; no newline. */

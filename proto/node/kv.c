@@ -31,7 +31,6 @@
 #define SCAN_BYTES_MAX (1u << 20)
 /* Of values: each record is checked whole. Milliseconds of the loop, unless the disk is slow. */
 #define SCAN_READ_MAX (8u << 20)
-#define EXISTS_READ_MAX (64u << 20)
 /* Deleted keys that one SCAN steps over: a few milliseconds of the loop. */
 #define SCAN_DEAD_MAX 10000u
 
@@ -464,15 +463,14 @@ static void run_mget(const struct call *k)
     }
     struct found *f = malloc((k->argc - 1) * sizeof(*f));
     size_t bytes = REPLY_HEAD;
-    bool fits = f != NULL;
-    for (size_t i = 1; fits && i < k->argc; i++) {
+    /* What cannot be sent is not read either. */
+    for (size_t i = 1; f != NULL && i < k->argc && bytes <= hf_resp_reply_max(k->c); i++) {
         f[i - 1] = find(v, k->argv[i]);
         bytes += REPLY_HEAD + f[i - 1].value.len;
-        fits = hf_resp_fits(k->c, bytes); /* what will not be sent is not read either */
     }
     if (f == NULL) {
         store_error(k->kv, k->c, HF_NOMEM);
-    } else if (fits) {
+    } else if (hf_resp_fits(k->c, bytes)) {
         hf_resp_array(k->c, k->argc - 1);
         for (size_t i = 1; i < k->argc; i++) {
             reply_found(k, &f[i - 1]);
@@ -494,10 +492,9 @@ static void run_exists(const struct call *k)
         }
         found += err == HF_OK;
         bytes += s.value.len;
-        if (bytes > EXISTS_READ_MAX) {
-            hf_resp_error(k->c,
-                          "TOOBIG the values of these keys are over %u bytes: ask for less at once",
-                          EXISTS_READ_MAX);
+        if (bytes > hf_resp_reply_max(k->c)) { /* as much as MGET may read */
+            hf_resp_error(k->c, "TOOBIG values of more than %zu bytes: ask for less at once",
+                          hf_resp_reply_max(k->c));
             return;
         }
     }

@@ -175,9 +175,14 @@ static size_t room(const struct hf_resp_client *c)
     return own < shared ? own : shared;
 }
 
+size_t hf_resp_reply_max(const struct hf_resp_client *c)
+{
+    return c->server->config.output_bytes_max;
+}
+
 bool hf_resp_fits(struct hf_resp_client *c, size_t bytes)
 {
-    size_t most = c->server->config.output_bytes_max;
+    size_t most = hf_resp_reply_max(c);
     if (bytes <= room(c)) {
         return true;
     }
