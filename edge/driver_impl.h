@@ -81,7 +81,8 @@ struct staged { /* the stage, with the keys of its bounds copied out */
     uint8_t until[HF_STAGE_PARTS_MAX][HF_STORE_KEY_MAX];
 };
 
-struct splits { /* of the newest plan */
+/* Of the newest plan, until its transfer begins; kind NONE: there is none. */
+struct splits {
     enum hf_plan_kind kind;
     struct hf_stage_splits at;
     uint8_t key[HF_PLAN_SPLITS_MAX][HF_STORE_KEY_MAX];

@@ -182,7 +182,7 @@ static enum hf_err op_begin(struct store_job *j)
     if (fx->plan == HF_PLAN_REPAIR) {
         return commit_staged(j, hf_state_repair_begin(s, &j->position, j->ranges));
     }
-    if (fx->plan == HF_PLAN_SNAPSHOT && j->splits.at.count == 0) {
+    if (fx->plan == HF_PLAN_SNAPSHOT && j->splits.kind != HF_PLAN_SNAPSHOT) {
         cut_by_own_keys(s, &j->splits);
     }
     return commit_staged(j,
@@ -282,12 +282,16 @@ static void staged_copy(struct staged *to, const struct hf_stage *from)
     }
 }
 
-static void splits_copy(struct splits *to, const struct splits *from)
+/* They are for one transfer. */
+static void splits_move(struct splits *to, struct splits *from)
 {
+    to->kind = from->kind;
     to->at = from->at;
     for (uint32_t i = 0; i < from->at.count; i++) {
         key_copy(&to->at.at[i], to->key[i]);
     }
+    from->kind = HF_PLAN_NONE;
+    from->at.count = 0;
 }
 
 enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
@@ -420,8 +424,7 @@ void storing_order(struct hf_edge *edge, const struct hf_replica_effect *fx)
     } else if (fx->type == HF_REPFX_STAGE_CHUNK) {
         use_chunks(edge, j, fx->parts);
     } else if (fx->type == HF_REPFX_STAGE_BEGIN) {
-        splits_copy(&j->splits, &edge->splits);
-        j->splits.at.count = edge->splits.kind == fx->plan ? j->splits.at.count : 0;
+        splits_move(&j->splits, &edge->splits);
         j->ranges = compare_found(edge); /* stays as it is while the engine stages */
     }
     if (fx->type == HF_REPFX_STAGE_BEGIN || fx->type == HF_REPFX_STAGE_DROP) {

@@ -726,6 +726,28 @@ static MAYBE_UNUSED void rig_begin_snapshot(struct rig *rig)
     rig_beacon(rig);
 }
 
+/* Answers what the edge asks, one at a time, until a transferred state is visible; the most parts
+ * of it that were asked for at once. */
+static MAYBE_UNUSED uint32_t rig_transfer(struct rig *rig)
+{
+    uint32_t most = 0;
+    rig->notes[0] = '\0';
+    for (int step = 0; strstr(rig->notes, "transferred state is visible") == NULL; step++) {
+        uint32_t open = 0;
+        assert_true(step < 2000);
+        rig_tick(rig, 10);
+        for (uint32_t i = 0; i < rig->request_count; i++) {
+            rig_open(rig, rig->request[i]);
+            open += rig->request[i]->q.type == HF_MSG_FETCH &&
+                    rig->request[i]->q.fetch.want >= HF_WANT_DELTA;
+        }
+        most = open > most ? open : most;
+        rig_answer_one(rig);
+        rig_jobs(rig);
+    }
+    return most;
+}
+
 static MAYBE_UNUSED int rig_teardown(void **state)
 {
     struct rig *rig = *state;
