@@ -30,7 +30,6 @@ struct hf_command {
     unsigned flags;
 };
 
-/* A command that is kept: its words are copied behind it in the same allocation. */
 /* What commands make of a transaction that were refused behind a held one: it must not be applied
  * without them. In this order. */
 struct hf_spoiled {
@@ -39,6 +38,7 @@ struct hf_spoiled {
     bool failed; /* any other */
 };
 
+/* A command that is kept: its words are copied behind it in the same allocation. */
 struct hf_held {
     struct hf_held *next;
     struct hf_spoiled spoiled;

@@ -7,9 +7,8 @@
  * lseek and read for window.h, which must know of them. While disk_use names a disk, it adds:
  *
  * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO or, on a disk that takes
- *          writes before it has looked for room (a thin volume, a quota), with EDQUOT; after a
- * failed sync the pages that it was for count as clean though they are not on the disk, as in
- *          Linux.
+ *          writes before it has looked for room (a thin volume, a quota), with EDQUOT; after a sync
+ *          that failed its pages count as clean though they are not on the disk, as in Linux.
  * power    every page of a file that was written since its last sync is remembered as it was then;
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.

@@ -539,10 +539,11 @@ enum hf_err hf_state_grow(struct hf_state *s)
     if (s->map_bytes > SIZE_MAX / 4) {
         return HF_TOO_BIG;
     }
+    size_t bytes = s->map_bytes * 2;
     hf_gate_close(&s->gate);
-    int rc = map_fits(s->map_bytes * 2) ? mdb_env_set_mapsize(s->env, s->map_bytes * 2) : ENOMEM;
+    int rc = map_fits(bytes) ? mdb_env_set_mapsize(s->env, bytes) : ENOMEM;
     if (rc == 0) {
-        s->map_bytes *= 2;
+        s->map_bytes = bytes;
     }
     hf_gate_open(&s->gate);
     return hf_env_error(rc);
