@@ -413,6 +413,21 @@ UNUSED static uint64_t box_counter(struct box *b, const char *name)
     return 0;
 }
 
+/* How many objects of a store have names that begin so. */
+UNUSED static uint32_t box_objects(struct hf_state *s, struct hf_slice prefix)
+{
+    struct hf_slice name = {NULL, 0};
+    struct hf_slice bytes;
+    struct hf_view *v;
+    uint32_t n = 0;
+    assert_int_equal(hf_view_open(s, &v), HF_OK);
+    while (hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK) {
+        n++;
+    }
+    hf_view_close(v);
+    return n;
+}
+
 /* Frame number i of what was published. */
 UNUSED static struct hf_frame box_frame(struct box *b, uint32_t i)
 {

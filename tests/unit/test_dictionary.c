@@ -250,22 +250,6 @@ static void a_body_needs_the_dictionary_that_it_names(void **state)
 
 /* ---- an edge's store ---- */
 
-static uint32_t objects_of(struct hf_state *s, hf_seq seq[], uint32_t cap)
-{
-    struct hf_slice name = {NULL, 0};
-    struct hf_slice bytes;
-    struct hf_view *v;
-    uint32_t n = 0;
-    assert_int_equal(hf_view_open(s, &v), HF_OK);
-    while (hf_view_next_object(v, hf_slice_str(HF_DICTIONARY_PREFIX), name, &name, &bytes) ==
-           HF_OK) {
-        assert_true(n < cap);
-        seq[n++] = hf_load64_be(name.data + name.len - 8);
-    }
-    hf_view_close(v);
-    return n;
-}
-
 static void put_some(struct hf_state *s, const hf_seq *seq, uint32_t count)
 {
     struct hf_dictionary *d[HF_HELLO_DICTIONARIES_MAX];
@@ -290,19 +274,19 @@ static void a_store_keeps_the_four_newest(void **state)
     struct hf_state_config c = {.dir = dir};
     struct hf_error err = {.code = HF_OK};
     struct hf_state *s;
-    hf_seq seq[10];
+    uint8_t name[HF_DICTIONARY_NAME_BYTES];
     snprintf(dir, sizeof(dir), "%s/edge", b->root);
     assert_int_equal(hf_state_open(&c, &s, &err), HF_OK);
     for (uint32_t i = 0; i < 4; i++) {
         put_some(s, &one[i], 1);
     }
-    assert_int_equal(objects_of(s, seq, 10), 4);
+    assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
     put_some(s, more, 3);
-    assert_int_equal(objects_of(s, seq, 10), 4);
+    assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
     put_some(s, again, 1);
-    assert_int_equal(objects_of(s, seq, 10), 4);
+    assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
     for (uint32_t i = 0; i < 4; i++) {
-        assert_int_equal(seq[i], 400 + 100 * i);
+        assert_int_equal(box_objects(s, hf_dictionary_name(400 + 100 * i, name)), 1);
     }
     hf_state_close(s);
 }
@@ -432,22 +416,9 @@ static void a_dictionary_whose_group_failed_is_forgotten(void **state)
     }
 }
 
-static uint32_t objects(struct box *b)
+static uint32_t dictionary_objects(struct box *b)
 {
-    struct hf_slice prefix = hf_slice_str(HF_DICTIONARY_PREFIX);
-    struct hf_slice name = {0};
-    struct hf_slice bytes;
-    uint8_t last[HF_DICTIONARY_NAME_BYTES];
-    struct hf_view *v;
-    uint32_t n = 0;
-    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
-    while (hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK) {
-        memcpy(last, name.data, name.len);
-        name.data = last;
-        n++;
-    }
-    hf_view_close(v);
-    return n;
+    return box_objects(hf_core_state(b->core), hf_slice_str(HF_DICTIONARY_PREFIX));
 }
 
 /* Rows of a fashion of their own get a dictionary of their own, once the log has room for one. */
@@ -476,7 +447,7 @@ static void a_dictionary_goes_with_the_frames_that_use_it(void **state)
     for (uint32_t made = 1; made <= 6; made++) {
         next_fashion(b, &x);
         box_pass(b, 2000); /* a commit, and one behind it */
-        assert_in_range(objects(b), 1, HF_DICTIONARIES_MAX);
+        assert_in_range(dictionary_objects(b), 1, HF_DICTIONARIES_MAX);
     }
 }
 
@@ -484,12 +455,6 @@ static uint32_t dictionaries(const struct box *b)
 {
     hf_seq seq[HF_DICTIONARIES_MAX];
     return hf_dictionaries_list(b->core->writer.dictionaries, seq);
-}
-
-static void revoke_one(struct box *b, const struct peer *gone)
-{
-    box_enrol(b, "gone", gone);
-    assert_int_equal(box_revoke(b, "gone").code, HF_OK);
 }
 
 /* What memory let go of and the store did not would be found by a later start, without its key. */
@@ -502,7 +467,7 @@ static void a_dictionary_goes_though_the_commit_fails_that_deletes_it(void **sta
     uint32_t x = 1;
     next_fashion(b, &x);
     next_fashion(b, &x);
-    revoke_one(b, gone);
+    assert_int_equal(box_revoke_another(b, gone).code, HF_OK);
     uint32_t had = dictionaries(b);
     assert_int_equal(had, 2);
     for (uint32_t n = 0; dictionaries(b) == had; n++) {
@@ -518,7 +483,7 @@ static void a_dictionary_goes_though_the_commit_fails_that_deletes_it(void **sta
         }
     }
     box_pass(b, 4000);
-    assert_int_equal(objects(b), dictionaries(b));
+    assert_int_equal(dictionary_objects(b), dictionaries(b));
     box_close(b);
     assert_int_equal(box_try_open(b, &err), HF_OK);
     peer_free(gone);
@@ -538,7 +503,7 @@ static void a_dictionary_keeps_its_key_alone(void **state)
         assert_true(n < 1000);
         box_forget(b);
         put_rows(b, 100 + n, 10);
-        revoke_one(b, gone);
+        assert_int_equal(box_revoke_another(b, gone).code, HF_OK);
         box_pass(b, 1000);
     }
     assert_int_equal(b->core->writer.keys.key[0].id, 1);
@@ -576,7 +541,7 @@ static void a_dictionary_without_its_key_is_left_out(void **state)
     uint32_t x = 1;
     next_fashion(b, &x);
     hf_seq seq = box_counter(b, "dictionary");
-    revoke_one(b, gone);
+    assert_int_equal(box_revoke_another(b, gone).code, HF_OK);
     for (uint32_t n = 0; hf_changelog_first(b->core->writer.log) < seq + 200; n++) {
         assert_true(n < 1000);
         box_forget(b);

@@ -88,30 +88,6 @@ static void of_too_many_keys_the_oldest_go_that_are_no_dictionarys(void **state)
 
 /* ---- a core ---- */
 
-static uint32_t key_objects(struct box *b)
-{
-    struct hf_slice prefix = hf_slice_str(HF_FACT_CONTENT_KEY_PREFIX);
-    struct hf_slice name = {0};
-    struct hf_slice bytes;
-    uint8_t last[HF_FACT_NAME_MAX];
-    struct hf_view *v;
-    uint32_t n = 0;
-    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
-    while (hf_view_next_object(v, prefix, name, &name, &bytes) == HF_OK) {
-        memcpy(last, name.data, name.len);
-        name.data = last;
-        n++;
-    }
-    hf_view_close(v);
-    return n;
-}
-
-static struct told revoke_one(struct box *b, struct peer *gone)
-{
-    box_enrol(b, "gone", gone);
-    return box_revoke(b, "gone");
-}
-
 /* No later start may find more of them than there is room for. */
 static void a_key_that_no_batch_needs_is_deleted(void **state)
 {
@@ -124,12 +100,13 @@ static void a_key_that_no_batch_needs_is_deleted(void **state)
         box_forget(b);
         value[0] = (char)('a' + i % 26);
         assert_int_equal(box_put(b, "k", value).code, HF_OK);
-        assert_int_equal(i % 10 == 0 ? revoke_one(b, gone).code : HF_OK, HF_OK);
+        assert_int_equal(i % 10 == 0 ? box_revoke_another(b, gone).code : HF_OK, HF_OK);
         box_pass(b, 1000);
     }
     box_pass(b, 2000);
     assert_in_range(b->core->writer.keys.count, 2, 19);
-    assert_int_equal(key_objects(b), b->core->writer.keys.count);
+    assert_int_equal(box_objects(hf_core_state(b->core), hf_slice_str(HF_FACT_CONTENT_KEY_PREFIX)),
+                     b->core->writer.keys.count);
     peer_free(gone);
 }
 
@@ -145,7 +122,7 @@ static void a_revocation_without_room_for_its_key_is_refused_until_a_commit(void
         struct hf_content_key c = {.id = hf_keyring_newest(keys)->id + 1, .from = 1};
         hf_keyring_add(keys, &c);
     }
-    struct told t = revoke_one(b, gone);
+    struct told t = box_revoke_another(b, gone);
     assert_int_equal(t.code, HF_FULL);
     assert_non_null(strstr(t.text, "wait for a commit"));
     assert_int_equal(keys->count, HF_KEYRING_ROOM);
