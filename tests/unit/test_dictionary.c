@@ -269,6 +269,8 @@ static void a_store_keeps_the_four_newest(void **state)
     static const hf_seq one[] = {100, 200, 300, 400};
     static const hf_seq more[] = {500, 600, 700};
     static const hf_seq again[] = {600};
+    static const hf_seq older[] = {400, 800};
+    static const hf_seq kept[] = {400, 600, 700, 800};
     struct box *b = *state;
     char dir[200];
     struct hf_state_config c = {.dir = dir};
@@ -285,8 +287,11 @@ static void a_store_keeps_the_four_newest(void **state)
     assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
     put_some(s, again, 1);
     assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
+    assert_int_equal(box_objects(s, hf_dictionary_name(400, name)), 1);
+    put_some(s, older, 2);
+    assert_int_equal(box_objects(s, hf_slice_str(HF_DICTIONARY_PREFIX)), 4);
     for (uint32_t i = 0; i < 4; i++) {
-        assert_int_equal(box_objects(s, hf_dictionary_name(400 + 100 * i, name)), 1);
+        assert_int_equal(box_objects(s, hf_dictionary_name(kept[i], name)), 1);
     }
     hf_state_close(s);
 }
