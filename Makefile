@@ -125,6 +125,7 @@ $B/tests/unit/test_disk $B/tests/unit/test_meta_sync $B/tests/unit/test_shrink $
 $B/tests/unit/%: $B/tests/unit/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/unit/test_health: $B/edge/health.o
+$B/tests/unit/test_edge_commands: $B/edge/commands.o
 $B/tests/unit/test_preload: $(FAULTS)
 $B/tests/unit/test_transport_links: TEST_L += -Wl,--wrap=uv_hrtime
 $B/tests/unit/test_edge_restart: TEST_L += -Wl,--wrap=hf_state_inbox_del

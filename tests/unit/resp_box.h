@@ -6,7 +6,7 @@
  * on_drained), NIL, MAP, FORGE, QUIT, STOP (closes the server from within a command).
  *
  * The server takes its turns only while a test says or hears something or lets time pass, so
- * nothing happens between two statements. Included by test_resp.c and test_resp_bounds.c only.
+ * nothing happens between two statements. Included by the tests of RESP and of the edge's commands.
  */
 #ifndef TEST_RESP_BOX_H
 #define TEST_RESP_BOX_H
