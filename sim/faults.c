@@ -339,19 +339,18 @@ static void step_clock(struct sim *sim, struct node *n, struct rng *r)
     struck(sim, "clock step %s %+" PRId64 "ms", n->name, step);
 }
 
-static void disk_fills(struct sim *sim, struct node *n, struct rng *r)
+/* Full: half of the time only the sync says so. */
+static void disk_begin(struct sim *sim, struct node *n, bool full, struct rng *r)
 {
-    bool late = !rng_chance(r, 0.5); /* only the sync says so */
-    disk_trouble(n->disk_io, late ? EDQUOT : ENOSPC, rng_chance(r, 0.5) ? 1 : 0.2);
-    sim_trace(sim, n, "disk: full%s", late ? ", late" : "");
-    struck(sim, "disk full at %s", n->name);
-}
-
-static void disk_fails(struct sim *sim, struct node *n, struct rng *r)
-{
-    disk_trouble(n->disk_io, EIO, rng_chance(r, 0.5) ? 1 : 0.2);
-    sim_trace(sim, n, "disk: errors");
-    struck(sim, "disk failing at %s", n->name);
+    int error = full ? ENOSPC : EIO;
+    const char *how = full ? "full" : "errors";
+    if (full && !rng_chance(r, 0.5)) {
+        error = EDQUOT;
+        how = "full, late";
+    }
+    disk_trouble(n->disk_io, error, rng_chance(r, 0.5) ? 1 : 0.2);
+    sim_trace(sim, n, "disk: %s", how);
+    struck(sim, "disk %s at %s", full ? "full" : "failing", n->name);
 }
 
 /* An old copy of the core: the mark beside it may be old, too, and then only an edge can tell. */
@@ -452,11 +451,8 @@ static void begin(struct sim *sim, enum fault f)
         slow_disk(sim, any, r);
         break;
     case FAULT_DISK_FULL:
-        disk_fills(sim, any, r);
-        lasting(sim, f, any, r);
-        break;
     case FAULT_DISK_ERROR:
-        disk_fails(sim, any, r);
+        disk_begin(sim, any, f == FAULT_DISK_FULL, r);
         lasting(sim, f, any, r);
         break;
     case FAULT_DAMAGE:
