@@ -1,5 +1,5 @@
 /*
- * group.c - one group of writes becomes batches: merge, apply, digest, seal, sign, append, sync.
+ * group.c - one group of writes becomes batches: merge, apply, digest, seal, append, sign, sync.
  *
  * Rules (PROTOCOL.md section 3):
  * - A write is atomic: its changes are in one batch. Batches are cut at HF_BATCH_CUT raw bytes,
@@ -12,6 +12,10 @@
  *   A write with an id always makes a frame, so that replay finds the id again.
  * - Frames are appended only after all batches of the group are in the state: the log cannot take
  *   back what it has buffered, the state can.
+ *
+ * A batch is signed while the disk writes it: the header says all that the signature is of, and a
+ * signature that a crash loses is made again at the next start (hf/changelog.h). Nothing leaves the
+ * core before both are done.
  *
  * Nothing is allocated per change: the builder's tables have their final size from the start, and
  * the frames' memory grows to that of the largest group and stays.
@@ -197,7 +201,7 @@ static void nonce_make(struct hf_batch_builder *b, uint8_t nonce[HF_NONCE_BYTES]
                   HF_NONCE_BYTES);
 }
 
-static enum hf_err place_add(struct hf_core_writer *w, size_t at, size_t len, hf_seq seq)
+static enum hf_err place_add(struct hf_core_writer *w, const struct hf_frame_place *place)
 {
     if (w->place_count == w->place_cap) {
         uint32_t cap = w->place_cap == 0 ? 64 : 2 * w->place_cap;
@@ -208,13 +212,13 @@ static enum hf_err place_add(struct hf_core_writer *w, size_t at, size_t len, hf
         w->place = grown;
         w->place_cap = cap;
     }
-    w->place[w->place_count++] = (struct hf_frame_place){.at = at, .len = len, .seq = seq};
+    w->place[w->place_count++] = *place;
     return HF_OK;
 }
 
 /* Puts the frame message at the end of w->frames. */
 static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
-                              const struct hf_signature *sig, struct hf_slice body)
+                              const struct hf_signature *sig, struct hf_slice body, bool is_signed)
 {
     size_t most = header.len + body.len + HF_FRAME_OVERHEAD;
     enum hf_err err = hf_bytes_reserve(&w->frames, most);
@@ -225,9 +229,12 @@ static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
     hf_writer_init(&out, w->frames.data + w->frames.len, most);
     hf_frame_encode(&w->genesis.stream, header, sig, body, &out);
     HF_ASSERT(!out.failed);
-    size_t at = w->frames.len;
+    struct hf_frame_place place = {.at = w->frames.len,
+                                   .len = out.len,
+                                   .seq = hf_state_position(w->state).seq,
+                                   .is_signed = is_signed};
     w->frames.len += out.len;
-    return place_add(w, at, out.len, hf_state_position(w->state).seq);
+    return place_add(w, &place);
 }
 
 static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, struct hf_slice raw,
@@ -271,7 +278,8 @@ static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, stru
     return err;
 }
 
-/* Seals, signs and advances: the state is at the batch, the frame is kept. */
+/* Seals and advances: the state is at the batch, the frame is kept. The state keeps the whole frame
+ * of a dictionary, so that one is signed here. */
 static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
                               struct hf_slice raw, uint32_t changes)
 {
@@ -298,11 +306,14 @@ static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
     hf_writer_init(&header, bytes, sizeof(bytes));
     hf_header_encode(&h, &header);
     HF_ASSERT(!header.failed);
-    struct hf_signature sig;
-    hf_header_sign(hf_writer_bytes(&header), w->id->secret, &sig);
+    struct hf_signature sig = {{0}};
+    bool sign_now = kind == HF_BATCH_DICTIONARY;
+    if (sign_now) {
+        hf_header_sign(hf_writer_bytes(&header), w->id->secret, &sig);
+    }
     err = hf_state_advance(w->state, &h, hf_writer_bytes(&header), &sig);
     if (err == HF_OK) {
-        err = frame_keep(w, hf_writer_bytes(&header), &sig, hf_writer_bytes(&sealed));
+        err = frame_keep(w, hf_writer_bytes(&header), &sig, hf_writer_bytes(&sealed), sign_now);
     }
     return err == HF_OK ? HF_OK : failed(w, h.seq, err, "advance");
 }
@@ -595,13 +606,29 @@ static enum hf_err group_apply(struct hf_core_writer *w, struct hf_group *g)
     return err == HF_OK ? dictionary_make(w) : err;
 }
 
+uint32_t hf_core_writer_sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
+{
+    struct hf_core_writer *w = ctx;
+    struct hf_signature sig;
+    uint32_t at = hf_frame_sign(payload, len, w->id->secret, &sig);
+    if (w->place_count == 0) {
+        return at; /* what a crash left unsigned */
+    }
+    memcpy(w->frames.data + w->place[seq - w->place[0].seq].at + at, sig.b, sizeof(sig.b));
+    if (seq == hf_state_position(w->state).seq) {
+        hf_state_sign(w->state, &sig);
+    }
+    return at;
+}
+
 static enum hf_err group_sync(struct hf_core_writer *w)
 {
     enum hf_err err = HF_OK;
     for (uint32_t i = 0; i < w->place_count && err == HF_OK; i++) {
         const struct hf_frame_place *p = &w->place[i];
-        err = hf_changelog_append(w->log, HF_RECORD_FRAME, p->seq,
-                                  hf_slice_of(w->frames.data + p->at, p->len));
+        struct hf_slice message = hf_slice_of(w->frames.data + p->at, p->len);
+        err = p->is_signed ? hf_changelog_append(w->log, HF_RECORD_FRAME, p->seq, message)
+                           : hf_changelog_append_unsigned(w->log, p->seq, message);
     }
     /* Also after a failed append: what is buffered becomes durable or is dropped, and recovery then
      * finds the same. */

@@ -394,7 +394,9 @@ static enum hf_err stores_open(struct opening *o)
     struct hf_changelog_config lc = {.dir = path,
                                      .segment_bytes = w->cfg->segment_bytes,
                                      .single_thread = w->cfg->single_thread,
-                                     .covered = w->head.committed};
+                                     .covered = w->head.committed,
+                                     .sign = hf_core_writer_sign,
+                                     .sign_ctx = w};
     /* No base_seq: a log that is gone is not replaced by an empty one that begins where the state
      * is, because what was acknowledged after the last commit would be gone with it. */
     return hf_changelog_open(&lc, UINT64_MAX, on_log_record, o, &w->log, o->e);
@@ -429,7 +431,8 @@ static enum hf_err recover(struct opening *o)
     if (err != HF_OK) {
         return err;
     }
-    err = hf_core_writer_recover(w);
+    err = hf_changelog_sign_rest(w->log); /* not before the key is known to be the stream's */
+    err = err == HF_OK ? hf_core_writer_recover(w) : err;
     if (err == HF_OK) {
         struct hf_fact boot = {.type = HF_FACT_BOOT, .boot = o->out->boot + 1};
         err = hf_core_writer_record(w, &boot, 1);

@@ -61,6 +61,7 @@ struct hf_frame_place {
     size_t at; /* in frames.data */
     size_t len;
     hf_seq seq;
+    bool is_signed; /* before it is written; else while it is */
 };
 
 struct hf_batch_builder; /* group.c */
@@ -79,7 +80,7 @@ struct hf_core_writer {
     bool broken;            /* the transaction must be aborted and replayed before the next order */
     bool lost;              /* an input/output error: reopen the environment too */
     struct hf_bytes facts;  /* u32 length and bytes each: recorded since the last commit */
-    struct hf_bytes frames; /* messages of the last group, for PUBLISH */
+    struct hf_bytes frames; /* messages of the last group, for PUBLISH; signed once it is synced */
     struct hf_frame_place *place; /* owned */
     uint32_t place_count;
     uint32_t place_cap;
@@ -116,6 +117,9 @@ enum hf_err hf_core_writer_open(struct hf_core_writer *w, const struct hf_world 
                                 struct hf_registry *registry, struct hf_opened *out,
                                 struct hf_error *e);
 void hf_core_writer_close(struct hf_core_writer *w); /* drops what is not committed */
+
+/* Signs a frame for the log (hf/changelog.h); ctx is the writer. */
+hf_changelog_sign hf_core_writer_sign;
 
 /* ---- orders (writer.c, group.c) ---- */
 

@@ -100,6 +100,10 @@ bool hf_header_verify(struct hf_slice header, const struct hf_signature *sig,
 /* The whole message. body.data == NULL writes nil. */
 void hf_frame_encode(const struct hf_id *stream, struct hf_slice header,
                      const struct hf_signature *sig, struct hf_slice body, struct hf_writer *w);
+/* Signs a frame message of this process in place, which has any bytes for a signature; *sig is a
+ * copy. Returns where in it the signature begins. */
+uint32_t hf_frame_sign(uint8_t *message, size_t len, const uint8_t secret[HF_SECRET_BYTES],
+                       struct hf_signature *sig);
 /* Parses a whole frame message (prefix included) and its header; checks no signature. If a body is
  * there its length equals h.body_bytes. HF_MALFORMED, HF_VERSION; HF_UPGRADE as above: *stream and
  * *f are filled, and nothing in them may be believed before the signature is verified. */

@@ -6,6 +6,11 @@
  * acknowledges a whole group after one fdatasync of preallocated space. Facts are absolute ("edge X
  * is now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
  *
+ * A frame may be appended before it is signed: it is signed while the disk writes what is signed,
+ * which hides the time of that. The signature itself is written after the sync, and is durable with
+ * the next. A crash in between loses nothing: the same key makes the same signature of the same
+ * bytes again (RFC 8032, section 5.1.6), at the next start.
+ *
  * After a failed write or sync nothing past the last synced offset is read or synced again: the
  * next append opens a new segment that voids the rest ("fsyncgate"). The byte
  * format is specified at the top of proto/store/segment.c.
@@ -29,6 +34,12 @@ enum hf_record_type {
     HF_RECORD_FACT = 2,  /* payload: one durable fact; seq = of the last frame before it */
 };
 
+#define HF_LOG_SIGNATURE_BYTES 64u
+
+/* Signs an unsigned frame in place and says where in it the bytes of the signature begin, which
+ * were zeros. Called by the writer's thread. */
+typedef uint32_t hf_changelog_sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len);
+
 struct hf_changelog_config {
     const char *dir;        /* made with mode 0700 when it is not there */
     uint64_t segment_bytes; /* preallocated size of a segment; 0 = 16 MiB; a larger record gets its
@@ -36,10 +47,12 @@ struct hf_changelog_config {
     hf_seq base_seq;        /* seq that a new, empty log begins after; for tests */
     hf_seq covered;         /* `applied` of the committed state: damage up to here is corruption */
     bool single_thread; /* never start the thread that makes the next segment ahead (simulator) */
+    hf_changelog_sign *sign; /* NULL: an unsigned frame is damage */
+    void *sign_ctx;
 };
 
-/* Called at open for each record that recovery accepts, in order. The payload is borrowed. A result
- * other than HF_OK ends the open with it. */
+/* Called at open for each record that recovery accepts, in order. The payload is borrowed, and as
+ * it was appended. A result other than HF_OK ends the open with it. */
 typedef enum hf_err hf_changelog_visit(void *ctx, enum hf_record_type type, hf_seq seq,
                                        struct hf_slice payload);
 
@@ -51,12 +64,18 @@ enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
                               hf_changelog_visit *visit, void *ctx, struct hf_changelog **log,
                               struct hf_error *e);
 void hf_changelog_close(struct hf_changelog *log); /* does not sync; NULL is fine */
+/* Signs the frames that a crash left without; before it they read as HF_CORRUPT. To be called after
+ * open once it is certain that the key is theirs. HF_IO, HF_NOMEM. */
+enum hf_err hf_changelog_sign_rest(struct hf_changelog *log);
 
 /* Buffers one record. A FRAME's seq must be that of the last appended + 1, a FACT's the same, else
  * HF_ARG. HF_TOO_BIG also when the group would pass 256 MiB. HF_NOMEM. On failure the records
  * before it stay buffered. */
 enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
                                 struct hf_slice payload);
+/* The same for a frame with zeros for a signature, which sync has signed. HF_ARG without `sign`. */
+enum hf_err hf_changelog_append_unsigned(struct hf_changelog *log, hf_seq seq,
+                                         struct hf_slice payload);
 /* Writes what is buffered and syncs it, all in one segment. On HF_IO, HF_FULL or HF_NOMEM
  * everything appended since the last good sync is dropped from the log, as if it had never been
  * appended. A crash before the next good sync may bring it back: its outcome is then unknown, as

@@ -174,6 +174,9 @@ struct hf_position hf_state_position(const struct hf_state *s);
 /* Ends a batch: position, signed header and chain hash of `h`. h->seq must be position + 1. */
 enum hf_err hf_state_advance(struct hf_state *s, const struct hf_header *h, struct hf_slice header,
                              const struct hf_signature *signature);
+/* Replaces the signature that advance was given, before a commit: the newest batch may be signed
+ * while the log is being written. */
+void hf_state_sign(struct hf_state *s, const struct hf_signature *signature);
 /* apply of every change, digest compared with the header's (HF_DIGEST), advance. */
 enum hf_err hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f,
                                  struct hf_body *body);

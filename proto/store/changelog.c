@@ -2,7 +2,9 @@
  * changelog.c - the durable log of a stream, as a chain of segments.
  *
  * Appending only fills a buffer. A sync writes the buffer with one pwrite and one fdatasync into
- * space that was written before, and only then do the records exist for readers. A group is never
+ * space that was written before, and only then do the records exist for readers. In between, while
+ * the disk is writing, unsigned frames are signed; their signatures are written behind the sync. A
+ * processor that has this to do is also awake when the write ends. A group is never
  * split: one that does not fit begins a new segment, which is written and synced under a temporary
  * name, renamed, and made durable by a sync of the directory. Its head names the segment before it
  * and where that one ends, so the same step also voids whatever a failed write or sync left behind
@@ -44,7 +46,11 @@ struct hf_changelog {
     char *dir; /* owned */
     int dirfd; /* holds the lock */
     uint64_t segment_bytes;
-    bool failed;     /* what lies behind the end of the newest segment is unknown */
+    bool failed; /* what lies behind the end of the newest segment is unknown, or it is of an
+                    older version: it is not written to */
+    hf_seq unsigned_from; /* that recovery found; 0 = none */
+    hf_changelog_sign *sign;
+    void *sign_ctx;
     hf_seq appended; /* last frame appended, synced or not */
     uint8_t *buffer; /* room for a segment head, the records, and zeros to the end of a page */
     size_t len;
@@ -103,6 +109,8 @@ static enum hf_err recover(struct hf_changelog *log, struct hf_recovery *r, stru
         v->disk_bytes += v->segments[i]->head.bytes;
     }
     log->appended = r->last;
+    log->failed = v->count > 0 && hf_log_view_newest(v)->head.version < HF_SEGMENT_VERSION;
+    log->unsigned_from = r->unsigned_from;
     return err;
 }
 
@@ -126,6 +134,8 @@ static struct hf_changelog *log_new(const struct hf_changelog_config *c)
         return NULL;
     }
     log->dirfd = -1;
+    log->sign = c->sign;
+    log->sign_ctx = c->sign_ctx;
     log->segment_bytes = to_page(c->segment_bytes == 0 ? SEGMENT_BYTES : c->segment_bytes);
     log->len = HF_SEGMENT_HEAD;
     log->dir = strdup(c->dir);
@@ -141,7 +151,8 @@ enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
                               hf_changelog_visit *visit, void *ctx, struct hf_changelog **log,
                               struct hf_error *e)
 {
-    struct hf_recovery r = {.covered = c->covered, .from = from, .visit = visit, .ctx = ctx};
+    struct hf_recovery r = {
+        .covered = c->covered, .from = from, .visit = visit, .ctx = ctx, .signs = c->sign != NULL};
     struct hf_changelog *l;
     enum hf_err err;
 
@@ -220,53 +231,110 @@ static enum hf_err make_room(struct hf_changelog *log, uint64_t size)
     return HF_OK;
 }
 
-enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
-                                struct hf_slice payload)
+static enum hf_err append(struct hf_changelog *log, struct hf_log_record *r,
+                          struct hf_slice payload)
 {
-    uint64_t size = hf_log_record_size(payload.len);
-    uint8_t *record;
     enum hf_err err;
+    uint64_t size;
+    uint8_t *record;
 
-    if (type != HF_RECORD_FRAME && type != HF_RECORD_FACT) {
-        return HF_ARG;
-    }
-    if (seq != (type == HF_RECORD_FRAME ? log->appended + 1 : log->appended)) {
+    if (r->seq != (r->type == HF_RECORD_FRAME ? log->appended + 1 : log->appended)) {
         return HF_ARG;
     }
     if (payload.len > HF_LOG_RECORD_MAX) {
         return HF_TOO_BIG;
     }
+    r->len = (uint32_t)payload.len;
+    size = hf_log_record_size(r->len, r->trailer);
     err = make_room(log, size);
     if (err != HF_OK) {
         return err;
     }
     record = log->buffer + log->len;
-    memset(record + size - 8, 0, 8); /* the padding */
-    hf_log_record_begin(record, type, seq, payload.len);
+    hf_log_record_begin(record, r);
     if (payload.len > 0) {
         memcpy(record + HF_LOG_RECORD_HEAD, payload.data, payload.len);
     }
     log->len += size;
     log->records++;
-    log->appended = seq;
+    log->appended = r->seq;
     return HF_OK;
 }
 
+enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
+                                struct hf_slice payload)
+{
+    struct hf_log_record r = {.type = type, .seq = seq};
+
+    if (type != HF_RECORD_FRAME && type != HF_RECORD_FACT) {
+        return HF_ARG;
+    }
+    return append(log, &r, payload);
+}
+
+enum hf_err hf_changelog_append_unsigned(struct hf_changelog *log, hf_seq seq,
+                                         struct hf_slice payload)
+{
+    struct hf_log_record r = {.type = HF_RECORD_FRAME, .seq = seq, .trailer = true};
+
+    return log->sign == NULL ? HF_ARG : append(log, &r, payload);
+}
+
 /* ---- sync ---- */
+
+/* The record at `at` of the buffer; returns where the next one is. */
+static size_t record_at(const struct hf_changelog *log, size_t at, struct hf_log_record *r)
+{
+    bool ours = hf_log_record_decode(log->buffer + at, r);
+
+    HF_ASSERT(ours);
+    return at + hf_log_record_size(r->len, r->trailer);
+}
 
 static void stamp_group(struct hf_changelog *log, uint64_t salt, uint64_t synced_at)
 {
     struct hf_log_record r;
 
-    for (size_t at = HF_SEGMENT_HEAD; at < log->len; at += hf_log_record_size(r.len)) {
-        bool ours = hf_log_record_decode(log->buffer + at, &r);
-        HF_ASSERT(ours);
+    for (size_t at = HF_SEGMENT_HEAD, next; at < log->len; at = next) {
+        next = record_at(log, at, &r);
         hf_log_record_stamp(log->buffer + at, salt, synced_at);
     }
 }
 
+static void sign_group(struct hf_changelog *log)
+{
+    struct hf_log_record r;
+
+    for (size_t at = HF_SEGMENT_HEAD, next; at < log->len; at = next) {
+        uint8_t *payload = log->buffer + at + HF_LOG_RECORD_HEAD;
+        next = record_at(log, at, &r);
+        if (r.trailer) {
+            uint32_t place = log->sign(log->sign_ctx, r.seq, payload, r.len);
+            hf_log_trailer_encode(&r, payload, place, log->buffer + next - HF_LOG_TRAILER);
+        }
+    }
+}
+
+/* Of a group whose first record stands at `at` of the file. */
+static enum hf_err write_signatures(const struct hf_changelog *log, int fd, uint64_t first)
+{
+    struct hf_log_record r;
+    enum hf_err err = HF_OK;
+
+    for (size_t at = HF_SEGMENT_HEAD, next; err == HF_OK && at < log->len; at = next) {
+        next = record_at(log, at, &r);
+        if (r.trailer) {
+            err = hf_segment_write(fd, log->buffer + next - HF_LOG_TRAILER, HF_LOG_TRAILER,
+                                   first + (next - HF_SEGMENT_HEAD) - HF_LOG_TRAILER);
+        }
+    }
+    return err;
+}
+
 /* Writes the buffer from `from` on at `at`, with zeros to the end of the page: a page that is
- * written whole is not read first, which in a recycled file would cost a read from the disk. */
+ * written whole is not read first, which in a recycled file would cost a read from the disk.
+ * Signatures wait for the sync: on a page that is being written they would have it written again.
+ */
 static enum hf_err write_synced(struct hf_changelog *log, int fd, size_t from, uint64_t at)
 {
     uint64_t end = at + (log->len - from);
@@ -278,7 +346,13 @@ static enum hf_err write_synced(struct hf_changelog *log, int fd, size_t from, u
     if (err != HF_OK) {
         return err;
     }
-    return fdatasync(fd) == 0 ? HF_OK : hf_segment_errno(errno);
+    /* Whether it could be begun does not matter: the sync does what was not. */
+    (void)sync_file_range(fd, (off_t)at, (off_t)(to_page(end) - at), SYNC_FILE_RANGE_WRITE);
+    sign_group(log);
+    if (fdatasync(fd) != 0) {
+        return hf_segment_errno(errno);
+    }
+    return write_signatures(log, fd, at + HF_SEGMENT_HEAD - from);
 }
 
 static enum hf_err extend(struct hf_changelog *log, struct hf_segment *s)
@@ -303,7 +377,8 @@ static enum hf_err next_head(const struct hf_changelog *log, struct hf_segment_h
 {
     const struct hf_segment *before = hf_log_view_newest(log->view);
 
-    *h = (struct hf_segment_head){.number = 1, .first = log->view->last + 1};
+    *h = (struct hf_segment_head){
+        .version = HF_SEGMENT_VERSION, .number = 1, .first = log->view->last + 1};
     if (before != NULL) {
         h->number = before->head.number + 1;
         h->before_salt = before->head.salt;
@@ -413,6 +488,26 @@ enum hf_err hf_changelog_sync(struct hf_changelog *log)
         hf_spare_want(log->spare);
     }
     return HF_OK;
+}
+
+enum hf_err hf_changelog_sign_rest(struct hf_changelog *log)
+{
+    enum hf_err err = HF_OK;
+    uint8_t *buffer;
+
+    if (log->unsigned_from == 0) {
+        return HF_OK;
+    }
+    buffer = malloc(HF_LOG_RECORD_MAX);
+    if (buffer == NULL) {
+        return HF_NOMEM;
+    }
+    for (hf_seq seq = log->unsigned_from; err == HF_OK && seq <= log->view->last; seq++) {
+        err = hf_log_view_sign(log->view, seq, log->sign, log->sign_ctx, buffer);
+    }
+    free(buffer);
+    log->unsigned_from = err == HF_OK ? 0 : log->unsigned_from;
+    return err;
 }
 
 /* ---- reading ---- */

@@ -5,9 +5,9 @@
  * does its reads without the lock: the writer never waits for a reader's disk, and trimming may
  * unlink the file meanwhile.
  *
- * Invariant: a payload is handed out only when its checksum, its salt and its seq are right. This
- * file must not write to a segment. Read segment.c for the index and the walk, changelog.c for the
- * writer.
+ * Invariant: a payload is handed out only when its checksum, its salt and its seq are right, and
+ * with its signature. Only hf_log_view_sign writes to a segment, and only what was missing. Read
+ * segment.c for the index and the walk, changelog.c for the writer.
  */
 #include "log_view.h"
 
@@ -138,39 +138,96 @@ uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last)
     return end - bytes_before(&from, first);
 }
 
-enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
-                             size_t *len)
+/* Reads a frame as it was appended. With HF_OK, and only then, the segment is the caller's to
+ * unref. */
+static enum hf_err read_payload(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
+                                struct place *p, struct hf_log_record *r)
 {
     uint8_t head[HF_LOG_RECORD_HEAD];
-    struct hf_log_record r;
-    struct place p;
     enum hf_err err;
     bool held;
 
-    *len = 0;
+    r->len = 0;
     pthread_mutex_lock(&v->lock);
-    held = find(v, seq, &p);
+    held = find(v, seq, p);
     pthread_mutex_unlock(&v->lock);
     if (!held) {
         return HF_NOTFOUND;
     }
-    err = hf_segment_walk(p.segment, &p.spot, seq, p.end, head);
-    if (err != HF_OK || !hf_log_record_decode(head, &r)) {
-        goto out;
-    }
-    *len = r.len;
-    err = r.len > cap
-              ? HF_TOO_BIG
-              : hf_segment_read(p.segment->fd, buffer, r.len, p.spot.at + HF_LOG_RECORD_HEAD);
-    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r)) {
+    err = hf_segment_walk(p->segment, &p->spot, seq, p->end, head);
+    if (err == HF_OK && !hf_log_record_decode(head, r)) {
         err = HF_CORRUPT;
     }
-out:
+    if (err == HF_OK) {
+        err = r->len > cap ? HF_TOO_BIG
+                           : hf_segment_read(p->segment->fd, buffer, r->len,
+                                             p->spot.at + HF_LOG_RECORD_HEAD);
+    }
+    if (err == HF_OK && !hf_log_record_verify(head, buffer, r)) {
+        err = HF_CORRUPT;
+    }
+    if (err != HF_OK) {
+        hf_segment_unref(p->segment);
+    }
+    return err;
+}
+
+static enum hf_err read_signature(const struct place *p, const struct hf_log_record *r,
+                                  uint8_t *payload)
+{
+    uint8_t trailer[HF_LOG_TRAILER];
+    enum hf_err err;
+
+    if (!r->trailer) {
+        return HF_OK;
+    }
+    err = hf_segment_read(p->segment->fd, trailer, sizeof(trailer),
+                          p->spot.at + hf_log_trailer_at(r));
+    if (err != HF_OK || !hf_log_trailer_verify(r, trailer)) {
+        return err == HF_OK ? HF_CORRUPT : err;
+    }
+    hf_log_trailer_apply(trailer, payload);
+    return HF_OK;
+}
+
+enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
+                             size_t *len)
+{
+    struct hf_log_record r;
+    struct place p;
+    enum hf_err err = read_payload(v, seq, buffer, cap, &p, &r);
+
+    *len = r.len;
+    if (err != HF_OK) {
+        return err;
+    }
+    err = read_signature(&p, &r, buffer);
     hf_segment_unref(p.segment);
     return err;
 }
 
 /* ---- the writer ---- */
+
+enum hf_err hf_log_view_sign(struct hf_log_view *v, hf_seq seq, hf_changelog_sign *sign, void *ctx,
+                             uint8_t *buffer)
+{
+    uint8_t trailer[HF_LOG_TRAILER];
+    struct hf_log_record r;
+    struct place p;
+    enum hf_err err = read_payload(v, seq, buffer, HF_LOG_RECORD_MAX, &p, &r);
+
+    if (err != HF_OK) {
+        return err;
+    }
+    err = read_signature(&p, &r, buffer);
+    if (err == HF_CORRUPT) {
+        hf_log_trailer_encode(&r, buffer, sign(ctx, seq, buffer, r.len), trailer);
+        err = hf_segment_write(p.segment->fd, trailer, sizeof(trailer),
+                               p.spot.at + hf_log_trailer_at(&r));
+    }
+    hf_segment_unref(p.segment);
+    return err;
+}
 
 struct hf_segment *hf_log_view_newest(const struct hf_log_view *v)
 {
@@ -218,7 +275,7 @@ void hf_log_view_publish(struct hf_log_view *v, struct hf_segment *s, const uint
         v->segments[v->count++] = s;
         v->disk_bytes += s->head.bytes;
     }
-    for (size_t at = 0; at < len; at += hf_log_record_size(r.len)) {
+    for (size_t at = 0; at < len; at += hf_log_record_size(r.len, r.trailer)) {
         bool ours = hf_log_record_decode(group + at, &r);
         HF_ASSERT(ours);
         hf_segment_note(s, &r, &v->frame_bytes);

@@ -38,6 +38,9 @@ enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer,
 /* ---- the writer ---- */
 
 struct hf_segment *hf_log_view_newest(const struct hf_log_view *v); /* NULL for none */
+/* Signs frame seq if it is not; buffer has HF_LOG_RECORD_MAX bytes. */
+enum hf_err hf_log_view_sign(struct hf_log_view *v, hf_seq seq, hf_changelog_sign *sign, void *ctx,
+                             uint8_t *buffer);
 /* Makes room for one more segment and for `records` more in s (which may be NULL). HF_NOMEM. */
 enum hf_err hf_log_view_reserve(struct hf_log_view *v, struct hf_segment *s, size_t records);
 /* Shows a synced group of whole records at the end of s; s is added when it is new. */

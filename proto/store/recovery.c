@@ -12,7 +12,9 @@
  * record behind it says that it was synced, or when the state covers the frame that belongs there.
  *  4. Otherwise it is a torn tail: everything from there on is zeroed, so that what is left of a
  * torn group can never be joined to records written later.
- *  5. Accepted records that are not known to have been synced are written once more before they are
+ *  5. A frame without its signature is whole: that is made again, by who opened the log and has the
+ *     key. Else: damage.
+ *  6. Accepted records that are not known to have been synced are written once more before they are
  *     synced: if the process before this one ended after a failed sync, the kernel may show pages
  * that it no longer holds dirty and never wrote ("fsyncgate").
  *
@@ -224,7 +226,7 @@ static bool whole_record(const struct scan *s, uint64_t at, struct hf_log_record
     if (!hf_log_record_decode(s->bytes + at, record) || record->salt != s->segment->head.salt) {
         return false;
     }
-    if (hf_log_record_size(record->len) > limit - at) {
+    if (hf_log_record_size(record->len, record->trailer) > limit - at) {
         return false;
     }
     return hf_log_record_verify(s->bytes + at, s->bytes + at + HF_LOG_RECORD_HEAD, record);
@@ -233,6 +235,12 @@ static bool whole_record(const struct scan *s, uint64_t at, struct hf_log_record
 static bool in_sequence(const struct hf_recovery *r, const struct hf_log_record *record)
 {
     return record->seq == (record->type == HF_RECORD_FRAME ? r->last + 1 : r->last);
+}
+
+static bool is_signed(const struct scan *s, const struct hf_log_record *record)
+{
+    return !record->trailer ||
+           hf_log_trailer_verify(record, s->bytes + s->segment->end + hf_log_trailer_at(record));
 }
 
 static enum hf_err accept_record(struct hf_recovery *r, struct scan *s,
@@ -244,6 +252,12 @@ static enum hf_err accept_record(struct hf_recovery *r, struct scan *s,
 
     if (err != HF_OK) {
         return refuse(r, e, err, s->segment->head.number, "out of memory");
+    }
+    if (!is_signed(s, record)) {
+        if (!r->signs) {
+            return damaged(r, e, s, "a frame without a signature");
+        }
+        r->unsigned_from = r->unsigned_from == 0 ? record->seq : r->unsigned_from;
     }
     if (r->visit != NULL && (record->type == HF_RECORD_FACT || record->seq > r->from)) {
         err = r->visit(r->ctx, record->type, record->seq, payload);
@@ -308,7 +322,7 @@ static bool all_zero(const uint8_t *p, uint64_t len)
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
 }
 
-/* Rules 4 and 5. */
+/* Rules 4 and 6. */
 static enum hf_err repair_tail(const struct scan *s)
 {
     const struct hf_segment *segment = s->segment;

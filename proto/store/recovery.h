@@ -16,11 +16,13 @@ struct hf_recovery {
     hf_seq from;
     hf_changelog_visit *visit; /* may be NULL */
     void *ctx;
+    bool signs; /* else an unsigned frame is damage */
 
     hf_seq last;                  /* in: where an empty log begins; out: the last frame */
     struct hf_segment **segments; /* out: owned array of owned segments, oldest first */
     size_t count;
     uint64_t frame_bytes; /* out: of all frames */
+    hf_seq unsigned_from; /* out: the first frame without its signature; 0 = none */
 };
 
 /* Fills the out fields, which the caller frees whatever the result. What it accepts is synced on

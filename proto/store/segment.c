@@ -7,7 +7,7 @@
  * Head, 128 bytes:
  *
  *     0  "HFLOGSEG"
- *     8  u32 version = 1
+ *     8  u32 version = 2, or 1 in a log that an earlier holdfast wrote
  *    12  u32 zero
  *    16  u64 number of the segment
  *    24  u64 salt
@@ -29,11 +29,22 @@
  *    32  u64 xxh3-64(payload, seed = xxh3-64(bytes 0..31))
  *    40  payload, zeros up to a multiple of 8
  *
+ * A frame that is signed after it was written has type 3, zeros in its payload for the signature,
+ * and a trailer behind it, zeros until it is signed:
+ *
+ *     0  u64 xxh3-64(bytes 8..79, seed = the record's xxh3-64)
+ *     8  u32 where in the payload the signature begins
+ *    12  u32 zero
+ *    16  the signature, 64 bytes
+ *
+ * It stands at the end because that page is the one which the next group writes anyway.
+ *
  * Invariant: bytes 0..11 of the head keep their meaning in every version. A file has its name only
  * once its head and first group are synced up to the head's synced_at. In a record, synced_at is
  * the offset in the same segment up to which all was known to be synced when the record was
  * written; it is an offset and not a seq because a fact has no seq of its own. The salt keeps what
- * an earlier use of the file left behind from being taken for a record.
+ * an earlier use of the file left behind from being taken for a record. A trailer's checksum does
+ * the same for an earlier signature.
  *
  * This file must not decide what is accepted or lost: that is recovery.c. Read changelog.c next.
  */
@@ -52,6 +63,7 @@
 
 #define HEAD_MAGIC "HFLOGSEG"
 #define RECORD_MAGIC "HFr"
+#define TYPE_SIGNED_LATER 3u
 
 /* One entry of 24 bytes for eight small records: a read walks four heads on average, 1 us, and the
  * index of a log of 400-byte frames is under 1 % of it. Past 16 KiB a walk would leave the cache.
@@ -166,7 +178,7 @@ void hf_segment_head_encode(const struct hf_segment_head *h, uint8_t out[HF_SEGM
 {
     memset(out, 0, HF_SEGMENT_HEAD);
     memcpy(out, HEAD_MAGIC, 8);
-    hf_store32(out + 8, HF_SEGMENT_VERSION);
+    hf_store32(out + 8, h->version);
     hf_store64(out + 16, h->number);
     hf_store64(out + 24, h->salt);
     hf_store64(out + 32, h->first);
@@ -182,7 +194,8 @@ enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_
     if (memcmp(in, HEAD_MAGIC, 8) != 0) {
         return HF_CORRUPT;
     }
-    if (hf_load32(in + 8) != HF_SEGMENT_VERSION) {
+    h->version = hf_load32(in + 8);
+    if (h->version < 1 || h->version > HF_SEGMENT_VERSION) {
         return HF_MISMATCH;
     }
     if (hf_load64(in + 120) != XXH3_64bits(in, 120)) {
@@ -202,18 +215,26 @@ enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_
     return HF_OK;
 }
 
-uint64_t hf_log_record_size(size_t len)
+static uint64_t to_8(uint64_t n)
 {
-    return HF_LOG_RECORD_HEAD + (((uint64_t)len + 7) & ~UINT64_C(7));
+    return (n + 7) & ~UINT64_C(7);
 }
 
-void hf_log_record_begin(uint8_t *record, enum hf_record_type type, hf_seq seq, size_t len)
+uint64_t hf_log_record_size(size_t len, bool trailer)
 {
+    return HF_LOG_RECORD_HEAD + to_8(len) + (trailer ? HF_LOG_TRAILER : 0);
+}
+
+void hf_log_record_begin(uint8_t *record, const struct hf_log_record *r)
+{
+    uint8_t *end = record + HF_LOG_RECORD_HEAD + r->len;
+
     memset(record, 0, HF_LOG_RECORD_HEAD);
     memcpy(record, RECORD_MAGIC, 3);
-    record[3] = (uint8_t)type;
-    hf_store32(record + 4, (uint32_t)len);
-    hf_store64(record + 8, seq);
+    record[3] = (uint8_t)(r->trailer ? TYPE_SIGNED_LATER : r->type);
+    hf_store32(record + 4, r->len);
+    hf_store64(record + 8, r->seq);
+    memset(end, 0, (size_t)(record + hf_log_record_size(r->len, r->trailer) - end));
 }
 
 void hf_log_record_stamp(uint8_t *record, uint64_t salt, uint64_t synced_at)
@@ -229,10 +250,11 @@ bool hf_log_record_decode(const uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_
     if (memcmp(head, RECORD_MAGIC, 3) != 0) {
         return false;
     }
-    if (head[3] != HF_RECORD_FRAME && head[3] != HF_RECORD_FACT) {
+    r->trailer = head[3] == TYPE_SIGNED_LATER;
+    if (!r->trailer && head[3] != HF_RECORD_FRAME && head[3] != HF_RECORD_FACT) {
         return false;
     }
-    r->type = (enum hf_record_type)head[3];
+    r->type = r->trailer ? HF_RECORD_FRAME : (enum hf_record_type)head[3];
     r->len = hf_load32(head + 4);
     r->seq = hf_load64(head + 8);
     r->salt = hf_load64(head + 16);
@@ -245,6 +267,34 @@ bool hf_log_record_verify(const uint8_t head[HF_LOG_RECORD_HEAD], const uint8_t 
                           const struct hf_log_record *r)
 {
     return XXH3_64bits_withSeed(payload, r->len, XXH3_64bits(head, 32)) == r->sum;
+}
+
+uint64_t hf_log_trailer_at(const struct hf_log_record *r)
+{
+    return HF_LOG_RECORD_HEAD + to_8(r->len);
+}
+
+void hf_log_trailer_encode(const struct hf_log_record *r, const uint8_t *payload, uint32_t at,
+                           uint8_t trailer[HF_LOG_TRAILER])
+{
+    HF_ASSERT(at <= r->len && r->len - at >= HF_LOG_SIGNATURE_BYTES);
+    memset(trailer, 0, HF_LOG_TRAILER);
+    hf_store32(trailer + 8, at);
+    memcpy(trailer + 16, payload + at, HF_LOG_SIGNATURE_BYTES);
+    hf_store64(trailer, XXH3_64bits_withSeed(trailer + 8, HF_LOG_TRAILER - 8, r->sum));
+}
+
+bool hf_log_trailer_verify(const struct hf_log_record *r, const uint8_t trailer[HF_LOG_TRAILER])
+{
+    uint32_t at = hf_load32(trailer + 8);
+
+    return at <= r->len && r->len - at >= HF_LOG_SIGNATURE_BYTES &&
+           hf_load64(trailer) == XXH3_64bits_withSeed(trailer + 8, HF_LOG_TRAILER - 8, r->sum);
+}
+
+void hf_log_trailer_apply(const uint8_t trailer[HF_LOG_TRAILER], uint8_t *payload)
+{
+    memcpy(payload + hf_load32(trailer + 8), trailer + 16, HF_LOG_SIGNATURE_BYTES);
 }
 
 /* ---- the segment in memory ---- */
@@ -326,7 +376,7 @@ void hf_segment_note(struct hf_segment *s, const struct hf_log_record *r, uint64
         s->last = r->seq;
         *frame_bytes += r->len;
     }
-    s->end += hf_log_record_size(r->len);
+    s->end += hf_log_record_size(r->len, r->trailer);
 }
 
 struct hf_spot hf_segment_seek(const struct hf_segment *s, hf_seq seq)
@@ -359,7 +409,7 @@ enum hf_err hf_segment_walk(const struct hf_segment *s, struct hf_spot *spot, hf
         if (!hf_log_record_decode(head, &r) || r.salt != s->head.salt) {
             return HF_CORRUPT;
         }
-        if (hf_log_record_size(r.len) > end - spot->at) {
+        if (hf_log_record_size(r.len, r.trailer) > end - spot->at) {
             return HF_CORRUPT;
         }
         if (r.type == HF_RECORD_FRAME && r.seq != spot->seq) {
@@ -372,7 +422,7 @@ enum hf_err hf_segment_walk(const struct hf_segment *s, struct hf_spot *spot, hf
             spot->seq++;
             spot->before += r.len;
         }
-        spot->at += hf_log_record_size(r.len);
+        spot->at += hf_log_record_size(r.len, r.trailer);
     }
     return HF_CORRUPT;
 }

@@ -18,12 +18,14 @@
 #include <stdatomic.h>
 
 #define HF_SEGMENT_HEAD 128u
-#define HF_SEGMENT_VERSION 1u
+#define HF_SEGMENT_VERSION 2u /* 1, without trailers, is read but not written to */
 #define HF_SEGMENT_PAGE 4096u
 #define HF_SEGMENT_MAX (1u << 30) /* a larger one is damage: recovery reads a whole segment */
 #define HF_LOG_RECORD_HEAD 40u
+#define HF_LOG_TRAILER 80u
 
 struct hf_segment_head {
+    uint32_t version;     /* 1 or HF_SEGMENT_VERSION */
     uint64_t number;      /* from 1, without gaps */
     uint64_t salt;        /* random for each use of a file */
     hf_seq first;         /* seq of its first frame, whether or not it is there yet */
@@ -35,6 +37,7 @@ struct hf_segment_head {
 
 struct hf_log_record {
     enum hf_record_type type;
+    bool trailer; /* the signature stands behind the payload, once it is there */
     uint32_t len;
     hf_seq seq;
     uint64_t salt;
@@ -78,15 +81,24 @@ void hf_segment_head_encode(const struct hf_segment_head *h, uint8_t out[HF_SEGM
 enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_segment_head *h);
 
 /* Bytes that a record with a payload of len takes. */
-uint64_t hf_log_record_size(size_t len);
-/* Writes the head of a record but for what the stamp adds. */
-void hf_log_record_begin(uint8_t *record, enum hf_record_type type, hf_seq seq, size_t len);
+uint64_t hf_log_record_size(size_t len, bool trailer);
+/* Writes the head of a record but for what the stamp adds, the padding and an empty trailer. */
+void hf_log_record_begin(uint8_t *record, const struct hf_log_record *r);
 /* Adds salt, synced_at and checksum, once it is known which segment the record goes to. */
 void hf_log_record_stamp(uint8_t *record, uint64_t salt, uint64_t synced_at);
 /* False when it is no head of a record of this version. */
 bool hf_log_record_decode(const uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_record *r);
 bool hf_log_record_verify(const uint8_t head[HF_LOG_RECORD_HEAD], const uint8_t *payload,
                           const struct hf_log_record *r);
+/* Offset of the trailer in its record. */
+uint64_t hf_log_trailer_at(const struct hf_log_record *r);
+/* Takes the signature out of the payload, where it begins at `at`. */
+void hf_log_trailer_encode(const struct hf_log_record *r, const uint8_t *payload, uint32_t at,
+                           uint8_t trailer[HF_LOG_TRAILER]);
+/* False when there is no signature yet. */
+bool hf_log_trailer_verify(const struct hf_log_record *r, const uint8_t trailer[HF_LOG_TRAILER]);
+/* Puts the signature of a trailer that verifies into the payload. */
+void hf_log_trailer_apply(const uint8_t trailer[HF_LOG_TRAILER], uint8_t *payload);
 
 /* Takes over fd, also when it fails. NULL when there is no memory. */
 struct hf_segment *hf_segment_new(const struct hf_segment_head *h, int fd);

@@ -388,6 +388,12 @@ enum hf_err hf_state_advance(struct hf_state *s, const struct hf_header *h, stru
     return e == HF_OK ? hf_state_settle(s, h, header, signature) : e;
 }
 
+void hf_state_sign(struct hf_state *s, const struct hf_signature *signature)
+{
+    HF_ASSERT(s->open);
+    s->head.signature = *signature;
+}
+
 enum hf_err hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f, struct hf_body *body)
 {
     struct hf_change c;

@@ -279,6 +279,21 @@ enum hf_err hf_frame_decode(struct hf_slice message, struct hf_id *stream, struc
     return err;
 }
 
+uint32_t hf_frame_sign(uint8_t *message, size_t len, const uint8_t secret[HF_SECRET_BYTES],
+                       struct hf_signature *sig)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    enum hf_err err = hf_frame_decode(hf_slice_of(message, len), &stream, &f);
+    uint32_t at;
+
+    HF_ASSERT(err == HF_OK);
+    at = (uint32_t)(f.header.data + f.header.len + 2 - message); /* a bin 8 has two bytes before */
+    hf_header_sign(f.header, secret, sig);
+    memcpy(message + at, sig->b, HF_SIGNATURE_BYTES);
+    return at;
+}
+
 enum hf_err hf_frame_alone(struct hf_slice message, struct hf_writer *out)
 {
     struct hf_id stream;

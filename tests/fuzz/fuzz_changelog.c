@@ -6,7 +6,8 @@
  * 0 is what the state covers, byte 1 the length of the last file in steps of 64, and each four
  * bytes after that are a segment, an offset (2 bytes) and a value to xor. Then the log is opened.
  * If it opens, it holds frames 1..n as they were written, n is not below what the state covers, and
- * it goes on at n+1. The directory is on tmpfs where there is one, since each input costs some
+ * it goes on at n+1. Every other frame is one that is signed later, and a signature that was
+ * damaged is made again. The directory is on tmpfs where there is one, since each input costs some
  * thirty system calls.
  */
 #include "hf/changelog.h"
@@ -21,6 +22,7 @@
 #define SEGMENTS 3u
 #define SEGMENT_BYTES 4096u
 #define FRAME_BYTES 1000u /* three to a segment */
+#define SIGNATURE_AT 300u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,14 +41,30 @@ static void frame(hf_seq seq, uint8_t out[FRAME_BYTES])
     }
 }
 
+static uint32_t sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
+{
+    uint8_t whole[FRAME_BYTES];
+
+    (void)ctx;
+    HF_ASSERT(len == FRAME_BYTES);
+    frame(seq, whole);
+    memcpy(payload + SIGNATURE_AT, whole + SIGNATURE_AT, HF_LOG_SIGNATURE_BYTES);
+    return SIGNATURE_AT;
+}
+
 static struct hf_changelog *open_log(hf_seq covered)
 {
-    struct hf_changelog_config c = {
-        .dir = dir, .segment_bytes = SEGMENT_BYTES, .covered = covered, .single_thread = true};
+    struct hf_changelog_config c = {.dir = dir,
+                                    .segment_bytes = SEGMENT_BYTES,
+                                    .covered = covered,
+                                    .single_thread = true,
+                                    .sign = sign};
     struct hf_changelog *log;
     struct hf_error e;
 
-    hf_changelog_open(&c, 0, NULL, NULL, &log, &e);
+    if (hf_changelog_open(&c, 0, NULL, NULL, &log, &e) == HF_OK) {
+        HF_ASSERT(hf_changelog_sign_rest(log) == HF_OK);
+    }
     return log;
 }
 
@@ -55,9 +73,14 @@ static void add(struct hf_changelog *log, hf_seq seq)
     uint8_t bytes[FRAME_BYTES];
 
     frame(seq, bytes);
-    HF_ASSERT(hf_changelog_append(log, HF_RECORD_FRAME, seq, hf_slice_of(bytes, FRAME_BYTES)) ==
-              HF_OK);
-    HF_ASSERT(hf_changelog_sync(log) == HF_OK);
+    enum hf_err err;
+    if (seq % 2 == 0) {
+        err = hf_changelog_append(log, HF_RECORD_FRAME, seq, hf_slice_of(bytes, FRAME_BYTES));
+    } else {
+        memset(bytes + SIGNATURE_AT, 0, HF_LOG_SIGNATURE_BYTES);
+        err = hf_changelog_append_unsigned(log, seq, hf_slice_of(bytes, FRAME_BYTES));
+    }
+    HF_ASSERT(err == HF_OK && hf_changelog_sync(log) == HF_OK);
 }
 
 static void remove_all(void)

@@ -29,6 +29,7 @@
 
 #define HEAD 128u       /* of a segment */
 #define RECORD_HEAD 40u /* of a record */
+#define VERSION 2u      /* of the format */
 #define SMALL 8192u     /* segment size of most tests */
 
 /* ---- syncs that fail ---- */

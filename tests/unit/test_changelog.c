@@ -255,8 +255,8 @@ static void record_of_an_earlier_life_of_the_file_is_not_stepped_over(void **sta
 {
     struct box *b = *state;
     uint8_t record[256];
-    size_t size = hf_log_record_size(strlen("a fact"));
-    size_t at = HEAD + hf_log_record_size(64);
+    size_t size = hf_log_record_size(strlen("a fact"), false);
+    size_t at = HEAD + hf_log_record_size(64, false);
     size_t len;
     struct hf_log_record r;
 
@@ -278,8 +278,11 @@ static void record_of_an_earlier_life_of_the_file_is_not_stepped_over(void **sta
 static enum hf_err head_of(uint64_t bytes, uint64_t synced_at, hf_seq first)
 {
     uint8_t out[HEAD];
-    struct hf_segment_head h = {
-        .number = 1, .first = first, .bytes = bytes, .synced_at = synced_at};
+    struct hf_segment_head h = {.version = HF_SEGMENT_VERSION,
+                                .number = 1,
+                                .first = first,
+                                .bytes = bytes,
+                                .synced_at = synced_at};
 
     hf_segment_head_encode(&h, out);
     return hf_segment_head_decode(out, &h);

@@ -62,6 +62,89 @@ static void a_torn_tail_costs_only_what_was_not_answered(void **state)
     assert_int_equal(box_put(b, "c", "3").seq, 3);
 }
 
+/* The message of the frame with this seq, as it was published. */
+static struct hf_slice published(const struct box *b, hf_seq seq)
+{
+    struct hf_id stream;
+    struct hf_frame f;
+    for (uint32_t i = 0; i < b->published_count; i++) {
+        struct hf_slice m = hf_slice_of(b->published[i].data, b->published[i].len);
+        if (hf_frame_decode(m, &stream, &f) == HF_OK && f.h.seq == seq) {
+            return m;
+        }
+    }
+    fail_msg("not published");
+    return hf_slice_of(NULL, 0);
+}
+
+/* It is durable only with the sync of the next group. Nobody but the stream's own key may make it,
+ * and it is the same: an edge may have the frame already. */
+static void a_signature_that_a_crash_took_is_made_again(void **state)
+{
+    enum { SIGNATURE = 80 };
+    static const uint8_t zeros[SIGNATURE];
+    struct box *b = *state;
+    struct hf_identity mine = b->id;
+    struct hf_applied applied;
+    struct hf_error e;
+    struct hf_view *v;
+    uint8_t seed[32] = {9}, bytes[SIGNATURE], frame[4096];
+    char path[512];
+    uint64_t offset;
+    size_t len;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    hf_changelog_synced_at(b->core->writer.log, path, &offset);
+    box_crash(b);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, bytes, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
+    assert_memory_not_equal(bytes, zeros, SIGNATURE);
+    assert_int_equal(pwrite(fd, zeros, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
+    assert_int_equal(hf_identity_from_seed(&b->id, seed), HF_OK);
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    hf_identity_free(&b->id);
+    b->id = mine;
+    assert_int_equal(pread(fd, bytes, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
+    assert_memory_equal(bytes, zeros, SIGNATURE);
+    close(fd);
+    box_open(b);
+    for (hf_seq seq = 1; seq <= 2; seq++) {
+        struct hf_slice m = published(b, seq);
+        assert_int_equal(hf_changelog_read(b->core->writer.log, seq, frame, sizeof(frame), &len),
+                         HF_OK);
+        assert_int_equal(len, m.len);
+        assert_memory_equal(frame, m.data, m.len);
+    }
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    hf_view_applied(v, &applied);
+    assert_int_equal(applied.at.seq, 2);
+    assert_true(hf_header_verify(applied.header, &applied.signature, &mine.public_key));
+    hf_view_close(v);
+}
+
+/* Also of a group with several. It is what edges are shown as evidence. */
+static void the_state_keeps_the_signature_of_its_newest_batch(void **state)
+{
+    static const char *const ids[] = {"a", "b", "c"};
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}};
+    struct hf_applied applied;
+    struct hf_view *v;
+    for (int i = 0; i < 3; i++) { /* a key that is audited begins a new batch */
+        w[i].w.request_id = hf_slice_str(ids[i]);
+        box_send(b, box_add(&w[i], "k", ids[i]));
+    }
+    hf_core_flush(b->core);
+    box_work(b);
+    box_commit(b);
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    hf_view_applied(v, &applied);
+    assert_int_equal(applied.at.seq, 3);
+    assert_true(hf_header_verify(applied.header, &applied.signature, &b->id.public_key));
+    hf_view_close(v);
+}
+
 static void a_group_that_was_not_run_is_gone_after_a_crash(void **state)
 {
     struct box *b = *state;
@@ -516,6 +599,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_restart_replays_exactly),
         T(a_torn_tail_costs_only_what_was_not_answered),
+        T(a_signature_that_a_crash_took_is_made_again),
+        T(the_state_keeps_the_signature_of_its_newest_batch),
         T(a_group_that_was_not_run_is_gone_after_a_crash),
         T(a_crash_right_after_the_first_start_loses_nothing),
         T(a_state_without_its_log_is_refused),

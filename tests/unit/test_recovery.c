@@ -447,18 +447,49 @@ static void segment_of_another_log_is_corruption(void **state)
     assert_non_null(strstr(b->error.text, "0000000000000002.seg"));
 }
 
+static void set_version(struct box *b, uint64_t number, uint8_t version)
+{
+    uint8_t head[HEAD];
+
+    load(b, number, head, sizeof(head));
+    head[8] = version;
+    put64(head + 120, XXH3_64bits(head, 120));
+    poke(b, number, 0, head, sizeof(head));
+}
+
 static void newer_format_is_refused(void **state)
 {
     struct box *b = *state;
-    uint8_t head[HEAD];
 
     open_with(b, 1, 8);
     close_log(b);
-    load(b, 1, head, sizeof(head));
-    head[8] = 2;
-    put64(head + 120, XXH3_64bits(head, 120));
-    poke(b, 1, 0, head, sizeof(head));
+    set_version(b, 1, VERSION + 1);
     assert_int_equal(try_open(b), HF_MISMATCH);
+    set_version(b, 1, 0);
+    assert_int_equal(try_open(b), HF_MISMATCH);
+}
+
+/* Who wrote it would take what is new in this version for a torn tail. */
+static void older_format_is_read_and_gone_on_from_in_a_new_segment(void **state)
+{
+    struct box *b = *state;
+    uint8_t before[SMALL], after[SMALL];
+
+    open_with(b, 3, 64);
+    close_log(b);
+    set_version(b, 1, 1);
+    open_log(b);
+    assert_frames(b, 1, 3, 64);
+    load(b, 1, before, sizeof(before));
+    add_frames(b, 4, 5, 64);
+    load(b, 1, after, sizeof(after));
+    assert_memory_equal(before, after, SMALL);
+    load(b, 2, after, sizeof(after));
+    assert_int_equal(after[8], VERSION);
+    reopen(b);
+    assert_frames(b, 1, 5, 64);
+    add_frames(b, 6, 6, 64);
+    assert_false(segment_exists(b, 3));
 }
 
 /* ---- the directory ---- */
@@ -503,6 +534,7 @@ int main(void)
         BOX_TEST(missing_end_of_the_log_that_the_state_covers_is_corruption),
         BOX_TEST(segment_of_another_log_is_corruption),
         BOX_TEST(newer_format_is_refused),
+        BOX_TEST(older_format_is_read_and_gone_on_from_in_a_new_segment),
         BOX_TEST(what_an_earlier_process_prepared_is_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
