@@ -13,9 +13,8 @@
  * - Frames are appended only after all batches of the group are in the state: the log cannot take
  *   back what it has buffered, the state can.
  *
- * A batch is signed while the disk writes it: the header says all that the signature is of, and a
- * signature that a crash loses is made again at the next start (hf/changelog.h). Nothing leaves the
- * core before both are done.
+ * A batch is signed while the disk writes it (hf/changelog.h); a signature that a crash takes is
+ * made again by recovery, writer.c. Nothing leaves the core before both are done.
  *
  * Nothing is allocated per change: the builder's tables have their final size from the start, and
  * the frames' memory grows to that of the largest group and stays.
@@ -218,7 +217,7 @@ static enum hf_err place_add(struct hf_core_writer *w, const struct hf_frame_pla
 
 /* Puts the frame message at the end of w->frames. */
 static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
-                              const struct hf_signature *sig, struct hf_slice body, bool is_signed)
+                              const struct hf_signature *sig, struct hf_slice body)
 {
     size_t most = header.len + body.len + HF_FRAME_OVERHEAD;
     enum hf_err err = hf_bytes_reserve(&w->frames, most);
@@ -229,10 +228,8 @@ static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
     hf_writer_init(&out, w->frames.data + w->frames.len, most);
     hf_frame_encode(&w->genesis.stream, header, sig, body, &out);
     HF_ASSERT(!out.failed);
-    struct hf_frame_place place = {.at = w->frames.len,
-                                   .len = out.len,
-                                   .seq = hf_state_position(w->state).seq,
-                                   .is_signed = is_signed};
+    struct hf_frame_place place = {
+        .at = w->frames.len, .len = out.len, .seq = hf_state_position(w->state).seq};
     w->frames.len += out.len;
     return place_add(w, &place);
 }
@@ -279,7 +276,7 @@ static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, stru
 }
 
 /* Seals and advances: the state is at the batch, the frame is kept. The state keeps the whole frame
- * of a dictionary, so that one is signed here. */
+ * of a dictionary, so that one is signed here already. */
 static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
                               struct hf_slice raw, uint32_t changes)
 {
@@ -307,13 +304,12 @@ static enum hf_err frame_make(struct hf_core_writer *w, enum hf_batch_kind kind,
     hf_header_encode(&h, &header);
     HF_ASSERT(!header.failed);
     struct hf_signature sig = {{0}};
-    bool sign_now = kind == HF_BATCH_DICTIONARY;
-    if (sign_now) {
+    if (kind == HF_BATCH_DICTIONARY) {
         hf_header_sign(hf_writer_bytes(&header), w->id->secret, &sig);
     }
     err = hf_state_advance(w->state, &h, hf_writer_bytes(&header), &sig);
     if (err == HF_OK) {
-        err = frame_keep(w, hf_writer_bytes(&header), &sig, hf_writer_bytes(&sealed), sign_now);
+        err = frame_keep(w, hf_writer_bytes(&header), &sig, hf_writer_bytes(&sealed));
     }
     return err == HF_OK ? HF_OK : failed(w, h.seq, err, "advance");
 }
@@ -611,9 +607,7 @@ uint32_t hf_core_writer_sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len
     struct hf_core_writer *w = ctx;
     struct hf_signature sig;
     uint32_t at = hf_frame_sign(payload, len, w->id->secret, &sig);
-    if (w->place_count == 0) {
-        return at; /* what a crash left unsigned */
-    }
+    HF_ASSERT(w->place_count > 0 && seq - w->place[0].seq < w->place_count);
     memcpy(w->frames.data + w->place[seq - w->place[0].seq].at + at, sig.b, sizeof(sig.b));
     if (seq == hf_state_position(w->state).seq) {
         hf_state_sign(w->state, &sig);
@@ -626,9 +620,8 @@ static enum hf_err group_sync(struct hf_core_writer *w)
     enum hf_err err = HF_OK;
     for (uint32_t i = 0; i < w->place_count && err == HF_OK; i++) {
         const struct hf_frame_place *p = &w->place[i];
-        struct hf_slice message = hf_slice_of(w->frames.data + p->at, p->len);
-        err = p->is_signed ? hf_changelog_append(w->log, HF_RECORD_FRAME, p->seq, message)
-                           : hf_changelog_append_unsigned(w->log, p->seq, message);
+        err = hf_changelog_append_unsigned(w->log, p->seq,
+                                           hf_slice_of(w->frames.data + p->at, p->len));
     }
     /* Also after a failed append: what is buffered becomes durable or is dropped, and recovery then
      * finds the same. */

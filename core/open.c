@@ -431,8 +431,7 @@ static enum hf_err recover(struct opening *o)
     if (err != HF_OK) {
         return err;
     }
-    err = hf_changelog_sign_rest(w->log); /* not before the key is known to be the stream's */
-    err = err == HF_OK ? hf_core_writer_recover(w) : err;
+    err = hf_core_writer_recover(w);
     if (err == HF_OK) {
         struct hf_fact boot = {.type = HF_FACT_BOOT, .boot = o->out->boot + 1};
         err = hf_core_writer_record(w, &boot, 1);

@@ -5,7 +5,8 @@
  * failed, put the facts since the last commit back, and apply every frame that the log holds above
  * the committed state, checking epoch, seq, chain, body hash, seal and state digest again. So a
  * fault in memory or on disk shows as HF_CORRUPT or HF_DIGEST here, and the core fails closed
- * (G15).
+ * (G15). Last it makes the signatures again that are missing in the log, of frames that are proven
+ * to be this core's own, and of nothing else.
  *
  * A fact is appended and synced first and becomes an object of the state second. If the second
  * fails, the fact still stands: it is remembered and put again by the recovery that then comes
@@ -218,8 +219,10 @@ static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
 {
     struct hf_position at = hf_state_position(w->state);
     hf_seq seq = at.seq + 1;
+    bool is_signed;
     size_t len;
-    enum hf_err err = hf_changelog_read(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX, &len);
+    enum hf_err err =
+        hf_changelog_read_unsigned(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX, &len, &is_signed);
     if (err != HF_OK) {
         return corrupt(w, seq, err, "the log cannot be read there");
     }
@@ -273,6 +276,56 @@ static enum hf_err replay(struct hf_core_writer *w)
     return err;
 }
 
+/* Gives frame seq its signature if it lacks it. *chain: the hash of its header, then of the one
+ * that it follows. */
+static enum hf_err frame_sign_again(struct hf_core_writer *w, hf_seq seq, struct hf_hash *chain)
+{
+    struct hf_signature sig;
+    struct hf_frame f;
+    struct hf_hash hash;
+    struct hf_id stream;
+    bool is_signed;
+    size_t len;
+    enum hf_err err =
+        hf_changelog_read_unsigned(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX, &len, &is_signed);
+    if (err != HF_OK) {
+        return corrupt(w, seq, err, "the log cannot be read there");
+    }
+    if (hf_frame_decode(hf_slice_of(w->frame, len), &stream, &f) != HF_OK) {
+        return corrupt(w, seq, HF_CORRUPT, "not a frame");
+    }
+    hash = hf_chain_hash(f.header);
+    if (!hf_hash_eq(&hash, chain) || !hf_id_eq(&stream, &w->genesis.stream) ||
+        !hf_frame_body_matches(&f)) {
+        return corrupt(w, seq, HF_CORRUPT, "it is unsigned, and not what the chain has there");
+    }
+    *chain = f.h.prev;
+    if (!is_signed) {
+        err = hf_changelog_sign_again(w->log, seq, w->frame,
+                                      hf_frame_sign(w->frame, len, w->id->secret, &sig));
+    }
+    if (err == HF_OK && seq == hf_state_position(w->state).seq) {
+        hf_state_sign(w->state, is_signed ? &f.signature : &sig);
+    }
+    return err == HF_OK ? HF_OK : corrupt(w, seq, err, "its signature cannot be written");
+}
+
+/* From the head of the log, which is what the state has replayed, back along the chain: so a frame
+ * is signed for what follows it, not for standing in the log. */
+static enum hf_err sign_again(struct hf_core_writer *w)
+{
+    hf_seq from = hf_changelog_unsigned(w->log);
+    struct hf_hash chain = hf_state_position(w->state).chain;
+    enum hf_err err = HF_OK;
+    for (hf_seq seq = hf_changelog_last(w->log); from != 0 && seq >= from && err == HF_OK; seq--) {
+        err = frame_sign_again(w, seq, &chain);
+    }
+    if (err == HF_OK) {
+        hf_changelog_signed(w->log);
+    }
+    return err;
+}
+
 /* One that went with a failed group is none. */
 static void dictionary_look(struct hf_core_writer *w)
 {
@@ -297,6 +350,7 @@ enum hf_err hf_core_writer_recover(struct hf_core_writer *w)
     }
     for (int i = 0; i < GROW_TRIES; i++) {
         err = replay(w);
+        err = err == HF_OK ? sign_again(w) : err;
         if (err != HF_MAP_FULL) {
             break;
         }

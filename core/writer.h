@@ -61,7 +61,6 @@ struct hf_frame_place {
     size_t at; /* in frames.data */
     size_t len;
     hf_seq seq;
-    bool is_signed; /* before it is written; else while it is */
 };
 
 struct hf_batch_builder; /* group.c */
@@ -118,7 +117,7 @@ enum hf_err hf_core_writer_open(struct hf_core_writer *w, const struct hf_world 
                                 struct hf_error *e);
 void hf_core_writer_close(struct hf_core_writer *w); /* drops what is not committed */
 
-/* Signs a frame for the log (hf/changelog.h); ctx is the writer. */
+/* Signs a frame of the group while the log writes it; ctx is the writer. */
 hf_changelog_sign hf_core_writer_sign;
 
 /* ---- orders (writer.c, group.c) ---- */

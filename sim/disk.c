@@ -161,11 +161,45 @@ static void synced(struct disk *d, int fd)
     }
 }
 
+/* Puts a part of the pages back to what they were at their last sync; how many. */
+static uint64_t pages_lose(struct disk *d, struct file *f, double part)
+{
+    uint64_t count = 0;
+    for (struct page *p = f->pages; p != NULL; p = p->next) {
+        struct stat st;
+        off_t at = (off_t)(p->number * PAGE);
+        if (!rng_chance(&d->rng, part) || fstat(f->fd, &st) != 0 || at >= st.st_size) {
+            continue;
+        }
+        size_t len = st.st_size - at < (off_t)PAGE ? (size_t)(st.st_size - at) : PAGE;
+        HF_ASSERT(kernel_pwrite(f->fd, p->image, len, at) == (ssize_t)len);
+        count++;
+    }
+    return count;
+}
+
+#define FORGOTTEN                                                                                  \
+    0.3 /* of the failed syncs of a log; its pages do not even last until a power cut */
+
+static bool is_log(const struct file *f)
+{
+    char link[64], path[512];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
+    ssize_t n = readlink(link, path, sizeof(path));
+    return n > 4 && memcmp(path + n - 4, ".seg", 4) == 0;
+}
+
 static void sync_failed(struct disk *d, int fd)
 {
     struct file *f = d->remember ? file_of(d, fd, false) : NULL;
-    for (struct page *p = f == NULL ? NULL : f->pages; p != NULL; p = p->next) {
+    if (f == NULL) {
+        return;
+    }
+    for (struct page *p = f->pages; p != NULL; p = p->next) {
         p->failed = true;
+    }
+    if (is_log(f) && rng_chance(&d->rng, FORGOTTEN)) {
+        (void)pages_lose(d, f, 0.5);
     }
 }
 
@@ -361,16 +395,7 @@ uint64_t disk_power_cut(struct disk *d)
     double lost = (double)rng_below(&d->rng, 3) / 2;
     uint64_t count = 0;
     for (struct file *f = d->files; f != NULL; f = f->next) {
-        for (struct page *p = f->pages; p != NULL; p = p->next) {
-            struct stat st;
-            off_t at = (off_t)(p->number * PAGE);
-            if (!rng_chance(&d->rng, lost) || fstat(f->fd, &st) != 0 || at >= st.st_size) {
-                continue;
-            }
-            size_t len = st.st_size - at < (off_t)PAGE ? (size_t)(st.st_size - at) : PAGE;
-            HF_ASSERT(kernel_pwrite(f->fd, p->image, len, at) == (ssize_t)len);
-            count++;
-        }
+        count += pages_lose(d, f, lost);
     }
     disk_keep(d);
     return count;

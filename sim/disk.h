@@ -8,7 +8,9 @@
  *
  * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO or, on a disk that takes
  *          writes before it has looked for room (a thin volume, a quota), with EDQUOT; after a sync
- *          that failed its pages count as clean though they are not on the disk, as in Linux.
+ *          that failed its pages count as clean though they are not on the disk, as in Linux, and
+ *          those of a log may be as they were before at once, as where the kernel drops them. (What
+ *          LMDB makes of that is not modelled: it maps its file.)
  * power    every page of a file that was written since its last sync is remembered as it was then;
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.

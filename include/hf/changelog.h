@@ -1,17 +1,17 @@
 /*
  * changelog.h - the durable, append-only log in front of the state: preallocated segments.
  *
- * A record holds one signed frame message or one durable fact (enrolment, revocation, token use,
+ * A record holds one frame message or one durable fact (enrolment, revocation, token use,
  * content key), under a checksum. One sync makes everything appended before it durable, so the core
  * acknowledges a whole group after one fdatasync of preallocated space. Facts are absolute ("edge X
  * is now ..."), so replaying all that are kept, in order, over an older state gives the newer one.
  *
- * A frame may be appended before it is signed: it is signed while the disk writes what is signed,
- * which hides the time of that. The signature itself is written after the sync, and is durable with
- * the next. A crash in between loses nothing: the same key makes the same signature of the same
- * bytes again (RFC 8032, section 5.1.6), at the next start.
+ * A frame may be appended before it is signed: it is signed while the disk writes it, which hides
+ * the time of that. Its signature is written behind the sync that makes the frame durable, and is
+ * durable itself with the next one. A crash or a failed sync may take it until then; whoever has
+ * the key makes the same signature of the same bytes again (RFC 8032, section 5.1.6).
  *
- * After a failed write or sync nothing past the last synced offset is read or synced again: the
+ * After a failed write or sync no record past the last synced offset is read or synced again: the
  * next append opens a new segment that voids the rest ("fsyncgate"). The byte
  * format is specified at the top of proto/store/segment.c.
  *
@@ -36,8 +36,8 @@ enum hf_record_type {
 
 #define HF_LOG_SIGNATURE_BYTES 64u
 
-/* Signs an unsigned frame in place and says where in it the bytes of the signature begin, which
- * were zeros. Called by the writer's thread. */
+/* Signs an unsigned frame in place and says where in it the signature begins. Called within
+ * hf_changelog_sync, for each in order. */
 typedef uint32_t hf_changelog_sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len);
 
 struct hf_changelog_config {
@@ -64,16 +64,14 @@ enum hf_err hf_changelog_open(const struct hf_changelog_config *c, hf_seq from,
                               hf_changelog_visit *visit, void *ctx, struct hf_changelog **log,
                               struct hf_error *e);
 void hf_changelog_close(struct hf_changelog *log); /* does not sync; NULL is fine */
-/* Signs the frames that a crash left without; before it they read as HF_CORRUPT. To be called after
- * open once it is certain that the key is theirs. HF_IO, HF_NOMEM. */
-enum hf_err hf_changelog_sign_rest(struct hf_changelog *log);
 
 /* Buffers one record. A FRAME's seq must be that of the last appended + 1, a FACT's the same, else
  * HF_ARG. HF_TOO_BIG also when the group would pass 256 MiB. HF_NOMEM. On failure the records
  * before it stay buffered. */
 enum hf_err hf_changelog_append(struct hf_changelog *log, enum hf_record_type type, hf_seq seq,
                                 struct hf_slice payload);
-/* The same for a frame with zeros for a signature, which sync has signed. HF_ARG without `sign`. */
+/* The same for a frame with any bytes for a signature: sync has it signed. HF_ARG without `sign`.
+ */
 enum hf_err hf_changelog_append_unsigned(struct hf_changelog *log, hf_seq seq,
                                          struct hf_slice payload);
 /* Writes what is buffered and syncs it, all in one segment. On HF_IO, HF_FULL or HF_NOMEM
@@ -81,6 +79,20 @@ enum hf_err hf_changelog_append_unsigned(struct hf_changelog *log, hf_seq seq,
  * appended. A crash before the next good sync may bring it back: its outcome is then unknown, as
  * with any lost answer. */
 enum hf_err hf_changelog_sync(struct hf_changelog *log);
+
+/* ---- signatures that were lost ---- */
+
+/* The first frame known to lack its signature, after open or a failed sync; 0 = none. Until it is
+ * made again the frame reads as HF_CORRUPT. */
+hf_seq hf_changelog_unsigned(const struct hf_changelog *log);
+/* As read, but takes a frame without its signature too, as it was appended. */
+enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
+                                       size_t cap, size_t *len, bool *is_signed);
+/* Keeps the signature that a frame lacked; it begins at `at` of the payload. HF_IO, HF_CORRUPT. */
+enum hf_err hf_changelog_sign_again(struct hf_changelog *log, hf_seq seq, const uint8_t *payload,
+                                    uint32_t at);
+/* All of them were. */
+void hf_changelog_signed(struct hf_changelog *log);
 
 /* First and last synced frame; first == last + 1 when there is none. */
 hf_seq hf_changelog_first(const struct hf_changelog *log);

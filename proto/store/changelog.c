@@ -11,9 +11,9 @@
  * there.
  *
  * Invariant: an acknowledged record is on disk in a segment whose name is on disk, at an offset
- * below the one at which the next segment says that this one ends. After a failed sync the file is
- * neither written nor synced again. A file becomes writable as a spare only when no reader holds it
- * and its old name is durably gone.
+ * below the one at which the next segment says that this one ends. After a failed sync no record is
+ * written to the file and it is not synced again. A file becomes writable as a spare only when no
+ * reader holds it and its old name is durably gone.
  *
  * It must not interpret payloads, log, or take the time. Every segment keeps one descriptor open.
  * The format is at the top of segment.c, recovery in recovery.c, the making of files in spare.c,
@@ -48,7 +48,8 @@ struct hf_changelog {
     uint64_t segment_bytes;
     bool failed; /* what lies behind the end of the newest segment is unknown, or it is of an
                     older version: it is not written to */
-    hf_seq unsigned_from; /* that recovery found; 0 = none */
+    hf_seq doubtful_from; /* signatures from here on are not known to be synced; 0 = all are */
+    hf_seq unsigned_from; /* 0 = none */
     hf_changelog_sign *sign;
     void *sign_ctx;
     hf_seq appended; /* last frame appended, synced or not */
@@ -56,6 +57,7 @@ struct hf_changelog {
     size_t len;
     size_t cap;
     size_t records;
+    bool signs; /* some of the records are unsigned */
 };
 
 static uint64_t to_page(uint64_t n)
@@ -257,6 +259,7 @@ static enum hf_err append(struct hf_changelog *log, struct hf_log_record *r,
     }
     log->len += size;
     log->records++;
+    log->signs |= r->trailer;
     log->appended = r->seq;
     return HF_OK;
 }
@@ -355,6 +358,20 @@ static enum hf_err write_synced(struct hf_changelog *log, int fd, size_t from, u
     return write_signatures(log, fd, at + HF_SEGMENT_HEAD - from);
 }
 
+/* After a failed sync a page may count as written that is not, or be gone at once. The signatures
+ * behind the newest frames are written again, for the kernel to write when it can; which are gone
+ * is noted. */
+static void doubt_signatures(struct hf_changelog *log)
+{
+    for (hf_seq seq = log->doubtful_from; seq != 0 && seq <= log->view->last; seq++) {
+        bool is_signed;
+        enum hf_err err = hf_log_view_resign(log->view, seq, &is_signed);
+        if ((err != HF_OK || !is_signed) && (log->unsigned_from == 0 || seq < log->unsigned_from)) {
+            log->unsigned_from = seq;
+        }
+    }
+}
+
 static enum hf_err extend(struct hf_changelog *log, struct hf_segment *s)
 {
     enum hf_err err;
@@ -367,6 +384,7 @@ static enum hf_err extend(struct hf_changelog *log, struct hf_segment *s)
     err = write_synced(log, s->fd, HF_SEGMENT_HEAD, s->end);
     if (err != HF_OK) {
         log->failed = true;
+        doubt_signatures(log);
         return err;
     }
     hf_log_view_publish(log->view, s, log->buffer + HF_SEGMENT_HEAD, log->len - HF_SEGMENT_HEAD);
@@ -420,6 +438,21 @@ static enum hf_err write_segment(struct hf_changelog *log, const struct hf_segme
     return err;
 }
 
+/* The signatures at the end of a segment: no group follows there that would sync them. */
+static enum hf_err end_segment(struct hf_changelog *log)
+{
+    const struct hf_segment *s = hf_log_view_newest(log->view);
+    enum hf_err err;
+
+    if (log->doubtful_from == 0 || log->failed || fdatasync(s->fd) == 0) {
+        return HF_OK;
+    }
+    err = hf_segment_errno(errno);
+    log->failed = true;
+    doubt_signatures(log);
+    return err;
+}
+
 static enum hf_err begin_segment(struct hf_changelog *log)
 {
     struct hf_segment_head h;
@@ -429,6 +462,9 @@ static enum hf_err begin_segment(struct hf_changelog *log)
     int fd;
 
     err = hf_log_view_reserve(log->view, NULL, 0);
+    if (err == HF_OK) {
+        err = end_segment(log);
+    }
     if (err == HF_OK) {
         err = next_head(log, &h);
     }
@@ -458,6 +494,7 @@ static void empty_buffer(struct hf_changelog *log)
 {
     log->len = HF_SEGMENT_HEAD;
     log->records = 0;
+    log->signs = false;
     if (log->cap > BUFFER_KEEP) {
         free(log->buffer);
         log->buffer = NULL;
@@ -468,6 +505,7 @@ static void empty_buffer(struct hf_changelog *log)
 enum hf_err hf_changelog_sync(struct hf_changelog *log)
 {
     struct hf_segment *s = hf_log_view_newest(log->view);
+    hf_seq last = log->view->last;
     enum hf_err err;
 
     if (log->records == 0) {
@@ -477,6 +515,9 @@ enum hf_err hf_changelog_sync(struct hf_changelog *log)
         err = extend(log, s);
     } else {
         err = begin_segment(log);
+    }
+    if (err == HF_OK) {
+        log->doubtful_from = log->signs ? last + 1 : 0;
     }
     empty_buffer(log);
     if (err != HF_OK) {
@@ -490,24 +531,28 @@ enum hf_err hf_changelog_sync(struct hf_changelog *log)
     return HF_OK;
 }
 
-enum hf_err hf_changelog_sign_rest(struct hf_changelog *log)
-{
-    enum hf_err err = HF_OK;
-    uint8_t *buffer;
+/* ---- signatures that were lost ---- */
 
-    if (log->unsigned_from == 0) {
-        return HF_OK;
-    }
-    buffer = malloc(HF_LOG_RECORD_MAX);
-    if (buffer == NULL) {
-        return HF_NOMEM;
-    }
-    for (hf_seq seq = log->unsigned_from; err == HF_OK && seq <= log->view->last; seq++) {
-        err = hf_log_view_sign(log->view, seq, log->sign, log->sign_ctx, buffer);
-    }
-    free(buffer);
-    log->unsigned_from = err == HF_OK ? 0 : log->unsigned_from;
-    return err;
+hf_seq hf_changelog_unsigned(const struct hf_changelog *log)
+{
+    return log->unsigned_from;
+}
+
+enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
+                                       size_t cap, size_t *len, bool *is_signed)
+{
+    return hf_log_view_read(log->view, seq, buffer, cap, len, is_signed);
+}
+
+enum hf_err hf_changelog_sign_again(struct hf_changelog *log, hf_seq seq, const uint8_t *payload,
+                                    uint32_t at)
+{
+    return hf_log_view_sign(log->view, seq, payload, at);
+}
+
+void hf_changelog_signed(struct hf_changelog *log)
+{
+    log->unsigned_from = 0;
 }
 
 /* ---- reading ---- */
@@ -551,7 +596,7 @@ uint64_t hf_changelog_segment_bytes(const struct hf_changelog *log)
 enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
                               size_t cap, size_t *len)
 {
-    return hf_log_view_read(log->view, seq, buffer, cap, len);
+    return hf_log_view_read(log->view, seq, buffer, cap, len, NULL);
 }
 
 void hf_changelog_synced_at(const struct hf_changelog *log, char path[512], uint64_t *offset)

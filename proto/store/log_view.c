@@ -6,7 +6,7 @@
  * unlink the file meanwhile.
  *
  * Invariant: a payload is handed out only when its checksum, its salt and its seq are right, and
- * with its signature. Only hf_log_view_sign writes to a segment, and only what was missing. Read
+ * with its signature, unless the caller asks for less. Nothing but signatures is written here. Read
  * segment.c for the index and the walk, changelog.c for the writer.
  */
 #include "log_view.h"
@@ -138,16 +138,13 @@ uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last)
     return end - bytes_before(&from, first);
 }
 
-/* Reads a frame as it was appended. With HF_OK, and only then, the segment is the caller's to
- * unref. */
-static enum hf_err read_payload(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
-                                struct place *p, struct hf_log_record *r)
+/* Finds the head of frame seq. With HF_OK, and only then, the segment is the caller's to unref. */
+static enum hf_err find_record(struct hf_log_view *v, hf_seq seq, struct place *p,
+                               uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_record *r)
 {
-    uint8_t head[HF_LOG_RECORD_HEAD];
     enum hf_err err;
     bool held;
 
-    r->len = 0;
     pthread_mutex_lock(&v->lock);
     held = find(v, seq, p);
     pthread_mutex_unlock(&v->lock);
@@ -158,72 +155,104 @@ static enum hf_err read_payload(struct hf_log_view *v, hf_seq seq, uint8_t *buff
     if (err == HF_OK && !hf_log_record_decode(head, r)) {
         err = HF_CORRUPT;
     }
-    if (err == HF_OK) {
-        err = r->len > cap ? HF_TOO_BIG
-                           : hf_segment_read(p->segment->fd, buffer, r->len,
-                                             p->spot.at + HF_LOG_RECORD_HEAD);
-    }
-    if (err == HF_OK && !hf_log_record_verify(head, buffer, r)) {
-        err = HF_CORRUPT;
-    }
     if (err != HF_OK) {
         hf_segment_unref(p->segment);
     }
     return err;
 }
 
+static enum hf_err read_trailer(const struct place *p, const struct hf_log_record *r,
+                                uint8_t trailer[HF_LOG_TRAILER], bool *is_signed)
+{
+    enum hf_err err =
+        hf_segment_read(p->segment->fd, trailer, HF_LOG_TRAILER, p->spot.at + hf_log_trailer_at(r));
+
+    *is_signed = err == HF_OK && hf_log_trailer_verify(r, trailer);
+    return err;
+}
+
 static enum hf_err read_signature(const struct place *p, const struct hf_log_record *r,
-                                  uint8_t *payload)
+                                  uint8_t *payload, bool *is_signed)
 {
     uint8_t trailer[HF_LOG_TRAILER];
-    enum hf_err err;
+    enum hf_err err = read_trailer(p, r, trailer, is_signed);
 
-    if (!r->trailer) {
-        return HF_OK;
+    if (*is_signed) {
+        hf_log_trailer_apply(trailer, payload);
     }
-    err = hf_segment_read(p->segment->fd, trailer, sizeof(trailer),
-                          p->spot.at + hf_log_trailer_at(r));
-    if (err != HF_OK || !hf_log_trailer_verify(r, trailer)) {
-        return err == HF_OK ? HF_CORRUPT : err;
-    }
-    hf_log_trailer_apply(trailer, payload);
-    return HF_OK;
+    return err;
 }
 
 enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
-                             size_t *len)
+                             size_t *len, bool *is_signed)
 {
+    uint8_t head[HF_LOG_RECORD_HEAD];
     struct hf_log_record r;
     struct place p;
-    enum hf_err err = read_payload(v, seq, buffer, cap, &p, &r);
+    bool whole = true;
+    enum hf_err err = find_record(v, seq, &p, head, &r);
 
-    *len = r.len;
+    *len = 0;
     if (err != HF_OK) {
         return err;
     }
-    err = read_signature(&p, &r, buffer);
+    *len = r.len;
+    err = r.len > cap
+              ? HF_TOO_BIG
+              : hf_segment_read(p.segment->fd, buffer, r.len, p.spot.at + HF_LOG_RECORD_HEAD);
+    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r)) {
+        err = HF_CORRUPT;
+    }
+    if (err == HF_OK && r.trailer) {
+        err = read_signature(&p, &r, buffer, &whole);
+    }
     hf_segment_unref(p.segment);
-    return err;
+    if (is_signed != NULL) {
+        *is_signed = whole;
+        return err;
+    }
+    return err == HF_OK && !whole ? HF_CORRUPT : err;
 }
 
 /* ---- the writer ---- */
 
-enum hf_err hf_log_view_sign(struct hf_log_view *v, hf_seq seq, hf_changelog_sign *sign, void *ctx,
-                             uint8_t *buffer)
+static enum hf_err write_trailer(const struct place *p, const struct hf_log_record *r,
+                                 const uint8_t trailer[HF_LOG_TRAILER])
 {
-    uint8_t trailer[HF_LOG_TRAILER];
+    return hf_segment_write(p->segment->fd, trailer, HF_LOG_TRAILER,
+                            p->spot.at + hf_log_trailer_at(r));
+}
+
+enum hf_err hf_log_view_sign(struct hf_log_view *v, hf_seq seq, const uint8_t *payload, uint32_t at)
+{
+    uint8_t head[HF_LOG_RECORD_HEAD], trailer[HF_LOG_TRAILER];
     struct hf_log_record r;
     struct place p;
-    enum hf_err err = read_payload(v, seq, buffer, HF_LOG_RECORD_MAX, &p, &r);
+    enum hf_err err = find_record(v, seq, &p, head, &r);
 
     if (err != HF_OK) {
         return err;
     }
-    err = read_signature(&p, &r, buffer);
-    if (err == HF_CORRUPT) {
-        hf_log_trailer_encode(&r, buffer, sign(ctx, seq, buffer, r.len), trailer);
-        err = hf_segment_write(p.segment->fd, trailer, sizeof(trailer),
-                               p.spot.at + hf_log_trailer_at(&r));
+    hf_log_trailer_encode(&r, payload, at, trailer);
+    err = r.trailer ? write_trailer(&p, &r, trailer) : HF_OK;
+    hf_segment_unref(p.segment);
+    return err;
+}
+
+enum hf_err hf_log_view_resign(struct hf_log_view *v, hf_seq seq, bool *is_signed)
+{
+    uint8_t head[HF_LOG_RECORD_HEAD], trailer[HF_LOG_TRAILER];
+    struct hf_log_record r;
+    struct place p;
+    enum hf_err err = find_record(v, seq, &p, head, &r);
+
+    *is_signed = err == HF_OK && !r.trailer;
+    if (err != HF_OK) {
+        return err;
+    }
+    if (r.trailer) {
+        err = read_trailer(&p, &r, trailer, is_signed);
+        err = *is_signed ? write_trailer(&p, &r, trailer) : err;
     }
     hf_segment_unref(p.segment);
     return err;

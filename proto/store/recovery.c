@@ -12,11 +12,12 @@
  * record behind it says that it was synced, or when the state covers the frame that belongs there.
  *  4. Otherwise it is a torn tail: everything from there on is zeroed, so that what is left of a
  * torn group can never be joined to records written later.
- *  5. A frame without its signature is whole: that is made again, by who opened the log and has the
- *     key. Else: damage.
- *  6. Accepted records that are not known to have been synced are written once more before they are
- *     synced: if the process before this one ended after a failed sync, the kernel may show pages
- * that it no longer holds dirty and never wrote ("fsyncgate").
+ *  5. A frame without its signature is whole: it is for who opened the log to make it again. Damage
+ *     to one that cannot.
+ *  6. Accepted records that are not known to have been synced, and those before them whose
+ *     signatures are not, are written once more before they are synced: if the process before this
+ * one ended after a failed sync, the kernel may show pages that it no longer holds dirty and never
+ * wrote ("fsyncgate").
  *
  * Invariant: a log that is refused is not changed; it is the evidence. This file must not skip over
  * damage. Read segment.c for the format.
@@ -39,6 +40,7 @@ struct scan {
     uint64_t len;       /* of the file, at most segment->head.bytes */
     uint64_t limit;     /* records must end at or before this */
     uint64_t synced_at; /* known to be synced up to here */
+    uint64_t signed_at; /* and up to here with the signatures: a group less */
 };
 
 static enum hf_err refuse(const struct hf_recovery *r, struct hf_error *e, enum hf_err code,
@@ -269,6 +271,7 @@ static enum hf_err accept_record(struct hf_recovery *r, struct scan *s,
     hf_segment_note(s->segment, record, &r->frame_bytes);
     r->last = s->segment->last;
     if (record->synced_at > s->synced_at) {
+        s->signed_at = s->synced_at;
         s->synced_at = record->synced_at;
     }
     return HF_OK;
@@ -329,9 +332,9 @@ static enum hf_err repair_tail(const struct scan *s)
     uint64_t end = segment->end;
     enum hf_err err = HF_OK;
 
-    if (s->synced_at < end) {
-        err = hf_segment_write(segment->fd, s->bytes + s->synced_at, end - s->synced_at,
-                               s->synced_at);
+    if (s->signed_at < end) {
+        err = hf_segment_write(segment->fd, s->bytes + s->signed_at, end - s->signed_at,
+                               s->signed_at);
     }
     if (err != HF_OK) {
         return err;
@@ -364,6 +367,7 @@ static enum hf_err recover_segment(struct hf_recovery *r, size_t i, struct hf_er
         r->last = s.segment->head.first - 1;
     }
     s.limit = after != NULL ? after->head.before_end : s.segment->head.bytes;
+    s.signed_at = HF_SEGMENT_HEAD;
     s.synced_at = s.segment->head.synced_at;
     err = load(r, &s, e);
     if (err == HF_OK) {

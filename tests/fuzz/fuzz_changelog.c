@@ -52,6 +52,22 @@ static uint32_t sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
     return SIGNATURE_AT;
 }
 
+static void sign_again(struct hf_changelog *log)
+{
+    uint8_t got[FRAME_BYTES];
+    hf_seq from = hf_changelog_unsigned(log);
+    bool is_signed;
+    size_t len;
+
+    for (hf_seq seq = from; from != 0 && seq <= hf_changelog_last(log); seq++) {
+        HF_ASSERT(hf_changelog_read_unsigned(log, seq, got, sizeof(got), &len, &is_signed) ==
+                  HF_OK);
+        HF_ASSERT(is_signed ||
+                  hf_changelog_sign_again(log, seq, got, sign(NULL, seq, got, len)) == HF_OK);
+    }
+    hf_changelog_signed(log);
+}
+
 static struct hf_changelog *open_log(hf_seq covered)
 {
     struct hf_changelog_config c = {.dir = dir,
@@ -63,7 +79,7 @@ static struct hf_changelog *open_log(hf_seq covered)
     struct hf_error e;
 
     if (hf_changelog_open(&c, 0, NULL, NULL, &log, &e) == HF_OK) {
-        HF_ASSERT(hf_changelog_sign_rest(log) == HF_OK);
+        sign_again(log);
     }
     return log;
 }

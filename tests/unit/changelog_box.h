@@ -47,9 +47,20 @@ static inline int fails(atomic_int *calls)
     return 1;
 }
 
+static atomic_uint fdatasyncs;         /* calls so far */
+static void (*fdatasync_failed)(void); /* what a failed one does beside that; NULL = nothing */
+
 int fdatasync(int fd)
 {
-    return fails(&fdatasync_fails_in) ? -1 : (int)syscall(SYS_fdatasync, fd);
+    atomic_fetch_add(&fdatasyncs, 1);
+    if (!fails(&fdatasync_fails_in)) {
+        return (int)syscall(SYS_fdatasync, fd);
+    }
+    if (fdatasync_failed != NULL) {
+        fdatasync_failed();
+        errno = EIO;
+    }
+    return -1;
 }
 
 /* The file that a failing fsync finds under the first name gets the second, too. */
@@ -105,6 +116,7 @@ static inline int box_tear_down(void **state)
 
     atomic_store(&fdatasync_fails_in, 0);
     atomic_store(&fsync_fails_in, 0);
+    fdatasync_failed = NULL;
     hf_changelog_close(b->log);
     nftw(b->root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     free(b);

@@ -51,11 +51,15 @@ struct box {
 
 /* While not 0, fdatasync fails with it. Defined here, before the C library's. */
 static int box_sync_error;
-static unsigned box_syncs; /* those that went well */
+static unsigned box_syncs;            /* those that went well */
+static void (*box_sync_failed)(void); /* what the others do beside that; NULL = nothing */
 
 int fdatasync(int fd)
 {
     if (box_sync_error != 0) {
+        if (box_sync_failed != NULL) {
+            box_sync_failed();
+        }
         errno = box_sync_error;
         return -1;
     }

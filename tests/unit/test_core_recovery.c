@@ -6,6 +6,8 @@
  */
 #include "core_box.h"
 
+#include "proto/store/segment.h"
+
 #include <fcntl.h>
 
 /* ---- restart ---- */
@@ -60,89 +62,6 @@ static void a_torn_tail_costs_only_what_was_not_answered(void **state)
     assert_int_equal(box_status(b).head, before.head);
     assert_memory_equal(box_status(b).digest.b, before.digest.b, HF_HASH_BYTES);
     assert_int_equal(box_put(b, "c", "3").seq, 3);
-}
-
-/* The message of the frame with this seq, as it was published. */
-static struct hf_slice published(const struct box *b, hf_seq seq)
-{
-    struct hf_id stream;
-    struct hf_frame f;
-    for (uint32_t i = 0; i < b->published_count; i++) {
-        struct hf_slice m = hf_slice_of(b->published[i].data, b->published[i].len);
-        if (hf_frame_decode(m, &stream, &f) == HF_OK && f.h.seq == seq) {
-            return m;
-        }
-    }
-    fail_msg("not published");
-    return hf_slice_of(NULL, 0);
-}
-
-/* It is durable only with the sync of the next group. Nobody but the stream's own key may make it,
- * and it is the same: an edge may have the frame already. */
-static void a_signature_that_a_crash_took_is_made_again(void **state)
-{
-    enum { SIGNATURE = 80 };
-    static const uint8_t zeros[SIGNATURE];
-    struct box *b = *state;
-    struct hf_identity mine = b->id;
-    struct hf_applied applied;
-    struct hf_error e;
-    struct hf_view *v;
-    uint8_t seed[32] = {9}, bytes[SIGNATURE], frame[4096];
-    char path[512];
-    uint64_t offset;
-    size_t len;
-    box_put(b, "a", "1");
-    box_put(b, "b", "2");
-    hf_changelog_synced_at(b->core->writer.log, path, &offset);
-    box_crash(b);
-    int fd = open(path, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, bytes, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
-    assert_memory_not_equal(bytes, zeros, SIGNATURE);
-    assert_int_equal(pwrite(fd, zeros, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
-    assert_int_equal(hf_identity_from_seed(&b->id, seed), HF_OK);
-    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
-    hf_identity_free(&b->id);
-    b->id = mine;
-    assert_int_equal(pread(fd, bytes, SIGNATURE, (off_t)(offset - SIGNATURE)), SIGNATURE);
-    assert_memory_equal(bytes, zeros, SIGNATURE);
-    close(fd);
-    box_open(b);
-    for (hf_seq seq = 1; seq <= 2; seq++) {
-        struct hf_slice m = published(b, seq);
-        assert_int_equal(hf_changelog_read(b->core->writer.log, seq, frame, sizeof(frame), &len),
-                         HF_OK);
-        assert_int_equal(len, m.len);
-        assert_memory_equal(frame, m.data, m.len);
-    }
-    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
-    hf_view_applied(v, &applied);
-    assert_int_equal(applied.at.seq, 2);
-    assert_true(hf_header_verify(applied.header, &applied.signature, &mine.public_key));
-    hf_view_close(v);
-}
-
-/* Also of a group with several. It is what edges are shown as evidence. */
-static void the_state_keeps_the_signature_of_its_newest_batch(void **state)
-{
-    static const char *const ids[] = {"a", "b", "c"};
-    struct box *b = *state;
-    struct box_write w[3] = {{.done = false}};
-    struct hf_applied applied;
-    struct hf_view *v;
-    for (int i = 0; i < 3; i++) { /* a key that is audited begins a new batch */
-        w[i].w.request_id = hf_slice_str(ids[i]);
-        box_send(b, box_add(&w[i], "k", ids[i]));
-    }
-    hf_core_flush(b->core);
-    box_work(b);
-    box_commit(b);
-    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
-    hf_view_applied(v, &applied);
-    assert_int_equal(applied.at.seq, 3);
-    assert_true(hf_header_verify(applied.header, &applied.signature, &b->id.public_key));
-    hf_view_close(v);
 }
 
 static void a_group_that_was_not_run_is_gone_after_a_crash(void **state)
@@ -594,12 +513,211 @@ static void a_mark_that_cannot_be_written_is_reported(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
 
+/* ---- signatures ---- */
+
+/* One record of the log, in its file and in memory. */
+struct logged {
+    char path[512];
+    uint64_t at;
+    size_t size;
+    uint8_t bytes[4096];
+};
+
+static void record_put(const struct logged *l)
+{
+    int fd = open(l->path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, l->bytes, l->size, (off_t)l->at), l->size);
+    close(fd);
+}
+
+static void record_take(struct box *b, hf_seq seq, struct logged *l)
+{
+    struct hf_log_record r = {.seq = 0};
+    uint64_t end;
+    hf_changelog_synced_at(b->core->writer.log, l->path, &end);
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    l->size = 0;
+    l->at = HF_SEGMENT_HEAD;
+    while (r.type != HF_RECORD_FRAME || r.seq != seq) {
+        l->at += l->size;
+        assert_true(l->at < end);
+        assert_true(pread(fd, l->bytes, sizeof(l->bytes), (off_t)l->at) >= 0);
+        assert_true(hf_log_record_decode(l->bytes, &r));
+        l->size = hf_log_record_size(r.len, r.trailer);
+        assert_true(l->size <= sizeof(l->bytes));
+    }
+    assert_true(r.trailer);
+    close(fd);
+}
+
+static void record_unsign(struct logged *l)
+{
+    memset(l->bytes + l->size - HF_LOG_TRAILER, 0, HF_LOG_TRAILER);
+}
+
+/* The frame in the log is the one that was published, with its signature. */
+static void assert_as_published(struct box *b, hf_seq seq)
+{
+    uint8_t frame[4096];
+    struct hf_id stream;
+    struct hf_frame f;
+    size_t len;
+    for (uint32_t i = 0; i < b->published_count; i++) {
+        struct hf_slice m = hf_slice_of(b->published[i].data, b->published[i].len);
+        if (hf_frame_decode(m, &stream, &f) != HF_OK || f.h.seq != seq) {
+            continue;
+        }
+        assert_true(hf_header_verify(f.header, &f.signature, &b->id.public_key));
+        assert_int_equal(hf_changelog_read(b->core->writer.log, seq, frame, sizeof(frame), &len),
+                         HF_OK);
+        assert_int_equal(len, m.len);
+        assert_memory_equal(frame, m.data, m.len);
+        return;
+    }
+    fail_msg("not published");
+}
+
+static void assert_state_signed(struct box *b, hf_seq seq)
+{
+    struct hf_applied applied;
+    struct hf_view *v;
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_OK);
+    hf_view_applied(v, &applied);
+    assert_int_equal(applied.at.seq, seq);
+    assert_true(hf_header_verify(applied.header, &applied.signature, &b->id.public_key));
+    hf_view_close(v);
+}
+
+/* They are on the disk only with the sync of the next group. Nobody but the stream's own key may
+ * make them, and they are the same: an edge may have the frames already. */
+static void signatures_that_a_crash_took_are_made_again(void **state)
+{
+    struct box *b = *state;
+    struct hf_identity mine = b->id;
+    struct hf_error e;
+    struct logged l[4];
+    uint8_t seed[32] = {9};
+    for (hf_seq seq = 1; seq <= 3; seq++) {
+        box_put(b, "a", seq == 1 ? "1" : seq == 2 ? "2" : "3");
+        if (seq == 2) {
+            box_commit(b);
+        }
+    }
+    for (hf_seq seq = 1; seq <= 3; seq++) {
+        record_take(b, seq, &l[seq]);
+        record_unsign(&l[seq]);
+    }
+    box_crash(b);
+    for (hf_seq seq = 1; seq <= 3; seq++) {
+        record_put(&l[seq]);
+    }
+    assert_int_equal(hf_identity_from_seed(&b->id, seed), HF_OK);
+    assert_int_equal(box_try_open(b, &e), HF_MISMATCH);
+    hf_identity_free(&b->id);
+    b->id = mine;
+    box_open(b);
+    for (hf_seq seq = 1; seq <= 3; seq++) {
+        assert_as_published(b, seq);
+    }
+    assert_state_signed(b, 3);
+    assert_int_equal(box_put(b, "a", "4").seq, 4);
+}
+
+/* An unsigned record with a right checksum is no reason to sign what it holds. */
+static void only_what_the_chain_has_is_signed(void **state)
+{
+    struct box *b = *state;
+    struct hf_error e;
+    struct logged l, bad;
+    struct hf_log_record r;
+    struct hf_id stream;
+    struct hf_frame f;
+    uint64_t salt, synced_at;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    box_put(b, "c", "3");
+    box_commit(b);
+    record_take(b, 2, &l);
+    box_crash(b);
+    record_unsign(&l);
+    assert_true(hf_log_record_decode(l.bytes, &r));
+    uint8_t *payload = l.bytes + HF_LOG_RECORD_HEAD;
+    assert_int_equal(hf_frame_decode(hf_slice_of(payload, r.len), &stream, &f), HF_OK);
+    const void *prev = memmem(f.header.data, f.header.len, f.h.prev.b, HF_HASH_BYTES);
+    assert_non_null(prev);
+    size_t places[] = {
+        0,                                                /* the prefix: no frame */
+        HF_PREFIX_BYTES - 1,                              /* another stream */
+        (size_t)((const uint8_t *)prev - payload),        /* another header */
+        (size_t)(f.body.data - payload) + f.body.len - 1, /* another body */
+    };
+    salt = r.salt;
+    synced_at = r.synced_at;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        bad = l;
+        bad.bytes[HF_LOG_RECORD_HEAD + places[i]] ^= 1;
+        hf_log_record_stamp(bad.bytes, salt, synced_at);
+        record_put(&bad);
+        assert_int_equal(box_try_open(b, &e), HF_CORRUPT);
+        assert_non_null(strstr(e.text, "seq=2"));
+    }
+    record_put(&l);
+    box_open(b);
+    assert_as_published(b, 2);
+}
+
+static struct logged losing;
+
+static void signature_goes(void)
+{
+    record_put(&losing);
+}
+
+static void signatures_that_a_failed_sync_took_are_made_again(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    record_take(b, 2, &losing);
+    record_unsign(&losing);
+    box_sync_failed = signature_goes;
+    box_sync_error = EIO;
+    assert_int_equal(box_put(b, "c", "3").code, HF_IO);
+    box_sync_error = 0;
+    box_sync_failed = NULL;
+    box_pass(b, 3000);
+    assert_as_published(b, 2);
+    assert_int_equal(box_put(b, "c", "3").code, HF_OK);
+    box_commit(b);
+    assert_state_signed(b, 3);
+}
+
+/* Also of a group with several. */
+static void the_state_keeps_the_signature_of_its_newest_batch(void **state)
+{
+    static const char *const ids[] = {"a", "b", "c"};
+    struct box *b = *state;
+    struct box_write w[3] = {{.done = false}};
+    for (int i = 0; i < 3; i++) { /* a key that is audited begins a new batch */
+        w[i].w.request_id = hf_slice_str(ids[i]);
+        box_send(b, box_add(&w[i], "k", ids[i]));
+    }
+    hf_core_flush(b->core);
+    box_work(b);
+    box_commit(b);
+    assert_state_signed(b, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_restart_replays_exactly),
         T(a_torn_tail_costs_only_what_was_not_answered),
-        T(a_signature_that_a_crash_took_is_made_again),
+        T(signatures_that_a_crash_took_are_made_again),
+        T(only_what_the_chain_has_is_signed),
+        T(signatures_that_a_failed_sync_took_are_made_again),
         T(the_state_keeps_the_signature_of_its_newest_batch),
         T(a_group_that_was_not_run_is_gone_after_a_crash),
         T(a_crash_right_after_the_first_start_loses_nothing),

@@ -7,21 +7,27 @@
  */
 #include "changelog_box.h"
 
+#include <xxhash.h>
+
 #define FRAME 200u
 #define AT 100u /* where the signature begins */
-#define RECORD (RECORD_HEAD + FRAME + TRAILER)
 #define TRAILER 80u
+#define RECORD (RECORD_HEAD + FRAME + TRAILER)
 
-/* ---- writes that fail ---- */
+/* ---- writes of signatures ---- */
 
 static bool signatures_fail;
+static unsigned signatures_written;
+static off_t lowest_write; /* since it was set */
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 {
-    if (signatures_fail && len == TRAILER) {
+    if (len == TRAILER && signatures_fail) {
         errno = EIO;
         return -1;
     }
+    signatures_written += len == TRAILER;
+    lowest_write = at < lowest_write ? at : lowest_write;
     return (ssize_t)syscall(SYS_pwrite64, fd, data, len, at);
 }
 
@@ -30,9 +36,12 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 struct signer {
     struct box *b;
     unsigned calls;
+    unsigned syncs;    /* that there had been at the last call */
     uint64_t looks_at; /* where the first record of the group stands; 0 = does not look */
     bool looked;
 };
+
+static struct signer signer;
 
 static uint8_t *unsigned_frame(hf_seq seq)
 {
@@ -43,6 +52,11 @@ static uint8_t *unsigned_frame(hf_seq seq)
     return p;
 }
 
+static void signature(hf_seq seq, uint8_t *payload)
+{
+    memset(payload + AT, (uint8_t)(0x80 + seq), HF_LOG_SIGNATURE_BYTES);
+}
+
 static uint32_t sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
 {
     struct signer *s = ctx;
@@ -51,23 +65,29 @@ static uint32_t sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
     assert_int_equal(len, FRAME);
     assert_memory_equal(payload, unsigned_frame(seq), FRAME);
     s->calls++;
+    s->syncs = fdatasyncs;
     if (s->looks_at != 0) { /* it was written before it is signed */
         load(s->b, 1, file, sizeof(file));
         assert_memory_equal(file + s->looks_at + RECORD_HEAD, payload, FRAME);
         s->looked = true;
     }
-    memset(payload + AT, (uint8_t)(0x80 + seq), HF_LOG_SIGNATURE_BYTES);
+    signature(seq, payload);
     return AT;
 }
 
-static struct signer *signer_of(struct box *b)
+static int signing_set_up(void **state)
 {
-    static struct signer s;
+    struct box *b;
 
-    s = (struct signer){.b = b};
+    if (box_set_up(state) != 0) {
+        return -1;
+    }
+    b = *state;
+    signer = (struct signer){.b = b};
+    signatures_fail = false;
     b->config.sign = sign;
-    b->config.sign_ctx = &s;
-    return &s;
+    b->config.sign_ctx = &signer;
+    return 0;
 }
 
 static void append_unsigned(struct box *b, hf_seq seq)
@@ -92,7 +112,7 @@ static enum hf_err read_frame(struct box *b, hf_seq seq)
 
     if (err == HF_OK) {
         memcpy(want, unsigned_frame(seq), FRAME);
-        memset(want + AT, (uint8_t)(0x80 + seq), HF_LOG_SIGNATURE_BYTES);
+        signature(seq, want);
         assert_int_equal(len, FRAME);
         assert_memory_equal(got, want, FRAME);
     }
@@ -105,6 +125,30 @@ static void assert_signed(struct box *b, hf_seq first, hf_seq last)
     for (hf_seq seq = first; seq <= last; seq++) {
         assert_int_equal(read_frame(b, seq), HF_OK);
     }
+}
+
+/* What who opened the log does; returns how many frames there were to sign. */
+static unsigned sign_again(struct box *b)
+{
+    uint8_t p[FRAME];
+    hf_seq from = hf_changelog_unsigned(b->log);
+    unsigned count = 0;
+    bool is_signed;
+    size_t len;
+
+    for (hf_seq seq = hf_changelog_last(b->log); from != 0 && seq >= from; seq--) {
+        assert_int_equal(hf_changelog_read_unsigned(b->log, seq, p, sizeof(p), &len, &is_signed),
+                         HF_OK);
+        assert_int_equal(len, FRAME);
+        if (!is_signed) {
+            assert_memory_equal(p, unsigned_frame(seq), FRAME);
+            signature(seq, p);
+            assert_int_equal(hf_changelog_sign_again(b->log, seq, p, AT), HF_OK);
+            count++;
+        }
+    }
+    hf_changelog_signed(b->log);
+    return count;
 }
 
 /* What a power cut makes of a signature that no sync followed. */
@@ -120,33 +164,33 @@ static void lose_signature(struct box *b, uint64_t number, uint64_t record)
 static void frames_are_signed_between_the_write_and_the_sync(void **state)
 {
     struct box *b = *state;
-    struct signer *s = signer_of(b);
 
     open_log(b);
     add_unsigned(b, 1, 1);
-    s->looks_at = synced_offset(b);
+    signer.looks_at = synced_offset(b);
     append_unsigned(b, 2);
-    assert_int_equal(s->calls, 1);
+    assert_int_equal(signer.calls, 1);
     assert_int_equal(read_frame(b, 2), HF_NOTFOUND);
+    unsigned syncs = fdatasyncs;
     sync_log(b);
-    assert_true(s->looked);
+    assert_true(signer.looked);
+    assert_int_equal(signer.syncs, syncs);
+    assert_int_equal(fdatasyncs, syncs + 1);
     assert_signed(b, 1, 2);
-    s->looks_at = 0;
+    signer.looks_at = 0;
     reopen(b);
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
+    assert_int_equal(hf_changelog_unsigned(b->log), 0);
     assert_signed(b, 1, 2);
-    assert_int_equal(s->calls, 2);
+    assert_int_equal(signer.calls, 2);
 }
 
 static void a_group_may_have_both_kinds_of_frames_and_facts(void **state)
 {
     struct box *b = *state;
-    struct signer *s = signer_of(b);
     uint64_t bytes = 0;
 
     open_log(b);
-    for (int round = 0; round < 20; round++) { /* through several segments */
-        hf_seq seq = (hf_seq)(4 * round);
+    for (hf_seq seq = 0; seq < 80; seq += 4) { /* through several segments */
         append_unsigned(b, seq + 1);
         append_fact(b, seq + 1, "a fact");
         assert_int_equal(append(b, seq + 2, 0, 77), HF_OK);
@@ -166,14 +210,13 @@ static void a_group_may_have_both_kinds_of_frames_and_facts(void **state)
         assert_int_equal(hf_changelog_bytes(b->log, 1, 80), bytes);
         reopen(b);
     }
-    assert_int_equal(s->calls, 60);
+    assert_int_equal(signer.calls, 60);
 }
 
 static void without_a_key_nothing_unsigned_is_taken(void **state)
 {
     struct box *b = *state;
 
-    signer_of(b);
     open_log(b);
     add_unsigned(b, 1, 3);
     close_log(b);
@@ -194,7 +237,6 @@ static void without_a_key_nothing_unsigned_is_taken(void **state)
 static void a_signature_that_is_lost_is_made_again(void **state)
 {
     struct box *b = *state;
-    struct signer *s = signer_of(b);
 
     open_log(b);
     add_unsigned(b, 1, 60); /* 25 to a segment */
@@ -202,27 +244,24 @@ static void a_signature_that_is_lost_is_made_again(void **state)
     close_log(b);
     lose_signature(b, 1, HEAD + 24 * RECORD); /* 25, the last of its segment */
     lose_signature(b, 2, HEAD + 3 * RECORD);  /* 29 */
-    s->calls = 0;
     b->config.covered = 60;
     open_log(b);
-    assert_int_equal(s->calls, 0); /* not before it is told to */
+    assert_int_equal(hf_changelog_unsigned(b->log), 25);
     assert_int_equal(read_frame(b, 24), HF_OK);
     assert_int_equal(read_frame(b, 25), HF_CORRUPT);
     assert_int_equal(read_frame(b, 29), HF_CORRUPT);
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
-    assert_int_equal(s->calls, 2);
+    assert_int_equal(sign_again(b), 2);
+    assert_int_equal(hf_changelog_unsigned(b->log), 0);
     assert_signed(b, 1, 60);
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
     reopen(b);
+    assert_int_equal(hf_changelog_unsigned(b->log), 0);
     assert_signed(b, 1, 60);
-    assert_int_equal(s->calls, 2);
 }
 
 /* Any byte of it: one that is half there is not there. */
 static void a_damaged_signature_is_made_again_and_a_damaged_frame_is_damage(void **state)
 {
     struct box *b = *state;
-    struct signer *s = signer_of(b);
     uint64_t record = HEAD + RECORD; /* of frame 2 */
 
     open_log(b);
@@ -236,11 +275,9 @@ static void a_damaged_signature_is_made_again_and_a_damaged_frame_is_damage(void
             flip(b, 1, record + at);
             continue;
         }
-        s->calls = 0;
         open_log(b);
         assert_int_equal(read_frame(b, 2), HF_CORRUPT);
-        assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
-        assert_int_equal(s->calls, 1);
+        assert_int_equal(sign_again(b), 1);
         assert_signed(b, 1, 4);
         close_log(b);
     }
@@ -250,7 +287,6 @@ static void a_damaged_signature_is_made_again_and_a_damaged_frame_is_damage(void
 static void a_signature_of_another_frame_is_none(void **state)
 {
     struct box *b = *state;
-    struct signer *s = signer_of(b);
     uint8_t file[SMALL];
 
     open_log(b);
@@ -258,19 +294,44 @@ static void a_signature_of_another_frame_is_none(void **state)
     close_log(b);
     load(b, 1, file, sizeof(file));
     poke(b, 1, HEAD + 2 * RECORD - TRAILER, file + HEAD + RECORD - TRAILER, TRAILER);
-    s->calls = 0;
     open_log(b);
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
-    assert_int_equal(s->calls, 1);
+    assert_int_equal(sign_again(b), 1);
     assert_signed(b, 1, 3);
 }
 
-/* The tail is written once more at open, as it was. */
+/* Whoever made it: its checksum is right. */
+static void a_signature_for_a_place_outside_its_frame_is_none(void **state)
+{
+    static const uint32_t places[] = {FRAME - HF_LOG_SIGNATURE_BYTES + 1, FRAME + 1, UINT32_MAX};
+    struct box *b = *state;
+    uint8_t file[SMALL];
+
+    open_log(b);
+    add_unsigned(b, 1, 3);
+    close_log(b);
+    load(b, 1, file, sizeof(file));
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        uint8_t *record = file + HEAD + RECORD;
+        uint8_t *trailer = record + RECORD - TRAILER;
+        uint64_t sum, seed;
+        memcpy(trailer + 8, &places[i], sizeof(places[i]));
+        memcpy(&seed, record + 32, sizeof(seed));
+        sum = XXH3_64bits_withSeed(trailer + 8, TRAILER - 8, seed);
+        memcpy(trailer, &sum, sizeof(sum));
+        poke(b, 1, HEAD + 2 * RECORD - TRAILER, trailer, TRAILER);
+        open_log(b);
+        assert_int_equal(read_frame(b, 2), HF_CORRUPT);
+        assert_int_equal(sign_again(b), 1);
+        assert_signed(b, 1, 3);
+        close_log(b);
+    }
+}
+
+/* The tail is written once more at open, as it was, and with the signatures of the group before. */
 static void an_unsigned_tail_is_kept(void **state)
 {
     struct box *b = *state;
 
-    signer_of(b);
     open_log(b);
     add_unsigned(b, 1, 2);
     for (hf_seq seq = 3; seq <= 6; seq++) {
@@ -283,37 +344,123 @@ static void an_unsigned_tail_is_kept(void **state)
     }
     open_log(b);
     reopen(b); /* a start that ended before it signed */
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
+    assert_int_equal(sign_again(b), 5);
     assert_signed(b, 1, 6);
     add_unsigned(b, 7, 9);
+    lowest_write = INT64_MAX;
     reopen(b);
+    assert_int_equal(lowest_write, HEAD + 7 * RECORD); /* 8 is there, but maybe not signed */
     assert_signed(b, 1, 9);
+}
+
+/* The file ends within the signature of the last frame. */
+static void a_record_that_is_cut_off_in_its_signature_is_a_torn_tail(void **state)
+{
+    struct box *b = *state;
+
+    open_log(b);
+    add_unsigned(b, 1, 3);
+    uint64_t end = synced_offset(b);
+    close_log(b);
+    for (off_t cut = 1; cut <= (off_t)TRAILER; cut++) {
+        assert_int_equal(truncate(segment_path(b, 1), (off_t)end - cut), 0);
+        open_log(b);
+        assert_signed(b, 1, 2);
+        add_unsigned(b, 3, 3);
+        assert_int_equal(synced_offset(b), end);
+        close_log(b);
+    }
 }
 
 /* ---- a disk that fails ---- */
 
-static void a_group_whose_sync_fails_is_dropped(void **state)
+static struct box *losing;
+static uint64_t lost_record;
+
+static void signature_goes(void)
+{
+    lose_signature(losing, 1, lost_record);
+}
+
+/* They are on pages that the failed sync was to write too. */
+static void a_failed_sync_leaves_the_signatures_before_it_in_doubt(void **state)
 {
     struct box *b = *state;
 
-    signer_of(b);
     open_log(b);
-    add_unsigned(b, 1, 2);
+    add_unsigned(b, 1, 1);
+    append_unsigned(b, 2);
     append_unsigned(b, 3);
+    sync_log(b);
+    append_unsigned(b, 4);
+    signatures_written = 0;
     atomic_store(&fdatasync_fails_in, 1);
     assert_int_equal(hf_changelog_sync(b->log), HF_IO);
-    assert_signed(b, 1, 2);
-    add_unsigned(b, 3, 4);
+    assert_int_equal(signatures_written, 2); /* of 2 and 3, once more */
+    assert_int_equal(hf_changelog_unsigned(b->log), 0);
+    assert_signed(b, 1, 3);
+    add_unsigned(b, 4, 5);
     assert_true(segment_exists(b, 2));
     reopen(b);
-    assert_signed(b, 1, 4);
+    assert_signed(b, 1, 5);
+}
+
+static void a_signature_that_a_failed_sync_took_is_made_again(void **state)
+{
+    struct box *b = *state;
+
+    open_log(b);
+    add_unsigned(b, 1, 1);
+    append_unsigned(b, 2);
+    append_unsigned(b, 3);
+    sync_log(b);
+    append_unsigned(b, 4);
+    losing = b;
+    lost_record = HEAD + RECORD;
+    fdatasync_failed = signature_goes;
+    atomic_store(&fdatasync_fails_in, 1);
+    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    assert_int_equal(hf_changelog_last(b->log), 3);
+    assert_int_equal(hf_changelog_unsigned(b->log), 2);
+    assert_int_equal(read_frame(b, 2), HF_CORRUPT);
+    assert_int_equal(sign_again(b), 1);
+    assert_signed(b, 1, 3);
+    add_unsigned(b, 4, 5);
+    reopen(b);
+    assert_signed(b, 1, 5);
+}
+
+/* No group follows there that would sync them. */
+static void the_signatures_at_the_end_of_a_segment_are_synced(void **state)
+{
+    struct box *b = *state;
+
+    open_log(b);
+    add_unsigned(b, 1, 25);
+    append_unsigned(b, 26);
+    unsigned syncs = fdatasyncs;
+    losing = b;
+    lost_record = HEAD + 24 * RECORD;
+    fdatasync_failed = signature_goes;
+    atomic_store(&fdatasync_fails_in, 1);
+    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    assert_int_equal(fdatasyncs, syncs + 1);
+    assert_false(segment_exists(b, 2));
+    assert_int_equal(hf_changelog_unsigned(b->log), 25);
+    assert_int_equal(sign_again(b), 1);
+    add_unsigned(b, 26, 50);
+    syncs = fdatasyncs;
+    add_unsigned(b, 51, 51);
+    assert_true(segment_exists(b, 3));
+    assert_in_range(fdatasyncs, syncs + 2, syncs + 3); /* one may be of the file itself */
+    assert_signed(b, 1, 51);
 }
 
 static void a_group_whose_signatures_cannot_be_written_is_dropped(void **state)
 {
+    uint8_t p[FRAME];
     struct box *b = *state;
 
-    signer_of(b);
     open_log(b);
     add_unsigned(b, 1, 2);
     append_unsigned(b, 3);
@@ -332,15 +479,16 @@ static void a_group_whose_signatures_cannot_be_written_is_dropped(void **state)
     lose_signature(b, 2, HEAD);
     open_log(b);
     signatures_fail = true;
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_IO);
+    memcpy(p, unsigned_frame(3), FRAME);
+    assert_int_equal(hf_changelog_sign_again(b->log, 3, p, AT), HF_IO);
     signatures_fail = false;
-    assert_int_equal(hf_changelog_sign_rest(b->log), HF_OK);
+    assert_int_equal(sign_again(b), 1);
     assert_signed(b, 1, 4);
 }
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, box_set_up, box_tear_down)
+#define T(name) cmocka_unit_test_setup_teardown(name, signing_set_up, box_tear_down)
     const struct CMUnitTest tests[] = {
         T(frames_are_signed_between_the_write_and_the_sync),
         T(a_group_may_have_both_kinds_of_frames_and_facts),
@@ -348,8 +496,12 @@ int main(void)
         T(a_signature_that_is_lost_is_made_again),
         T(a_damaged_signature_is_made_again_and_a_damaged_frame_is_damage),
         T(a_signature_of_another_frame_is_none),
+        T(a_signature_for_a_place_outside_its_frame_is_none),
         T(an_unsigned_tail_is_kept),
-        T(a_group_whose_sync_fails_is_dropped),
+        T(a_record_that_is_cut_off_in_its_signature_is_a_torn_tail),
+        T(a_failed_sync_leaves_the_signatures_before_it_in_doubt),
+        T(a_signature_that_a_failed_sync_took_is_made_again),
+        T(the_signatures_at_the_end_of_a_segment_are_synced),
         T(a_group_whose_signatures_cannot_be_written_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
