@@ -80,20 +80,6 @@ enum hf_err hf_changelog_append_unsigned(struct hf_changelog *log, hf_seq seq,
  * with any lost answer. */
 enum hf_err hf_changelog_sync(struct hf_changelog *log);
 
-/* ---- signatures that were lost ---- */
-
-/* The first frame known to lack its signature, after open or a failed sync; 0 = none. Until it is
- * made again the frame reads as HF_CORRUPT. */
-hf_seq hf_changelog_unsigned(const struct hf_changelog *log);
-/* As read, but takes a frame without its signature too, as it was appended. */
-enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
-                                       size_t cap, size_t *len, bool *is_signed);
-/* Keeps the signature that a frame lacked; it begins at `at` of the payload. HF_IO, HF_CORRUPT. */
-enum hf_err hf_changelog_sign_again(struct hf_changelog *log, hf_seq seq, const uint8_t *payload,
-                                    uint32_t at);
-/* All of them were. */
-void hf_changelog_signed(struct hf_changelog *log);
-
 /* First and last synced frame; first == last + 1 when there is none. */
 hf_seq hf_changelog_first(const struct hf_changelog *log);
 hf_seq hf_changelog_last(const struct hf_changelog *log);
@@ -120,6 +106,20 @@ enum hf_err hf_changelog_read(const struct hf_changelog *log, hf_seq seq, uint8_
  * call, so that the writer is never held for long; *again says whether more is due. */
 enum hf_err hf_changelog_trim(struct hf_changelog *log, uint64_t bytes_max, hf_seq keep,
                               bool *again);
+
+/* ---- signatures that were lost ---- */
+
+/* The first frame known to lack its signature, after open or a failed sync; 0 = none. Until it is
+ * made again the frame reads as HF_CORRUPT. */
+hf_seq hf_changelog_unsigned(const struct hf_changelog *log);
+/* As read, but takes a frame without its signature too, as it was appended. */
+enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
+                                       size_t cap, size_t *len, bool *is_signed);
+/* Keeps the signature that a frame lacked; it begins at `at` of the payload. HF_IO, HF_CORRUPT. */
+enum hf_err hf_changelog_sign_again(struct hf_changelog *log, hf_seq seq, const uint8_t *payload,
+                                    uint32_t at);
+/* All of them were. */
+void hf_changelog_signed(struct hf_changelog *log);
 
 /* Where the last synced byte is: for the simulator, which tears what lies behind it. The path is
  * empty while nothing was synced. */

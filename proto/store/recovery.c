@@ -15,9 +15,9 @@
  *  5. A frame without its signature is whole: it is for who opened the log to make it again. Damage
  *     to one that cannot.
  *  6. Accepted records that are not known to have been synced, and those before them whose
- *     signatures are not, are written once more before they are synced: if the process before this
- * one ended after a failed sync, the kernel may show pages that it no longer holds dirty and never
- * wrote ("fsyncgate").
+ *     signatures are not, are written once more before they are synced: if the process before
+ *     this one ended after a failed sync, the kernel may show pages that it no longer holds
+ *     dirty and never wrote ("fsyncgate").
  *
  * Invariant: a log that is refused is not changed; it is the evidence. This file must not skip over
  * damage. Read segment.c for the format.

@@ -118,7 +118,7 @@ static int vouched_count(int watch)
 
     while ((n = read(watch, bytes, sizeof bytes)) > 0) {
         for (ssize_t at = 0; at < n;) {
-            const struct inotify_event *e = (const struct inotify_event *)(bytes + at);
+            const struct inotify_event *e = (const void *)(bytes + at);
 
             count += e->len > 0 && strcmp(e->name, "sound") == 0;
             at += (ssize_t)(sizeof *e + e->len);

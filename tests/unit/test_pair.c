@@ -77,7 +77,7 @@ static void burn(uint32_t us)
 
 static void work(struct hf_job *job)
 {
-    struct fixture *f = (struct fixture *)((char *)job - offsetof(struct fixture, job));
+    struct fixture *f = (void *)((char *)job - offsetof(struct fixture, job));
     f->writer = pthread_self();
     atomic_store(&f->writer_cpus, cpus_of(pthread_self()));
     usleep(f->job_us);
@@ -96,7 +96,7 @@ static void on_pause_over(uv_timer_t *t)
 
 static void done(struct hf_job *job)
 {
-    struct fixture *f = (struct fixture *)((char *)job - offsetof(struct fixture, job));
+    struct fixture *f = (void *)((char *)job - offsetof(struct fixture, job));
     f->turns++;
     if (atomic_load(&f->writer_cpus) == 1 && cpus_of(pthread_self()) == 1) {
         f->pairs++;
