@@ -5,8 +5,8 @@
  * failed, put the facts since the last commit back, and apply every frame that the log holds above
  * the committed state, checking epoch, seq, chain, body hash, seal and state digest again. So a
  * fault in memory or on disk shows as HF_CORRUPT or HF_DIGEST here, and the core fails closed
- * (G15). Last it makes the signatures again that are missing in the log, of frames that are proven
- * to be this core's own, and of nothing else.
+ * (G15). It makes the signatures again that are missing in the log: of a frame that passes those
+ * checks, and of one that the state had and its chain of hashes leads to.
  *
  * A fact is appended and synced first and becomes an object of the state second. If the second
  * fails, the fact still stands: it is remembered and put again by the recovery that then comes
@@ -131,6 +131,7 @@ enum hf_err hf_core_writer_record(struct hf_core_writer *w, const struct hf_fact
     enum hf_err synced = hf_changelog_sync(w->log);
     err = err == HF_OK ? synced : err;
     if (err != HF_OK) {
+        w->broken = w->broken || synced != HF_OK; /* the log may have lost signatures with it */
         w->facts.len = synced == HF_OK ? w->facts.len : before;
         return hf_error_set(&w->error, err, "record facts seq=%llu: %s",
                             (unsigned long long)w->head.at.seq, hf_err_text(err));
@@ -215,6 +216,18 @@ enum hf_err hf_core_writer_dictionary(struct hf_core_writer *w, hf_seq seq, stru
     return err;
 }
 
+/* Signs frame seq, which is in w->frame and proven, and lacks its signature in the log. */
+static enum hf_err frame_sign(struct hf_core_writer *w, hf_seq seq, size_t len)
+{
+    struct hf_signature sig;
+    uint32_t at = hf_frame_sign(w->frame, len, w->id->secret, &sig);
+    if (seq == hf_state_position(w->state).seq) {
+        hf_state_sign(w->state, &sig);
+    }
+    enum hf_err err = hf_changelog_sign_again(w->log, seq, w->frame, at);
+    return err == HF_OK ? HF_OK : corrupt(w, seq, err, "its signature cannot be written");
+}
+
 static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
 {
     struct hf_position at = hf_state_position(w->state);
@@ -245,7 +258,10 @@ static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
                                         hf_slice_of(w->frame, len));
     }
     *changes += f.h.change_count;
-    return err == HF_OK ? HF_OK : corrupt(w, seq, err, hf_err_text(err));
+    if (err != HF_OK) {
+        return corrupt(w, seq, err, hf_err_text(err));
+    }
+    return is_signed ? HF_OK : frame_sign(w, seq, len);
 }
 
 /* The facts stay remembered over a commit in the middle: a failure after it puts them again. */
@@ -280,7 +296,6 @@ static enum hf_err replay(struct hf_core_writer *w)
  * that it follows. */
 static enum hf_err frame_sign_again(struct hf_core_writer *w, hf_seq seq, struct hf_hash *chain)
 {
-    struct hf_signature sig;
     struct hf_frame f;
     struct hf_hash hash;
     struct hf_id stream;
@@ -300,18 +315,11 @@ static enum hf_err frame_sign_again(struct hf_core_writer *w, hf_seq seq, struct
         return corrupt(w, seq, HF_CORRUPT, "it is unsigned, and not what the chain has there");
     }
     *chain = f.h.prev;
-    if (!is_signed) {
-        err = hf_changelog_sign_again(w->log, seq, w->frame,
-                                      hf_frame_sign(w->frame, len, w->id->secret, &sig));
-    }
-    if (err == HF_OK && seq == hf_state_position(w->state).seq) {
-        hf_state_sign(w->state, is_signed ? &f.signature : &sig);
-    }
-    return err == HF_OK ? HF_OK : corrupt(w, seq, err, "its signature cannot be written");
+    return is_signed ? HF_OK : frame_sign(w, seq, len);
 }
 
-/* From the head of the log, which is what the state has replayed, back along the chain: so a frame
- * is signed for what follows it, not for standing in the log. */
+/* Of frames that the state had. From the head of the log back along the chain: a frame is signed
+ * because the one after it names its hash, or the state does, not for standing in the log. */
 static enum hf_err sign_again(struct hf_core_writer *w)
 {
     hf_seq from = hf_changelog_unsigned(w->log);

@@ -365,8 +365,8 @@ static void doubt_signatures(struct hf_changelog *log)
 {
     for (hf_seq seq = log->doubtful_from; seq != 0 && seq <= log->view->last; seq++) {
         bool is_signed;
-        enum hf_err err = hf_log_view_resign(log->view, seq, &is_signed);
-        if ((err != HF_OK || !is_signed) && (log->unsigned_from == 0 || seq < log->unsigned_from)) {
+        (void)hf_log_view_resign(log->view, seq, &is_signed); /* as well as it can */
+        if (!is_signed && (log->unsigned_from == 0 || seq < log->unsigned_from)) {
             log->unsigned_from = seq;
         }
     }
@@ -535,7 +535,9 @@ enum hf_err hf_changelog_sync(struct hf_changelog *log)
 
 hf_seq hf_changelog_unsigned(const struct hf_changelog *log)
 {
-    return log->unsigned_from;
+    hf_seq first = hf_changelog_first(log);
+
+    return log->unsigned_from == 0 || log->unsigned_from > first ? log->unsigned_from : first;
 }
 
 enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq seq, uint8_t *buffer,
@@ -547,6 +549,9 @@ enum hf_err hf_changelog_read_unsigned(const struct hf_changelog *log, hf_seq se
 enum hf_err hf_changelog_sign_again(struct hf_changelog *log, hf_seq seq, const uint8_t *payload,
                                     uint32_t at)
 {
+    if (log->doubtful_from == 0 || seq < log->doubtful_from) {
+        log->doubtful_from = seq;
+    }
     return hf_log_view_sign(log->view, seq, payload, at);
 }
 

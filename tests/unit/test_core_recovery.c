@@ -675,6 +675,33 @@ static void signature_goes(void)
     record_put(&losing);
 }
 
+static void told_code(void *ctx, const struct hf_admin_result *r)
+{
+    *(enum hf_err *)ctx = r->code;
+}
+
+/* A fact is synced without a group. */
+static void signatures_that_the_failed_sync_of_a_fact_took_are_made_again(void **state)
+{
+    struct box *b = *state;
+    enum hf_err code = HF_OK;
+    box_put(b, "a", "1");
+    box_put(b, "b", "2");
+    record_take(b, 2, &losing);
+    record_unsign(&losing);
+    box_sync_failed = signature_goes;
+    box_sync_error = EIO;
+    hf_core_edge_invite(b->core, "edge", told_code, &code);
+    box_work(b);
+    box_sync_error = 0;
+    box_sync_failed = NULL;
+    assert_int_equal(code, HF_IO);
+    assert_int_equal(box_put(b, "c", "3").code, HF_OK);
+    assert_as_published(b, 2);
+    box_commit(b);
+    assert_state_signed(b, 3);
+}
+
 static void signatures_that_a_failed_sync_took_are_made_again(void **state)
 {
     struct box *b = *state;
@@ -718,6 +745,7 @@ int main(void)
         T(signatures_that_a_crash_took_are_made_again),
         T(only_what_the_chain_has_is_signed),
         T(signatures_that_a_failed_sync_took_are_made_again),
+        T(signatures_that_the_failed_sync_of_a_fact_took_are_made_again),
         T(the_state_keeps_the_signature_of_its_newest_batch),
         T(a_group_that_was_not_run_is_gone_after_a_crash),
         T(a_crash_right_after_the_first_start_loses_nothing),
