@@ -283,16 +283,22 @@ static void a_damaged_signature_is_made_again_and_a_damaged_frame_is_damage(void
     }
 }
 
+/* The file of a log with frames 1 to last, which is closed. */
+static void load_closed(struct box *b, hf_seq last, uint8_t file[SMALL])
+{
+    open_log(b);
+    add_unsigned(b, 1, last);
+    close_log(b);
+    load(b, 1, file, SMALL);
+}
+
 /* A file is used again, and a crash may leave any mixture of its pages. */
 static void a_signature_of_another_frame_is_none(void **state)
 {
     struct box *b = *state;
     uint8_t file[SMALL];
 
-    open_log(b);
-    add_unsigned(b, 1, 3);
-    close_log(b);
-    load(b, 1, file, sizeof(file));
+    load_closed(b, 3, file);
     poke(b, 1, HEAD + 2 * RECORD - TRAILER, file + HEAD + RECORD - TRAILER, TRAILER);
     open_log(b);
     assert_int_equal(sign_again(b), 1);
@@ -306,10 +312,7 @@ static void a_signature_for_a_place_outside_its_frame_is_none(void **state)
     struct box *b = *state;
     uint8_t file[SMALL];
 
-    open_log(b);
-    add_unsigned(b, 1, 3);
-    close_log(b);
-    load(b, 1, file, sizeof(file));
+    load_closed(b, 3, file);
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint8_t *record = file + HEAD + RECORD;
         uint8_t *trailer = record + RECORD - TRAILER;
@@ -430,6 +433,47 @@ static void a_signature_that_a_failed_sync_took_is_made_again(void **state)
     assert_signed(b, 1, 5);
 }
 
+/* Nothing is left of it to be signed. */
+static void a_lost_signature_that_is_trimmed_away_is_no_matter(void **state)
+{
+    struct box *b = *state;
+    bool again;
+
+    open_log(b);
+    add_unsigned(b, 1, 2);
+    append_unsigned(b, 3);
+    losing = b;
+    lost_record = HEAD + RECORD;
+    fdatasync_failed = signature_goes;
+    atomic_store(&fdatasync_fails_in, 1);
+    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    assert_int_equal(hf_changelog_unsigned(b->log), 2);
+    add_unsigned(b, 3, 5);
+    assert_int_equal(hf_changelog_trim(b->log, 1, 5, &again), HF_OK);
+    assert_int_equal(hf_changelog_first(b->log), 3);
+    assert_int_equal(hf_changelog_unsigned(b->log), 3);
+    assert_int_equal(sign_again(b), 0);
+    assert_int_equal(hf_changelog_unsigned(b->log), 0);
+}
+
+/* Those that were made again are synced no sooner than others. */
+static void what_was_made_again_is_in_doubt_too(void **state)
+{
+    struct box *b = *state;
+    uint8_t file[SMALL];
+
+    load_closed(b, 4, file);
+    lose_signature(b, 1, HEAD + RECORD);
+    open_log(b);
+    assert_int_equal(sign_again(b), 1);
+    append_unsigned(b, 5);
+    signatures_written = 0;
+    atomic_store(&fdatasync_fails_in, 1);
+    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    assert_int_equal(signatures_written, 3); /* of 2, 3 and 4 */
+    assert_signed(b, 1, 4);
+}
+
 /* No group follows there that would sync them. */
 static void the_signatures_at_the_end_of_a_segment_are_synced(void **state)
 {
@@ -501,6 +545,8 @@ int main(void)
         T(a_record_that_is_cut_off_in_its_signature_is_a_torn_tail),
         T(a_failed_sync_leaves_the_signatures_before_it_in_doubt),
         T(a_signature_that_a_failed_sync_took_is_made_again),
+        T(a_lost_signature_that_is_trimmed_away_is_no_matter),
+        T(what_was_made_again_is_in_doubt_too),
         T(the_signatures_at_the_end_of_a_segment_are_synced),
         T(a_group_whose_signatures_cannot_be_written_is_dropped),
     };
