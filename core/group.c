@@ -200,7 +200,7 @@ static void nonce_make(struct hf_batch_builder *b, uint8_t nonce[HF_NONCE_BYTES]
                   HF_NONCE_BYTES);
 }
 
-static enum hf_err place_add(struct hf_core_writer *w, const struct hf_frame_place *place)
+static enum hf_err place_add(struct hf_core_writer *w, size_t at, size_t len, hf_seq seq)
 {
     if (w->place_count == w->place_cap) {
         uint32_t cap = w->place_cap == 0 ? 64 : 2 * w->place_cap;
@@ -211,7 +211,7 @@ static enum hf_err place_add(struct hf_core_writer *w, const struct hf_frame_pla
         w->place = grown;
         w->place_cap = cap;
     }
-    w->place[w->place_count++] = *place;
+    w->place[w->place_count++] = (struct hf_frame_place){.at = at, .len = len, .seq = seq};
     return HF_OK;
 }
 
@@ -228,10 +228,9 @@ static enum hf_err frame_keep(struct hf_core_writer *w, struct hf_slice header,
     hf_writer_init(&out, w->frames.data + w->frames.len, most);
     hf_frame_encode(&w->genesis.stream, header, sig, body, &out);
     HF_ASSERT(!out.failed);
-    struct hf_frame_place place = {
-        .at = w->frames.len, .len = out.len, .seq = hf_state_position(w->state).seq};
+    size_t at = w->frames.len;
     w->frames.len += out.len;
-    return place_add(w, &place);
+    return place_add(w, at, out.len, hf_state_position(w->state).seq);
 }
 
 static enum hf_err body_seal(struct hf_core_writer *w, struct hf_header *h, struct hf_slice raw,
@@ -605,13 +604,10 @@ static enum hf_err group_apply(struct hf_core_writer *w, struct hf_group *g)
 uint32_t hf_core_writer_sign(void *ctx, hf_seq seq, uint8_t *payload, size_t len)
 {
     struct hf_core_writer *w = ctx;
-    struct hf_signature sig;
-    uint32_t at = hf_frame_sign(payload, len, w->id->secret, &sig);
     HF_ASSERT(w->place_count > 0 && seq - w->place[0].seq < w->place_count);
-    memcpy(w->frames.data + w->place[seq - w->place[0].seq].at + at, sig.b, sizeof(sig.b));
-    if (seq == hf_state_position(w->state).seq) {
-        hf_state_sign(w->state, &sig);
-    }
+    uint32_t at = hf_core_writer_frame_sign(w, seq, payload, len);
+    memcpy(w->frames.data + w->place[seq - w->place[0].seq].at + at, payload + at,
+           HF_SIGNATURE_BYTES);
     return at;
 }
 

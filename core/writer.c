@@ -216,14 +216,43 @@ enum hf_err hf_core_writer_dictionary(struct hf_core_writer *w, hf_seq seq, stru
     return err;
 }
 
-/* Signs frame seq, which is in w->frame and proven, and lacks its signature in the log. */
-static enum hf_err frame_sign(struct hf_core_writer *w, hf_seq seq, size_t len)
+/* A frame of the log, in w->frame. */
+struct logged {
+    struct hf_id stream;
+    struct hf_frame f;
+    size_t len;
+    bool is_signed;
+};
+
+static enum hf_err frame_read(struct hf_core_writer *w, hf_seq seq, struct logged *l)
+{
+    enum hf_err err = hf_changelog_read_unsigned(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX,
+                                                 &l->len, &l->is_signed);
+    if (err != HF_OK) {
+        return corrupt(w, seq, err, "the log cannot be read there");
+    }
+    err = hf_frame_decode(hf_slice_of(w->frame, l->len), &l->stream, &l->f);
+    return err == HF_OK ? HF_OK : corrupt(w, seq, HF_CORRUPT, "not a frame");
+}
+
+uint32_t hf_core_writer_frame_sign(struct hf_core_writer *w, hf_seq seq, uint8_t *message,
+                                   size_t len)
 {
     struct hf_signature sig;
-    uint32_t at = hf_frame_sign(w->frame, len, w->id->secret, &sig);
+    uint32_t at = hf_frame_sign(message, len, w->id->secret, &sig);
     if (seq == hf_state_position(w->state).seq) {
         hf_state_sign(w->state, &sig);
     }
+    return at;
+}
+
+/* Of a frame that was read and is proven: gives it the signature that it lacks. */
+static enum hf_err frame_complete(struct hf_core_writer *w, hf_seq seq, const struct logged *l)
+{
+    if (l->is_signed) {
+        return HF_OK;
+    }
+    uint32_t at = hf_core_writer_frame_sign(w, seq, w->frame, l->len);
     enum hf_err err = hf_changelog_sign_again(w->log, seq, w->frame, at);
     return err == HF_OK ? HF_OK : corrupt(w, seq, err, "its signature cannot be written");
 }
@@ -232,36 +261,26 @@ static enum hf_err frame_replay(struct hf_core_writer *w, uint32_t *changes)
 {
     struct hf_position at = hf_state_position(w->state);
     hf_seq seq = at.seq + 1;
-    bool is_signed;
-    size_t len;
-    enum hf_err err =
-        hf_changelog_read_unsigned(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX, &len, &is_signed);
-    if (err != HF_OK) {
-        return corrupt(w, seq, err, "the log cannot be read there");
-    }
-    struct hf_id stream;
-    struct hf_frame f;
-    if (hf_frame_decode(hf_slice_of(w->frame, len), &stream, &f) != HF_OK) {
-        return corrupt(w, seq, HF_CORRUPT, "not a frame");
-    }
-    struct hf_body body;
-    err = frame_open(w, &at, &f, &body);
+    struct logged l;
+    enum hf_err err = frame_read(w, seq, &l);
     if (err != HF_OK) {
         return err;
     }
-    err = hf_state_apply_batch(w->state, &f, &body);
+    struct hf_body body;
+    err = frame_open(w, &at, &l.f, &body);
+    if (err != HF_OK) {
+        return err;
+    }
+    err = hf_state_apply_batch(w->state, &l.f, &body);
     if (err == HF_OK) {
         err = requests_replay(w, seq, &body);
     }
-    if (err == HF_OK && f.h.kind == HF_BATCH_DICTIONARY) {
-        err = hf_core_writer_dictionary(w, seq, hf_slice_of(w->raw, f.h.raw_bytes),
-                                        hf_slice_of(w->frame, len));
+    if (err == HF_OK && l.f.h.kind == HF_BATCH_DICTIONARY) {
+        err = hf_core_writer_dictionary(w, seq, hf_slice_of(w->raw, l.f.h.raw_bytes),
+                                        hf_slice_of(w->frame, l.len));
     }
-    *changes += f.h.change_count;
-    if (err != HF_OK) {
-        return corrupt(w, seq, err, hf_err_text(err));
-    }
-    return is_signed ? HF_OK : frame_sign(w, seq, len);
+    *changes += l.f.h.change_count;
+    return err == HF_OK ? frame_complete(w, seq, &l) : corrupt(w, seq, err, hf_err_text(err));
 }
 
 /* The facts stay remembered over a commit in the middle: a failure after it puts them again. */
@@ -296,26 +315,18 @@ static enum hf_err replay(struct hf_core_writer *w)
  * that it follows. */
 static enum hf_err frame_sign_again(struct hf_core_writer *w, hf_seq seq, struct hf_hash *chain)
 {
-    struct hf_frame f;
-    struct hf_hash hash;
-    struct hf_id stream;
-    bool is_signed;
-    size_t len;
-    enum hf_err err =
-        hf_changelog_read_unsigned(w->log, seq, w->frame, HF_FRAME_MESSAGE_MAX, &len, &is_signed);
+    struct logged l;
+    enum hf_err err = frame_read(w, seq, &l);
     if (err != HF_OK) {
-        return corrupt(w, seq, err, "the log cannot be read there");
+        return err;
     }
-    if (hf_frame_decode(hf_slice_of(w->frame, len), &stream, &f) != HF_OK) {
-        return corrupt(w, seq, HF_CORRUPT, "not a frame");
-    }
-    hash = hf_chain_hash(f.header);
-    if (!hf_hash_eq(&hash, chain) || !hf_id_eq(&stream, &w->genesis.stream) ||
-        !hf_frame_body_matches(&f)) {
+    struct hf_hash hash = hf_chain_hash(l.f.header);
+    if (!hf_hash_eq(&hash, chain) || !hf_id_eq(&l.stream, &w->genesis.stream) ||
+        !hf_frame_body_matches(&l.f)) {
         return corrupt(w, seq, HF_CORRUPT, "it is unsigned, and not what the chain has there");
     }
-    *chain = f.h.prev;
-    return is_signed ? HF_OK : frame_sign(w, seq, len);
+    *chain = l.f.h.prev;
+    return frame_complete(w, seq, &l);
 }
 
 /* Of frames that the state had. From the head of the log back along the chain: a frame is signed

@@ -119,6 +119,10 @@ void hf_core_writer_close(struct hf_core_writer *w); /* drops what is not commit
 
 /* Signs a frame of the group while the log writes it; ctx is the writer. */
 hf_changelog_sign hf_core_writer_sign;
+/* Signs a frame message in place, and the state with it if it is at that batch. Returns where the
+ * signature begins. */
+uint32_t hf_core_writer_frame_sign(struct hf_core_writer *w, hf_seq seq, uint8_t *message,
+                                   size_t len);
 
 /* ---- orders (writer.c, group.c) ---- */
 

@@ -178,8 +178,8 @@ static uint64_t pages_lose(struct disk *d, struct file *f, double part)
     return count;
 }
 
-#define FORGOTTEN                                                                                  \
-    0.3 /* of the failed syncs of a log; its pages do not even last until a power cut */
+/* Of the failed syncs of a log; its pages do not even last until a power cut. */
+#define FORGOTTEN 0.3
 
 static bool is_log(const struct file *f)
 {

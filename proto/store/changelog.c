@@ -4,8 +4,8 @@
  * Appending only fills a buffer. A sync writes the buffer with one pwrite and one fdatasync into
  * space that was written before, and only then do the records exist for readers. In between, while
  * the disk is writing, unsigned frames are signed; their signatures are written behind the sync. A
- * processor that has this to do is also awake when the write ends. A group is never
- * split: one that does not fit begins a new segment, which is written and synced under a temporary
+ * processor that has this to do is also awake when the write ends. A group is never split: one that
+ * does not fit begins a new segment, which is written and synced under a temporary
  * name, renamed, and made durable by a sync of the directory. Its head names the segment before it
  * and where that one ends, so the same step also voids whatever a failed write or sync left behind
  * there.
@@ -46,8 +46,9 @@ struct hf_changelog {
     char *dir; /* owned */
     int dirfd; /* holds the lock */
     uint64_t segment_bytes;
-    bool failed; /* what lies behind the end of the newest segment is unknown, or it is of an
-                    older version: it is not written to */
+    /* What lies behind the end of the newest segment is unknown, or it is of an older version: the
+     * next group begins another. */
+    bool failed;
     hf_seq doubtful_from; /* signatures from here on are not known to be synced; 0 = all are */
     hf_seq unsigned_from; /* 0 = none */
     hf_changelog_sign *sign;
@@ -247,7 +248,7 @@ static enum hf_err append(struct hf_changelog *log, struct hf_log_record *r,
         return HF_TOO_BIG;
     }
     r->len = (uint32_t)payload.len;
-    size = hf_log_record_size(r->len, r->trailer);
+    size = hf_log_record_size(r);
     err = make_room(log, size);
     if (err != HF_OK) {
         return err;
@@ -291,7 +292,7 @@ static size_t record_at(const struct hf_changelog *log, size_t at, struct hf_log
     bool ours = hf_log_record_decode(log->buffer + at, r);
 
     HF_ASSERT(ours);
-    return at + hf_log_record_size(r->len, r->trailer);
+    return at + hf_log_record_size(r);
 }
 
 static void stamp_group(struct hf_changelog *log, uint64_t salt, uint64_t synced_at)

@@ -138,75 +138,83 @@ uint64_t hf_log_view_bytes(struct hf_log_view *v, hf_seq first, hf_seq last)
     return end - bytes_before(&from, first);
 }
 
-/* Finds the head of frame seq. With HF_OK, and only then, the segment is the caller's to unref. */
-static enum hf_err find_record(struct hf_log_view *v, hf_seq seq, struct place *p,
-                               uint8_t head[HF_LOG_RECORD_HEAD], struct hf_log_record *r)
+/* The record of a frame. */
+struct found {
+    struct place p;
+    uint8_t head[HF_LOG_RECORD_HEAD];
+    struct hf_log_record r; /* the head, decoded */
+};
+
+/* With HF_OK, and only then, the segment is the caller's to unref. */
+static enum hf_err find_record(struct hf_log_view *v, hf_seq seq, struct found *f)
 {
     enum hf_err err;
     bool held;
 
     pthread_mutex_lock(&v->lock);
-    held = find(v, seq, p);
+    held = find(v, seq, &f->p);
     pthread_mutex_unlock(&v->lock);
     if (!held) {
         return HF_NOTFOUND;
     }
-    err = hf_segment_walk(p->segment, &p->spot, seq, p->end, head);
-    if (err == HF_OK && !hf_log_record_decode(head, r)) {
+    err = hf_segment_walk(f->p.segment, &f->p.spot, seq, f->p.end, f->head);
+    if (err == HF_OK && !hf_log_record_decode(f->head, &f->r)) {
         err = HF_CORRUPT;
     }
     if (err != HF_OK) {
-        hf_segment_unref(p->segment);
+        hf_segment_unref(f->p.segment);
     }
     return err;
 }
 
-static enum hf_err read_trailer(const struct place *p, const struct hf_log_record *r,
-                                uint8_t trailer[HF_LOG_TRAILER], bool *is_signed)
+static enum hf_err read_payload(const struct found *f, uint8_t *buffer, size_t cap)
 {
-    enum hf_err err =
-        hf_segment_read(p->segment->fd, trailer, HF_LOG_TRAILER, p->spot.at + hf_log_trailer_at(r));
+    enum hf_err err;
 
-    *is_signed = err == HF_OK && hf_log_trailer_verify(r, trailer);
+    if (f->r.len > cap) {
+        return HF_TOO_BIG;
+    }
+    err = hf_segment_read(f->p.segment->fd, buffer, f->r.len, f->p.spot.at + HF_LOG_RECORD_HEAD);
+    return err != HF_OK || hf_log_record_verify(f->head, buffer, &f->r) ? err : HF_CORRUPT;
+}
+
+static enum hf_err read_trailer(const struct found *f, uint8_t trailer[HF_LOG_TRAILER],
+                                bool *is_signed)
+{
+    enum hf_err err = hf_segment_read(f->p.segment->fd, trailer, HF_LOG_TRAILER,
+                                      f->p.spot.at + hf_log_trailer_at(&f->r));
+
+    *is_signed = err == HF_OK && hf_log_trailer_verify(&f->r, trailer);
     return err;
 }
 
-static enum hf_err read_signature(const struct place *p, const struct hf_log_record *r,
-                                  uint8_t *payload, bool *is_signed)
+static enum hf_err write_trailer(const struct found *f, const uint8_t trailer[HF_LOG_TRAILER])
 {
-    uint8_t trailer[HF_LOG_TRAILER];
-    enum hf_err err = read_trailer(p, r, trailer, is_signed);
-
-    if (*is_signed) {
-        hf_log_trailer_apply(trailer, payload);
-    }
-    return err;
+    return hf_segment_write(f->p.segment->fd, trailer, HF_LOG_TRAILER,
+                            f->p.spot.at + hf_log_trailer_at(&f->r));
 }
 
 enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer, size_t cap,
                              size_t *len, bool *is_signed)
 {
-    uint8_t head[HF_LOG_RECORD_HEAD];
-    struct hf_log_record r;
-    struct place p;
+    uint8_t trailer[HF_LOG_TRAILER];
+    struct found f;
     bool whole = true;
-    enum hf_err err = find_record(v, seq, &p, head, &r);
+    enum hf_err err = find_record(v, seq, &f);
 
     *len = 0;
     if (err != HF_OK) {
         return err;
     }
-    *len = r.len;
-    err = r.len > cap
-              ? HF_TOO_BIG
-              : hf_segment_read(p.segment->fd, buffer, r.len, p.spot.at + HF_LOG_RECORD_HEAD);
-    if (err == HF_OK && !hf_log_record_verify(head, buffer, &r)) {
-        err = HF_CORRUPT;
+    *len = f.r.len;
+    err = read_payload(&f, buffer, cap);
+    if (err == HF_OK && f.r.trailer) {
+        err = read_trailer(&f, trailer, &whole);
+        if (whole) {
+            hf_log_trailer_apply(trailer, buffer);
+        }
     }
-    if (err == HF_OK && r.trailer) {
-        err = read_signature(&p, &r, buffer, &whole);
-    }
-    hf_segment_unref(p.segment);
+    hf_segment_unref(f.p.segment);
     if (is_signed != NULL) {
         *is_signed = whole;
         return err;
@@ -216,45 +224,38 @@ enum hf_err hf_log_view_read(struct hf_log_view *v, hf_seq seq, uint8_t *buffer,
 
 /* ---- the writer ---- */
 
-static enum hf_err write_trailer(const struct place *p, const struct hf_log_record *r,
-                                 const uint8_t trailer[HF_LOG_TRAILER])
-{
-    return hf_segment_write(p->segment->fd, trailer, HF_LOG_TRAILER,
-                            p->spot.at + hf_log_trailer_at(r));
-}
-
 enum hf_err hf_log_view_sign(struct hf_log_view *v, hf_seq seq, const uint8_t *payload, uint32_t at)
 {
-    uint8_t head[HF_LOG_RECORD_HEAD], trailer[HF_LOG_TRAILER];
-    struct hf_log_record r;
-    struct place p;
-    enum hf_err err = find_record(v, seq, &p, head, &r);
+    uint8_t trailer[HF_LOG_TRAILER];
+    struct found f;
+    enum hf_err err = find_record(v, seq, &f);
 
     if (err != HF_OK) {
         return err;
     }
-    hf_log_trailer_encode(&r, payload, at, trailer);
-    err = r.trailer ? write_trailer(&p, &r, trailer) : HF_OK;
-    hf_segment_unref(p.segment);
+    if (f.r.trailer) {
+        hf_log_trailer_encode(&f.r, payload, at, trailer);
+        err = write_trailer(&f, trailer);
+    }
+    hf_segment_unref(f.p.segment);
     return err;
 }
 
 enum hf_err hf_log_view_resign(struct hf_log_view *v, hf_seq seq, bool *is_signed)
 {
-    uint8_t head[HF_LOG_RECORD_HEAD], trailer[HF_LOG_TRAILER];
-    struct hf_log_record r;
-    struct place p;
-    enum hf_err err = find_record(v, seq, &p, head, &r);
+    uint8_t trailer[HF_LOG_TRAILER];
+    struct found f;
+    enum hf_err err = find_record(v, seq, &f);
 
-    *is_signed = err == HF_OK && !r.trailer;
+    *is_signed = err == HF_OK && !f.r.trailer;
     if (err != HF_OK) {
         return err;
     }
-    if (r.trailer) {
-        err = read_trailer(&p, &r, trailer, is_signed);
-        err = *is_signed ? write_trailer(&p, &r, trailer) : err;
+    if (f.r.trailer) {
+        err = read_trailer(&f, trailer, is_signed);
+        err = *is_signed ? write_trailer(&f, trailer) : err;
     }
-    hf_segment_unref(p.segment);
+    hf_segment_unref(f.p.segment);
     return err;
 }
 
@@ -304,7 +305,7 @@ void hf_log_view_publish(struct hf_log_view *v, struct hf_segment *s, const uint
         v->segments[v->count++] = s;
         v->disk_bytes += s->head.bytes;
     }
-    for (size_t at = 0; at < len; at += hf_log_record_size(r.len, r.trailer)) {
+    for (size_t at = 0; at < len; at += hf_log_record_size(&r)) {
         bool ours = hf_log_record_decode(group + at, &r);
         HF_ASSERT(ours);
         hf_segment_note(s, &r, &v->frame_bytes);

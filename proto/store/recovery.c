@@ -228,7 +228,7 @@ static bool whole_record(const struct scan *s, uint64_t at, struct hf_log_record
     if (!hf_log_record_decode(s->bytes + at, record) || record->salt != s->segment->head.salt) {
         return false;
     }
-    if (hf_log_record_size(record->len, record->trailer) > limit - at) {
+    if (hf_log_record_size(record) > limit - at) {
         return false;
     }
     return hf_log_record_verify(s->bytes + at, s->bytes + at + HF_LOG_RECORD_HEAD, record);

@@ -215,14 +215,14 @@ enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_
     return HF_OK;
 }
 
-static uint64_t to_8(uint64_t n)
+uint64_t hf_log_trailer_at(const struct hf_log_record *r)
 {
-    return (n + 7) & ~UINT64_C(7);
+    return HF_LOG_RECORD_HEAD + (((uint64_t)r->len + 7) & ~UINT64_C(7));
 }
 
-uint64_t hf_log_record_size(size_t len, bool trailer)
+uint64_t hf_log_record_size(const struct hf_log_record *r)
 {
-    return HF_LOG_RECORD_HEAD + to_8(len) + (trailer ? HF_LOG_TRAILER : 0);
+    return hf_log_trailer_at(r) + (r->trailer ? HF_LOG_TRAILER : 0);
 }
 
 void hf_log_record_begin(uint8_t *record, const struct hf_log_record *r)
@@ -234,7 +234,7 @@ void hf_log_record_begin(uint8_t *record, const struct hf_log_record *r)
     record[3] = (uint8_t)(r->trailer ? TYPE_SIGNED_LATER : r->type);
     hf_store32(record + 4, r->len);
     hf_store64(record + 8, r->seq);
-    memset(end, 0, (size_t)(record + hf_log_record_size(r->len, r->trailer) - end));
+    memset(end, 0, (size_t)(record + hf_log_record_size(r) - end));
 }
 
 void hf_log_record_stamp(uint8_t *record, uint64_t salt, uint64_t synced_at)
@@ -267,11 +267,6 @@ bool hf_log_record_verify(const uint8_t head[HF_LOG_RECORD_HEAD], const uint8_t 
                           const struct hf_log_record *r)
 {
     return XXH3_64bits_withSeed(payload, r->len, XXH3_64bits(head, 32)) == r->sum;
-}
-
-uint64_t hf_log_trailer_at(const struct hf_log_record *r)
-{
-    return HF_LOG_RECORD_HEAD + to_8(r->len);
 }
 
 void hf_log_trailer_encode(const struct hf_log_record *r, const uint8_t *payload, uint32_t at,
@@ -376,7 +371,7 @@ void hf_segment_note(struct hf_segment *s, const struct hf_log_record *r, uint64
         s->last = r->seq;
         *frame_bytes += r->len;
     }
-    s->end += hf_log_record_size(r->len, r->trailer);
+    s->end += hf_log_record_size(r);
 }
 
 struct hf_spot hf_segment_seek(const struct hf_segment *s, hf_seq seq)
@@ -409,7 +404,7 @@ enum hf_err hf_segment_walk(const struct hf_segment *s, struct hf_spot *spot, hf
         if (!hf_log_record_decode(head, &r) || r.salt != s->head.salt) {
             return HF_CORRUPT;
         }
-        if (hf_log_record_size(r.len, r.trailer) > end - spot->at) {
+        if (hf_log_record_size(&r) > end - spot->at) {
             return HF_CORRUPT;
         }
         if (r.type == HF_RECORD_FRAME && r.seq != spot->seq) {
@@ -422,7 +417,7 @@ enum hf_err hf_segment_walk(const struct hf_segment *s, struct hf_spot *spot, hf
             spot->seq++;
             spot->before += r.len;
         }
-        spot->at += hf_log_record_size(r.len, r.trailer);
+        spot->at += hf_log_record_size(&r);
     }
     return HF_CORRUPT;
 }

@@ -80,8 +80,8 @@ void hf_segment_head_encode(const struct hf_segment_head *h, uint8_t out[HF_SEGM
 /* HF_MISMATCH for another version, HF_CORRUPT. */
 enum hf_err hf_segment_head_decode(const uint8_t in[HF_SEGMENT_HEAD], struct hf_segment_head *h);
 
-/* Bytes that a record with a payload of len takes. */
-uint64_t hf_log_record_size(size_t len, bool trailer);
+/* Bytes that a record takes, by its len and trailer. */
+uint64_t hf_log_record_size(const struct hf_log_record *r);
 /* Writes the head of a record but for what the stamp adds, the padding and an empty trailer. */
 void hf_log_record_begin(uint8_t *record, const struct hf_log_record *r);
 /* Adds salt, synced_at and checksum, once it is known which segment the record goes to. */

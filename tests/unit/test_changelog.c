@@ -255,8 +255,8 @@ static void record_of_an_earlier_life_of_the_file_is_not_stepped_over(void **sta
 {
     struct box *b = *state;
     uint8_t record[256];
-    size_t size = hf_log_record_size(strlen("a fact"), false);
-    size_t at = HEAD + hf_log_record_size(64, false);
+    size_t size = hf_log_record_size(&(struct hf_log_record){.len = (uint32_t)strlen("a fact")});
+    size_t at = HEAD + hf_log_record_size(&(struct hf_log_record){.len = 64});
     size_t len;
     struct hf_log_record r;
 
