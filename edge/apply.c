@@ -72,10 +72,9 @@ static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_eff
  * load wrote 3 GB for 100,000 changes, and the disk slowed the core beside it. */
 #define REST_COMMITS 3
 #define REST_MS_MAX 100
-/* Nothing is won by waiting for frames that do not come: the last ones of 50,000 changes were
- * visible 101 ms after they were acknowledged, and are after 75 (medians of 7). A pause is four
- * times what a frame of this run took to come since the store's last operation began, and a little
- * for clocks of milliseconds. */
+/* Nothing is won by waiting for frames that do not come. A pause is four times what a frame of this
+ * run took to come since the store's last operation began, and a little for clocks of
+ * milliseconds. */
 #define PAUSE_GAPS 4
 #define PAUSE_MS_MIN 2
 
@@ -92,45 +91,65 @@ static bool is_resting(const struct hf_replica *r)
     return r->now < r->rest_until && coming && r->now >= r->survey_until && roomy;
 }
 
-/* After `count` frames were applied in one commit. */
+/* After a commit of `count` frames. */
 static void rest(struct hf_replica *r, hf_seq count)
 {
-    hf_ms took = REST_COMMITS * (r->now - r->ordered_at);
+    hf_ms took = REST_COMMITS * r->run_ms;
     if (count > 1) {
         r->rest_until = r->now + (took < REST_MS_MAX ? took : REST_MS_MAX);
     }
 }
 
-static void order_apply(struct hf_replica *r)
+/* How many frames behind the applied one can be applied, those ahead among them; none if there is
+ * a fork. */
+static hf_seq run_length(struct hf_replica *r)
 {
-    hf_seq first = r->applied.seq + 1;
-    hf_seq last = first;
+    hf_seq base = r->applied.seq;
     hf_seq limit = repair_limit(r);
-    const struct hf_hash *prev = &r->applied.chain;
-    const struct held *end = r->held + r->held_count;
-    struct held *h = held_find(r, first);
-    if (h == NULL || is_resting(r)) {
-        return;
+    limit = limit > base ? limit - base : 0;
+    if (r->ahead > limit) {
+        r->ahead = 0; /* the store undoes what is too much */
     }
-    for (; h < end && h->seq == last && h->state == HELD_READY; h++) {
-        if (last - first == r->cfg.apply_frames_max || last > limit) {
+    hf_seq most = limit < r->cfg.apply_frames_max ? limit : r->cfg.apply_frames_max;
+    hf_seq count = r->ahead;
+    const struct hf_hash *prev =
+        count == 0 ? &r->applied.chain : &held_find(r, base + count)->chain;
+    const struct held *h = held_find(r, base + count + 1);
+    const struct held *end = r->held + r->held_count;
+    for (; h != NULL && h < end && count < most; h++) {
+        if (h->seq != base + count + 1 || h->state != HELD_READY) {
             break;
         }
         if (!hf_hash_eq(&h->prev, prev)) {
             fx_add(r, HF_REPFX_EVIDENCE)->slot = h->slot;
             diverge(r, HF_NOTE_FORK, h->seq, 0);
-            return;
+            return 0;
         }
         prev = &h->chain;
-        last++;
+        count++;
     }
-    if (last == first) {
+    return count;
+}
+
+/* During a rest, what comes is applied ahead of the commit; else all of it would still be to do
+ * when the rest is over, and the last of 100,000 changes be visible 50 ms after its acknowledgement
+ * instead of 14. */
+static void order_apply(struct hf_replica *r)
+{
+    bool commit = !is_resting(r);
+    hf_seq count = run_length(r);
+    hf_seq fresh = count - r->ahead;
+    if (count == 0 || (!commit && fresh < r->cfg.ahead_frames_min)) {
         return;
     }
-    r->pause_ms = PAUSE_MS_MIN + PAUSE_GAPS * (r->now - r->ordered_at) / (hf_ms)(last - first);
+    if (fresh > 0) {
+        r->pause_ms = PAUSE_MS_MIN + PAUSE_GAPS * (r->now - r->ordered_at) / (hf_ms)fresh;
+    }
+    r->run_ms = r->ahead == 0 ? 0 : r->run_ms;
     struct hf_replica_effect *e = order(r, HF_REPFX_APPLY);
-    e->first = first;
-    e->last = r->apply_last = last - 1;
+    e->first = r->applied.seq + 1;
+    e->last = r->apply_last = r->applied.seq + count;
+    e->commit = commit;
 }
 
 /* The store has work of its own before anything is applied, or must not be touched. */
@@ -149,6 +168,7 @@ bool order_take(struct hf_replica *r, const struct held *h)
     }
     struct hf_replica_effect *e = order(r, HF_REPFX_TAKE);
     e->slot = r->take_slot = h->slot;
+    e->commit = true;
     e->first = e->last = r->apply_last = h->seq;
     return true;
 }
@@ -441,8 +461,12 @@ static void on_stored(struct hf_replica *r, const struct hf_replica_event *ev)
         r->repair.marked = r->repair.marking;
     }
     if (ev->op == HF_REPFX_APPLY) {
+        r->run_ms += r->now - r->ordered_at;
         rest(r, ev->position->seq - r->applied.seq);
     }
+    /* Any other operation, or a commit, left nothing open. */
+    bool open = ev->op == HF_REPFX_APPLY && ev->position->seq < r->apply_last;
+    r->ahead = open ? r->apply_last - r->applied.seq : 0;
     uint64_t bytes = r->stage.bytes;
     bool switched = ev->op == HF_REPFX_STAGE_SWITCH;
     enum hf_plan_kind kind = r->stage.kind;
@@ -559,6 +583,7 @@ void on_store_done(struct hf_replica *r, const struct hf_replica_event *ev)
     moved(r, ev->position); /* a run of frames may have been applied in part */
     stage_is(r, ev->stage); /* as at the last commit */
     r->staged_since = -1;
+    r->ahead = 0;
     held_release(r, want_first(r) - 1);
     on_refused(r, ev);
 }

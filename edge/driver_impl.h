@@ -278,7 +278,8 @@ void compare_deinit(struct hf_edge *edge);
 /* ---- storing.c ---- */
 /* Drops the stage and what a switch left behind, in committed steps. */
 enum hf_err stage_drop(struct hf_state *s);
-/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open. */
+/* Runs one transaction, again after each growth of the map; whatever fails leaves nothing open.
+ * Frames that were applied ahead are undone first: what commits them, the engine has to know. */
 enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg);
 /* Loads what the store has: position, genesis, name, keys, dictionaries, what is kept and staged.
  */

@@ -376,6 +376,7 @@ void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_
         .requests = r->requests,
         .held_now = r->held_count,
         .held_bytes = r->held_bytes,
+        .held_ahead = r->ahead,
     };
     hf_ms heard = later(r->heard[0], r->heard[1]);
     if (heard >= 0) {

@@ -51,6 +51,8 @@ void hf_replica_defaults(struct hf_replica_config *c)
         /* At 100 changes a frame this is 0.1 s of writing, which bounds the loss of a failed
            commit. */
         .apply_frames_max = 256,
+        /* A frame of 100 changes is 0.2 ms of writing, the way to the writer and back 0.05. */
+        .ahead_frames_min = 8,
         /* Two hand-overs between threads less for a change that comes alone. */
         .take_next = true,
         .plan_batches = 64,
@@ -61,7 +63,7 @@ void hf_replica_defaults(struct hf_replica_config *c)
 
 struct hf_replica *hf_replica_new(const struct hf_replica_config *c)
 {
-    HF_ASSERT(c->hold_frames_max >= 2 && c->apply_frames_max >= 1);
+    HF_ASSERT(c->hold_frames_max >= 2 && c->apply_frames_max >= 1 && c->ahead_frames_min >= 1);
     HF_ASSERT(c->fetch_max >= 1 && c->fetch_max <= HF_STAGE_PARTS_MAX);
     struct hf_replica *r = calloc(1, sizeof(*r));
     if (r == NULL) {

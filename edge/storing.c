@@ -3,9 +3,10 @@
  * open.
  *
  * Each operation is one LMDB transaction (G4; dropping a stage is several) that is committed and
- * synced before its STORE_DONE (G2); what is staged may stay in the open one for a while, and goes
- * back with it. A run of frames whose digest fails is aborted and applied up to the last good one.
- * A full map grows and the operation runs again; a full disk is reported and nothing is kept of it.
+ * synced before its STORE_DONE (G2); what is staged, or applied ahead, may stay in the open one for
+ * a while, and goes back with it. A run of frames whose digest fails is aborted and applied up to
+ * the last good one. A full map grows and the operation runs again; a full disk is reported and
+ * nothing is kept of it.
  *
  * Objects in the store: "genesis" (signed), "name", "ckey/<be32 id>" (from, key), and those of
  * dictionaries.c and kept.c.
@@ -23,10 +24,27 @@
 
 /* ---- operations; each runs on the writer lane ---- */
 
+/* Frames that were applied and not committed. */
+static hf_seq frames_open(const struct hf_state *s)
+{
+    return hf_state_position(s).seq - hf_state_committed(s).seq;
+}
+
+/* How many of the run's frames the open transaction has. One that has more is undone: a repair may
+ * have set a limit meanwhile. */
+static uint32_t run_open(struct store_job *j)
+{
+    struct hf_state *s = j->edge->state;
+    if (frames_open(s) > j->slot_count) {
+        hf_state_abort(s);
+    }
+    return (uint32_t)frames_open(s);
+}
+
 static enum hf_err apply_run(struct store_job *j, uint32_t count)
 {
     struct hf_state *s = j->edge->state;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = run_open(j); i < count; i++) {
         struct hf_body body = j->slot[i]->opened;
         enum hf_err err = hf_state_apply_batch(s, &j->slot[i]->frame, &body);
         if (err == HF_OK && j->slot[i]->frame.h.kind == HF_BATCH_DICTIONARY) {
@@ -46,7 +64,7 @@ static enum hf_err op_apply(struct store_job *j)
     j->seq = j->effect.first; /* unless it is a frame that fails: then all before it are doubtful */
     enum hf_err err = apply_run(j, j->slot_count);
     if (err == HF_OK) {
-        return hf_state_commit(s);
+        return j->effect.commit ? hf_state_commit(s) : HF_OK;
     }
     hf_seq bad = j->seq;
     if (err == HF_MAP_FULL || err == HF_FULL || err == HF_IO || bad == j->effect.first) {
@@ -294,7 +312,7 @@ static void splits_move(struct splits *to, struct splits *from)
     from->at.count = 0;
 }
 
-enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+static enum hf_err go_on(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
 {
     enum hf_err err = once(arg);
     for (uint32_t i = 0; i < GROW_TRIES && err == HF_MAP_FULL; i++) {
@@ -308,12 +326,21 @@ enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg
     return err == HF_MAP_FULL ? HF_FULL : err;
 }
 
+enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+{
+    if (frames_open(s) > 0) {
+        hf_state_abort(s);
+    }
+    return go_on(s, once, arg);
+}
+
 static void store_work(struct hf_job *job)
 {
     struct store_job *j = (struct store_job *)job;
     struct hf_state *s = j->edge->state;
-    j->code = with_room(s, run_once, j);
-    j->position = hf_state_position(s);
+    bool apply = j->effect.type == HF_REPFX_APPLY;
+    j->code = apply ? go_on(s, run_once, j) : with_room(s, run_once, j);
+    j->position = hf_state_committed(s);
     struct hf_stage stage;
     hf_state_stage_get(s, &stage);
     staged_copy(&j->staged, &stage);
@@ -338,8 +365,7 @@ static void store_done(struct hf_job *job)
     edge->position = position;
     staged_copy(&edge->staged, &j->staged.stage);
     for (uint32_t i = 0; i < j->slot_count; i++) {
-        bool applied = j->effect.type == HF_REPFX_APPLY || j->effect.type == HF_REPFX_TAKE;
-        if (j->code == HF_OK && applied) {
+        if (j->code == HF_OK && j->effect.commit) {
             edge->applied_changes += j->slot[i]->frame.h.change_count;
         }
         slot_unuse(edge, j->slot[i]);

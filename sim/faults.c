@@ -173,9 +173,9 @@ static void timeline_begin(struct sim *sim)
         const struct sim_limits *l = &sim->limits;
         fprintf(o->timeline,
                 "# limits: %u frames or %" PRIu64 " bytes held, %u fetches, %u frames applied at "
-                "once, plans from %u batches, a commit each %u changes\n",
+                "once, %u ahead of a commit, plans from %u batches, a commit each %u changes\n",
                 l->hold_frames_max, l->hold_bytes_max, l->fetch_max, l->apply_frames_max,
-                l->plan_batches, l->commit_changes);
+                l->ahead_frames_min, l->plan_batches, l->commit_changes);
     }
 }
 
@@ -227,6 +227,9 @@ static void silly_limits(struct sim *sim)
     l->take_next = rng_chance(r, 0.5);
     sim->opt.liveness *= 5; /* a batch a round trip, where only two may be held */
     sim->opt.load.value_max = one_of(r, 0, 1000, sim->opt.load.value_max);
+    l->ahead_frames_min = one_of(r, 1, 2, l->ahead_frames_min);
+    /* Slower than the frames come: the edge rests, and applies ahead of its commits. */
+    l->edge_disk = rng_chance(r, 0.5) ? 20 * SIM_MS : l->edge_disk;
 }
 
 uint64_t faults_drawn(uint64_t seed)
@@ -518,7 +521,7 @@ static void end(struct sim *sim, uint32_t f, struct node *n)
         struck(sim, "resume %s", n->name);
         break;
     case FAULT_SLOW_DISK:
-        n->disk = SIM_DISK_WELL;
+        n->disk = node_disk_well(n);
         struck(sim, "disk well at %s", n->name);
         break;
     case FAULT_DISK_FULL:
@@ -568,7 +571,7 @@ void faults_heal_all(struct sim *sim)
     sim->quiet = true;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct node *n = &sim->node[i];
-        n->disk = SIM_DISK_WELL;
+        n->disk = node_disk_well(n);
         disk_trouble(n->disk_io, 0, 0);
         node_drift(n, 0);
         node_resume(sim, n);

@@ -39,7 +39,7 @@
     X(REORDER, "reorder")                                                                          \
     X(CORRUPT, "corrupt")                                                                          \
     X(SMALL_LOG, "small-log")                                                                      \
-    X(LIMITS, "limits") /* windows of one, tiny tables, a commit per change */                     \
+    X(LIMITS, "limits") /* windows of one, tiny tables, a commit per change, slow edges */         \
     X(PACKET_LOSS, "packet-loss")                                                                  \
     X(THIN, "thin")             /* 0.2 to 20 Mbit/s */                                             \
     X(LATE_EDGES, "late-edges") /* some are invited while the run is under way */

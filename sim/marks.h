@@ -48,6 +48,7 @@
     X(READ_CUT_OFF, "read-while-cut-off", NULL)                                                    \
     X(READ_STAGED, "read-during-transfer", NULL)                                                   \
     X(READ_TROUBLED, "read-during-store-trouble", NULL)                                            \
+    X(READ_AHEAD, "read-before-commit", NULL)                                                      \
     X(READ_REVOKED, "read-after-revocation", NULL)                                                 \
     X(STALE_UNKNOWN, "staleness-unknown", NULL)                                                    \
     /* what edges went through, from their logs */                                                 \

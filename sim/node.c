@@ -19,6 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+sim_us node_disk_well(const struct node *n)
+{
+    return n->index == SIM_CORE ? SIM_DISK_WELL : n->sim->limits.edge_disk;
+}
+
 void node_init(struct sim *sim, uint32_t index, const char *name)
 {
     struct node *n = &sim->node[index];
@@ -26,7 +31,7 @@ void node_init(struct sim *sim, uint32_t index, const char *name)
     memset(n, 0, sizeof(*n));
     n->sim = sim;
     n->index = index;
-    n->disk = SIM_DISK_WELL;
+    n->disk = node_disk_well(n);
     net_init(sim, n);
     snprintf(n->name, sizeof(n->name), "%s", name);
     snprintf(n->dir, sizeof(n->dir), "%s/%.63s", sim->root, name);
@@ -146,6 +151,7 @@ static bool start_edge(struct sim *sim, struct node *n)
     c.replica.hold_bytes_max = sim->limits.hold_bytes_max;
     c.replica.fetch_max = sim->limits.fetch_max;
     c.replica.apply_frames_max = sim->limits.apply_frames_max;
+    c.replica.ahead_frames_min = sim->limits.ahead_frames_min;
     c.replica.plan_batches = sim->limits.plan_batches;
     c.replica.stage_bytes = sim->limits.stage_bytes;
     c.replica.take_next = sim->limits.take_next;

@@ -301,6 +301,9 @@ static void read_marks(struct sim *sim, const struct hf_replica_status *s)
     if (s->store_state != HF_STORE_OK) {
         mark_hit(sim, MARK_READ_TROUBLED);
     }
+    if (s->held_ahead > 0) {
+        mark_hit(sim, MARK_READ_AHEAD);
+    }
 }
 
 void oracle_read(struct sim *sim, struct node *n)

@@ -259,10 +259,12 @@ static void usual_limits(struct sim *sim)
                             .hold_bytes_max = c.hold_bytes_max,
                             .fetch_max = c.fetch_max,
                             .apply_frames_max = c.apply_frames_max,
+                            .ahead_frames_min = c.ahead_frames_min,
                             .plan_batches = c.plan_batches,
                             .stage_bytes = c.stage_bytes,
                             .take_next = c.take_next,
-                            .commit_changes = 500};
+                            .commit_changes = 500,
+                            .edge_disk = SIM_DISK_WELL};
 }
 
 void sim_run(const struct sim_options *o, FILE *trace, struct sim_result *result)

@@ -184,7 +184,7 @@ static void do_link(struct sim *sim, struct node *n, const struct script_action 
 static void do_disk(struct sim *sim, struct node *n, const struct script_action *a)
 {
     int error = a->verb == SCRIPT_DISK_FULL ? ENOSPC : a->verb == SCRIPT_DISK_FAILING ? EIO : 0;
-    n->disk = a->verb == SCRIPT_DISK_SLOW ? a->us : SIM_DISK_WELL;
+    n->disk = a->verb == SCRIPT_DISK_SLOW ? a->us : node_disk_well(n);
     disk_trouble(n->disk_io, error, 1);
     if (a->verb == SCRIPT_DISK_SLOW) {
         sim_trace(sim, n, "disk: a write takes %" PRIu64 "ms", a->us / SIM_MS);

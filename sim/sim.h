@@ -151,7 +151,7 @@ struct node {
     struct hf_world world;
     sim_us tick_at;      /* of the TICK event that counts; 0 = none */
     sim_us writer_free;  /* the writer lane is busy until then */
-    sim_us disk;         /* what a job on the writer lane takes; SIM_DISK_WELL */
+    sim_us disk;         /* what a job on the writer lane takes */
     bool paused;         /* its events wait in `held`, in order */
     struct event **held; /* owned */
     size_t held_count, held_cap;
@@ -223,10 +223,11 @@ struct sim_options {
 
 /* Bounds of core and edges that a run may set to silly values. */
 struct sim_limits {
-    uint32_t hold_frames_max, fetch_max, apply_frames_max, plan_batches;
+    uint32_t hold_frames_max, fetch_max, apply_frames_max, ahead_frames_min, plan_batches;
     uint64_t hold_bytes_max, stage_bytes;
     uint32_t commit_changes;
     bool take_next;
+    sim_us edge_disk; /* what a job on an edge's writer lane takes, on average */
 };
 
 #define SIM_CAPTURED 8u
@@ -338,6 +339,8 @@ void net_heal(struct sim *sim, struct node *edge);
 void net_half_open(struct sim *sim, struct node *edge); /* what is up now; new ones work */
 
 /* ---- node.c ---- */
+/* What a job on its writer lane takes while nothing is wrong with the disk. */
+sim_us node_disk_well(const struct node *n);
 void node_init(struct sim *sim, uint32_t index, const char *name);
 bool node_start(struct sim *sim, struct node *n); /* false: it does not open, a violation was set */
 void node_crash(struct sim *sim, struct node *n);

@@ -46,6 +46,7 @@ struct hf_replica_config {
     hf_ms stage_ms;            /* staged chunks are committed this often, or ... */
     uint64_t stage_bytes;      /* ... after so many bytes of records */
     uint32_t apply_frames_max; /* frames in one store transaction */
+    uint32_t ahead_frames_min; /* so many are worth an APPLY that commits nothing */
     bool take_next; /* the next frame of an idle edge is verified and applied in one job: TAKE */
     uint32_t plan_batches; /* a gap wider than this asks for a PLAN first */
     hf_ms collect_ms;      /* an idle edge collects its tombstones this often */
@@ -108,7 +109,9 @@ enum hf_replica_effect_type {
     HF_REPFX_COMPARE,  /* the ranges that a reply brought with the own records -> COMPARED */
     /* Store operations: each ends with one STORE_DONE. Those of a stage: a, b = bytes of the
      * transfer on the wire, in all (0 = unknown) and so far, to be kept with it. */
-    HF_REPFX_APPLY, /* frames first..last in one transaction */
+    HF_REPFX_APPLY, /* frames first..last, of which first is the next after the applied one, in one
+                       transaction. Without `commit` it stays open for the next APPLY, which goes on
+                       with it; any other operation undoes it first */
     HF_REPFX_TAKE,  /* slot: verify it and, if it is good, apply it, in one: the next frame of an
                        idle edge */
     HF_REPFX_HOLD,  /* write the held frames among first..last to the inbox */
@@ -203,6 +206,7 @@ struct hf_replica_effect {
     uint32_t part;
     uint32_t parts;    /* bit i = part i */
     uint32_t data_max; /* bytes that the reply is to bring at most */
+    bool commit;       /* APPLY */
     bool expect;       /* SEND: requests for data are likely to follow its answer */
     hf_ms timeout_ms;
     enum hf_channel channel;
@@ -276,6 +280,7 @@ struct hf_replica_status {
     bool link_up[HF_CHANNELS];
     hf_ms last_heard_ms; /* ago; -1 = never */
     uint64_t duplicates, bad_frames, redials, timeouts, requests, held_now, held_bytes;
+    uint64_t held_ahead; /* of those held: applied already, and not committed */
     struct hf_repair_status repair;
 };
 void hf_replica_status(const struct hf_replica *r, hf_ms now, struct hf_replica_status *out);

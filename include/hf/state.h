@@ -169,8 +169,9 @@ enum hf_err hf_state_apply(struct hf_state *s, hf_seq seq, uint32_t ordinal,
                            const struct hf_change *c);
 /* The digest of the state inside the open transaction. */
 struct hf_hash hf_state_digest(struct hf_state *s);
-/* Position inside the open transaction. */
+/* Position inside the open transaction; and of the last commit. */
 struct hf_position hf_state_position(const struct hf_state *s);
+struct hf_position hf_state_committed(const struct hf_state *s);
 /* Ends a batch: position, signed header and chain hash of `h`. h->seq must be position + 1. */
 enum hf_err hf_state_advance(struct hf_state *s, const struct hf_header *h, struct hf_slice header,
                              const struct hf_signature *signature);

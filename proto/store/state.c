@@ -339,6 +339,11 @@ struct hf_position hf_state_position(const struct hf_state *s)
     return s->head.at;
 }
 
+struct hf_position hf_state_committed(const struct hf_state *s)
+{
+    return s->head_committed.at;
+}
+
 enum hf_err hf_state_genesis(struct hf_state *s, const struct hf_position *at)
 {
     if (at->seq != 0 || s->head.at.seq != 0 || s->head.live_count != 0 || s->half) {

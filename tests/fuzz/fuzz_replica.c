@@ -202,6 +202,10 @@ static void check_status(struct sim *s)
     hf_replica_status(s->r, s->now, &now);
     HF_ASSERT(now.applied == s->position.seq);
     HF_ASSERT(now.head <= s->head && now.head >= now.applied && now.received <= s->head);
+    for (hf_seq i = 1; i <= now.held_ahead; i++) { /* it may have to be applied again */
+        const struct slot *x = held_at(s, s->position.seq + i);
+        HF_ASSERT(x != NULL && x->whole && !x->sealed);
+    }
     HF_ASSERT(now.held_now <= s->cfg.hold_frames_max && now.state != HF_REPLICA_DIVERGED);
     hf_ms superseded = s->published_at[now.applied + 1];
     if (now.applied < s->head && now.staleness_ms != UINT64_MAX) {
@@ -520,7 +524,7 @@ static enum hf_err store_work(struct sim *s)
         if (s->rotten) {
             return HF_DIGEST;
         }
-        s->position = position_of(s->op.last);
+        s->position = s->op.commit ? position_of(s->op.last) : s->position;
         return HF_OK;
     case HF_REPFX_HOLD:
         store_hold(s);
@@ -774,6 +778,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s->position = position_of(0);
     hf_replica_defaults(&s->cfg);
     s->cfg.hold_frames_max = HELD_MAX;
+    s->cfg.ahead_frames_min = 1;
     s->cfg.hold_bytes_max = 2500;
     start(s);
     link_is(s, HF_CHANNEL_STREAM, true);

@@ -298,7 +298,7 @@ static inline void box_done(struct box *b)
     case HF_REPFX_APPLY:
     case HF_REPFX_TAKE:
         assert_int_equal(b->op.first, b->at.seq + 1);
-        b->at = box_position(b->op.last);
+        b->at = b->op.commit ? box_position(b->op.last) : b->at;
         break;
     case HF_REPFX_STAGE_BEGIN:
         b->stage = (struct hf_stage){.active = true,

@@ -1,6 +1,6 @@
 /*
  * test_take.c - the replica engine and the next frame of an idle edge: verified and applied in one
- * job of the store, and the rest of a busy store, in which frames gather for one commit.
+ * job of the store.
  */
 #include "replica_box.h"
 
@@ -97,51 +97,6 @@ static void a_taken_frame_that_the_disk_refuses_is_applied_later(void **state)
     box_free(b);
 }
 
-static void a_busy_store_rests_so_that_frames_share_a_commit(void **state)
-{
-    (void)state;
-    struct box *b = box_live(10);
-    box_frame(b, 11);
-    box_frame(b, 12);
-    box_frame(b, 13);
-    box_done(b); /* 11 alone: no rest */
-    assert_int_equal(box_count(b, HF_REPFX_APPLY), 2);
-    b->now += 10; /* the commit of 12 and 13 takes 10 ms */
-    box_done(b);
-    box_clear(b);
-    box_frame(b, 14);
-    assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
-    box_pass(b, 31);
-    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
-    box_done(b);
-    assert_int_equal(box_status(b).applied, 14);
-    box_free(b);
-}
-
-static void a_resting_store_goes_on_when_the_frames_pause(void **state)
-{
-    (void)state;
-    struct box *b = box_live(10);
-    box_frame(b, 11);
-    for (hf_seq seq = 12; seq <= 15; seq++) {
-        b->now += 5;
-        box_frame(b, seq);
-    }
-    box_done(b); /* 12 to 15 are next: 5 ms from one to the next */
-    b->now += 20;
-    box_done(b); /* their commit took 20 ms, so the rest is 60 */
-    box_clear(b);
-    for (hf_seq seq = 16; seq <= 18; seq++) {
-        box_frame(b, seq);
-        box_pass(b, 10);
-    }
-    assert_int_equal(box_count(b, HF_REPFX_APPLY), 0);
-    box_pass(b, 15); /* none came for 25 ms, and 15 of the rest are left */
-    assert_int_equal(box_count(b, HF_REPFX_APPLY), 1);
-    assert_int_equal(b->op.last, 18);
-    box_free(b);
-}
-
 /* The one that was taken made room for another, and a second copy came. */
 static void the_result_of_a_take_is_not_that_of_another_copy(void **state)
 {
@@ -170,8 +125,6 @@ int main(void)
         cmocka_unit_test(a_taken_frame_that_does_not_verify_changes_nothing),
         cmocka_unit_test(a_taken_frame_that_is_sealed_waits_for_its_key),
         cmocka_unit_test(a_taken_frame_that_the_disk_refuses_is_applied_later),
-        cmocka_unit_test(a_busy_store_rests_so_that_frames_share_a_commit),
-        cmocka_unit_test(a_resting_store_goes_on_when_the_frames_pause),
         cmocka_unit_test(the_result_of_a_take_is_not_that_of_another_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
