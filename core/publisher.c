@@ -306,10 +306,9 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
     if (ev->code != HF_OK) {
         return; /* The next group or commit tries again, and answers with its failure. */
     }
-    HF_ASSERT(ev->seq >= p->committed);
     head_found(p, ev);
-    p->committed = ev->seq;
-    if (!dirty(p)) { /* a replay that committed all: no other commit will follow */
+    p->committed = ev->seq; /* less than before, if the kernel dropped what a commit had written */
+    if (!dirty(p)) {        /* a replay that committed all: no other commit will follow */
         readers_go(p, fx);
     }
 }

@@ -258,6 +258,34 @@ static void what_recovery_finds_durable_above_the_head_counts(void **state)
     assert_string_equal(group_done(3, 1, 1, 6), "answer publish");
 }
 
+/* A sync failed, and the kernel dropped pages of the commit before it: the state is as it was two
+ * commits ago, and the log was replayed from there. */
+static void what_recovery_finds_below_the_last_commit_is_committed_again(void **state)
+{
+    (void)state;
+    start(3, 3, 0);
+    happens(HF_PUB_TICK, 0);
+    write_one(4, 1);
+    assert_string_equal(happens(HF_PUB_TICK, 1002), "beacon commit");
+    assert_string_equal(committed(4, 1003), "");
+    assert_true(hf_publisher_settled(engine));
+    happens(HF_PUB_WRITE, 1004);
+    happens(HF_PUB_FLUSH, 1004);
+    assert_string_equal(step((struct hf_publisher_event){.type = HF_PUB_GROUP_DONE,
+                                                         .code = HF_IO,
+                                                         .now = 1005,
+                                                         .answered = 1,
+                                                         .position = at(4)}),
+                        "answer(IO) recover");
+    assert_string_equal(step((struct hf_publisher_event){
+                            .type = HF_PUB_RECOVERED, .now = 1006, .position = at(4), .seq = 3}),
+                        "commit");
+    assert_string_equal(happens(HF_PUB_READ_WAITS, 1007), "");
+    assert_false(hf_publisher_settled(engine));
+    assert_string_equal(committed(4, 1008), "visible");
+    assert_true(hf_publisher_settled(engine));
+}
+
 /* The recovery fails, too, and the commit that comes next replays the log by itself. */
 static void what_a_commit_finds_durable_above_the_head_counts(void **state)
 {
@@ -544,6 +572,7 @@ int main(void)
         T(a_waiting_reader_makes_the_commit_come_and_goes_on_after_it),
         T(a_failed_commit_lets_readers_go_recovers_and_is_not_repeated_at_once),
         T(what_recovery_finds_durable_above_the_head_counts),
+        T(what_recovery_finds_below_the_last_commit_is_committed_again),
         T(what_a_commit_finds_durable_above_the_head_counts),
         T(recorded_facts_are_committed_soon_too),
         T(beacons_come_each_second_of_silence),
