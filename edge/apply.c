@@ -102,7 +102,7 @@ static void rest(struct hf_replica *r, hf_seq count)
 
 /* How many frames behind the applied one can be applied, those ahead among them; none if there is
  * a fork. */
-static hf_seq run_length(struct hf_replica *r)
+static hf_seq find_run(struct hf_replica *r)
 {
     hf_seq base = r->applied.seq;
     hf_seq limit = repair_limit(r);
@@ -112,8 +112,9 @@ static hf_seq run_length(struct hf_replica *r)
     }
     hf_seq most = limit < r->cfg.apply_frames_max ? limit : r->cfg.apply_frames_max;
     hf_seq count = r->ahead;
-    const struct hf_hash *prev =
-        count == 0 ? &r->applied.chain : &held_find(r, base + count)->chain;
+    const struct held *last = held_find(r, base + count);
+    HF_ASSERT(count == 0 || last != NULL);
+    const struct hf_hash *prev = count == 0 ? &r->applied.chain : &last->chain;
     const struct held *h = held_find(r, base + count + 1);
     const struct held *end = r->held + r->held_count;
     for (; h != NULL && h < end && count < most; h++) {
@@ -136,9 +137,9 @@ static hf_seq run_length(struct hf_replica *r)
  * instead of 14. */
 static void order_apply(struct hf_replica *r)
 {
-    bool commit = !is_resting(r);
-    hf_seq count = run_length(r);
+    hf_seq count = find_run(r);
     hf_seq fresh = count - r->ahead;
+    bool commit = !is_resting(r) || count == r->cfg.apply_frames_max;
     if (count == 0 || (!commit && fresh < r->cfg.ahead_frames_min)) {
         return;
     }
@@ -167,7 +168,7 @@ bool order_take(struct hf_replica *r, const struct held *h)
         return false;
     }
     struct hf_replica_effect *e = order(r, HF_REPFX_TAKE);
-    e->slot = r->take_slot = h->slot;
+    e->slot = h->slot;
     e->commit = true;
     e->first = e->last = r->apply_last = h->seq;
     return true;
@@ -331,7 +332,7 @@ void duty_store(struct hf_replica *r)
     }
     r->drop_stage = false;
     if (r->diverged) {
-        return;
+        return; /* what is ahead is undone with the next operation, or at the end */
     }
     if (r->stage.active) {
         order_stage(r);
@@ -343,7 +344,7 @@ void duty_store(struct hf_replica *r)
     } else {
         order_apply(r);
     }
-    if (!r->store_busy && fx_room(r)) {
+    if (!r->store_busy && r->ahead == 0 && fx_room(r)) {
         order_hold(r);
     }
     if (!r->store_busy && fx_room(r)) {
@@ -561,9 +562,7 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
 static bool taken(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     struct held *h = held_find(r, r->apply_last);
-    if (h == NULL || h->slot != r->take_slot || h->state != HELD_VERIFYING) {
-        return ev->ok; /* given up meanwhile; if it was applied, that counts */
-    }
+    HF_ASSERT(h != NULL && h->state == HELD_VERIFYING);
     enum hf_err code = ev->ok ? HF_OK : ev->code;
     return held_verified(r, h, code) && ev->ok;
 }

@@ -180,9 +180,8 @@ struct hf_replica {
     bool store_busy;
     enum hf_replica_effect_type store_op;
     hf_seq apply_last;
-    hf_seq ahead; /* frames behind the applied one that the open transaction has; all are held */
+    hf_seq ahead; /* frames behind the applied one that the last APPLY left open; all are held */
     hf_ms run_ms; /* that applying those of one transaction has taken */
-    uint32_t take_slot; /* TAKE: the frame may have been given up, and another copy have come */
     enum hf_store_state store_state;
     hf_ms ordered_at, rest_until; /* a busy store rests, so that more frames share a commit */
     hf_ms frame_at, pause_ms;     /* ... unless no frame has come for that long since the last */

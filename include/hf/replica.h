@@ -206,7 +206,7 @@ struct hf_replica_effect {
     uint32_t part;
     uint32_t parts;    /* bit i = part i */
     uint32_t data_max; /* bytes that the reply is to bring at most */
-    bool commit;       /* APPLY */
+    bool commit;       /* APPLY, and always in TAKE */
     bool expect;       /* SEND: requests for data are likely to follow its answer */
     hf_ms timeout_ms;
     enum hf_channel channel;

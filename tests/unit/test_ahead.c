@@ -6,6 +6,23 @@
 
 #include "edge/driver_impl.h"
 
+static uint32_t applications;
+static enum hf_err refusal; /* of the next one */
+
+enum hf_err __real_hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f,
+                                        struct hf_body *body);
+enum hf_err __wrap_hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f,
+                                        struct hf_body *body);
+
+enum hf_err __wrap_hf_state_apply_batch(struct hf_state *s, const struct hf_frame *f,
+                                        struct hf_body *body)
+{
+    enum hf_err e = refusal;
+    applications++;
+    refusal = HF_OK;
+    return e == HF_OK ? __real_hf_state_apply_batch(s, f, body) : e;
+}
+
 /* The store is slow: each of its jobs takes 10 ms. */
 static void slow_jobs(struct rig *rig)
 {
@@ -32,7 +49,8 @@ static void stream(struct rig *rig, hf_seq first, hf_seq last)
 static struct rig *resting(void **state)
 {
     struct rig *rig = *state;
-    rig->cfg.replica.ahead_frames_min = 2;
+    rig->cfg.replica.ahead_frames_min = 3;
+    applications = 0;
     rig_start(rig);
     rig_connect(rig);
     rig_puts(rig, 0, 12);
@@ -48,8 +66,9 @@ static struct rig *ahead(void **state)
     struct rig *rig = resting(state);
     stream(rig, 5, 7);
     rig_jobs(rig);
-    assert_in_range(rig_status(rig).held_ahead, 2, 3);
+    assert_int_equal(rig_status(rig).held_ahead, 3);
     assert_int_equal(rig_status(rig).applied, 4);
+    assert_int_equal(applications, 7);
     return rig;
 }
 
@@ -90,6 +109,7 @@ static void readers_see_them_with_their_commit(void **state)
     assert_int_equal(shown(rig), 7);
     assert_int_equal(rig->published, 7);
     assert_int_equal(changes_of(rig), 7);
+    assert_int_equal(applications, 7);
     stream(rig, 8, 12);
     assert_level(rig);
     assert_int_equal(changes_of(rig), 12);
@@ -110,6 +130,45 @@ static void a_shorter_run_undoes_them(void **state)
     assert_verified(hf_edge_state(rig->edge));
     hf_edge_abandon(rig->edge); /* the engine did not order it */
     job->done(job);
+}
+
+/* The engine no longer counts on them, but the store has them still. */
+static void a_comparison_that_comes_to_nothing_does_not_undo_them(void **state)
+{
+    struct rig *rig = *state;
+    rig->cfg.replica.hold_ms = 1000000; /* that would undo them */
+    rig = ahead(state);
+    hf_edge_repair(rig->edge, false);
+    rig_tick(rig, 100);
+    assert_int_equal(rig_status(rig).held_ahead, 0);
+    assert_int_equal(shown(rig), 4);
+    for (int i = 0; i < 100 && rig_status(rig).applied < 7; i++) {
+        rig_tick(rig, 100); /* no answer comes */
+    }
+    assert_int_equal(shown(rig), 7);
+    assert_int_equal(applications, 7);
+}
+
+static void a_refusal_ahead_is_met_by_trying_again(void **state)
+{
+    static const enum hf_err refusals[] = {HF_FULL, HF_IO, HF_MAP_FULL};
+    struct rig *rig = resting(state);
+    for (uint32_t i = 0; i < 3; i++) {
+        rig_pass(rig, 1000);
+        hf_seq first = rig_status(rig).applied + 1;
+        rig_puts(rig, 12 + 7 * i, 7);
+        stream(rig, first, first + 3);
+        slow_jobs(rig); /* and then it rests */
+        refusal = refusals[i];
+        stream(rig, first + 4, first + 6);
+        rig_jobs(rig);
+        assert_int_equal(refusal, HF_OK); /* it was met */
+        assert_int_equal(rig_status(rig).applied, first + 3);
+        rig_pass(rig, 1000);
+        assert_int_equal(rig_status(rig).applied, first + 6);
+        assert_int_equal(rig_status(rig).store_state, HF_STORE_OK);
+        assert_verified(hf_edge_state(rig->edge));
+    }
 }
 
 static void a_crash_undoes_them(void **state)
@@ -192,8 +251,9 @@ static void a_full_map_grows_in_the_middle_of_a_run(void **state)
     assert_verified(hf_edge_state(rig->edge));
 }
 
-/* The core signed a digest that is not that of its changes. */
-static void lie_at(struct rig *rig, hf_seq seq)
+/* The core signs another frame: one whose digest is not that of its changes, or one of another
+ * history. */
+static void lie_at(struct rig *rig, hf_seq seq, bool fork)
 {
     struct hf_id stream;
     struct hf_frame f;
@@ -201,7 +261,8 @@ static void lie_at(struct rig *rig, hf_seq seq)
     struct hf_writer header;
     struct hf_writer out;
     assert_ok(hf_frame_decode(rig_frame(rig, seq), &stream, &f));
-    f.h.digest.b[0] ^= 1;
+    f.h.digest.b[0] ^= !fork;
+    f.h.prev.b[0] ^= fork;
     hf_writer_init(&header, bytes, sizeof(bytes));
     hf_header_encode(&f.h, &header);
     hf_header_sign(hf_writer_bytes(&header), rig->core_id.secret, &f.signature);
@@ -216,15 +277,28 @@ static void lie_at(struct rig *rig, hf_seq seq)
 static void those_before_a_false_digest_are_kept(void **state)
 {
     struct rig *rig = resting(state);
-    lie_at(rig, 8);
-    stream(rig, 5, 6);
+    lie_at(rig, 10, false);
+    stream(rig, 5, 7);
     rig_jobs(rig);
-    assert_int_equal(rig_status(rig).held_ahead, 2);
-    stream(rig, 7, 8);
+    assert_int_equal(rig_status(rig).held_ahead, 3);
+    stream(rig, 8, 10);
     rig_jobs(rig);
-    assert_int_equal(rig_status(rig).applied, 7);
-    assert_int_equal(shown(rig), 7);
+    assert_int_equal(rig_status(rig).applied, 9);
+    assert_int_equal(shown(rig), 9);
     assert_int_equal(rig_status(rig).state, HF_REPLICA_DIVERGED);
+    assert_verified(hf_edge_state(rig->edge));
+}
+
+static void the_proof_of_a_fork_is_kept_without_them(void **state)
+{
+    struct rig *rig = ahead(state);
+    lie_at(rig, 8, true);
+    stream(rig, 8, 8);
+    rig_jobs(rig);
+    assert_int_equal(rig_status(rig).state, HF_REPLICA_DIVERGED);
+    assert_int_equal(rig_evidence(rig), 1);
+    assert_int_equal(shown(rig), 4);
+    assert_int_equal(rig_status(rig).applied, 4);
     assert_verified(hf_edge_state(rig->edge));
 }
 
@@ -234,12 +308,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(readers_see_them_with_their_commit),
+        T(a_comparison_that_comes_to_nothing_does_not_undo_them),
+        T(a_refusal_ahead_is_met_by_trying_again),
         T(a_crash_undoes_them),
         T(a_shorter_run_undoes_them),
         T(what_a_hello_brings_is_committed_without_them),
         T(a_transfer_begins_without_them),
         T(a_full_map_grows_in_the_middle_of_a_run),
         T(those_before_a_false_digest_are_kept),
+        T(the_proof_of_a_fork_is_kept_without_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

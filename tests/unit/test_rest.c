@@ -4,6 +4,8 @@
  */
 #include "replica_box.h"
 
+#include "edge/replica_impl.h"
+
 static void a_busy_store_rests_so_that_frames_share_a_commit(void **state)
 {
     (void)state;
@@ -49,8 +51,8 @@ static void a_resting_store_goes_on_when_the_frames_pause(void **state)
     box_free(b);
 }
 
-/* 13 are applied, and the store rests for 30 ms; 3 frames are worth going ahead. */
-static struct box *box_resting(uint32_t apply_frames_max)
+/* 13 are applied, which took so long, and the store rests; 3 frames are worth going ahead. */
+static struct box *box_resting(hf_ms took, uint32_t apply_frames_max)
 {
     struct box *b = box_new(10);
     b->cfg.ahead_frames_min = 3;
@@ -60,7 +62,7 @@ static struct box *box_resting(uint32_t apply_frames_max)
         box_frame(b, seq);
     }
     box_done(b);
-    b->now += 10;
+    b->now += took;
     box_done(b);
     assert_int_equal(box_status(b).applied, 13);
     box_clear(b);
@@ -70,7 +72,7 @@ static struct box *box_resting(uint32_t apply_frames_max)
 /* The same, and 14 to 16 are applied without a commit. */
 static struct box *box_ahead(void)
 {
-    struct box *b = box_resting(256);
+    struct box *b = box_resting(10, 256);
     for (hf_seq seq = 14; seq <= 16; seq++) {
         assert_false(b->busy);
         box_frame(b, seq);
@@ -122,7 +124,7 @@ static void what_is_ahead_is_committed_when_nothing_more_comes(void **state)
 static void the_next_rest_is_as_long_as_all_of_the_run_took(void **state)
 {
     (void)state;
-    struct box *b = box_resting(256);
+    struct box *b = box_resting(10, 256);
     for (hf_seq seq = 14; seq <= 16; seq++) {
         box_frame(b, seq);
     }
@@ -143,6 +145,25 @@ static void the_next_rest_is_as_long_as_all_of_the_run_took(void **state)
         box_pass(b, 1);
     }
     assert_in_range(rested, 44, 46);
+    box_free(b);
+}
+
+static void a_pause_is_measured_by_what_came_since_the_last_operation(void **state)
+{
+    (void)state;
+    struct box *b = box_resting(30, 256);
+    for (hf_seq seq = 14; seq <= 19; seq++) {
+        b->now += 5;
+        box_frame(b, seq);
+        if (b->busy) {
+            box_done(b);
+        }
+    }
+    assert_int_equal(box_status(b).held_ahead, 6);
+    box_pass(b, 15);
+    assert_false(b->busy);
+    box_pass(b, 10);
+    assert_true(b->busy && b->op.commit);
     box_free(b);
 }
 
@@ -173,27 +194,77 @@ static void another_operation_takes_what_was_ahead_with_it(void **state)
 {
     (void)state;
     struct box *b = box_ahead();
-    b->marks_wait = true;
-    struct hf_replica_event damage = {.type = HF_REPEV_REPAIR, .ok = true};
-    box_step(b, &damage);
-    assert_true(b->busy && b->op.type == HF_REPFX_MARK);
+    box_beacon(b, 1000);
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0),
+               (struct hf_replica_event){.plan = HF_PLAN_DELTA, .seq = 1000, .total = 1u << 16});
+    assert_true(b->busy && b->op.type == HF_REPFX_STAGE_BEGIN);
     assert_int_equal(box_status(b).held_ahead, 3);
-    box_marked(b, HF_OK);
+    box_done(b);
     assert_int_equal(box_status(b).held_ahead, 0);
+    assert_int_equal(box_status(b).applied, 13);
     box_free(b);
 }
 
 /* Nothing is applied while the core is asked what its ranges look like. */
-static void a_comparison_undoes_what_is_ahead(void **state)
+static void a_comparison_keeps_what_is_ahead_from_its_commit(void **state)
 {
     (void)state;
     struct box *b = box_ahead();
     struct hf_replica_event ask = {.type = HF_REPEV_REPAIR};
+    b->r->cfg.hold_ms = 1000000;
     box_step(b, &ask);
     box_pass(b, 100);
     assert_false(b->busy);
     assert_int_equal(box_status(b).held_ahead, 0);
     assert_int_equal(box_status(b).applied, 13);
+    box_pass(b, 10000); /* no answer comes */
+    assert_true(b->busy && b->op.type == HF_REPFX_APPLY && b->op.commit);
+    assert_int_equal(b->op.first, 14);
+    assert_int_equal(b->op.last, 16);
+    box_free(b);
+}
+
+/* It would undo what is ahead, and the next commit is near. */
+static void frames_behind_a_hole_are_not_stored_before_what_is_ahead(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    b->cfg.ahead_frames_min = 3;
+    b->cfg.hold_ms = 15;
+    box_connect(b);
+    for (hf_seq seq = 11; seq <= 13; seq++) {
+        box_frame(b, seq);
+    }
+    box_done(b);
+    box_frame(b, 20);
+    b->now += 10;
+    box_done(b);
+    for (hf_seq seq = 14; seq <= 16; seq++) {
+        box_frame(b, seq);
+    }
+    assert_true(b->busy && !b->op.commit);
+    box_done(b);
+    box_clear(b);
+    while (!b->busy) {
+        box_frame(b, 17);
+        box_pass(b, 1);
+    }
+    assert_true(b->op.type == HF_REPFX_APPLY && b->op.commit);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_HOLD);
+    box_free(b);
+}
+
+static void a_forgery_does_not_drop_what_is_ahead(void **state)
+{
+    (void)state;
+    struct box *b = box_ahead();
+    uint32_t bytes = (uint32_t)b->cfg.hold_bytes_max;
+    uint32_t twin = box_arrive(b, (struct box_frame){.seq = 13, .branch = 1, .bytes = bytes});
+    assert_false(box_verifies(b, twin));
+    assert_int_equal(box_status(b).held_now, 3);
+    box_pass(b, 30);
+    assert_int_equal(b->op.last, 16);
     box_free(b);
 }
 
@@ -213,17 +284,13 @@ static void a_fork_is_seen_behind_what_is_ahead(void **state)
 static void a_transaction_has_no_more_frames_than_it_may(void **state)
 {
     (void)state;
-    struct box *b = box_resting(4);
+    struct box *b = box_resting(10, 4);
     for (hf_seq seq = 14; seq <= 16; seq++) {
         box_frame(b, seq);
     }
     box_done(b);
-    for (hf_seq seq = 17; seq <= 20; seq++) {
-        box_frame(b, seq);
-    }
-    assert_false(b->busy); /* one more is allowed, which is too few */
-    box_pass(b, 30);
-    assert_true(b->busy && b->op.commit);
+    box_frame(b, 17);
+    assert_true(b->busy && b->op.commit); /* no more may join them, so that there is no rest */
     assert_int_equal(b->op.last, 17);
     box_free(b);
 }
@@ -236,9 +303,12 @@ int main(void)
         cmocka_unit_test(what_comes_during_a_rest_is_applied_ahead_of_its_commit),
         cmocka_unit_test(what_is_ahead_is_committed_when_nothing_more_comes),
         cmocka_unit_test(the_next_rest_is_as_long_as_all_of_the_run_took),
+        cmocka_unit_test(a_pause_is_measured_by_what_came_since_the_last_operation),
         cmocka_unit_test(a_failed_commit_takes_what_was_ahead_with_it),
         cmocka_unit_test(another_operation_takes_what_was_ahead_with_it),
-        cmocka_unit_test(a_comparison_undoes_what_is_ahead),
+        cmocka_unit_test(a_comparison_keeps_what_is_ahead_from_its_commit),
+        cmocka_unit_test(frames_behind_a_hole_are_not_stored_before_what_is_ahead),
+        cmocka_unit_test(a_forgery_does_not_drop_what_is_ahead),
         cmocka_unit_test(a_fork_is_seen_behind_what_is_ahead),
         cmocka_unit_test(a_transaction_has_no_more_frames_than_it_may),
     };
