@@ -79,14 +79,14 @@ void held_release(struct hf_replica *r, hf_seq last)
 }
 
 /* Makes room for a frame of `bytes` at `seq` by giving up higher ones. False: it is the highest, or
- * at best a proof that the applied one has a double, which is not worth the frames that the store
- * may be working on. */
+ * is not wanted: at best it proves that the applied one has a double, which is not worth the frames
+ * that the store may be working on. */
 static bool make_room(struct hf_replica *r, hf_seq seq, uint32_t bytes)
 {
     while (r->held_count == r->cfg.hold_frames_max ||
            (r->held_count > 0 && r->held_bytes + bytes > r->cfg.hold_bytes_max)) {
         struct held *top = &r->held[r->held_count - 1];
-        if (top->seq < seq || seq <= r->applied.seq || !fx_room(r)) {
+        if (top->seq < seq || seq < want_first(r) || !fx_room(r)) {
             return false;
         }
         note(r, HF_NOTE_HOLD_FULL, top->seq, 0);

@@ -135,6 +135,33 @@ static void snapshot_takes_keys_and_then_the_frame_that_decides(void **state)
     box_free(b);
 }
 
+/* What was staged is the state of the applied seq, whose own header decides: no other frame may
+ * keep that out. */
+static void the_frame_that_decides_finds_room_among_higher_ones(void **state)
+{
+    (void)state;
+    struct box *b = box_new(10);
+    b->cfg.hold_frames_max = 2;
+    b->stage = (struct hf_stage){.active = true,
+                                 .kind = HF_PLAN_DELTA,
+                                 .epoch_id = box_epoch,
+                                 .base = 5,
+                                 .target = 10,
+                                 .covered = 10,
+                                 .tail = 10,
+                                 .asof = 10};
+    box_connect(b);
+    box_frame(b, 12);
+    box_frame(b, 13);
+    uint32_t slot = box_arrive(
+        b, (struct box_frame){.seq = 10, .header_only = true, .request = UINT64_MAX - 1});
+    assert_true(box_verifies(b, slot));
+    box_verified(b, slot, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_SWITCH);
+    assert_int_equal(b->op.slot, slot);
+    box_free(b);
+}
+
 /* The core keeps tombstones above it: without them a DELTA is below its floor, and all begins anew.
  */
 static void a_transfer_reports_from_where_on_it_needs_deletes(void **state)
@@ -602,6 +629,7 @@ int main(void)
         cmocka_unit_test(below_floor_leads_to_plan_then_stage),
         cmocka_unit_test(delta_is_switched_at_no_seq_below_its_largest_asof),
         cmocka_unit_test(snapshot_takes_keys_and_then_the_frame_that_decides),
+        cmocka_unit_test(the_frame_that_decides_finds_room_among_higher_ones),
         cmocka_unit_test(a_transfer_reports_from_where_on_it_needs_deletes),
         cmocka_unit_test(snapshot_whose_keys_were_read_late_needs_the_tail_up_to_there),
         cmocka_unit_test(log_below_floor_during_the_tail_extends_the_target),
