@@ -469,14 +469,20 @@ static MAYBE_UNUSED void rig_answer(struct rig *rig, struct asked *a)
 
 /* ---- turning the wheel ---- */
 
+/* The oldest job, which is no longer queued; NULL when there is none. */
+static MAYBE_UNUSED struct hf_job *rig_next_job(struct rig *rig)
+{
+    struct hf_job *job = rig->jobs;
+    if (job != NULL) {
+        rig->jobs = job->next;
+        rig->jobs_end = rig->jobs == NULL ? &rig->jobs : rig->jobs_end;
+    }
+    return job;
+}
+
 static MAYBE_UNUSED void rig_jobs(struct rig *rig)
 {
-    while (rig->jobs != NULL) {
-        struct hf_job *job = rig->jobs;
-        rig->jobs = job->next;
-        if (rig->jobs == NULL) {
-            rig->jobs_end = &rig->jobs;
-        }
+    for (struct hf_job *job; (job = rig_next_job(rig)) != NULL;) {
         job->work(job);
         job->done(job);
     }

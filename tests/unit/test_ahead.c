@@ -26,12 +26,7 @@ enum hf_err __wrap_hf_state_apply_batch(struct hf_state *s, const struct hf_fram
 /* The store is slow: each of its jobs takes 10 ms. */
 static void slow_jobs(struct rig *rig)
 {
-    while (rig->jobs != NULL) {
-        struct hf_job *job = rig->jobs;
-        rig->jobs = job->next;
-        if (rig->jobs == NULL) {
-            rig->jobs_end = &rig->jobs;
-        }
+    for (struct hf_job *job; (job = rig_next_job(rig)) != NULL;) {
         job->work(job);
         rig->now += 10;
         job->done(job);
@@ -82,6 +77,14 @@ static hf_seq shown(struct rig *rig)
     return a.at.seq;
 }
 
+/* Of the transfer that is staged. */
+static enum hf_plan_kind plan_of(struct rig *rig)
+{
+    struct hf_stage stage;
+    hf_state_stage_get(hf_edge_state(rig->edge), &stage);
+    return stage.active ? stage.kind : HF_PLAN_NONE;
+}
+
 static void assert_level(struct rig *rig)
 {
     rig_pass(rig, 1000);
@@ -122,9 +125,7 @@ static void a_shorter_run_undoes_them(void **state)
     struct rig *rig = ahead(state);
     struct hf_replica_effect fx = {.type = HF_REPFX_APPLY, .first = 5, .last = 6, .commit = true};
     storing_order(rig->edge, &fx);
-    struct hf_job *job = rig->jobs;
-    rig->jobs = NULL;
-    rig->jobs_end = &rig->jobs;
+    struct hf_job *job = rig_next_job(rig);
     job->work(job);
     assert_int_equal(shown(rig), 6);
     assert_verified(hf_edge_state(rig->edge));
@@ -195,9 +196,7 @@ static void what_a_hello_brings_is_committed_without_them(void **state)
     struct asked *a = rig_take(rig);
     rig_answer(rig, a);
     asked_free(a);
-    for (struct hf_job *job = rig->jobs; job != NULL; job = rig->jobs) {
-        rig->jobs = job->next;
-        rig->jobs_end = rig->jobs == NULL ? &rig->jobs : rig->jobs_end;
+    for (struct hf_job *job; (job = rig_next_job(rig)) != NULL;) {
         job->work(job);
         assert_in_range(shown(rig), 4, rig_status(rig).applied); /* nothing before it is told */
         job->done(job);
@@ -210,11 +209,24 @@ static void what_a_hello_brings_is_committed_without_them(void **state)
 
 static void a_transfer_begins_without_them(void **state)
 {
-    struct rig *rig = ahead(state);
+    struct rig *rig = *state;
+    rig->cfg.replica.plan_batches = 1;
+    rig->cfg.replica.gap_ms = 1;
+    rig = ahead(state);
     rig->log_floor = 11;
     rig->plan = HF_PLAN_DELTA;
     rig_stream(rig, 12); /* 8 to 11 are lost, and no longer in the log */
     rig_jobs(rig);
+    struct asked *plan = rig_take(rig);
+    assert_non_null(plan);
+    rig_answer(rig, plan);
+    asked_free(plan);
+    assert_int_equal(plan_of(rig), HF_PLAN_NONE);
+    assert_int_equal(rig_status(rig).held_ahead, 3);
+    rig_jobs(rig);
+    assert_int_equal(plan_of(rig), HF_PLAN_DELTA);
+    assert_int_equal(rig_status(rig).held_ahead, 0);
+    assert_int_equal(shown(rig), 4);
     struct hf_view *v;
     assert_ok(hf_view_open(hf_edge_state(rig->edge), &v));
     assert_level(rig);

@@ -36,9 +36,7 @@ static void a_chunk_of_a_transfer_that_was_given_up_is_let_go(void **state)
     struct rig *rig = *state;
     rig->parts = 2;
     rig_open_chunk(rig);
-    struct hf_job *late = rig->jobs;
-    rig->jobs = NULL;
-    rig->jobs_end = &rig->jobs;
+    struct hf_job *late = rig_next_job(rig);
     rig_puts(rig, 100, 20);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, false);
     hf_edge_on_link(rig->edge, HF_CHANNEL_CONTROL, true);
@@ -67,8 +65,7 @@ static void an_edge_that_closes_frees_what_the_pool_did_not_come_to(void **state
 {
     struct rig *rig = *state;
     rig_open_chunk(rig);
-    rig->jobs = NULL;
-    rig->jobs_end = &rig->jobs;
+    (void)rig_next_job(rig);
     hf_edge_close(rig->edge);
     rig->edge = NULL;
 }

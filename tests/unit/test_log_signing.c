@@ -385,6 +385,16 @@ static void signature_goes(void)
     lose_signature(losing, 1, lost_record);
 }
 
+/* A sync fails, and takes the signature of that record with it. */
+static void sync_loses(struct box *b, uint64_t record)
+{
+    losing = b;
+    lost_record = record;
+    fdatasync_failed = signature_goes;
+    atomic_store(&fdatasync_fails_in, 1);
+    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+}
+
 /* They are on pages that the failed sync was to write too. */
 static void a_failed_sync_leaves_the_signatures_before_it_in_doubt(void **state)
 {
@@ -418,11 +428,7 @@ static void a_signature_that_a_failed_sync_took_is_made_again(void **state)
     append_unsigned(b, 3);
     sync_log(b);
     append_unsigned(b, 4);
-    losing = b;
-    lost_record = HEAD + RECORD;
-    fdatasync_failed = signature_goes;
-    atomic_store(&fdatasync_fails_in, 1);
-    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    sync_loses(b, HEAD + RECORD);
     assert_int_equal(hf_changelog_last(b->log), 3);
     assert_int_equal(hf_changelog_unsigned(b->log), 2);
     assert_int_equal(read_frame(b, 2), HF_CORRUPT);
@@ -442,11 +448,7 @@ static void a_lost_signature_that_is_trimmed_away_is_no_matter(void **state)
     open_log(b);
     add_unsigned(b, 1, 2);
     append_unsigned(b, 3);
-    losing = b;
-    lost_record = HEAD + RECORD;
-    fdatasync_failed = signature_goes;
-    atomic_store(&fdatasync_fails_in, 1);
-    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    sync_loses(b, HEAD + RECORD);
     assert_int_equal(hf_changelog_unsigned(b->log), 2);
     add_unsigned(b, 3, 5);
     assert_int_equal(hf_changelog_trim(b->log, 1, 5, &again), HF_OK);
@@ -483,11 +485,7 @@ static void the_signatures_at_the_end_of_a_segment_are_synced(void **state)
     add_unsigned(b, 1, 25);
     append_unsigned(b, 26);
     unsigned syncs = fdatasyncs;
-    losing = b;
-    lost_record = HEAD + 24 * RECORD;
-    fdatasync_failed = signature_goes;
-    atomic_store(&fdatasync_fails_in, 1);
-    assert_int_equal(hf_changelog_sync(b->log), HF_IO);
+    sync_loses(b, HEAD + 24 * RECORD);
     assert_int_equal(fdatasyncs, syncs + 1);
     assert_false(segment_exists(b, 2));
     assert_int_equal(hf_changelog_unsigned(b->log), 25);

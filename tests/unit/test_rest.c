@@ -6,6 +6,13 @@
 
 #include "edge/replica_impl.h"
 
+static void frames(struct box *b, hf_seq first, hf_seq last)
+{
+    for (hf_seq seq = first; seq <= last; seq++) {
+        box_frame(b, seq);
+    }
+}
+
 static void a_busy_store_rests_so_that_frames_share_a_commit(void **state)
 {
     (void)state;
@@ -58,9 +65,7 @@ static struct box *box_resting(hf_ms took, uint32_t apply_frames_max)
     b->cfg.ahead_frames_min = 3;
     b->cfg.apply_frames_max = apply_frames_max;
     box_connect(b);
-    for (hf_seq seq = 11; seq <= 13; seq++) {
-        box_frame(b, seq);
-    }
+    frames(b, 11, 13);
     box_done(b);
     b->now += took;
     box_done(b);
@@ -125,9 +130,7 @@ static void the_next_rest_is_as_long_as_all_of_the_run_took(void **state)
 {
     (void)state;
     struct box *b = box_resting(10, 256);
-    for (hf_seq seq = 14; seq <= 16; seq++) {
-        box_frame(b, seq);
-    }
+    frames(b, 14, 16);
     b->now += 10;
     box_done(b);
     while (!b->busy) { /* until so long nothing came */
@@ -175,9 +178,7 @@ static void a_failed_commit_takes_what_was_ahead_with_it(void **state)
     box_fail(b, HF_FULL, 14);
     assert_int_equal(box_status(b).held_ahead, 0);
     assert_int_equal(box_status(b).applied, 13);
-    for (hf_seq seq = 17; seq <= 20; seq++) {
-        box_frame(b, seq);
-    }
+    frames(b, 17, 20);
     assert_false(b->busy);
     box_pass(b, 600);
     assert_true(b->busy && b->op.commit);
@@ -228,20 +229,10 @@ static void a_comparison_keeps_what_is_ahead_from_its_commit(void **state)
 static void frames_behind_a_hole_are_not_stored_before_what_is_ahead(void **state)
 {
     (void)state;
-    struct box *b = box_new(10);
-    b->cfg.ahead_frames_min = 3;
-    b->cfg.hold_ms = 15;
-    box_connect(b);
-    for (hf_seq seq = 11; seq <= 13; seq++) {
-        box_frame(b, seq);
-    }
-    box_done(b);
+    struct box *b = box_resting(10, 256);
+    b->r->cfg.hold_ms = 10;
     box_frame(b, 20);
-    b->now += 10;
-    box_done(b);
-    for (hf_seq seq = 14; seq <= 16; seq++) {
-        box_frame(b, seq);
-    }
+    frames(b, 14, 16);
     assert_true(b->busy && !b->op.commit);
     box_done(b);
     box_clear(b);
@@ -285,9 +276,7 @@ static void a_transaction_has_no_more_frames_than_it_may(void **state)
 {
     (void)state;
     struct box *b = box_resting(10, 4);
-    for (hf_seq seq = 14; seq <= 16; seq++) {
-        box_frame(b, seq);
-    }
+    frames(b, 14, 16);
     box_done(b);
     box_frame(b, 17);
     assert_true(b->busy && b->op.commit); /* no more may join them, so that there is no rest */
