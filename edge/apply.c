@@ -112,12 +112,14 @@ static hf_seq find_run(struct hf_replica *r)
     }
     hf_seq most = limit < r->cfg.apply_frames_max ? limit : r->cfg.apply_frames_max;
     hf_seq count = r->ahead;
-    const struct held *last = held_find(r, base + count);
-    HF_ASSERT(count == 0 || last != NULL);
-    const struct hf_hash *prev = count == 0 ? &r->applied.chain : &last->chain;
-    const struct held *h = held_find(r, base + count + 1);
+    const struct held *h = held_find(r, base + 1);
+    if (h == NULL) {
+        HF_ASSERT(count == 0);
+        return 0;
+    }
     const struct held *end = r->held + r->held_count;
-    for (; h != NULL && h < end && count < most; h++) {
+    const struct hf_hash *prev = count == 0 ? &r->applied.chain : &h[count - 1].chain;
+    for (h += count; h < end && count < most; h++) {
         if (h->seq != base + count + 1 || h->state != HELD_READY) {
             break;
         }

@@ -312,7 +312,8 @@ static void splits_move(struct splits *to, struct splits *from)
     from->at.count = 0;
 }
 
-static enum hf_err go_on(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
+/* In the transaction that is open, or else in a new one. */
+static enum hf_err grow_and_run(struct hf_state *s, enum hf_err (*once)(void *), void *arg)
 {
     enum hf_err err = once(arg);
     for (uint32_t i = 0; i < GROW_TRIES && err == HF_MAP_FULL; i++) {
@@ -331,7 +332,7 @@ enum hf_err with_room(struct hf_state *s, enum hf_err (*once)(void *), void *arg
     if (frames_open(s) > 0) {
         hf_state_abort(s);
     }
-    return go_on(s, once, arg);
+    return grow_and_run(s, once, arg);
 }
 
 static void store_work(struct hf_job *job)
@@ -339,7 +340,7 @@ static void store_work(struct hf_job *job)
     struct store_job *j = (struct store_job *)job;
     struct hf_state *s = j->edge->state;
     bool apply = j->effect.type == HF_REPFX_APPLY;
-    j->code = apply ? go_on(s, run_once, j) : with_room(s, run_once, j);
+    j->code = apply ? grow_and_run(s, run_once, j) : with_room(s, run_once, j);
     j->position = hf_state_committed(s);
     struct hf_stage stage;
     hf_state_stage_get(s, &stage);

@@ -70,7 +70,7 @@ enum hf_replica_event_type {
     HF_REPEV_BEACON,  /* beacon (signature checked); t0 = when its request was handed over, or -1 */
     HF_REPEV_REPLY,   /* request, code and what came: see struct */
     HF_REPEV_TIMEOUT, /* request */
-    HF_REPEV_STORE_DONE, /* op, code, seq; position and stage as they are now. TAKE: ok = it
+    HF_REPEV_STORE_DONE, /* op, code, seq; position as committed, stage as it is. TAKE: ok = it
                           * verified, and code is what applying it came to; else code is as in
                           * VERIFIED */
     HF_REPEV_CHECKED,    /* code of a full check of the own store */
