@@ -43,10 +43,10 @@ struct hf_trim_job {
     struct hf_job job; /* first */
     struct hf_core *core;
     bool under_way;
-    bool tried;             /* with the two below */
-    uint64_t bytes_max;     /* 0: the oldest has outlived its age */
-    hf_seq oldest, durable; /* when it was ordered */
-    uint64_t bytes;         /* of the segments, then */
+    bool tried;               /* with the two below */
+    uint64_t bytes_max;       /* 0: the oldest has outlived its age */
+    hf_seq oldest, committed; /* when it was ordered */
+    uint64_t bytes;           /* of the segments, then */
     enum hf_err code;
     bool noted; /* that it failed; until one goes well */
 };

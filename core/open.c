@@ -1,7 +1,7 @@
 /*
  * open.c - opening a stream at the core: create it, or recover it, or refuse it with a sentence.
  *
- *   DIR/state   the keyed state; commits of it are replayed from the log, so they need no meta sync
+ *   DIR/state   the keyed state; it follows lazily, and what it lacks is replayed from the log
  *   DIR/log     the changelog: facts and frames, synced before anyone is answered
  *   mark        the high-water mark, outside DIR: a copy of DIR that was put back does not bring it
  * along
@@ -374,10 +374,8 @@ static enum hf_err stores_open(struct opening *o)
     if (n < 0 || (size_t)n >= sizeof(path)) {
         return hf_error_set(o->e, HF_ARG, "the path of the data is too long");
     }
-    struct hf_state_config sc = {.dir = path,
-                                 .map_bytes = w->cfg->map_bytes,
-                                 .adds_beside = !w->cfg->single_thread,
-                                 .replayed = true};
+    struct hf_state_config sc = {
+        .dir = path, .map_bytes = w->cfg->map_bytes, .adds_beside = !w->cfg->single_thread};
     enum hf_err err = hf_state_open(&sc, &w->state, o->e);
     if (err == HF_OK) {
         err = hf_view_open(w->state, &w->view);

@@ -307,7 +307,7 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
         return; /* The next group or commit tries again, and answers with its failure. */
     }
     head_found(p, ev);
-    p->committed = ev->seq; /* less than before, if the kernel dropped what a commit had written */
+    p->committed = ev->seq; /* less than before on a disk that took back what it had synced */
     if (!dirty(p)) {        /* a replay that committed all: no other commit will follow */
         readers_go(p, fx);
     }

@@ -6,7 +6,7 @@
  * and it is TOMBSTONE_SPARE batches old. An edge further behind than tombstone_ms holds nothing
  * back: it gets a SNAPSHOT. What a transfer that is under way began at is kept for another day.
  *
- * Invariants: the log never loses what a power cut could take from the state (head.durable), and
+ * Invariants: the log never loses what the state has not committed (head.committed), and
  * what is thrown away by age is so by the clock of ages.c, which cannot jump. A segment is a job of
  * its own on the writer lane, so that a group of writes never waits for more than one (under 20 ms;
  * tests/unit/test_retention.c prints the longest). Tombstones go in the commits, a step in each.
@@ -136,7 +136,7 @@ static void trim_work(struct hf_job *job)
     struct hf_trim_job *t = (struct hf_trim_job *)job;
     struct hf_core_writer *w = &t->core->writer;
     bool again;
-    t->code = hf_changelog_trim(w->log, t->bytes_max, w->head.durable, &again);
+    t->code = hf_changelog_trim(w->log, t->bytes_max, w->head.committed, &again);
 }
 
 static void trim_done(struct hf_job *job)
@@ -163,10 +163,10 @@ static void trim_order(struct hf_core *core, bool aged)
     struct hf_trim_job *t = &core->retention.trim;
     hf_seq oldest;
     bool several = hf_changelog_oldest(core->writer.log, &oldest);
-    bool tried = t->tried && t->oldest == oldest && t->durable == core->head.durable;
+    bool tried = t->tried && t->oldest == oldest && t->committed == core->head.committed;
     /* The log knows one more reason to keep a segment: a fact at its end. Nothing is gained by
      * asking again until something has changed. */
-    if (t->under_way || tried || !several || oldest > core->head.durable) {
+    if (t->under_way || tried || !several || oldest > core->head.committed) {
         return;
     }
     t->job = (struct hf_job){.work = trim_work, .done = trim_done};
@@ -174,21 +174,10 @@ static void trim_order(struct hf_core *core, bool aged)
     t->under_way = t->tried = true;
     t->bytes_max = aged ? 0 : core->cfg.log_bytes_max;
     t->oldest = oldest;
-    t->durable = core->head.durable;
+    t->committed = core->head.committed;
     t->bytes = hf_changelog_segment_bytes(core->writer.log);
     core->jobs++;
     core->world.run(core->world.ctx, HF_LANE_WRITER, &t->job);
-}
-
-/* What keeps the oldest segment, though it is due, is only that the state's last commit is not
- * durable before the next one: true of a core that fell silent. */
-static bool commit_is_due(const struct hf_core *core)
-{
-    const struct hf_core_head *head = &core->head;
-    hf_seq oldest;
-    bool over = hf_changelog_segment_bytes(core->writer.log) > core->cfg.log_bytes_max;
-    bool aged = log_aged(core, &oldest);
-    return (over || aged) && oldest > head->durable && oldest <= head->committed;
 }
 
 /* ---- what the driver calls ---- */
@@ -207,8 +196,7 @@ void hf_core_retain(struct hf_core *core)
         trim_order(core, aged);
     }
     bool settled = hf_publisher_settled(core->publisher);
-    bool save = core->retention.unsaved || commit_is_due(core);
-    if (settled && (save || collect_floor(core) > core->head.delta_floor)) {
+    if (settled && (core->retention.unsaved || collect_floor(core) > core->head.delta_floor)) {
         core->pending.recorded = true; /* a commit, which else only writes bring about */
     }
 }

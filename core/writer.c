@@ -13,8 +13,7 @@
  * first.
  *
  * The order at a commit is state, then mark: the mark never names what is not committed. The log
- * may lose what is committed for good, which is what the commit before this one holds
- * (head.durable).
+ * may lose what is committed.
  */
 #include "core/writer.h"
 
@@ -487,10 +486,6 @@ static enum hf_err commit_once(struct hf_core_writer *w, const struct hf_commit 
 
 enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_commit *c)
 {
-    /* The meta page of a commit reaches the disk with the sync of the next one (NOMETASYNC): after
-     * a power cut the state may be where it was before this commit, and needs the log from there.
-     * So there must be one, whether it has something to say or not. */
-    hf_seq durable = w->head.committed;
     enum hf_err err = commit_once(w, c);
     if (err == HF_MAP_FULL) {
         hf_state_abort(w->state);
@@ -509,7 +504,6 @@ enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_comm
     if (err != HF_OK) {
         return err;
     }
-    w->head.durable = durable;
     if (c->mark) {
         /* A mark that cannot be written finds less later; it is no reason to refuse service now. */
         (void)hf_mark_write(w->mark_path, &w->head.at);

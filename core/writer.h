@@ -35,8 +35,7 @@
 /* Where the store stands; the lane's own, copied to the owner with every order. */
 struct hf_core_head {
     struct hf_position at; /* durable */
-    hf_seq committed;
-    hf_seq durable;        /* a power cut takes the state back to here at most */
+    hf_seq committed;      /* by the state, durably too: the log below may go */
     hf_seq delta_floor;    /* of committed */
     hf_seq dictionary;     /* the newest; 0 = none */
     uint32_t gain_percent; /* that its trial found; 0 after a restart */
@@ -148,8 +147,7 @@ struct hf_commit {
     struct hf_slice object;      /* borrowed until the job is done */
 };
 
-/* Commits the state, also when nothing changed: that makes the commit before durable. Then writes
- * the mark. */
+/* Commits the state, then writes the mark. */
 enum hf_err hf_core_writer_commit(struct hf_core_writer *w, const struct hf_commit *c);
 /* Aborts and replays what the log holds above the committed state, with every check made again. */
 enum hf_err hf_core_writer_recover(struct hf_core_writer *w);

@@ -124,13 +124,18 @@ static void pages_settle(struct file *f, off_t at, size_t len)
     }
 }
 
+static bool is_synchronous(int fd)
+{
+    return (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+}
+
 /* Before a write: the pages that it touches are remembered as they are. */
 static void remember(struct disk *d, int fd, off_t at, size_t len)
 {
     if (!d->remember || len == 0) {
         return;
     }
-    bool at_once = (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    bool at_once = is_synchronous(fd);
     struct file *f = file_of(d, fd, !at_once);
     if (f == NULL) {
         return;
@@ -178,16 +183,8 @@ static uint64_t pages_lose(struct disk *d, struct file *f, double part)
     return count;
 }
 
-/* Of the failed syncs of a log; its pages do not even last until a power cut. */
+/* Of the failed syncs: their pages do not even last until a power cut. */
 #define FORGOTTEN 0.3
-
-static bool is_log(const struct file *f)
-{
-    char link[64], path[512];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", f->fd);
-    ssize_t n = readlink(link, path, sizeof(path));
-    return n > 4 && memcmp(path + n - 4, ".seg", 4) == 0;
-}
 
 static void sync_failed(struct disk *d, int fd)
 {
@@ -198,7 +195,7 @@ static void sync_failed(struct disk *d, int fd)
     for (struct page *p = f->pages; p != NULL; p = p->next) {
         p->failed = true;
     }
-    if (is_log(f) && rng_chance(&d->rng, FORGOTTEN)) {
+    if (rng_chance(&d->rng, FORGOTTEN)) {
         (void)pages_lose(d, f, 0.5);
     }
 }
@@ -210,14 +207,16 @@ static void sync_failed(struct disk *d, int fd)
 static bool fails(struct disk *d, int fd, off_t end)
 {
     struct stat st;
-    if (d == NULL || d->error == 0 || d->error == EDQUOT || fstat(fd, &st) != 0 ||
-        !S_ISREG(st.st_mode)) {
+    if (d == NULL || d->error == 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    if (d->error == EDQUOT && !is_synchronous(fd)) {
         return false;
     }
     if ((d->error == ENOSPC && end <= st.st_size) || !rng_chance(&d->rng, d->chance)) {
         return false;
     }
-    d->counts.full += d->error == ENOSPC;
+    d->counts.full += d->error == ENOSPC || d->error == EDQUOT;
     d->counts.errors += d->error == EIO;
     errno = d->error;
     return true;
@@ -264,13 +263,28 @@ static bool before_write(int fd, off_t at, size_t len)
     return true;
 }
 
+/* After a write that failed: one that is synchronous may be on the disk all the same. */
+static void may_be_written(int fd, const void *bytes, size_t len, off_t at)
+{
+    int error = errno;
+    if (error != ENOSPC && is_synchronous(fd) && rng_chance(&current->rng, 0.5)) {
+        remember(current, fd, at, len);
+        (void)kernel_pwrite(fd, bytes, len, at);
+    }
+    errno = error;
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
     struct iovec part = {(void *)(uintptr_t)bytes, len};
     if (current != NULL && !looks(current) && window_write(fd, &part, 1, at)) {
         return (ssize_t)len;
     }
-    return before_write(fd, at, len) ? kernel_pwrite(fd, bytes, len, at) : -1;
+    if (before_write(fd, at, len)) {
+        return kernel_pwrite(fd, bytes, len, at);
+    }
+    may_be_written(fd, bytes, len, at);
+    return -1;
 }
 
 /* Where a write without an offset begins, as far as trouble and power need to know: -1 when nobody

@@ -37,7 +37,6 @@ struct hf_state_config {
     /* Changes are hashed on a thread beside the writer's, which it pays from some twenty of them in
      * a batch. For a store that is never staged into. */
     bool adds_beside;
-    bool replayed; /* a synced changelog in front replays what a power cut undoes: NOMETASYNC */
 };
 
 /* HF_MISMATCH for a newer format, HF_CORRUPT for a damaged one (file size is checked before mmap,
@@ -143,8 +142,7 @@ enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name);
  * HF_MAP_FULL: abort, hf_state_grow, do it again. HF_FULL: the disk is full; abort, retry later.
  * HF_IO: abort, hf_state_reopen; until then nothing more is written. */
 enum hf_err hf_state_begin(struct hf_state *s);
-/* Durable on HF_OK (but see config.replayed). HF_ARG while changes are in that no advance covers.
- */
+/* Durable on HF_OK. HF_ARG while changes are in that no advance covers. */
 enum hf_err hf_state_commit(struct hf_state *s);
 void hf_state_abort(struct hf_state *s); /* everything is as at the last commit, digest included */
 /* Waits until no view is live, then doubles the map. No transaction may be open. */

@@ -13,7 +13,9 @@
  * MDB_WRITEMAP are never set: what a power cut leaves of such a file cannot be told from a good
  * one.
  */
+#include "hf/bytes.h"
 #include "hf/doctor.h"
+#include "lmdb_layout.h"
 #include "state_impl.h"
 
 #include <errno.h>
@@ -369,7 +371,6 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
 enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e)
 {
     struct hf_path data = hf_path_of(s->dir, "data.mdb");
-    unsigned flags = MDB_NOTLS | (s->replayed ? MDB_NOMETASYNC : 0);
     MDB_txn *txn = NULL;
     enum hf_err err = HF_OK;
     if (access(data.text, F_OK) != 0) {
@@ -385,7 +386,7 @@ enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e)
         return err;
     }
     s->meta_synced = false;
-    err = hf_env_new(s, s->dir, flags, &s->env);
+    err = hf_env_new(s, s->dir, MDB_NOTLS, &s->env);
     if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
     }
@@ -421,12 +422,31 @@ fail:
     return err;
 }
 
+/* The number of the transaction that LMDB goes on from; 0 when it does not say. */
+static uint64_t newest_of_env(MDB_env *env)
+{
+    MDB_txn *txn;
+    if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
+        return 0;
+    }
+    uint64_t id = mdb_txn_id(txn);
+    mdb_txn_abort(txn);
+    return id;
+}
+
+static uint64_t newest_of_meta(const uint8_t *pages, size_t page_bytes)
+{
+    uint64_t a = hf_load64(pages + LMDB_META_TXN_AT);
+    uint64_t b = hf_load64(pages + page_bytes + LMDB_META_TXN_AT);
+    return a > b ? a : b;
+}
+
 /* Makes what LMDB reads as its meta pages durable, by writing the same bytes again: what the kernel
- * has and what the disk has may differ. A sync that failed gives up the meta page of the commit
- * before it, which the kernel calls clean from then on and never writes. A write of one that failed
- * may have reached the disk all the same, and LMDB put the old bytes back into the kernel's copy.
- * It would go on from that, and reuse pages of the tree that the disk names; a power cut would
- * leave that tree, overwritten. */
+ * has and what the disk has may differ. A write of one that failed may have reached the disk all
+ * the same, and LMDB put the old bytes back into the kernel's copy. It would go on from that, and
+ * reuse pages of the tree that the disk names; a power cut would leave that tree, overwritten. The
+ * kernel may forget that copy until it is written, and then shows what LMDB, open, does not know.
+ */
 enum hf_err hf_env_meta_sync(struct hf_state *s)
 {
     if (s->meta_synced) {
@@ -444,6 +464,7 @@ enum hf_err hf_env_meta_sync(struct hf_state *s)
     }
     errno = 0;
     s->meta_synced = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
+                     newest_of_meta(pages, st.ms_psize) == newest_of_env(s->env) &&
                      pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
     enum hf_err err = s->meta_synced ? HF_OK : hf_env_error(errno != 0 ? errno : EIO);
     free(pages);
@@ -465,7 +486,6 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
     s->chainless = c->chainless;
     s->tombstone_index = c->tombstone_index; /* if it is made anew */
-    s->replayed = c->replayed;
     pthread_mutex_init(&s->gate.mutex, NULL);
     pthread_cond_init(&s->gate.changed, NULL);
     s->dir = strdup(c->dir);

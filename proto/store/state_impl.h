@@ -268,7 +268,6 @@ struct hf_state {
     uint64_t map_bytes;
     bool chainless;
     bool tombstone_index; /* as the format says */
-    bool replayed;
     int lock_fd;
     MDB_env *env; /* NULL after a reopen that failed */
     MDB_dbi table[HF_TABLE_COUNT];

@@ -467,14 +467,13 @@ static double hand_off_us(void)
 
 /* ---- start ---- */
 
-static struct hf_state *state_new(const struct bench *b, const char *name, bool replayed)
+static struct hf_state *state_new(const struct bench *b, const char *name, bool core)
 {
     char path[320];
     struct hf_state *s = NULL;
     struct hf_error e;
     snprintf(path, sizeof(path), "%s/%s", b->dir, name);
-    struct hf_state_config c = {
-        .dir = path, .replayed = replayed, .chainless = !replayed, .tombstone_index = !replayed};
+    struct hf_state_config c = {.dir = path, .chainless = !core, .tombstone_index = !core};
     must(hf_state_open(&c, &s, &e), name);
     struct hf_position at = {.epoch_id = {{1, 2, 3}}, .chain = {{4, 5, 6}}};
     must(hf_state_genesis(s, &at), "genesis");

@@ -541,7 +541,7 @@ static void a_dictionary_without_its_key_is_left_out(void **state)
     struct hf_error err = {.code = HF_OK};
     uint8_t name[HF_FACT_NAME_MAX];
     char dir[200];
-    struct hf_state_config c = {.dir = dir, .replayed = true};
+    struct hf_state_config c = {.dir = dir};
     struct hf_state *s;
     uint32_t x = 1;
     next_fashion(b, &x);

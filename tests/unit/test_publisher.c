@@ -258,8 +258,8 @@ static void what_recovery_finds_durable_above_the_head_counts(void **state)
     assert_string_equal(group_done(3, 1, 1, 6), "answer publish");
 }
 
-/* A sync failed, and the kernel dropped pages of the commit before it: the state is as it was two
- * commits ago, and the log was replayed from there. */
+/* A disk took back what it had synced: the state is as it was two commits ago, and the log was
+ * replayed from there. */
 static void what_recovery_finds_below_the_last_commit_is_committed_again(void **state)
 {
     (void)state;
