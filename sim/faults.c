@@ -171,11 +171,13 @@ static void timeline_begin(struct sim *sim)
     timeline_link(&o->profile, o->timeline);
     if (has(sim, FAULT_LIMITS)) {
         const struct sim_limits *l = &sim->limits;
-        fprintf(o->timeline,
-                "# limits: %u frames or %" PRIu64 " bytes held, %u fetches, %u frames applied at "
-                "once, %u ahead of a commit, plans from %u batches, a commit each %u changes\n",
-                l->hold_frames_max, l->hold_bytes_max, l->fetch_max, l->apply_frames_max,
-                l->ahead_frames_min, l->plan_batches, l->commit_changes);
+        fprintf(
+            o->timeline,
+            "# limits: %u frames or %" PRIu64 " bytes held, %u fetches, %u frames applied at "
+            "once, %u ahead of a commit, plans from %u batches, a commit each %u changes, a job "
+            "of an edge's disk %" PRIu64 " us\n",
+            l->hold_frames_max, l->hold_bytes_max, l->fetch_max, l->apply_frames_max,
+            l->ahead_frames_min, l->plan_batches, l->commit_changes, l->edge_disk);
     }
 }
 

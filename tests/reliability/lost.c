@@ -5,7 +5,8 @@
  * A core takes writes while libholdfast-faults.so records each call that changes its files. Then,
  * --count times: a moment of that record is drawn, a disk is made as it may have been then, a core
  * is started on it and must have all that was acknowledged before that moment, and of the rest a
- * beginning: no write without the one before it, none in part.
+ * beginning: no write without the one before it, none in part. With --node edge the files are those
+ * of an edge, which says by WAIT what it has; it is started on its disk without a core.
  *
  * The disk: what a sync has covered is there. Of the other writes a third is there, a third is not,
  * and of a third only some sectors of 512 bytes; so with the write that was under way. Names (files
@@ -30,6 +31,7 @@
 #define CONTROL_MIN 80u /* percent of the control's disks; early ones have nothing to lose */
 
 static struct campaign_option options[] = {
+    {"--node", "core", "whose disk: core or edge", NULL},
     {"--control", "no", "yes: as if no sync had covered anything, which must be noticed", NULL},
     {NULL, NULL, NULL, NULL},
 };
@@ -43,14 +45,14 @@ struct op {
 };
 
 static struct campaign campaign;
-static struct e2e_node *core_node;
+static struct e2e_node *core_node, *edge_node, *victim;
 static struct fault_page page;
 static char names[NAMES_MAX][NAME_BYTES];
 static unsigned parent_of[NAMES_MAX], name_count;
 static struct op ops[OPS_MAX];
 static size_t op_count;
 static uint64_t acked_at[WRITES + 1]; /* bytes of the record when write i was answered */
-static bool control;
+static bool control, at_edge;
 static uint64_t done, acked_sum, found_out, bad;
 
 /* ---- the record ---- */
@@ -142,7 +144,7 @@ static const char *path_of(unsigned name)
     static unsigned at;
 
     at = 1 - at;
-    snprintf(path[at], sizeof(path[at]), "%s/%s", core_node->dir, names[name]);
+    snprintf(path[at], sizeof(path[at]), "%s/%s", victim->dir, names[name]);
     return path[at];
 }
 
@@ -202,8 +204,8 @@ static void make_disk(size_t cut)
     char aside[160];
     size_t names_until = mark_durable(cut);
 
-    snprintf(aside, sizeof(aside), "%s.aside", core_node->dir);
-    copy_tree(aside, core_node->dir);
+    snprintf(aside, sizeof(aside), "%s.aside", victim->dir);
+    copy_tree(aside, victim->dir);
     names_until += campaign_random_below(&campaign, cut - names_until + 1);
     for (size_t i = 0; i < cut; i++) {
         const struct op *o = &ops[i];
@@ -222,7 +224,7 @@ static void make_disk(size_t cut)
     }
 }
 
-/* ---- what a core makes of it ---- */
+/* ---- what a daemon makes of it ---- */
 
 static void fill_value(char *value, unsigned i)
 {
@@ -255,11 +257,13 @@ static int look(redisContext *c, unsigned i)
 /* All that was acknowledged, and of the rest a beginning. */
 static bool holds(unsigned acked)
 {
-    redisContext *c = e2e_connect(core_node);
+    redisContext *c = e2e_connect(victim);
     int before = 1;
     bool good = true;
 
-    e2e_ok(c, "SET probe 1"); /* who has written sees all that was written before */
+    if (!at_edge) {
+        e2e_ok(c, "SET probe 1"); /* who has written sees all that was written before */
+    }
     for (unsigned i = 1; i <= WRITES && good; i++) {
         int found = look(c, i);
 
@@ -285,51 +289,78 @@ static bool one_disk(void)
     }
     acked_sum += acked;
     make_disk(cut);
-    unlink(core_node->err);
-    launch(core_node);
-    bool good = came_up(core_node, &status) == DAEMON_LIVES;
+    unlink(victim->err);
+    launch(victim);
+    bool good = came_up(victim, &status) == DAEMON_LIVES;
     if (!good && !control) {
-        fprintf(stderr, "lost: a core does not start on the disk of moment %zu\n", cut);
-        show_log(core_node);
+        fprintf(stderr, "lost: the daemon does not start on the disk of moment %zu\n", cut);
+        show_log(victim);
     }
     good = good && holds(acked);
-    e2e_stop(core_node, SIGKILL);
+    e2e_stop(victim, SIGKILL);
     return good;
 }
 
 /* ---- the campaign ---- */
 
-static void write_and_record(const char *record)
+/* Stops the daemon, keeps its directory for later, and has it go on with its calls recorded. */
+static void record_from_now(const char *record)
 {
     char aside[160];
     int status;
-    struct stat st;
-    static char value[VALUE_BYTES];
 
-    core_node = e2e_core_new("core");
-    e2e_config(core_node, SMALL_SEGMENTS);
-    e2e_start(core_node);
-    e2e_stop(core_node, SIGTERM);
-    snprintf(aside, sizeof(aside), "%s.aside", core_node->dir);
-    copy_tree(core_node->dir, aside);
+    e2e_stop(victim, SIGTERM);
+    snprintf(aside, sizeof(aside), "%s.aside", victim->dir);
+    copy_tree(victim->dir, aside);
     fault_page_new(&page, "faults");
     fault_page_clear(&page);
     setenv("HF_FAULTS_RECORD", record, 1);
-    launch_with_faults(core_node, &page);
+    launch_with_faults(victim, &page);
     unsetenv("HF_FAULTS_RECORD");
-    assert_int_equal(came_up(core_node, &status), DAEMON_LIVES);
+    assert_int_equal(came_up(victim, &status), DAEMON_LIVES);
+}
+
+static void write_all(const char *record)
+{
+    struct stat st;
+    static char value[VALUE_BYTES];
     redisContext *c = e2e_connect(core_node);
+
     for (unsigned i = 1; i <= WRITES; i++) {
         fill_value(value, i);
         redisReply *r = redisCommand(c, "SET a-%u %b", i, value, (size_t)VALUE_BYTES);
         assert_true(r != NULL && r->type == REDIS_REPLY_STATUS);
         freeReplyObject(r);
+        if (at_edge) {
+            assert_int_equal(e2e_integer(c, "WAIT 1 %d", SETTLE_MS), 1);
+        }
         assert_int_equal(stat(record, &st), 0);
         acked_at[i] = (uint64_t)st.st_size;
     }
     e2e_disconnect(c);
+}
+
+static void write_and_record(const char *record)
+{
+    core_node = victim = e2e_core_new("core");
+    e2e_config(core_node, SMALL_SEGMENTS);
+    e2e_start(core_node);
+    if (at_edge) {
+        edge_node = victim = e2e_edge_new(core_node, "edge", core_node->port);
+        e2e_start(edge_node);
+        redisContext *at[2] = {e2e_connect(core_node), e2e_connect(edge_node)};
+        e2e_ok(at[0], "SET first 1");
+        wait_settled(at[0], at[1]);
+        e2e_disconnect(at[0]);
+        e2e_disconnect(at[1]);
+    }
+    record_from_now(record);
+    write_all(record);
     e2e_sleep_ms(200); /* the last commit of the state */
-    e2e_stop(core_node, SIGKILL);
+    e2e_stop(victim, SIGKILL);
+    if (at_edge) {
+        e2e_stop(core_node, SIGKILL); /* or it would heal what is lost */
+    }
 }
 
 static void all_disks(void **state)
@@ -367,5 +398,6 @@ int main(int argc, char **argv)
     campaign_begin(&campaign, "lost", "disks that lost, tore or reordered what was not synced", 50,
                    options, argc, argv);
     control = strcmp(campaign_option(&campaign, "--control"), "yes") == 0;
+    at_edge = strcmp(campaign_option(&campaign, "--node"), "edge") == 0;
     return campaign_run(&campaign, all_disks, finish);
 }

@@ -31,6 +31,7 @@ kills|kill -9 at random, core and two edges, under load|kills --fault kill|1000|
 kill-core|kill -9 at every write of 50 transactions: core|positions --node core --fault kill|0|0|4 --step 50
 kills-wan|the same over a WAN: 80 ms, 20 Mbit/s, 1 % loss|kills --fault kill --link wan|200|50|-
 lost-writes|disks that lost, tore or reordered what was not synced: core|lost|1000|300|2
+lost-writes-edge|disks that lost, tore or reordered what was not synced: edge|lost --node edge|1000|300|-
 kill-core-new|kill -9 at every write of a first start: core|positions --node core --fault kill --new yes --transactions 5|0|0|-
 eio-core-stays|EIO from every write on, until lifted: core|positions --node core --fault EIO --lasting stays --transactions 10|0|0|2 --step 25
 enospc-core|no space, once at every write: core|positions --node core --fault ENOSPC --transactions 10|0|0|-
