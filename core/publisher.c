@@ -68,7 +68,7 @@ struct hf_publisher {
     enum lane_work lane;
     bool group_ready; /* a FLUSH or TICK came since the first waiting write */
     bool read_waits;
-    bool recorded; /* facts wait for a commit */
+    bool recorded; /* facts wait for a commit, or a recovery that failed does */
     uint32_t waiting;
     struct hf_position head;
     hf_seq committed;
@@ -298,21 +298,6 @@ static void on_committed(struct hf_publisher *p, const struct hf_publisher_event
     readers_go(p, fx);
 }
 
-static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event *ev,
-                         struct hf_publisher_effects *fx)
-{
-    HF_ASSERT(p->lane == LANE_RECOVER);
-    p->lane = LANE_IDLE;
-    if (ev->code != HF_OK) {
-        return; /* The next group or commit tries again, and answers with its failure. */
-    }
-    head_found(p, ev);
-    p->committed = ev->seq; /* less than before on a disk that took back what it had synced */
-    if (!dirty(p)) {        /* a replay that committed all: no other commit will follow */
-        readers_go(p, fx);
-    }
-}
-
 /* Also a fact is committed soon: the writer lane's transaction, which it opened, does not stay
  * open. */
 static void on_recorded(struct hf_publisher *p, hf_ms now)
@@ -322,6 +307,24 @@ static void on_recorded(struct hf_publisher *p, hf_ms now)
     }
     p->recorded = true;
     p->quiet_since = now;
+}
+
+static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event *ev,
+                         struct hf_publisher_effects *fx)
+{
+    HF_ASSERT(p->lane == LANE_RECOVER);
+    p->lane = LANE_IDLE;
+    if (ev->code != HF_OK) {
+        /* The next group or commit tries again, and answers with its failure. One must come, also
+         * if nobody writes: the state may not even be open to readers. */
+        on_recorded(p, ev->now);
+        return;
+    }
+    head_found(p, ev);
+    p->committed = ev->seq; /* less than before on a disk that took back what it had synced */
+    if (!dirty(p)) {        /* a replay that committed all: no other commit will follow */
+        readers_go(p, fx);
+    }
 }
 
 static void on_read_waits(struct hf_publisher *p, struct hf_publisher_effects *fx)

@@ -2,11 +2,13 @@
  * disk.h - what the disk of a node does to the real writes of the real store: refuse, or forget.
  *
  * The store writes to files on tmpfs, which never fail and forget nothing. This unit takes the
- * place of pwrite, write, writev, ftruncate, posix_fallocate, fsync and fdatasync in the whole
- * program, LMDB included (the program's own symbols come before those of libc), and that of close,
- * lseek and read for window.h, which must know of them. While disk_use names a disk, it adds:
+ * place of pread, pwrite, write, writev, ftruncate, posix_fallocate, fsync and fdatasync in the
+ * whole program, LMDB included (the program's own symbols come before those of libc), and that of
+ * close, lseek and read for window.h, which must know of them. While disk_use names a disk, it
+ * adds:
  *
- * trouble  for a while writes fail with ENOSPC or EIO, and a sync with EIO or, on a disk that takes
+ * trouble  for a while writes fail with ENOSPC or EIO, reads with EIO (not of LMDB's meta pages,
+ *          which the kernel has in memory), and a sync with EIO or, on a disk that takes
  *          writes before it has looked for room (a thin volume, a quota), with EDQUOT, as does a
  *          write that is synchronous by itself (LMDB's meta pages: O_DSYNC); after a sync
  *          that failed its pages count as clean though they are not on the disk, as in Linux, and

@@ -55,11 +55,12 @@ static void (*box_sync_failed)(void); /* what it does beside that; NULL = nothin
 
 int fdatasync(int fd)
 {
-    if (box_sync_error != 0) {
+    int error = box_sync_error;
+    if (error != 0) {
         if (box_sync_failed != NULL) {
             box_sync_failed();
         }
-        errno = box_sync_error;
+        errno = error;
         return -1;
     }
     return (int)syscall(SYS_fdatasync, fd);

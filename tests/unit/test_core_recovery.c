@@ -276,6 +276,12 @@ static void a_failed_sync_fails_the_group_and_the_next_write_goes_on(void **stat
     assert_string_equal(box_get(b, "a"), "2");
 }
 
+static void syncs_are_well(void)
+{
+    box_sync_error = 0;
+    box_sync_failed = NULL;
+}
+
 /* Nothing is left to commit, so nothing will go well until somebody writes. */
 static void a_write_that_failed_is_told_of_for_a_minute(void **state)
 {
@@ -283,8 +289,8 @@ static void a_write_that_failed_is_told_of_for_a_minute(void **state)
     box_put(b, "a", "1");
     box_commit(b);
     box_sync_error = EIO;
+    box_sync_failed = syncs_are_well; /* again, so that the recovery has nothing to do */
     assert_int_equal(box_put(b, "a", "2").code, HF_IO);
-    box_sync_error = 0;
     box_pass(b, 50000);
     assert_non_null(box_status(b).refusing);
     box_pass(b, 11000);
@@ -323,6 +329,36 @@ static void an_edge_whose_fact_was_refused_is_not_enrolled(void **state)
     box_crash(b);
     box_open(b);
     assert_null(hf_registry_by_name(b->core->registry, "lagos"));
+}
+
+/* With the sync, the state's file goes away, as with a disk that is pulled out; and comes back. */
+static char state_file[128], state_file_hidden[128];
+
+static void state_goes(void)
+{
+    (void)rename(state_file, state_file_hidden);
+}
+
+static void a_state_that_could_not_be_opened_again_is_once_it_can_without_a_write(void **state)
+{
+    struct box *b = *state;
+    struct hf_view *v;
+    snprintf(state_file, sizeof(state_file), "%s/state/data.mdb", b->dir);
+    snprintf(state_file_hidden, sizeof(state_file_hidden), "%s/state/hidden", b->dir);
+    box_put(b, "a", "1");
+    box_commit(b);
+    box_sync_error = EIO;
+    box_sync_failed = state_goes;
+    assert_int_equal(box_put(b, "a", "2").code, HF_IO);
+    syncs_are_well();
+    assert_int_equal(hf_view_open(hf_core_state(b->core), &v), HF_IO);
+    box_pass(b, 5000);
+    assert_non_null(box_status(b).refusing);
+    assert_int_equal(rename(state_file_hidden, state_file), 0);
+    box_pass(b, 2000);
+    assert_string_equal(box_get(b, "a"), "1");
+    assert_null(box_status(b).refusing);
+    assert_int_equal(box_put(b, "a", "2").code, HF_OK);
 }
 
 static void a_full_disk_refuses_writes_and_recovers_by_itself(void **state)
@@ -677,12 +713,6 @@ static void syncs_fail(struct box *b)
     box_sync_error = EIO;
 }
 
-static void syncs_are_well(void)
-{
-    box_sync_error = 0;
-    box_sync_failed = NULL;
-}
-
 /* A fact is synced without a group. */
 static void signatures_that_the_failed_sync_of_a_fact_took_are_made_again(void **state)
 {
@@ -749,6 +779,7 @@ int main(void)
         T(a_failed_sync_fails_the_group_and_the_next_write_goes_on),
         T(a_write_that_failed_is_told_of_for_a_minute),
         T(an_edge_whose_fact_was_refused_is_not_enrolled),
+        T(a_state_that_could_not_be_opened_again_is_once_it_can_without_a_write),
         T(a_full_disk_refuses_writes_and_recovers_by_itself),
         T(a_replay_that_commits_everything_ends_the_refusal),
         T(a_small_map_grows_and_the_group_is_run_again),

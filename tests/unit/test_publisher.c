@@ -307,6 +307,32 @@ static void what_a_commit_finds_durable_above_the_head_counts(void **state)
     assert_string_equal(group_done(4, 1, 1, 6), "answer publish");
 }
 
+/* Without a write, too: the state may be closed to readers until then. */
+static void a_recovery_that_failed_is_tried_again_by_a_commit(void **state)
+{
+    (void)state;
+    start(1, 1, 0);
+    happens(HF_PUB_TICK, 0);
+    happens(HF_PUB_WRITE, 1);
+    assert_string_equal(happens(HF_PUB_FLUSH, 1), "group");
+    assert_string_equal(
+        step((struct hf_publisher_event){
+            .type = HF_PUB_GROUP_DONE, .code = HF_IO, .now = 2, .answered = 1, .position = at(1)}),
+        "answer(IO) recover");
+    step((struct hf_publisher_event){.type = HF_PUB_RECOVERED, .code = HF_IO, .now = 3});
+    assert_false(hf_publisher_settled(engine));
+    assert_int_equal(hf_publisher_deadline(engine), 53);
+    assert_string_equal(happens(HF_PUB_TICK, 53), "commit");
+    assert_string_equal(
+        step((struct hf_publisher_event){.type = HF_PUB_COMMITTED, .code = HF_IO, .now = 54}),
+        "recover");
+    step((struct hf_publisher_event){.type = HF_PUB_RECOVERED, .code = HF_IO, .now = 55});
+    assert_string_equal(happens(HF_PUB_TICK, 1053), "beacon");
+    assert_string_equal(happens(HF_PUB_TICK, 1054), "commit");
+    committed(1, 1055);
+    assert_true(hf_publisher_settled(engine));
+}
+
 static void recorded_facts_are_committed_soon_too(void **state)
 {
     (void)state;
@@ -574,6 +600,7 @@ int main(void)
         T(what_recovery_finds_durable_above_the_head_counts),
         T(what_recovery_finds_below_the_last_commit_is_committed_again),
         T(what_a_commit_finds_durable_above_the_head_counts),
+        T(a_recovery_that_failed_is_tried_again_by_a_commit),
         T(recorded_facts_are_committed_soon_too),
         T(beacons_come_each_second_of_silence),
         T(spurious_ticks_are_harmless),
