@@ -42,6 +42,7 @@ struct file {
 struct disk {
     struct rng rng;
     bool remember;
+    bool warm; /* LMDB's meta pages were read, and are in memory */
     int error;
     double chance;
     struct disk_counts counts;
@@ -331,8 +332,16 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 
 ssize_t pread(int fd, void *bytes, size_t len, off_t at)
 {
-    bool may_fail = current != NULL && current->error == EIO && !is_data_of_lmdb(fd);
-    return may_fail && fails(current, fd, at) ? -1 : kernel_pread(fd, bytes, len, at);
+    struct disk *d = current;
+    if (d == NULL || (d->error != EIO && d->warm)) {
+        return kernel_pread(fd, bytes, len, at);
+    }
+    bool of_lmdb = is_data_of_lmdb(fd);
+    if (d->error == EIO && !(of_lmdb && d->warm) && fails(d, fd, at)) {
+        return -1;
+    }
+    d->warm |= of_lmdb;
+    return kernel_pread(fd, bytes, len, at);
 }
 
 ssize_t read(int fd, void *bytes, size_t len)
@@ -433,6 +442,7 @@ uint64_t disk_power_cut(struct disk *d)
         count += pages_lose(d, f, lost);
     }
     disk_keep(d);
+    d->warm = false;
     return count;
 }
 

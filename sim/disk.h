@@ -7,13 +7,13 @@
  * close, lseek and read for window.h, which must know of them. While disk_use names a disk, it
  * adds:
  *
- * trouble  for a while writes fail with ENOSPC or EIO, reads with EIO (not of LMDB's meta pages,
- *          which the kernel has in memory), and a sync with EIO or, on a disk that takes
- *          writes before it has looked for room (a thin volume, a quota), with EDQUOT, as does a
- *          write that is synchronous by itself (LMDB's meta pages: O_DSYNC); after a sync
- *          that failed its pages count as clean though they are not on the disk, as in Linux, and
- *          may be as they were before at once, as where the kernel drops them, also under a map;
- *          and a synchronous write that failed so may be on the disk all the same.
+ * trouble  for a while calls fail: writes with ENOSPC or EIO, reads with EIO, syncs with EIO or, on
+ *          a disk that takes writes before it has looked for room (a thin volume, a quota), with
+ *          EDQUOT, as do writes that are synchronous by themselves (LMDB's meta pages: O_DSYNC).
+ *          LMDB's reads fail after a power cut only: later the kernel has its meta pages in memory.
+ *          After a sync that failed its pages count as clean though they are not on the disk, as in
+ *          Linux, and may be as they were before at once, as where the kernel drops them, also
+ *          under a map. A synchronous write that failed may be on the disk all the same.
  * power    every page of a file that was written since its last sync is remembered as it was then;
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.

@@ -25,6 +25,15 @@ struct shape {
     uint64_t needed; /* by the newer of the two meta pages */
 };
 
+static enum hf_err read_meta(int fd, uint8_t meta[LMDB_META_BYTES], uint64_t at)
+{
+    ssize_t n = pread(fd, meta, LMDB_META_BYTES, (off_t)at);
+    if (n < 0) {
+        return hf_env_error(errno);
+    }
+    return n == (ssize_t)LMDB_META_BYTES ? HF_OK : HF_CORRUPT;
+}
+
 static enum hf_err read_shape(int fd, struct shape *out)
 {
     uint8_t m[2][LMDB_META_BYTES];
@@ -37,15 +46,17 @@ static enum hf_err read_shape(int fd, struct shape *out)
         return HF_IO;
     }
     out->file_bytes = (uint64_t)st.st_size;
-    if (pread(fd, m[0], LMDB_META_BYTES, 0) != (ssize_t)LMDB_META_BYTES) {
-        return HF_CORRUPT;
+    enum hf_err err = read_meta(fd, m[0], 0);
+    if (err != HF_OK) {
+        return err;
     }
     memcpy(&psize, m[0] + LMDB_META_FREE_AT, sizeof(psize));
     if (psize < 512 || psize > 65536 || (psize & (psize - 1)) != 0) {
         return HF_CORRUPT;
     }
-    if (pread(fd, m[1], LMDB_META_BYTES, (off_t)psize) != (ssize_t)LMDB_META_BYTES) {
-        return HF_CORRUPT;
+    err = read_meta(fd, m[1], psize);
+    if (err != HF_OK) {
+        return err;
     }
     for (int i = 0; i < 2; i++) {
         memcpy(&magic, m[i] + LMDB_META_MAGIC_AT, sizeof(magic));
@@ -118,7 +129,8 @@ enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error
     }
     enum hf_err err = read_shape(fd, &shape);
     if (err != HF_OK) {
-        hf_error_set(e, err, "%s: the first two pages of the store are damaged", path);
+        hf_error_set(e, err, "%s: the first two pages of the store %s", path,
+                     err == HF_CORRUPT ? "are damaged" : "cannot be read");
     } else if (shape.file_bytes < shape.needed) {
         err = HF_CORRUPT;
         if (child_can_walk(s)) {

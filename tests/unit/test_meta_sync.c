@@ -216,6 +216,31 @@ static void what_only_the_disk_knows_is_taken_up(void **state)
     box_free(&b);
 }
 
+/* Or an edge would set its store aside, and a core refuse to start for good. */
+static void what_cannot_be_read_now_is_not_called_damaged(void **state)
+{
+    (void)state;
+    struct box b = box_new(0);
+    struct hf_state_config c = config_of(&b);
+    struct hf_error e;
+    assert_ok(round_commit(&b, 0));
+    hf_seq seq = hf_state_position(b.s).seq;
+    unsigned failed = 0;
+    for (unsigned i = 0; i < TRIES; i++) {
+        hf_state_close(b.s);
+        (void)disk_power_cut(b.disk); /* or the kernel has it in memory */
+        disk_trouble(b.disk, EIO, 0.2);
+        enum hf_err err = hf_state_open(&c, &b.s, &e);
+        assert_true(err == HF_OK || err == HF_IO);
+        failed += err != HF_OK;
+        disk_trouble(b.disk, 0, 0);
+        b.s = err == HF_OK ? b.s : open_as(&c);
+        assert_true(hf_state_position(b.s).seq == seq);
+    }
+    assert_in_range(failed, TRIES / 10, TRIES - 1);
+    box_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +248,7 @@ int main(void)
         cmocka_unit_test(store_survives_a_power_cut_after_a_sync_without_room),
         cmocka_unit_test(a_power_cut_takes_no_commit),
         cmocka_unit_test(what_only_the_disk_knows_is_taken_up),
+        cmocka_unit_test(what_cannot_be_read_now_is_not_called_damaged),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }
