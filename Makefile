@@ -136,7 +136,7 @@ $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a
 	$(call link,$(if $(filter fuzzer,$(SAN)),-fsanitize=fuzzer) -ljansson -lmsgpackc $(NODE_L))
 
-RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips disks lost report)
+RELIABLE := $(patsubst %,$B/tests/reliability/%,positions kills power flips disks dead lost report)
 $B/tests/reliability/%: $B/tests/reliability/%.o $(patsubst %,$B/tests/reliability/%.o,campaign clients recorder) $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 

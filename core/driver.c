@@ -257,6 +257,16 @@ static void train_if_ready(struct hf_core *core)
 
 /* ---- the end of an order ---- */
 
+/* What is tried each second, or as often as clients please, fails as often. */
+static void failing_note(struct hf_core *core)
+{
+    hf_ms *noted_at = &core->noted_at[core->lane.kind];
+    if (*noted_at == 0 || core->failed_at - *noted_at >= FAILING_MS) {
+        *noted_at = core->failed_at;
+        hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
+    }
+}
+
 /* What refused writes are told, until it goes well again. */
 static void failing_keep(struct hf_core *core)
 {
@@ -265,8 +275,11 @@ static void failing_keep(struct hf_core *core)
         core->failed_at = now_of(core);
         snprintf(core->failing, sizeof(core->failing), "%s",
                  lane->text[0] != '\0' ? lane->text : hf_err_text(lane->code));
-        hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
-    } else if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
+        failing_note(core);
+        return;
+    }
+    core->noted_at[lane->kind] = 0;
+    if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
         core->failing[0] = '\0'; /* it was retried and went well */
     }
 }

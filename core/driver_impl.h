@@ -26,6 +26,8 @@ enum hf_order {
     HF_ORDER_RECOVER,
 };
 
+#define HF_ORDERS 3u
+
 /* The one order of the engine that may be under way. */
 struct hf_lane_job {
     struct hf_job job; /* first */
@@ -119,6 +121,7 @@ struct hf_core {
     char fenced[300];  /* why writes are refused for good; empty when they are not */
     char failing[400]; /* why the last order failed; empty when it did not, or long ago */
     hf_ms failed_at;
+    hf_ms noted_at[HF_ORDERS]; /* when a failure of that kind was; 0 = the last went well */
     enum hf_err uncommitted; /* why the last commit failed: no write is taken until one goes well */
     char dir[HF_CORE_PATH_MAX];
     char mark_path[HF_CORE_PATH_MAX + HF_NAME_MAX + 16];

@@ -91,7 +91,7 @@ harm() {
     done
     # A few seconds of each campaign of `make reliability`, with the daemons as they are shipped.
     for row in kill-core kill-edge eio-core-stays eio-edge-stays kills clock power power-control hung-disk full-map lost-writes \
-        flips-state flips-log flips-edge flips-core; do
+        dead-edge dead-core flips-state flips-log flips-edge flips-core; do
         run "reliability $row" 60 env BUILD="$B" tests/reliability/run.sh --short "$row"
     done
 }

@@ -147,7 +147,8 @@ enum hf_err hf_state_commit(struct hf_state *s);
 void hf_state_abort(struct hf_state *s); /* everything is as at the last commit, digest included */
 /* Waits until no view is live, then doubles the map. No transaction may be open. */
 enum hf_err hf_state_grow(struct hf_state *s);
-/* After HF_IO: closes and opens the environment; views work again after their next renew. */
+/* After HF_IO: closes and opens the environment; views work again after their next renew. When the
+ * file cannot be opened or read, nothing is closed and views go on as they are (G9); try later. */
 enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e);
 /* mdb_reader_check: frees the slots of dead readers. Any thread. */
 void hf_state_reap_readers(struct hf_state *s);

@@ -571,15 +571,23 @@ enum hf_err hf_state_grow(struct hf_state *s)
 
 enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e)
 {
+    struct hf_path data = hf_path_of(s->dir, "data.mdb");
     hf_state_abort(s);
     atomic_store(&s->doubtful, true);
+    /* A file system that failed may let nothing be opened any more, or not for writing. Readers go
+     * on with what is open and in memory (G9), so it is not closed before one can hope. */
+    enum hf_err err = hf_shape_check(s, data.text, e);
+    if (err != HF_OK) {
+        s->broken = true;
+        return err;
+    }
     hf_gate_close(&s->gate);
     hf_views_detach(s);
     if (s->env != NULL) {
         mdb_env_close(s->env);
     }
     s->env = NULL;
-    enum hf_err err = hf_env_open(s, false, e);
+    err = hf_env_open(s, false, e);
     s->broken = err != HF_OK;
     hf_gate_open(&s->gate);
     return err;

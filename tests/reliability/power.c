@@ -2,33 +2,25 @@
  * power.c - power cuts: the file system under the daemons stops taking writes between two moments,
  * loses what was not synced, and comes back.
  *
- * A core and an edge run on an ext4 of their own, in memory, behind a loop device. A cut is
- * EXT4_IOC_SHUTDOWN without flushing the journal, kill -9, unmount and mount again: what the disk
- * then holds is what a machine would find that had lost its power at that moment, except that
- * sectors are neither torn nor reordered within what was flushed. Recorded clients write and read
- * throughout; after each cut the core must know at least the newest number it had acknowledged, and
- * in the end the history must hold under C1 to C9.
+ * A core and an edge run on a disk of their own. A cut is its end, kill -9, unmount and mount
+ * again: what the disk then holds is what a machine would find that had lost its power at that
+ * moment, except that sectors are neither torn nor reordered within what was flushed. Recorded
+ * clients write and read throughout; after each cut the core must know at least the newest number
+ * it had acknowledged, and in the end the history must hold under C1 to C9.
  *
  * --control yes is the test of this test: the same with syncs that do nothing (a core alone, empty
  * at each cut). Most cuts must then be noticed: the core does not start, or has lost what it
  * acknowledged.
  *
- * Needs root. Nothing is left behind, whatever ends this program: the disk is anonymous memory, the
- * loop device frees itself with its last user, and the mounts are in a namespace of their own.
+ * Needs root (loop_disk.h).
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
 #include "tests/reliability/clients.h"
 #include "tests/reliability/daemons.h"
+#include "tests/reliability/loop_disk.h"
 #include "tests/reliability/verdict.h"
 
-#include <linux/loop.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-
-#define DISK_BYTES (512u << 20)   /* of which only what is written takes memory */
-#define IOC_SHUTDOWN 0x8004587dUL /* EXT4_IOC_SHUTDOWN, in no header of user space */
-#define NO_LOG_FLUSH 2u
 #define RUN_MS_MAX 300
 #define NEWEST 500u
 /* Of the control's cuts, in percent: fewer, and the cut is not one. */
@@ -45,8 +37,7 @@ static struct e2e_node *core_node, *edge_node;
 static struct fault_page page;
 static struct recorder *recorder;
 static struct clients *clients;
-static int disk = -1; /* a memfd */
-static char mount_point[128], history[256];
+static char history[256];
 static bool control;
 
 static struct {
@@ -55,80 +46,6 @@ static struct {
     uint64_t cuts, acked, asked, lost, noticed;
     char verdict[1024];
 } tally;
-
-/* ---- the disk ---- */
-
-static void make_disk(void)
-{
-    char path[64];
-
-    if (disk >= 0) {
-        close(disk);
-    }
-    disk = memfd_create("holdfast-disk", MFD_CLOEXEC);
-    assert_true(disk >= 0);
-    assert_int_equal(ftruncate(disk, DISK_BYTES), 0);
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), disk);
-    run_program((const char *const[]){"/sbin/mkfs.ext4", "-q", "-F", path, NULL});
-}
-
-/* A loop device on the disk, gone with its last user. */
-static int loop_open(char path[32])
-{
-    for (int tries = 0; tries < 100; tries++) {
-        struct loop_config config = {.fd = (uint32_t)disk, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
-        int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-        int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
-
-        close(control_fd);
-        assert_true(number >= 0);
-        snprintf(path, 32, "/dev/loop%d", number);
-        int fd = open(path, O_RDWR | O_CLOEXEC);
-        if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
-            return fd;
-        }
-        if (fd >= 0) {
-            close(fd);
-        }
-        e2e_sleep_ms(2); /* another program was faster */
-    }
-    fail_msg("no free loop device");
-    return -1;
-}
-
-static bool mount_disk(void)
-{
-    char path[32];
-    int fd = loop_open(path);
-    bool good = mount(path, mount_point, "ext4", MS_NOATIME, "") == 0;
-
-    close(fd);
-    if (good) {
-        snprintf(box.mounted, sizeof(box.mounted), "%s", mount_point);
-    }
-    return good;
-}
-
-static void unmount_disk(void)
-{
-    int64_t until = e2e_now_ms() + SETTLE_MS;
-
-    while (umount2(mount_point, 0) != 0) {
-        assert_true(errno == EBUSY && e2e_now_ms() < until);
-        e2e_sleep_ms(1);
-    }
-    box.mounted[0] = '\0';
-}
-
-static void stop_disk(void)
-{
-    uint32_t flags = NO_LOG_FLUSH;
-    int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ioctl(fd, IOC_SHUTDOWN, &flags), 0);
-    close(fd);
-}
 
 /* ---- cuts ---- */
 
@@ -177,13 +94,13 @@ static void cut(void)
 {
     double began = campaign_now_s();
 
-    stop_disk();
+    disk_stop();
     e2e_stop(core_node, SIGKILL);
     e2e_stop(edge_node, SIGKILL);
-    unmount_disk();
+    disk_unmount();
     uint64_t newest = clients_newest(clients); /* nobody has answered for a while */
     uint64_t acked = clients_acked(clients);
-    assert_true(mount_disk());
+    assert_true(disk_mount());
     start_both();
     redisContext *c = e2e_connect(core_node);
     if ((uint64_t)e2e_core_status(c).head < newest) {
@@ -210,30 +127,16 @@ static void configure(struct e2e_node *core)
     e2e_arg_set(core, "--config", path);
 }
 
-/* The harness makes its directory in the box. */
-static void move_to_disk(struct e2e_node *n)
-{
-    char path[sizeof(n->dir)];
-
-    snprintf(path, sizeof(path), "%.90s/%.31s", mount_point, n->name);
-    copy_tree(n->dir, path);
-    snprintf(n->dir, sizeof(n->dir), "%s", path);
-    e2e_arg_set(n, "--data", path);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(syncfs(fd), 0); /* the cuts are to find what the daemons sync, not cp */
-    close(fd);
-}
-
 static void cut_again_and_again(void)
 {
     redisContext *c[2];
 
-    make_disk();
-    assert_true(mount_disk());
+    disk_make();
+    assert_true(disk_mount());
     recorder_start(recorder, name[0]);
     e2e_start(core_node);
     edge_node = e2e_edge_new(core_node, "edge", core_node->port);
-    move_to_disk(edge_node);
+    disk_take(edge_node);
     recorder_start(recorder, name[1]);
     e2e_start(edge_node);
     start_load(2);
@@ -260,23 +163,23 @@ static bool control_cut(void)
     int status = 0;
     bool noticed = true;
 
-    make_disk();
-    assert_true(mount_disk());
+    disk_make();
+    assert_true(disk_mount());
     fault_page_clear(&page);
     page.faults->nosync = 1;
     launch_with_faults(core_node, &page);
     assert_int_equal(came_up(core_node, &status), DAEMON_LIVES);
     start_load(1);
     run_a_while();
-    stop_disk();
+    disk_stop();
     e2e_stop(core_node, SIGKILL);
-    unmount_disk();
+    disk_unmount();
     newest = clients_newest(clients);
     clients_stop(clients, true);
     tally.acked += clients_acked(clients);
     clients_free(clients);
     clients = NULL;
-    if (!mount_disk()) {
+    if (!disk_mount()) {
         return true;
     }
     launch(core_node);
@@ -286,7 +189,7 @@ static bool control_cut(void)
         e2e_disconnect(c);
     }
     e2e_stop(core_node, SIGKILL);
-    unmount_disk();
+    disk_unmount();
     return noticed;
 }
 
@@ -305,9 +208,8 @@ static void power_cuts(void **state)
 {
     e2e_begin(state);
     alarm(CAMPAIGN_SECONDS_MAX);
-    snprintf(mount_point, sizeof(mount_point), "%s", e2e_path("disk"));
     snprintf(history, sizeof(history), "%s", e2e_path("history.jsonl"));
-    assert_int_equal(mkdir(mount_point, 0700), 0);
+    disk_begin();
     recorder = recorder_new(history);
     assert_non_null(recorder);
     core_node = e2e_core_new("disk/core");
@@ -345,9 +247,7 @@ static int finish(void **state)
         campaign_set_text(&campaign, "history", tally.verdict);
         campaign_set_times(&campaign, "recovery", tally.recovery_ms, tally.recovery_count);
     }
-    for (size_t i = 0; i < box.node_count; i++) {
-        e2e_stop(&box.node[i], SIGKILL); /* or the disk is busy */
-    }
+    disk_end();
     return e2e_teardown(state);
 }
 
@@ -356,12 +256,9 @@ int main(int argc, char **argv)
     campaign_begin(&campaign, "power", "power cuts under a core and an edge", 10, options, argc,
                    argv);
     control = strcmp(campaign_option(&campaign, "--control"), "yes") == 0;
-    if (geteuid() != 0) {
-        return campaign_skip(&campaign, "power cuts need root: a loop device and a mount");
-    }
-    if (unshare(CLONE_NEWNS) != 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        access("/dev/loop-control", R_OK | W_OK) != 0) {
-        return campaign_skip(&campaign, "no mounts or no loop devices are allowed here");
+    const char *why = disk_impossible();
+    if (why != NULL) {
+        return campaign_skip(&campaign, why);
     }
     return campaign_run(&campaign, power_cuts, finish);
 }
