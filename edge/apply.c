@@ -48,9 +48,7 @@ void stage_replace(struct hf_replica *r, enum hf_plan_kind plan, hf_seq head)
     r->begin = plan;
     r->begin_head = head;
     r->transfer_total = r->transfer_done = r->transfer_from = 0; /* no plan told how much it is */
-    /* One that the store is beginning right now has to go too as soon as it is there: a stage that
-     * is active while another waits to begin would never move. */
-    r->drop_stage = r->stage.active || store_does(r, HF_REPFX_STAGE_BEGIN);
+    r->drop_stage = r->stage.active;
 }
 
 static struct hf_replica_effect *order(struct hf_replica *r, enum hf_replica_effect_type op)
@@ -394,6 +392,9 @@ static bool is_staging(enum hf_replica_effect_type op)
 static void stage_is(struct hf_replica *r, const struct hf_stage *stage)
 {
     r->stage = *stage;
+    /* One that comes to be there while another waits to begin has to go, or neither would move: the
+     * store was just beginning it, or has found it again when it was opened anew. */
+    r->drop_stage |= stage->active && r->begin != HF_PLAN_NONE;
     if (!stage->active) {
         requests_abandon_stage(r);
         r->skip_parts = 0;

@@ -371,6 +371,36 @@ static void what_went_back_with_an_abort_is_asked_for_again(void **state)
     box_free(b);
 }
 
+/* A store whose disk fails may not find its stage, and then again, when it is opened anew. By then
+ * another one waits to begin, and of two that stand in each other's way neither would move. */
+static void a_stage_that_comes_back_gives_way_to_the_one_that_waits(void **state)
+{
+    (void)state;
+    struct box *b = begin(HF_PLAN_SNAPSHOT, 500);
+    struct hf_stage kept = b->stage;
+    struct hf_replica_effect q = *box_sent(b, HF_REPRQ_KEYS, 0);
+    box_clear(b);
+    box_reply(b, &q, HF_OK);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_CHUNK);
+    b->stage = (struct hf_stage){0};
+    box_fail(b, HF_IO, 10);
+    assert_int_equal(b->op.type, HF_REPFX_REOPEN);
+    box_pass(b, 1000);
+    struct hf_replica_event ev = {.plan = HF_PLAN_SNAPSHOT, .seq = 500, .total = 5000};
+    box_answer(b, box_sent(b, HF_REPRQ_PLAN, 0), ev);
+    assert_int_equal(b->op.type, HF_REPFX_REOPEN);
+    b->stage = kept;
+    box_done(b);
+    box_pass(b, 1000);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_DROP);
+    box_done(b);
+    assert_int_equal(b->op.type, HF_REPFX_STAGE_BEGIN);
+    box_clear(b);
+    box_done(b);
+    assert_int_equal(box_sends(b, HF_REPRQ_KEYS), 1);
+    box_free(b);
+}
+
 /* A switch that met a full map: what was staged and not committed went when the map grew. */
 static void a_switch_whose_stage_went_back_asks_for_the_rest_again(void **state)
 {
@@ -642,6 +672,7 @@ int main(void)
         cmocka_unit_test(a_commit_that_is_due_goes_before_chunks_that_wait),
         cmocka_unit_test(what_went_back_with_an_abort_is_asked_for_again),
         cmocka_unit_test(staged_frames_of_the_tail_are_committed_after_a_while),
+        cmocka_unit_test(a_stage_that_comes_back_gives_way_to_the_one_that_waits),
         cmocka_unit_test(a_switch_whose_stage_went_back_asks_for_the_rest_again),
         cmocka_unit_test(digest_mismatch_at_switch_drops_the_stage_and_keeps_the_state),
         cmocka_unit_test(a_refused_delta_makes_the_edge_check_its_own_state),
