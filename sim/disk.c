@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ static struct file *file_of(struct disk *d, int fd, bool make)
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     /* Opened, not duplicated: a duplicate would keep the store's flock alive. */
-    int own = open(path, O_RDWR | O_CLOEXEC);
+    int own = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
     f = calloc(1, sizeof(*f));
     HF_ASSERT(f != NULL && own >= 0);
     *f = (struct file){.dev = st.st_dev, .ino = st.st_ino, .fd = own, .next = d->files};
@@ -388,6 +389,62 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
     return sync_call(SYS_fdatasync, fd);
+}
+
+/* ---- names ---- */
+
+/* Before a call that needs the file system: where every write fails, that is at its end, too. */
+static bool is_at_end(void)
+{
+    bool at_end = current != NULL && current->error == EIO && current->chance >= 1;
+    if (at_end) {
+        current->counts.errors++;
+        errno = EIO;
+    }
+    return at_end;
+}
+
+int openat(int dirfd, const char *path, int flags, ...)
+{
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return is_at_end() ? -1 : (int)syscall(SYS_openat, dirfd, path, flags, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return openat(AT_FDCWD, path, flags, mode);
+}
+
+int renameat(int from_dirfd, const char *from, int to_dirfd, const char *to)
+{
+    return is_at_end() ? -1 : (int)syscall(SYS_renameat, from_dirfd, from, to_dirfd, to);
+}
+
+int rename(const char *from, const char *to)
+{
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+int unlinkat(int dirfd, const char *path, int flags)
+{
+    return is_at_end() ? -1 : (int)syscall(SYS_unlinkat, dirfd, path, flags);
+}
+
+int unlink(const char *path)
+{
+    return unlinkat(AT_FDCWD, path, 0);
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    return is_at_end() ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
 /* ---- the disk ---- */

@@ -2,10 +2,10 @@
  * disk.h - what the disk of a node does to the real writes of the real store: refuse, or forget.
  *
  * The store writes to files on tmpfs, which never fail and forget nothing. This unit takes the
- * place of pread, pwrite, write, writev, ftruncate, posix_fallocate, fsync and fdatasync in the
- * whole program, LMDB included (the program's own symbols come before those of libc), and that of
- * close, lseek and read for window.h, which must know of them. While disk_use names a disk, it
- * adds:
+ * place of pread, pwrite, write, writev, ftruncate, posix_fallocate, fsync, fdatasync, open,
+ * openat, mkdir, rename, renameat, unlink and unlinkat in the whole program, LMDB included (the
+ * program's own symbols come before those of libc), and that of close, lseek and read for window.h,
+ * which must know of them. While disk_use names a disk, it adds:
  *
  * trouble  for a while calls fail: writes with ENOSPC or EIO, reads with EIO, syncs with EIO or, on
  *          a disk that takes writes before it has looked for room (a thin volume, a quota), with
@@ -13,7 +13,9 @@
  *          LMDB's reads fail after a power cut only: later the kernel has its meta pages in memory.
  *          After a sync that failed its pages count as clean though they are not on the disk, as in
  *          Linux, and may be as they were before at once, as where the kernel drops them, also
- *          under a map. A synchronous write that failed may be on the disk all the same.
+ *          under a map. A synchronous write that failed may be on the disk all the same. Where each
+ *          call fails with EIO the file system itself is at its end: no file can be opened, made,
+ *          renamed or removed either.
  * power    every page of a file that was written since its last sync is remembered as it was then;
  *          disk_power_cut puts a random part of them back. Names and lengths of files are kept:
  *          what a directory forgets is not modelled.
