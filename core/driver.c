@@ -260,9 +260,12 @@ static void train_if_ready(struct hf_core *core)
 /* What is tried each second, or as often as clients please, fails as often. */
 static void failing_note(struct hf_core *core)
 {
-    hf_ms *noted_at = &core->noted_at[core->lane.kind];
-    if (*noted_at == 0 || core->failed_at - *noted_at >= FAILING_MS) {
-        *noted_at = core->failed_at;
+    const struct hf_lane_job *lane = &core->lane;
+    hf_ms at = core->noted[lane->kind].at;
+    if (at == 0 || core->failed_at - at >= FAILING_MS ||
+        core->noted[lane->kind].code != lane->code) {
+        core->noted[lane->kind].at = core->failed_at;
+        core->noted[lane->kind].code = lane->code;
         hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
     }
 }
@@ -278,7 +281,6 @@ static void failing_keep(struct hf_core *core)
         failing_note(core);
         return;
     }
-    core->noted_at[lane->kind] = 0;
     if (lane->kind != HF_ORDER_RECOVER && core->uncommitted == HF_OK) {
         core->failing[0] = '\0'; /* it was retried and went well */
     }
@@ -746,7 +748,7 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
 
 bool hf_core_idle(const struct hf_core *core)
 {
-    return core->jobs == 0 && hf_publisher_settled(core->publisher) &&
+    return core->jobs == 0 && hf_publisher_may_end(core->publisher) &&
            hf_service_idle(core->service) && !hf_scrub_busy(core->scrub);
 }
 

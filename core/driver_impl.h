@@ -121,7 +121,10 @@ struct hf_core {
     char fenced[300];  /* why writes are refused for good; empty when they are not */
     char failing[400]; /* why the last order failed; empty when it did not, or long ago */
     hf_ms failed_at;
-    hf_ms noted_at[HF_ORDERS]; /* when a failure of that kind was; 0 = the last went well */
+    struct {
+        hf_ms at; /* 0 = never */
+        enum hf_err code;
+    } noted[HF_ORDERS];      /* the newest failure of that kind that was logged */
     enum hf_err uncommitted; /* why the last commit failed: no write is taken until one goes well */
     char dir[HF_CORE_PATH_MAX];
     char mark_path[HF_CORE_PATH_MAX + HF_NAME_MAX + 16];

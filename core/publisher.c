@@ -31,7 +31,8 @@
  * not each pay a commit (0.4 ms at least), short beside the beacon and the 1 s bound. */
 #define IDLE_COMMIT_MS 50
 #define COMMIT_RETRY_MS 1000
-#define HEARD_MS 3000 /* three reports */
+#define COMMIT_RETRY_DAMAGED_MS 60000 /* it replays all that it can read, and that stays bad */
+#define HEARD_MS 3000                 /* three reports */
 #define LIVE_LAG_MS 2000
 
 enum lane_work {
@@ -220,6 +221,11 @@ static void readers_go(struct hf_publisher *p, struct hf_publisher_effects *fx)
     fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_VISIBLE});
 }
 
+static bool is_damage(enum hf_err code)
+{
+    return code == HF_CORRUPT || code == HF_DIGEST;
+}
+
 /* A failed lane leaves a transaction that must be aborted and replayed before anything else. */
 static void lane_failed(struct hf_publisher *p, struct hf_publisher_effects *fx)
 {
@@ -318,6 +324,9 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
         /* The next group or commit tries again, and answers with its failure. One must come, also
          * if nobody writes: the state may not even be open to readers. */
         on_recorded(p, ev->now);
+        if (is_damage(ev->code)) {
+            p->commit_not_before = ev->now + COMMIT_RETRY_DAMAGED_MS;
+        }
         return;
     }
     head_found(p, ev);
@@ -327,10 +336,11 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
     }
 }
 
-static void on_read_waits(struct hf_publisher *p, struct hf_publisher_effects *fx)
+static void on_read_waits(struct hf_publisher *p, hf_ms now, struct hf_publisher_effects *fx)
 {
+    bool in_vain = p->commit_not_before > now + COMMIT_RETRY_MS;
     p->read_waits = true;
-    if (!dirty(p) && p->lane != LANE_COMMIT) {
+    if ((!dirty(p) || in_vain) && p->lane != LANE_COMMIT) {
         readers_go(p, fx);
     }
 }
@@ -597,7 +607,7 @@ void hf_publisher_step(struct hf_publisher *p, const struct hf_publisher_event *
         on_recorded(p, ev->now);
         break;
     case HF_PUB_READ_WAITS:
-        on_read_waits(p, fx);
+        on_read_waits(p, ev->now, fx);
         break;
     case HF_PUB_REPORT:
         on_report(p, ev);
@@ -635,4 +645,9 @@ hf_ms hf_publisher_deadline(const struct hf_publisher *p)
 bool hf_publisher_settled(const struct hf_publisher *p)
 {
     return p->lane == LANE_IDLE && p->waiting == 0 && !dirty(p);
+}
+
+bool hf_publisher_may_end(const struct hf_publisher *p)
+{
+    return p->lane == LANE_IDLE && p->waiting == 0 && (!dirty(p) || p->commit_not_before > 0);
 }

@@ -507,15 +507,15 @@ static void transfer_in_vain(struct hf_replica *r, hf_ms least)
 
 static void on_trouble(struct hf_replica *r, const struct hf_replica_event *ev)
 {
-    enum hf_store_state now = ev->code == HF_IO ? HF_STORE_FAILED : HF_STORE_FULL;
+    bool failed = ev->code != HF_FULL && ev->code != HF_NOMEM;
+    enum hf_store_state now = failed ? HF_STORE_FAILED : HF_STORE_FULL;
     if (r->store_state != now) {
         note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
     }
     r->store_state = now;
-    r->reopen |= ev->code == HF_IO;
-    /* Where LMDB could not write its meta page nobody can begin to read until it is opened anew
-     * (G9). */
-    r->reopen_now = ev->code == HF_IO && ev->op != HF_REPFX_REOPEN;
+    r->reopen |= failed;
+    /* Most faults of a disk are over at once. */
+    r->reopen_now = failed && ev->op != HF_REPFX_REOPEN;
     /* Staged data is the first to go when there is no room: the served state is not. */
     if (ev->code == HF_FULL && r->stage.active) {
         transfer_in_vain(r, STORE_RETRY_MS);
@@ -533,7 +533,10 @@ static void order_check(struct hf_replica *r)
 static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
 {
     r->store_retry = r->now + STORE_RETRY_MS; /* whatever it was: not again at once */
-    if (ev->code == HF_FULL || ev->code == HF_IO || ev->code == HF_NOMEM) {
+    /* A store that cannot be opened anew, whatever the reason, is no reason to doubt what is open.
+     */
+    bool trouble = ev->code == HF_FULL || ev->code == HF_IO || ev->code == HF_NOMEM;
+    if (trouble || ev->op == HF_REPFX_REOPEN) {
         on_trouble(r, ev);
     } else if (ev->op == HF_REPFX_MARK) {
         r->repair.marked = r->repair.marking; /* a store that cannot keep even this is seen again */

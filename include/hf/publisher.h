@@ -87,6 +87,8 @@ void hf_publisher_step(struct hf_publisher *p, const struct hf_publisher_event *
 hf_ms hf_publisher_deadline(const struct hf_publisher *p);
 /* True when nothing waits, nothing is under way and everything durable is committed. */
 bool hf_publisher_settled(const struct hf_publisher *p);
+/* True when settled, or when what is left to do has failed and is tried again later. */
+bool hf_publisher_may_end(const struct hf_publisher *p);
 
 /* ---- what is known of an edge ---- */
 

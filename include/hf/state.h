@@ -140,15 +140,17 @@ enum hf_err hf_state_object_del(struct hf_state *s, struct hf_slice name);
  * HF_OK the transaction must be aborted, and says the same until it is; HF_NOTFOUND, HF_ARG,
  * HF_EXISTS, HF_TOO_BIG, HF_UNKNOWN_EPOCH and HF_NOT_YET are harmless: nothing was touched.
  * HF_MAP_FULL: abort, hf_state_grow, do it again. HF_FULL: the disk is full; abort, retry later.
- * HF_IO: abort, hf_state_reopen; until then nothing more is written. */
+ * HF_IO: abort, hf_state_reopen; until then nothing more is written. Views show what was committed
+ * all the while. */
 enum hf_err hf_state_begin(struct hf_state *s);
 /* Durable on HF_OK. HF_ARG while changes are in that no advance covers. */
 enum hf_err hf_state_commit(struct hf_state *s);
 void hf_state_abort(struct hf_state *s); /* everything is as at the last commit, digest included */
 /* Waits until no view is live, then doubles the map. No transaction may be open. */
 enum hf_err hf_state_grow(struct hf_state *s);
-/* After HF_IO: closes and opens the environment; views work again after their next renew. When the
- * file cannot be opened or read, nothing is closed and views go on as they are (G9); try later. */
+/* After HF_IO: closes and opens the environment; views see the new one after their next renew. When
+ * the file cannot be opened or read, nothing is closed and views go on (G9); try later. HF_CORRUPT,
+ * HF_IO and what else an open can say. */
 enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e);
 /* mdb_reader_check: frees the slots of dead readers. Any thread. */
 void hf_state_reap_readers(struct hf_state *s);

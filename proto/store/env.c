@@ -342,6 +342,12 @@ static enum hf_err create(struct hf_state *s, struct hf_error *e)
 
 /* ---- open, close, grow, reopen ---- */
 
+/* What every store has. */
+static enum hf_err missing(int rc)
+{
+    return rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
+}
+
 /* Newer tables are not guessed at; they are not even opened before the format is known. */
 static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_error *e)
 {
@@ -352,8 +358,11 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     if (rc == 0) {
         rc = mdb_get(txn, meta, &k, &v);
     }
-    if (rc != 0 || v.mv_size != 4) {
-        return hf_error_set(e, HF_CORRUPT, "%s: the store does not say its format", s->dir);
+    if (rc == 0 && v.mv_size != 4) {
+        rc = MDB_NOTFOUND;
+    }
+    if (rc != 0) {
+        return hf_error_set(e, missing(rc), "%s: the store does not say its format", s->dir);
     }
     uint32_t format = hf_load32(v.mv_data);
     if (format < FORMAT_FULL_INDEX || format > HF_STATE_FORMAT) {
@@ -363,30 +372,17 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     s->tombstone_index = format == FORMAT_TOMBSTONES;
     rc = hf_tables_open(txn, 0, s->table);
     if (rc != 0) {
-        return hf_error_set(e, HF_CORRUPT, "%s: a table is missing: %s", s->dir, mdb_strerror(rc));
+        return hf_error_set(e, missing(rc), "%s: a table is missing: %s", s->dir, mdb_strerror(rc));
     }
     return HF_OK;
 }
 
-enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e)
+/* The file is there and as it should be. `first`: no reopen. */
+static enum hf_err open_checked(struct hf_state *s, bool first, struct hf_error *e)
 {
-    struct hf_path data = hf_path_of(s->dir, "data.mdb");
     MDB_txn *txn = NULL;
-    enum hf_err err = HF_OK;
-    if (access(data.text, F_OK) != 0) {
-        /* Only where there is none: a new one takes the place of whatever has the name. */
-        err = first && errno == ENOENT
-                  ? create(s, e)
-                  : hf_error_set(e, hf_env_error(errno), "%s: %s", data.text, strerror(errno));
-    }
-    if (err == HF_OK) {
-        err = hf_shape_check(s, data.text, e);
-    }
-    if (err != HF_OK) {
-        return err;
-    }
     s->meta_synced = false;
-    err = hf_env_new(s, s->dir, MDB_NOTLS, &s->env);
+    enum hf_err err = hf_env_new(s, s->dir, MDB_NOTLS, &s->env);
     if (err != HF_OK) {
         return hf_error_set(e, err, "%s: cannot open the store: %s", s->dir, hf_err_text(err));
     }
@@ -414,6 +410,7 @@ enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e)
     rc = mdb_txn_commit(txn); /* keeps the table handles, for all later transactions */
     err = rc == 0 ? hf_state_load(s, e) : hf_error_set(e, hf_env_error(rc), "%s: commit", s->dir);
     if (err == HF_OK) {
+        hf_held_renew(s);
         return HF_OK;
     }
 fail:
@@ -422,23 +419,27 @@ fail:
     return err;
 }
 
-/* The number of the transaction that LMDB goes on from; 0 when it does not say. */
-static uint64_t newest_of_env(MDB_env *env)
-{
-    MDB_txn *txn;
-    if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
-        return 0;
-    }
-    uint64_t id = mdb_txn_id(txn);
-    mdb_txn_abort(txn);
-    return id;
-}
-
 static uint64_t newest_of_meta(const uint8_t *pages, size_t page_bytes)
 {
     uint64_t a = hf_load64(pages + LMDB_META_TXN_AT);
     uint64_t b = hf_load64(pages + page_bytes + LMDB_META_TXN_AT);
     return a > b ? a : b;
+}
+
+static enum hf_err open_first(struct hf_state *s, struct hf_error *e)
+{
+    struct hf_path data = hf_path_of(s->dir, "data.mdb");
+    enum hf_err err = HF_OK;
+    if (access(data.text, F_OK) != 0) {
+        /* Only where there is none: a new one takes the place of whatever has the name. */
+        err = errno == ENOENT
+                  ? create(s, e)
+                  : hf_error_set(e, hf_env_error(errno), "%s: %s", data.text, strerror(errno));
+    }
+    if (err == HF_OK) {
+        err = hf_shape_check(s, data.text, e);
+    }
+    return err == HF_OK ? open_checked(s, true, e) : err;
 }
 
 /* Makes what LMDB reads as its meta pages durable, by writing the same bytes again: what the kernel
@@ -464,7 +465,7 @@ enum hf_err hf_env_meta_sync(struct hf_state *s)
     }
     errno = 0;
     s->meta_synced = pread(fd, pages, bytes, 0) == (ssize_t)bytes &&
-                     newest_of_meta(pages, st.ms_psize) == newest_of_env(s->env) &&
+                     newest_of_meta(pages, st.ms_psize) + 1 == mdb_txn_id(s->txn) &&
                      pwrite(fd, pages, bytes, 0) == (ssize_t)bytes && fdatasync(fd) == 0;
     enum hf_err err = s->meta_synced ? HF_OK : hf_env_error(errno != 0 ? errno : EIO);
     free(pages);
@@ -486,6 +487,11 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
     s->map_bytes = c->map_bytes != 0 ? c->map_bytes : MAP_BYTES_DEFAULT;
     s->chainless = c->chainless;
     s->tombstone_index = c->tombstone_index; /* if it is made anew */
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&s->held.mutex, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     pthread_mutex_init(&s->gate.mutex, NULL);
     pthread_cond_init(&s->gate.changed, NULL);
     s->dir = strdup(c->dir);
@@ -501,7 +507,7 @@ enum hf_err hf_state_open(const struct hf_state_config *c, struct hf_state **out
         err = lock_dir(s, e);
     }
     if (err == HF_OK) {
-        err = hf_env_open(s, true, e);
+        err = open_first(s, e);
     }
     if (err == HF_OK && c->tombstone_index && !s->tombstone_index) {
         err = hf_index_change_over(s, e);
@@ -521,6 +527,7 @@ void hf_state_close(struct hf_state *s)
     }
     HF_ASSERT(s->views == NULL);
     hf_state_abort(s);
+    hf_held_drop(s);
     if (s->env != NULL) {
         mdb_env_close(s->env);
     }
@@ -533,6 +540,7 @@ void hf_state_close(struct hf_state *s)
     }
     pthread_cond_destroy(&s->gate.changed);
     pthread_mutex_destroy(&s->gate.mutex);
+    pthread_mutex_destroy(&s->held.mutex);
     for (unsigned i = 0; i < HF_STAGE_PARTS_MAX; i++) {
         free(s->fragment[i]);
     }
@@ -561,10 +569,12 @@ enum hf_err hf_state_grow(struct hf_state *s)
     }
     size_t bytes = s->map_bytes * 2;
     hf_gate_close(&s->gate);
+    hf_held_drop(s);
     int rc = map_fits(bytes) ? mdb_env_set_mapsize(s->env, bytes) : ENOMEM;
     if (rc == 0) {
         s->map_bytes = bytes;
     }
+    hf_held_renew(s);
     hf_gate_open(&s->gate);
     return hf_env_error(rc);
 }
@@ -583,11 +593,12 @@ enum hf_err hf_state_reopen(struct hf_state *s, struct hf_error *e)
     }
     hf_gate_close(&s->gate);
     hf_views_detach(s);
+    hf_held_drop(s);
     if (s->env != NULL) {
         mdb_env_close(s->env);
     }
     s->env = NULL;
-    err = hf_env_open(s, false, e);
+    err = open_checked(s, false, e);
     s->broken = err != HF_OK;
     hf_gate_open(&s->gate);
     return err;

@@ -70,15 +70,21 @@ static enum hf_err read_shape(int fd, struct shape *out)
     return HF_OK;
 }
 
+/* What a child that walks ends with; also by a signal, it has met damage. */
+enum walked { WALKED_ALL, WALKED_INTO_DAMAGE, NOT_WALKED };
+
 /* Touches every page that the newest transaction can reach, the list of free pages included. */
-static int walk_all(const struct hf_state *s)
+static enum walked walk_all(const struct hf_state *s)
 {
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi table[HF_TABLE_COUNT + 1] = {0}; /* the last one is LMDB's own list of free pages, 0 */
     if (hf_env_new(s, s->dir, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, &env) != HF_OK ||
-        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 || hf_tables_open(txn, 0, table) != 0) {
-        return 1;
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
+        return NOT_WALKED;
+    }
+    if (hf_tables_open(txn, 0, table) != 0) {
+        return WALKED_INTO_DAMAGE;
     }
     for (unsigned i = 0; i <= HF_TABLE_COUNT; i++) {
         MDB_cursor *c;
@@ -91,13 +97,14 @@ static int walk_all(const struct hf_state *s)
             }
         }
         if (rc != MDB_NOTFOUND) {
-            return 1;
+            return WALKED_INTO_DAMAGE;
         }
     }
-    return 0;
+    return WALKED_ALL;
 }
 
-static bool child_can_walk(const struct hf_state *s)
+/* HF_CORRUPT; anything else: it could not be tried. */
+static enum hf_err walk_in_child(const struct hf_state *s)
 {
     int status = 0;
     pid_t parent = getpid();
@@ -110,14 +117,17 @@ static bool child_can_walk(const struct hf_state *s)
         _exit(walk_all(s));
     }
     if (child < 0) {
-        return false;
+        return hf_env_error(errno);
     }
     while (waitpid(child, &status, 0) < 0) {
         if (errno != EINTR) {
-            return false;
+            return HF_IO;
         }
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) != WALKED_INTO_DAMAGE) {
+        return WEXITSTATUS(status) == WALKED_ALL ? HF_OK : HF_IO;
+    }
+    return HF_CORRUPT;
 }
 
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e)
@@ -132,9 +142,9 @@ enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error
         hf_error_set(e, err, "%s: the first two pages of the store %s", path,
                      err == HF_CORRUPT ? "are damaged" : "cannot be read");
     } else if (shape.file_bytes < shape.needed) {
-        err = HF_CORRUPT;
-        if (child_can_walk(s)) {
-            err = ftruncate(fd, (off_t)shape.needed) == 0 ? HF_OK : hf_env_error(errno);
+        err = walk_in_child(s);
+        if (err == HF_OK && ftruncate(fd, (off_t)shape.needed) != 0) {
+            err = hf_env_error(errno);
         }
         if (err != HF_OK) {
             hf_error_set(e, err, "%s: the file has %llu bytes and should have %llu", path,

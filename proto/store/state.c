@@ -74,16 +74,15 @@ enum hf_err hf_state_begin(struct hf_state *s)
     if (s->env == NULL || s->broken) {
         return HF_IO;
     }
-    enum hf_err e = hf_env_meta_sync(s);
+    int rc = mdb_txn_begin(s->env, NULL, 0, &s->txn);
+    enum hf_err e = rc == 0 ? hf_env_meta_sync(s) : hf_env_error(rc);
     if (e != HF_OK) {
+        if (rc == 0) {
+            mdb_txn_abort(s->txn);
+        }
+        s->txn = NULL;
         s->broken = e == HF_IO;
         return e;
-    }
-    int rc = mdb_txn_begin(s->env, NULL, 0, &s->txn);
-    if (rc != 0) {
-        s->txn = NULL;
-        s->broken = hf_env_error(rc) == HF_IO;
-        return hf_env_error(rc);
     }
     s->open = true;
     s->error = HF_OK;
@@ -125,28 +124,6 @@ static void forget_txn(struct hf_state *s)
     s->half = false;
 }
 
-/* After a failed write of its meta page LMDB refuses readers too, until the environment is opened
- * anew. They shall not have to wait for the writer's next try, which may be a second away (G9);
- * what the caller is owed, and owes, stays as it was. */
-static void let_readers_in(struct hf_state *s)
-{
-    enum hf_err error = s->error;
-    bool broken = s->broken;
-    struct hf_error ignored;
-    MDB_txn *probe;
-    int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &probe);
-    if (rc == 0) {
-        mdb_txn_abort(probe);
-    }
-    if (rc != MDB_PANIC) {
-        return;
-    }
-    (void)hf_state_reopen(s, &ignored); /* what it could not do, the caller's own will say */
-    s->broken = s->broken || broken;
-    s->error = error;
-    s->open = true;
-}
-
 enum hf_err hf_state_commit(struct hf_state *s)
 {
     if (!s->open) {
@@ -180,9 +157,9 @@ enum hf_err hf_state_commit(struct hf_state *s)
         s->error = hf_env_judge(s, hf_env_error(rc));
         s->broken = s->error == HF_IO;
         atomic_store(&s->doubtful, true);
-        let_readers_in(s);
         return s->error;
     }
+    hf_held_renew(s);
     s->open = false;
     s->head_committed = s->head;
     for (int i = 0; i < 2; i++) {

@@ -263,16 +263,23 @@ struct hf_gate { /* views come and go; the owner of the environment closes it fo
     bool closed;
 };
 
+/* The newest committed state, held in a transaction of the writer's; guarded by its mutex. */
+struct hf_held {
+    pthread_mutex_t mutex; /* recursive: a thread may have two views */
+    MDB_txn *txn;          /* NULL when there is none */
+};
+
 struct hf_state {
     char *dir; /* owned */
     uint64_t map_bytes;
     bool chainless;
     bool tombstone_index; /* as the format says */
     int lock_fd;
-    MDB_env *env; /* NULL after a reopen that failed */
+    MDB_env *env; /* NULL after a reopen that found a file and could not open it */
     MDB_dbi table[HF_TABLE_COUNT];
     struct hf_gate gate;
     struct hf_view *views; /* all open views; guarded by gate.mutex */
+    struct hf_held held;
 
     MDB_txn *txn;
     bool open; /* begun and not yet committed or aborted; txn is NULL after a failed commit */
@@ -331,11 +338,8 @@ enum hf_err hf_env_error(int rc);
 /* HF_FULL for an HF_IO whose cause is a full disk. */
 enum hf_err hf_env_judge(const struct hf_state *s, enum hf_err e);
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env);
-/* Before the first write since the environment was opened: writes its meta pages again. */
+/* In the first write transaction since the environment was opened: writes its meta pages again. */
 enum hf_err hf_env_meta_sync(struct hf_state *s);
-/* `first`: no reopen. Only then a store that is not there is made, and all pages are looked at
- * before LMDB does, unless they are vouched for. */
-enum hf_err hf_env_open(struct hf_state *s, bool first, struct hf_error *e);
 const char *hf_table_name(enum hf_table table);
 int hf_tables_open(MDB_txn *txn, unsigned flags, MDB_dbi table[HF_TABLE_COUNT]);
 /* HF_CORRUPT when the file is damaged or too short; makes the map large enough for it. */
@@ -356,6 +360,10 @@ void hf_gate_enter(struct hf_gate *g);
 void hf_gate_leave(struct hf_gate *g);
 /* Aborts the transactions of all open views. The gate is closed. */
 void hf_views_detach(struct hf_state *s);
+/* After a commit, and after the environment was opened: what is held is the newest state. */
+void hf_held_renew(struct hf_state *s);
+/* Before the environment is closed or its map moves; no view may be live. */
+void hf_held_drop(struct hf_state *s);
 
 /* ---- record.c ---- */
 

@@ -13,10 +13,52 @@
 #include "view_impl.h"
 
 #include <stdlib.h>
-#include <time.h>
 
-/* To open an environment anew takes one or two; the readers' loop stands still meanwhile. */
-#define PANIC_MS_MAX 50
+/* ---- the state that is held ---- */
+
+/* After a failed write of its meta page LMDB lets no reader begin before the environment is opened
+ * anew, and a file system that came to an end lets nothing be opened. Readers then share this
+ * transaction, one thread at a time (G9). It costs no page: the writer spares those of the newest
+ * commit anyhow. */
+void hf_held_renew(struct hf_state *s)
+{
+    struct hf_held *h = &s->held;
+    int rc;
+    pthread_mutex_lock(&h->mutex);
+    if (h->txn != NULL) {
+        mdb_txn_reset(h->txn);
+        rc = mdb_txn_renew(h->txn);
+    } else {
+        rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &h->txn);
+    }
+    pthread_mutex_unlock(&h->mutex);
+    if (rc != 0) {
+        hf_held_drop(s);
+    }
+}
+
+void hf_held_drop(struct hf_state *s)
+{
+    pthread_mutex_lock(&s->held.mutex);
+    if (s->held.txn != NULL) {
+        mdb_txn_abort(s->held.txn);
+    }
+    s->held.txn = NULL;
+    pthread_mutex_unlock(&s->held.mutex);
+}
+
+static int borrow(struct hf_view *v)
+{
+    struct hf_held *h = &v->s->held;
+    pthread_mutex_lock(&h->mutex);
+    if (h->txn == NULL) {
+        pthread_mutex_unlock(&h->mutex);
+        return MDB_PANIC;
+    }
+    v->txn = h->txn;
+    v->borrows = true;
+    return 0;
+}
 
 /* ---- life ---- */
 
@@ -29,9 +71,12 @@ static void drop_txn(struct hf_view *v)
         v->cursor[i] = NULL;
         v->fresh[i] = false;
     }
-    if (v->txn != NULL) {
+    if (v->borrows) {
+        pthread_mutex_unlock(&v->s->held.mutex);
+    } else if (v->txn != NULL) {
         mdb_txn_abort(v->txn);
     }
+    v->borrows = false;
     v->txn = NULL;
 }
 
@@ -59,31 +104,34 @@ void hf_view_reset(struct hf_view *v)
     for (int i = 0; i < VIEW_CURSORS; i++) {
         v->fresh[i] = false;
     }
-    mdb_txn_reset(v->txn);
+    if (v->borrows) {
+        drop_txn(v);
+    } else {
+        mdb_txn_reset(v->txn);
+    }
     hf_gate_leave(&v->s->gate);
 }
 
 static int begin(struct hf_view *v)
 {
+    int rc = MDB_PANIC;
     if (v->txn != NULL) {
-        return mdb_txn_renew(v->txn);
+        rc = mdb_txn_renew(v->txn);
+    } else if (v->s->env != NULL) {
+        rc = mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
     }
-    return v->s->env == NULL ? MDB_PANIC : mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);
+    if (rc == MDB_PANIC) {
+        drop_txn(v);
+        rc = borrow(v);
+    }
+    return rc;
 }
 
 enum hf_err hf_view_renew(struct hf_view *v)
 {
-    static const struct timespec a_moment = {0, 1000000};
     hf_view_reset(v);
     hf_gate_enter(&v->s->gate);
     int rc = begin(v);
-    /* A commit has failed right now, and its thread is about to open the environment anew. */
-    for (int i = 0; i < PANIC_MS_MAX && rc == MDB_PANIC && v->s->env != NULL; i++) {
-        hf_gate_leave(&v->s->gate);
-        nanosleep(&a_moment, NULL);
-        hf_gate_enter(&v->s->gate);
-        rc = begin(v);
-    }
     if (rc != 0) {
         drop_txn(v);
         hf_gate_leave(&v->s->gate);

@@ -21,6 +21,7 @@ struct hf_view {
     struct hf_view *next; /* in the state's list */
     MDB_txn *txn;         /* NULL after a reopen, until the next renew */
     bool live;
+    bool borrows; /* txn is the held one, and its mutex is locked */
     struct hf_head head;
     MDB_dbi table[VIEW_CURSORS]; /* of the visible generation */
     MDB_cursor *cursor[VIEW_CURSORS];

@@ -2,11 +2,12 @@
  * dead.c - the file system under a daemon comes to an end, and the daemon goes on answering reads.
  *
  * One daemon, --node, has its data on a disk of its own (loop_disk.h). --count times the disk ends
- * while the daemon idles, at a random moment, and then something is to be written. From then on:
+ * at a random moment: in turns while the daemon idles, and in the midst of commits. From then on:
  *
  * - every read at that daemon is answered right, for DEAD_MS: what it serves is mapped, and it must
  *   not be closed when nothing can be opened any more
  * - a core refuses what is written and says why; an edge says that its store failed
+ * - it ends at SIGTERM as soon as ever
  * - once the disk is back and the daemon was started anew, it goes on, and both are equal
  */
 #include "tests/e2e/harness.c"
@@ -15,7 +16,8 @@
 #include "tests/reliability/loop_disk.h"
 
 #define DEAD_MS 1500
-#define IDLE_MS_MAX 500u
+#define MOMENT_MS_MAX 500u
+#define STOP_MS_MAX 5000
 #define OLD_KEYS 8u
 
 static struct campaign_option options[] = {
@@ -70,6 +72,34 @@ static void write_old_keys(void)
 
 /* ---- meanwhile ---- */
 
+/* A process that makes commits at both nodes, one after another, until it is killed. */
+static pid_t load_begin(void)
+{
+    pid_t pid = fork();
+
+    if (pid != 0) {
+        assert_true(pid > 0);
+        return pid;
+    }
+    redisContext *c = e2e_connect(core_node);
+    for (unsigned i = 0;; i++) {
+        redisReply *w = redisCommand(c, "SET load-%u %u", i % 1000, i);
+        redisReply *r = redisCommand(c, "GET load-0"); /* makes a core commit */
+
+        if (w == NULL || r == NULL) {
+            _exit(0);
+        }
+        freeReplyObject(w);
+        freeReplyObject(r);
+    }
+}
+
+static void load_end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    assert_true(waitpid(pid, NULL, 0) == pid);
+}
+
 static void try_to_write(redisContext *core)
 {
     redisReply *r = redisCommand(core, "SET new %llu", (unsigned long long)tally.done);
@@ -112,15 +142,27 @@ static bool says_so(void)
 
 /* ---- the campaign ---- */
 
-static void end_and_come_back(void)
+static void end_victim(void)
+{
+    int64_t began = e2e_now_ms();
+
+    e2e_stop(victim, SIGTERM);
+    assert_in_range(e2e_now_ms() - began, 0, STOP_MS_MAX);
+}
+
+static void end_and_come_back(bool busy)
 {
     int status;
+    pid_t load = busy ? load_begin() : 0;
 
-    e2e_sleep_ms((int)campaign_random_below(&campaign, IDLE_MS_MAX));
+    e2e_sleep_ms((int)campaign_random_below(&campaign, MOMENT_MS_MAX));
     disk_stop();
     read_and_write();
     assert_true(says_so());
-    e2e_stop(victim, SIGKILL);
+    if (busy) {
+        load_end(load);
+    }
+    end_victim();
     disk_unmount();
     assert_true(disk_mount());
     double began = campaign_now_s();
@@ -155,7 +197,7 @@ static void dead_disks(void **state)
     victim = at_edge ? edge_node : core_node;
     for (; tally.done < campaign.count; tally.done++) {
         write_old_keys();
-        end_and_come_back();
+        end_and_come_back(tally.done % 2 != 0);
         campaign_progress(&campaign, tally.done + 1);
     }
     e2e_passed();

@@ -600,4 +600,13 @@ out:
     hf_view_close(v);
 }
 
+/* The data file of an open store is gone, or back: it cannot be opened anew. */
+MAYBE_UNUSED static void hide_data(const struct store *b, bool hide)
+{
+    char path[256], hidden[256];
+    snprintf(path, sizeof(path), "%s/data.mdb", b->dir);
+    snprintf(hidden, sizeof(hidden), "%s/hidden", b->dir);
+    assert_int_equal(hide ? rename(path, hidden) : rename(hidden, path), 0);
+}
+
 #endif

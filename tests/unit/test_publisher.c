@@ -326,11 +326,34 @@ static void a_recovery_that_failed_is_tried_again_by_a_commit(void **state)
     assert_string_equal(
         step((struct hf_publisher_event){.type = HF_PUB_COMMITTED, .code = HF_IO, .now = 54}),
         "recover");
+    assert_false(hf_publisher_may_end(engine));
     step((struct hf_publisher_event){.type = HF_PUB_RECOVERED, .code = HF_IO, .now = 55});
+    assert_true(hf_publisher_may_end(engine)); /* a disk that is dead keeps no process */
     assert_string_equal(happens(HF_PUB_TICK, 1053), "beacon");
     assert_string_equal(happens(HF_PUB_TICK, 1054), "commit");
     committed(1, 1055);
     assert_true(hf_publisher_settled(engine));
+    assert_true(hf_publisher_may_end(engine));
+}
+
+/* Each try replays the log up to the damage. */
+static void a_recovery_that_met_damage_is_tried_again_seldom(void **state)
+{
+    (void)state;
+    start(2, 1, 0);
+    assert_string_equal(happens(HF_PUB_TICK, 0), "beacon");
+    assert_string_equal(happens(HF_PUB_TICK, 50), "commit");
+    assert_string_equal(
+        step((struct hf_publisher_event){.type = HF_PUB_COMMITTED, .code = HF_CORRUPT, .now = 51}),
+        "recover");
+    step((struct hf_publisher_event){.type = HF_PUB_RECOVERED, .code = HF_CORRUPT, .now = 52});
+    assert_true(hf_publisher_may_end(engine));
+    assert_string_equal(happens(HF_PUB_READ_WAITS, 53), "visible"); /* what was committed */
+    assert_string_equal(happens(HF_PUB_TICK, 60051), "beacon");
+    assert_string_equal(happens(HF_PUB_TICK, 60052), "commit");
+    committed(2, 60053);
+    assert_true(hf_publisher_settled(engine));
+    assert_true(hf_publisher_may_end(engine));
 }
 
 static void recorded_facts_are_committed_soon_too(void **state)
@@ -601,6 +624,7 @@ int main(void)
         T(what_recovery_finds_below_the_last_commit_is_committed_again),
         T(what_a_commit_finds_durable_above_the_head_counts),
         T(a_recovery_that_failed_is_tried_again_by_a_commit),
+        T(a_recovery_that_met_damage_is_tried_again_seldom),
         T(recorded_facts_are_committed_soon_too),
         T(beacons_come_each_second_of_silence),
         T(spurious_ticks_are_harmless),
