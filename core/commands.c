@@ -15,12 +15,16 @@
  */
 #include "core/commands_impl.h"
 
+#include "hf/loop.h"
+
 #include <stdlib.h>
 
 /* What a connection may pipeline behind a read that waits. A waiting read takes one commit, so a
  * client that gets near these is not waiting for its answers at all. */
 #define HELD_COMMANDS_MAX 16384u
 #define HELD_BYTES_MAX (16u << 20)
+/* What held commands may take of the loop at once; as those that were not held (resp.c). */
+#define RUN_US 4000u
 
 /* ---- the commands that core and edge share ---- */
 
@@ -329,10 +333,10 @@ void hf_commands_on_close(void *commands, struct hf_resp_client *c)
     hf_session_unref(s);
 }
 
-/* Runs the held commands of one session up to one that must wait still. */
-static void run_session(struct hf_session *s)
+/* Runs the held commands of one session, one at least, up to one that must wait still. */
+static void run_session(struct hf_session *s, uint64_t until)
 {
-    while (s->held.first != NULL) {
+    for (bool first = true; s->held.first != NULL; first = false) {
         struct hf_held *h = s->held.first;
         struct hf_call call = {.owner = s->owner, .session = s, .command = h->command};
 
@@ -340,6 +344,10 @@ static void run_session(struct hf_session *s)
         call.argc = h->argc;
         if (must_wait(s, h->command, h->argv, h->argc)) {
             wait_begin(s);
+            return;
+        }
+        if (!first && hf_clock_us() >= until) {
+            hf_session_wake(s);
             return;
         }
         set_wait(s, 0);
@@ -353,6 +361,7 @@ static void run_session(struct hf_session *s)
 hf_ms hf_commands_run(struct hf_commands *o)
 {
     hf_ms next = INT64_MAX;
+    uint64_t until = hf_clock_us() + RUN_US;
 
     if (o->waits > 0) {
         for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {
@@ -363,12 +372,14 @@ hf_ms hf_commands_run(struct hf_commands *o)
     }
     o->wrote_in_run = false;
     hf_kv_drained(o->kv);
-    while (o->runnable != NULL) {
-        struct hf_session *s = o->runnable;
+    struct hf_session *list = o->runnable;
+    o->runnable = NULL; /* who becomes runnable meanwhile wakes the loop for it */
+    while (list != NULL) {
+        struct hf_session *s = list;
 
-        o->runnable = s->next_runnable;
+        list = s->next_runnable;
         s->runnable = false;
-        run_session(s);
+        run_session(s, until);
         hf_session_unref(s);
     }
     hf_kv_drained(o->kv);

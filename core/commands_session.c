@@ -119,8 +119,7 @@ void hf_held_clear(struct hf_held_list *list)
         struct hf_held *h = hf_held_take(list);
 
         if (h->slot != NULL) {
-            hf_resp_slot_begin(h->slot);
-            hf_resp_slot_end(h->slot);
+            hf_resp_slot_end(h->slot); /* not begun: QUIT comes here from inside its own */
         }
         free(h);
     }

@@ -86,7 +86,8 @@ void hf_resp_map(struct hf_resp_client *c, size_t pairs);   /* flat array in ver
  * NULL: memory for it was set aside before the command was delivered. */
 struct hf_resp_slot *hf_resp_defer(struct hf_resp_client *c);
 /* Between begin and end the reply functions above write into the slot. begin returns NULL when the
- * client is gone (then end must still be called). */
+ * client is gone (then end must still be called). One at a time may be begun; end alone completes a
+ * slot without a reply, also while another one is begun. */
 struct hf_resp_client *hf_resp_slot_begin(struct hf_resp_slot *slot);
 void hf_resp_slot_end(struct hf_resp_slot *slot);
 

@@ -8,7 +8,8 @@
  * Turns. Callbacks only queue replies and mark their client dirty. A turn runs after each poll
  * (what it brought) and before each poll (what completed in between): it tells the owner that all
  * commands are delivered, sends what is ready with one write a client, and lets go on who waited
- * for room.
+ * for room. Commands take TURN_US of an iteration of the loop, and what is left then waits with its
+ * clients for the next, in turns: whoever sends many slow ones must not stop the loop (G14, G16).
  *
  * Invariant: a client that holds more than HF_RESP_PAUSE_BYTES of replies or HF_RESP_SLOTS_MAX
  * deferred ones is neither read from nor served its buffered commands until it is below again; so
@@ -41,6 +42,7 @@
 /* A resumed client may queue more at once; after so many rounds the other handles get their turn.
  */
 #define TURN_ROUNDS_MAX 16u
+#define TURN_US 4000u
 
 /* ---- dirty clients ---- */
 
@@ -181,6 +183,17 @@ static bool over_limits(const struct hf_resp_client *c)
     return c->queued_bytes > most || c->slot_count >= HF_RESP_SLOTS_MAX;
 }
 
+/* Whether commands had their time in this iteration, which is as long as the loop's time stands. */
+static bool spent(struct hf_resp_server *s)
+{
+    uint64_t now = hf_clock_us();
+    if (s->turn_of != uv_now(s->loop)) {
+        s->turn_of = uv_now(s->loop);
+        s->turn_until = now + TURN_US;
+    }
+    return now >= s->turn_until;
+}
+
 static bool may_deliver(const struct hf_resp_client *c)
 {
     return !c->closed && !c->quit && !c->failed && !over_limits(c);
@@ -224,8 +237,13 @@ static void deliver_command(struct hf_resp_client *c, const uint8_t *command)
 static size_t deliver(struct hf_resp_client *c, uint8_t *data, size_t len)
 {
     size_t at = 0;
+    c->waits = false;
     while (at < len && may_deliver(c)) {
         size_t used = 0;
+        if (spent(c->server)) {
+            c->waits = true;
+            break;
+        }
         enum hf_resp_step step = hf_resp_parse(&c->parser, data + at, len - at, &used);
         if (step == HF_RESP_MORE) {
             break;
@@ -329,7 +347,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
         c->in.len += len;
         deliver_buffered(c);
     }
-    if (!may_deliver(c) && !c->closed) {
+    if ((!may_deliver(c) || c->waits) && !c->closed) {
         stop_reading(c);
         hf_resp_client_dirty(c);
     }
@@ -342,6 +360,10 @@ static void resume(struct hf_resp_client *c)
 {
     deliver_buffered(c);
     if (!may_deliver(c)) {
+        return;
+    }
+    if (c->waits) {
+        hf_resp_client_dirty(c);
         return;
     }
     c->reading = true;
@@ -385,7 +407,7 @@ static void turn(struct hf_resp_server *s)
         while (left-- > 0 && !s->closed && !TAILQ_EMPTY(&s->dirty)) {
             visit(TAILQ_FIRST(&s->dirty));
         }
-        if (s->dirty_count == 0 && !s->delivered) {
+        if ((s->dirty_count == 0 && !s->delivered) || spent(s)) {
             break;
         }
     }

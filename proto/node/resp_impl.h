@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <uv.h>
 
+#include "hf/loop.h"
 #include "hf/resp.h"
 #include "proto/node/resp_parse.h"
 
@@ -71,6 +72,7 @@ struct hf_resp_client {
     bool failed; /* over a limit or out of memory; closed at the next turn */
     bool dirty;  /* in the server's list of clients that a turn must look at */
     bool reading;
+    bool waits; /* there are commands in `in`, and no time for them in this iteration */
 
     struct hf_resp_parser parser;
     struct hf_resp_bytes
@@ -110,7 +112,9 @@ struct hf_resp_server {
     uv_timer_t accept_pause;
     uint32_t handle_count; /* open handles of the server and of clients: it is freed at 0 */
     bool closed;
-    bool delivered; /* commands since the last on_drained */
+    bool delivered;      /* commands since the last on_drained */
+    uint64_t turn_of;    /* loop time of the iteration that turn_until is of */
+    uint64_t turn_until; /* hf_clock_us */
     struct hf_resp_listener listener[2];
     char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     dev_t unix_dev;
