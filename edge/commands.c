@@ -14,6 +14,7 @@
 
 #include "hf/loop.h"
 #include "hf/number.h"
+#include "hf/reach.h"
 #include "hf/transport.h"
 
 #include <inttypes.h>
@@ -130,7 +131,7 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     }
     hf_edge_info(k->edge, &info);
     hf_view_applied(v, &applied);
-    hf_resp_array(c, 17);
+    hf_resp_array(c, 18);
     text(c, k->version);
     text(c, info.genesis.name);
     hf_resp_number(c, info.has_genesis ? info.genesis.epoch : UINT64_MAX);
@@ -152,6 +153,7 @@ static void run_status(struct edge_commands *k, struct hf_resp_client *c)
     hf_resp_integer(c, (int64_t)s.transfer_total);
     text(c, k->core_url);
     text(c, info.name);
+    text(c, hf_reach_reason(k->reach));
 }
 
 /* ---- HF.REPAIR: PROTOCOL.md section 10 ---- */
@@ -332,7 +334,9 @@ static void run(struct edge_commands *k, struct hf_resp_client *c, const struct 
                 size_t argc)
 {
     if (!hf_edge_loaded(k->edge) && (hf_kv_is_read(argv[0]) || hf_kv_is(argv[0], "HF.GET"))) {
-        hf_resp_error(c, "LOADING this edge has not received all that the core holds yet");
+        const char *reason = hf_reach_reason(k->reach);
+        hf_resp_error(c, "LOADING this edge has not received all that the core holds yet%s%s",
+                      reason[0] != '\0' ? "; it cannot reach " : "", reason);
         return;
     }
     if (hf_kv_read(k->kv, c, argv, argc) || hf_kv_connection(k->kv, c, argv, argc)) {

@@ -21,6 +21,7 @@ struct edge_commands {
     hf_ms started;
     struct hf_resp_server *server;
     struct hf_dialer *dialer;
+    const struct hf_reach *reach;
     uint64_t served;
 };
 

@@ -17,6 +17,7 @@
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
+#include "hf/reach.h"
 #include "hf/stdio.h"
 #include "hf/transport.h"
 #include "hf/version.h"
@@ -38,6 +39,7 @@ struct app {
     struct edge_options opt;
     char dir[300]; /* of the stream, in opt.data */
     struct hf_dialer *dialer;
+    struct hf_reach *reach;
     struct hf_edge *edge;
     struct hf_identity id;
     struct hf_token token;
@@ -141,6 +143,13 @@ static void on_link(void *ctx, enum hf_channel channel, bool up)
 {
     struct app *app = ctx;
     hf_edge_on_link(app->edge, channel, up);
+    hf_reach_link(app->reach, channel, up);
+}
+
+static void on_reason(void *ctx, const char *reason)
+{
+    (void)ctx;
+    hf_log(HF_LEVEL_WARN, "edge: cannot reach the core reason=\"%s\"", reason);
 }
 
 static void on_message(void *ctx, struct hf_slice message)
@@ -319,6 +328,11 @@ static enum hf_err open_link(struct app *app, struct hf_error *e)
                                  .on_message = on_message,
                                  .on_reply = on_reply,
                                  .on_wedged = on_wedged};
+    struct hf_reach_config r = {.core_url = app->core_url, .ctx = app, .on_reason = on_reason};
+    enum hf_err err = hf_reach_new(hf_loop_uv(app->daemon.loop), &r, &app->reach);
+    if (err != HF_OK) {
+        return hf_error_set(e, err, "%s: %s", app->core_url, hf_err_text(err));
+    }
     return hf_dialer_open(hf_loop_uv(app->daemon.loop), &c, &app->dialer, e);
 }
 
@@ -374,6 +388,7 @@ static enum hf_err open_readers(struct app *app, struct hf_error *e)
     k->version = HF_VERSION;
     k->started = hf_clock_ms();
     k->dialer = app->dialer;
+    k->reach = app->reach;
     enum hf_err err = hf_kv_new(&kc, &k->kv);
     if (err != HF_OK) {
         return hf_error_set(e, err, "local commands: %s", hf_err_text(err));

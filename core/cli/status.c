@@ -119,7 +119,7 @@ static uint64_t own_lag(const struct hf_status_edge *e)
 
 /* An edge's own view becomes the one row. It cannot judge its digest against the core, nor its lag
  * in bytes or time. */
-static bool read_edge(struct redisReply **at, struct hf_status *s)
+static bool read_edge(struct redisReply **at, size_t elements, struct hf_status *s)
 {
     struct hf_status_edge *e = calloc(1, sizeof *e);
 
@@ -142,6 +142,9 @@ static bool read_edge(struct redisReply **at, struct hf_status *s)
     e->transfer_total = take_number(at[14]);
     take_text(at[15], s->core_url, sizeof s->core_url);
     take_text(at[16], e->name, sizeof e->name);
+    if (elements > EDGE_ELEMENTS) { /* an edge of an earlier version does not say */
+        take_text(at[17], s->reason, sizeof s->reason);
+    }
     snprintf(e->version, sizeof e->version, "%s", s->version);
     e->lag_batches = own_lag(e);
     e->lag_bytes = e->lag_ms = e->last_heard_ms = HF_UNKNOWN;
@@ -165,7 +168,7 @@ bool hf_status_read(const struct redisReply *reply, struct hf_status *s)
     if (at[11]->type == REDIS_REPLY_ARRAY) {
         return read_core(at, s);
     }
-    return reply->elements >= EDGE_ELEMENTS && read_edge(at, s);
+    return reply->elements >= EDGE_ELEMENTS && read_edge(at, reply->elements, s);
 }
 
 void hf_status_deinit(struct hf_status *s)

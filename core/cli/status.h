@@ -25,6 +25,7 @@ struct hf_status {
     bool is_edge; /* the answer of an edge: its own view is edge[0], and the core's head is in head
                    */
     char version[40], stream[72], epoch_id[40], digest[72], refusing[200], core_url[260];
+    char reason[400]; /* an edge: why it cannot reach its core; empty */
     uint64_t epoch, head, committed, log_first, log_bytes, live_keys;
     struct hf_status_edge *edge; /* owned */
     size_t edge_count;

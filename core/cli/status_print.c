@@ -203,6 +203,9 @@ void hf_status_print_table(const struct hf_status *s, FILE *out)
     if (s->refusing[0] != '\0') {
         fprintf(out, "WRITES ARE REFUSED: %s\n", s->refusing);
     }
+    if (s->reason[0] != '\0') {
+        fprintf(out, "THE CORE CANNOT BE REACHED: %s\n", s->reason);
+    }
     fputc('\n', out);
     if (s->edge_count == 0) {
         fputs("no edge is enrolled; holdfast edge invite NAME makes a join token\n", out);
@@ -357,6 +360,7 @@ static void json_own_view(const struct hf_status *s, FILE *out)
     json_number(&j, "transfer_total", e->transfer_total);
     json_text(&j, "core", s->core_url);
     json_text(&j, "version", s->version);
+    json_text(&j, "unreached", s->reason);
     fputs("}\n", out);
 }
 
