@@ -305,10 +305,6 @@ static bool apply_options(const struct hf_call *call, struct apply *a)
     size_t i = 2;
 
     a->id = call->argv[1];
-    if (a->id.len == 0) {
-        hf_call_fail(call, "ERR the request id is empty");
-        return false;
-    }
     if (!apply_text(call, a->id, HF_REQUEST_ID_MAX, "request id")) {
         return false;
     }

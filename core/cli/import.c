@@ -1,11 +1,13 @@
 /*
  * import.c - `holdfast import FILE`: any number of keys, in requests of up to 500 changes.
  *
- * The file is read twice. The first time its hash is made; with it, request n has the id
- * "import-<hash>-<n>", the same at every run, so a run that was cut off is simply started again:
- * the core answers what it already has as "repeated" and applies the rest (G5). Standard input is
- * kept in an unnamed temporary file for that. Several requests are in flight, so the link and the
- * core's disk work at the same time.
+ * After it the keys have the values of the file, whatever they had before. A run that was cut off
+ * is simply started again: what is there already changes nothing. With --once, nothing that an
+ * earlier such run of the same file applied is applied again, which spares what was changed since:
+ * the file is read twice, the first time for its hash, and request n has the id
+ * "import-<hash>-<n>", which the core knows (G5). Standard input is kept in an unnamed temporary
+ * file for that. Several requests are in flight, so the link and the core's disk work at the same
+ * time.
  *
  * Invariant: requests are cut the same way at every run (limits below, nothing that depends on
  * time), or the same id would name other content. Memory is bounded by the window, not by the file.
@@ -41,12 +43,13 @@ struct import {
     struct hf_parser parser;
     struct hf_cli_request set;
     struct hf_cli_request_head head; /* id is that below */
+    bool once;
     char id_base[48];
-    char id[HF_REQUEST_ID_MAX + 1]; /* of the request under way */
+    char id[HF_REQUEST_ID_MAX + 1]; /* of the request under way; empty: it has none */
     uint64_t sent, answered;        /* requests */
     uint32_t size[WINDOW];          /* changes of the requests in flight, by number modulo WINDOW */
-    uint64_t keys;                  /* answered with success */
-    uint64_t repeated;              /* requests that an earlier run had made */
+    uint64_t keys;                  /* applied */
+    uint64_t repeated;              /* keys of requests that an earlier run had made */
     uint64_t first_seq, last_seq;
     double started, shown;
     bool bad_line; /* the file must be changed before it can go on */
@@ -144,49 +147,46 @@ static void make_id(struct import *m, const char *format, const struct hf_hash *
     }
 }
 
-/* Makes m->in ready to be read from where it is, and the hash of all that follows: what a shell
- * read of standard input before is not ours. */
-static bool open_content(struct import *m, const char *file, struct hf_hash *hash)
+/* The hash of all that follows in *fd, which is then where it was: what a shell read of standard
+ * input before is not ours. What cannot be read twice (a pipe, a terminal) is copied, and *fd
+ * becomes that of the copy. */
+static bool hash_once(int *fd, struct hf_hash *hash, const char **what)
 {
     const size_t block_bytes = 1u << 20;
+    off_t start = lseek(*fd, 0, SEEK_CUR);
+    int copy = start < 0 ? temporary_file() : -1;
+
+    if (start < 0 && copy < 0) {
+        *what = "cannot keep a copy of the input; set TMPDIR to a directory with room for it";
+        return false;
+    }
+    uint8_t *block = malloc(block_bytes);
+    bool ok = block != NULL && hash_content(*fd, copy, block, block_bytes, hash);
+    free(block);
+    if (copy >= 0) {
+        if (*fd != STDIN_FILENO) {
+            close(*fd);
+        }
+        *fd = copy;
+        start = 0;
+    }
+    return ok && lseek(*fd, start, SEEK_SET) == start;
+}
+
+static bool open_content(struct import *m, const char *file, const char *format)
+{
     bool standard = strcmp(file, "-") == 0;
     const char *what = standard ? "standard input" : file;
     int fd = standard ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
-    off_t start = fd < 0 ? 0 : lseek(fd, 0, SEEK_CUR);
-    int copy = -1;
-    uint8_t *block = NULL;
-    bool ok = false;
+    struct hf_hash hash = {0};
 
-    if (fd < 0) {
-        goto out;
-    }
-    /* What cannot be read twice (a pipe, a terminal) is copied. */
-    if (start < 0) {
-        start = 0;
-        copy = temporary_file();
-        if (copy < 0) {
-            what = "cannot keep a copy of the input; set TMPDIR to a directory with room for it";
-            goto out;
-        }
-    }
-    block = malloc(block_bytes);
-    if (block == NULL || !hash_content(fd, copy, block, block_bytes, hash)) {
-        goto out;
-    }
-    if (copy >= 0 && fd != STDIN_FILENO) {
-        close(fd);
-    }
-    if (copy >= 0) {
-        fd = copy;
-    }
-    ok = lseek(fd, start, SEEK_SET) == start;
-    hf_input_init(&m->in, fd, what);
-out:
-    if (!ok) {
+    if (fd < 0 || (m->once && !hash_once(&fd, &hash, &what))) {
         hf_cli_fail("%s: %s", what, strerror(errno));
+        return false;
     }
-    free(block);
-    return ok;
+    make_id(m, format, &hash);
+    hf_input_init(&m->in, fd, what);
+    return true;
 }
 
 /* ---- requests and answers ---- */
@@ -207,8 +207,7 @@ static void show_progress(struct import *m)
 
 static void take_success(struct import *m, uint64_t seq, bool repeated)
 {
-    m->keys += m->size[m->answered % WINDOW];
-    m->repeated += repeated;
+    *(repeated ? &m->repeated : &m->keys) += m->size[m->answered % WINDOW];
     m->later_applied = m->later_applied || m->refused;
     if (m->first_seq == 0 || seq < m->first_seq) {
         m->first_seq = seq;
@@ -255,7 +254,9 @@ static bool send_request(struct import *m)
     if (m->refused) {
         return false;
     }
-    snprintf(m->id, sizeof m->id, "%.40s-%llu", m->id_base, (unsigned long long)m->sent);
+    if (m->once) {
+        snprintf(m->id, sizeof m->id, "%.40s-%llu", m->id_base, (unsigned long long)m->sent);
+    }
     m->head.id = m->id;
     m->size[m->sent % WINDOW] = m->set.changes;
     if (!hf_cli_request_send(&m->set, &m->head, m->cli) || !hf_cli_flush(m->cli)) {
@@ -297,6 +298,7 @@ static bool send_lines(struct import *m)
         enum hf_parsed parsed;
 
         why = r == HF_INPUT_LONG ? "the line is too long" : strerror(errno);
+        m->bad_line = r == HF_INPUT_LONG;
         if (r != HF_INPUT_LINE && r != HF_INPUT_END) {
             break;
         }
@@ -334,17 +336,16 @@ static void print_summary(const struct import *m, bool whole)
     }
     fputc('\n', out);
     if (m->repeated > 0) {
-        fprintf(stderr,
-                "%llu of the requests had been applied by an earlier run and were not applied "
-                "again; --again does so\n",
+        fprintf(out,
+                "%llu keys more had been imported by an earlier run with --once, and were left as "
+                "they are\n",
                 (unsigned long long)m->repeated);
     }
     if (m->later_applied) {
-        fputs("requests behind the refused one were applied: if keys occur more than once in the "
-              "file, run it with --again\n",
+        fputs("requests behind the refused one were applied; run it again, without --once\n",
               stderr);
     } else if (!whole && !m->bad_line) {
-        fputs("the same import again goes on from there\n", stderr);
+        fputs("run it again: what is there already changes nothing\n", stderr);
     }
 }
 
@@ -368,32 +369,17 @@ static int import_content(struct import *m)
     return whole ? HF_CLI_OK : HF_CLI_NO;
 }
 
-/* Makes the ids of this run its own. */
-static void salt_hash(struct hf_hash *hash)
+static int run_import(struct import *m, const char *file, const char *format)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    memcpy(hash->b, &t.tv_sec, sizeof t.tv_sec);
-    memcpy(hash->b + sizeof t.tv_sec, &t.tv_nsec, sizeof t.tv_nsec);
-}
-
-static int run_import(struct import *m, const char *file, const char *format, bool again)
-{
-    struct hf_hash hash = {0};
     enum hf_format f;
     int status = HF_CLI_NO;
 
     if (!hf_format_parse(format, &f)) {
         return hf_cli_usage(m->cli, "--format is lines, tsv, jsonl or pem");
     }
-    if (again) {
-        salt_hash(&hash);
-    }
     m->in.fd = -1;
     hf_parser_init(&m->parser, f, m->parser.prefix);
-    if (open_content(m, file, &hash)) {
-        make_id(m, format, &hash);
+    if (open_content(m, file, format)) {
         status = import_content(m);
     }
     hf_cli_request_deinit(&m->set);
@@ -406,13 +392,12 @@ int hf_cli_import(struct hf_cli *cli, int argc, char **argv)
 {
     struct import m = {.cli = cli};
     const char *format = "tsv";
-    bool again = false;
     const struct hf_cli_option options[] = {
         {"prefix", "P", &m.parser.prefix, NULL, "put P before every key"},
         {"format", "F", &format, NULL, "lines, tsv (the default), jsonl or pem"},
         {"author", "TEXT", &m.head.author, NULL, "who asks, for the audit trail"},
         {"reason", "TEXT", &m.head.reason, NULL, "and why"},
-        {"again", NULL, NULL, &again, "apply everything, also what an earlier run applied"},
+        {"once", NULL, NULL, &m.once, "not what an earlier run of this file with --once applied"},
     };
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
@@ -424,5 +409,5 @@ int hf_cli_import(struct hf_cli *cli, int argc, char **argv)
     if (!hf_cli_request_head_check(&m.head)) {
         return HF_CLI_USAGE;
     }
-    return run_import(&m, argv[cli->first], format, again);
+    return run_import(&m, argv[cli->first], format);
 }

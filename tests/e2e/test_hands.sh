@@ -116,7 +116,7 @@ says 'device is no regular file'
 [ -p device ] || { echo 'FAILED: the device was replaced'; failed=1; }
 expect 2 'a verb that edges have not' holdfast --data core edge remove lagos
 says 'no subcommand edge remove'
-expect 1 'no room for a copy of a pipe' sh -c 'seq 3 | TMPDIR=/nonexistent holdfast --data core import -'
+expect 1 'no room for a copy of a pipe' sh -c 'seq 3 | TMPDIR=/nonexistent holdfast --data core import --once -'
 says 'set TMPDIR'
 expect 1 'certificates in a file that has none' holdfast --data core import --format pem core.out
 says 'there is no certificate in it'

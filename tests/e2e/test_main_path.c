@@ -301,6 +301,42 @@ static void the_public_suffix_list_is_imported_and_read(void **state)
     e2e_passed();
 }
 
+static void import_text(const char *text, bool once, const char *expected)
+{
+    const char *path = e2e_path("some.tsv");
+    FILE *f = fopen(path, "we");
+    char out[1024];
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    assert_int_equal(once ? E2E_TOOL(core_node, out, "import", "--once", path)
+                          : E2E_TOOL(core_node, out, "import", path),
+                     0);
+    if (strstr(out, expected) == NULL) {
+        fail_msg("'%s' does not say '%s'", out, expected);
+    }
+}
+
+/* A file that was imported before puts things back as they were; --once leaves them. */
+static void an_import_leaves_what_the_file_says(void **state)
+{
+    int64_t before;
+
+    e2e_begin(state);
+    for (int i = 0; i < 2; i++) {
+        import_text("site/title\tone\nsite/size\t1\n", i > 0, "imported 2 keys");
+        import_text("site/title\ttwo\n", i > 0, "imported 1 keys");
+        before = head();
+        import_text("site/title\tone\nsite/size\t1\n", i > 0,
+                    i == 0 ? "imported 2 keys" : "2 keys more had been imported");
+        assert_int_equal(head(), before + (i == 0 ? 1 : 0));
+        all_equal();
+        assert_string_equal(e2e_text(joined, "GET site/title"), i == 0 ? "one" : "two");
+    }
+    e2e_passed();
+}
+
 static size_t scan_all(redisContext *c, const char *pattern)
 {
     char cursor[32] = "0";
@@ -694,6 +730,7 @@ int main(void)
         cmocka_unit_test(ifseq_refuses_a_key_that_changed_since),
         cmocka_unit_test(wait_counts_edges_that_have_it_durably),
         cmocka_unit_test(the_public_suffix_list_is_imported_and_read),
+        cmocka_unit_test(an_import_leaves_what_the_file_says),
         cmocka_unit_test(scan_steps_over_so_many_deleted_keys_at_a_time),
         cmocka_unit_test(a_scan_that_goes_on_is_not_pushed_out_by_those_that_only_begin),
         cmocka_unit_test(replies_that_nobody_reads_leave_room_for_others),

@@ -109,7 +109,7 @@ static void a_closed_port_is_named_with_its_reason(void **state)
     close(f.listening);
     start(&f);
     assert_told(&f, "connection refused");
-    snprintf(url, sizeof(url), "tcp://127.0.0.1:%u: ", f.port + 1);
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%d: ", f.port + 1);
     assert_memory_equal(f.reason, url, strlen(url));
     run_until(&f, 2, 3 * PAUSE_MS); /* said once, though it is looked at again */
     assert_int_equal(f.told, 1);
