@@ -28,7 +28,7 @@ STORE  := changelog recovery record segment spare log_view \
 NODE   := daemon life stdio loop pair service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes strangers probe requests inbox descriptors reach
 CORE   := publisher driver open writer group registry keyring facts mark cookie service admission transfer queue \
-          cache frames chunks ranges plan enrol fence inspect ages retention carry trainer hello lineage
+          cache frames chunks ranges plan enrol fence inspect ages retention carry trainer hello lineage presence
 EDGE   := replica held apply fetch pace share width repair liveness driver slots chunks session storing kept compare history carried \
           import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \

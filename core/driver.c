@@ -538,6 +538,7 @@ hf_ms hf_core_on_tick(struct hf_core *core, hf_ms now)
     core->pending.tick = true; /* the world's clock is asked for each event */
     hf_core_retain(core);
     hf_core_drain(core);
+    hf_core_presence(core, now);
     hf_ms scrub = hf_scrub_tick(core->scrub, now);
     hf_ms next = hf_publisher_deadline(core->publisher);
     return scrub < next ? scrub : next;

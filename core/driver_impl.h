@@ -96,6 +96,17 @@ struct hf_core_numbers {
     uint64_t trims;
 };
 
+enum hf_presence {
+    HF_PRESENCE_UNKNOWN = 0, /* never seen since the start, or revoked */
+    HF_PRESENCE_HERE,
+    HF_PRESENCE_AWAY,
+    HF_PRESENCE_DIVERGED,
+};
+struct hf_presence_row {
+    enum hf_presence is; /* as logged last */
+    hf_ms since;
+};
+
 struct hf_core {
     struct hf_core_config cfg; /* strings point into this struct */
     struct hf_world world;
@@ -126,6 +137,8 @@ struct hf_core {
         enum hf_err code;
     } noted[HF_ORDERS];      /* the newest failure of that kind that was logged */
     enum hf_err uncommitted; /* why the last commit failed: no write is taken until one goes well */
+    hf_ms presence_at;       /* the next look */
+    struct hf_presence_row presence[HF_EDGES_MAX];
     char dir[HF_CORE_PATH_MAX];
     char mark_path[HF_CORE_PATH_MAX + HF_NAME_MAX + 16];
     char url[HF_URL_MAX + 1];
@@ -144,6 +157,11 @@ void hf_core_retention_commit(struct hf_core *core, struct hf_commit *c);
 void hf_core_retention_committed(struct hf_core *core, const struct hf_commit *c, enum hf_err code);
 /* row: filled but for floor. */
 enum hf_edge_floor hf_core_floor_of(const struct hf_core *core, const struct hf_edge_row *row);
+
+/* ---- presence.c ---- */
+
+/* Logs what changed about the edges; looks once a second. */
+void hf_core_presence(struct hf_core *core, hf_ms now);
 
 /* ---- fence.c ---- */
 

@@ -72,6 +72,8 @@ static void order_learn(struct hf_core *core, const struct hf_fact_order *o)
                          hf_err_text(err));
         } else if (f->type == HF_FACT_EDGE) {
             hf_core_edge_told(core, hf_registry_by_name(core->registry, f->edge.name)->row);
+            hf_core_note(core, HF_LEVEL_INFO, "edge: %s name=%s",
+                         f->edge.revoked ? "revoked" : "enrolled", f->edge.name);
         }
     }
 }

@@ -10,6 +10,8 @@
 #include "core/cli/cli.h"
 #include "core/cli/text.h"
 
+#include "hf/seal.h"
+
 #include <hiredis/hiredis.h>
 
 /* HF.EDGE with up to three words. */
@@ -31,6 +33,26 @@ static struct redisReply *call_edge(struct hf_cli *cli, const char *verb, const 
     return hf_cli_call(cli, command, count);
 }
 
+/* What edges will dial, if it is not for all of them. */
+static void tell_url(const char *text)
+{
+    struct hf_token t;
+    struct hf_error e;
+
+    if (hf_token_parse(text, &t, &e) != HF_OK) {
+        return;
+    }
+    bool any = strncmp(t.url, "tcp://0.0.0.0:", 14) == 0 || strncmp(t.url, "tcp://[::]:", 11) == 0;
+    bool own = strncmp(t.url, "tcp://127.", 10) == 0 || strncmp(t.url, "tcp://[::1]:", 12) == 0 ||
+               strncmp(t.url, "tcp://localhost:", 16) == 0;
+    if (any || own) {
+        fprintf(stderr,
+                "It says %s, which %s: for edges elsewhere start the core with --listen and\n"
+                "--advertise tcp://NAME:PORT, and make another token.\n",
+                t.url, any ? "nobody can dial" : "is this machine only");
+    }
+}
+
 static int run_invite(struct hf_cli *cli, char **operand)
 {
     struct redisReply *reply = call_edge(cli, "INVITE", operand[0], NULL);
@@ -46,6 +68,7 @@ static int run_invite(struct hf_cli *cli, char **operand)
             "This token lets one edge join as %s. Keep it secret; on the edge, start:\n"
             "  holdfast-edge --data DIR --join TOKEN\n",
             operand[0]);
+    tell_url(reply->str);
     fwrite(reply->str, 1, reply->len, stdout);
     putchar('\n');
     freeReplyObject(reply);
