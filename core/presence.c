@@ -40,9 +40,8 @@ static void say(struct hf_core *core, const char *name, enum hf_presence before,
         if (before == HF_PRESENCE_AWAY) {
             hf_core_note(core, HF_LEVEL_INFO, "edge: back name=%s after_ms=%" PRId64, name, for_ms);
         } else {
-            hf_core_note(core, HF_LEVEL_INFO, "edge: %s name=%s version=%s",
-                         before == HF_PRESENCE_DIVERGED ? "no longer diverged" : "heard of", name,
-                         row->version);
+            hf_core_note(core, HF_LEVEL_INFO, "edge: %s name=%s",
+                         before == HF_PRESENCE_DIVERGED ? "no longer diverged" : "heard of", name);
         }
         break;
     case HF_PRESENCE_AWAY:

@@ -299,7 +299,11 @@ static bool send_lines(struct import *m)
 
         why = r == HF_INPUT_LONG ? "the line is too long" : strerror(errno);
         m->bad_line = r == HF_INPUT_LONG;
-        if (r != HF_INPUT_LINE && r != HF_INPUT_END) {
+        if (r == HF_INPUT_FAILED) {
+            hf_cli_fail("%s: %s", m->in.name, why);
+            return false;
+        }
+        if (r == HF_INPUT_LONG) {
             break;
         }
         parsed = r == HF_INPUT_END ? hf_parser_end(&m->parser)

@@ -50,13 +50,22 @@ static void begin_at(struct fixture *f, const char *url)
     assert_string_equal(hf_reach_reason(f->reach), "");
 }
 
-static struct fixture begin(void)
+/* They live to the end, as the loops that they are part of do. */
+static struct fixture *fixture_new(void)
 {
-    struct fixture f = {.listening = -1};
+    static struct fixture all[8];
+    static size_t count;
+    assert_true(count < sizeof(all) / sizeof(all[0]));
+    return &all[count++];
+}
+
+static struct fixture *begin(void)
+{
+    struct fixture *f = fixture_new();
     uint16_t control = 0;
-    f.listening = tcp_listen(&control, 5);
-    assert_int_equal(fcntl(f.listening, F_SETFL, O_NONBLOCK), 0);
-    f.port = (uint16_t)(control - 1);
+    f->listening = tcp_listen(&control, 5);
+    assert_int_equal(fcntl(f->listening, F_SETFL, O_NONBLOCK), 0);
+    f->port = (uint16_t)(control - 1);
     return f;
 }
 
@@ -104,35 +113,35 @@ static void greet(struct fixture *f, const void *bytes, size_t len)
 static void a_closed_port_is_named_with_its_reason(void **state)
 {
     (void)state;
-    struct fixture f = begin();
+    struct fixture *f = begin();
     char url[64];
-    close(f.listening);
-    start(&f);
-    assert_told(&f, "connection refused");
-    snprintf(url, sizeof(url), "tcp://127.0.0.1:%d: ", f.port + 1);
-    assert_memory_equal(f.reason, url, strlen(url));
-    run_until(&f, 2, 3 * PAUSE_MS); /* said once, though it is looked at again */
-    assert_int_equal(f.told, 1);
+    close(f->listening);
+    start(f);
+    assert_told(f, "connection refused");
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%d: ", f->port + 1);
+    assert_memory_equal(f->reason, url, strlen(url));
+    run_until(f, 2, 3 * PAUSE_MS); /* said once, though it is looked at again */
+    assert_int_equal(f->told, 1);
 }
 
 static void a_name_that_nobody_has_is_named(void **state)
 {
     (void)state;
-    struct fixture f = {.listening = -1};
+    struct fixture *f = fixture_new();
     char url[128] = "tcp://";
     memset(url + strlen(url), 'x', 70); /* longer than a label may be: no server is asked */
     strcat(url, ".invalid:7410");
-    begin_at(&f, url);
-    assert_told(&f, "unknown node or service");
+    begin_at(f, url);
+    assert_told(f, "unknown node or service");
 }
 
 static void silence_is_told_from_a_refusal(void **state)
 {
     (void)state;
-    struct fixture f = begin();
-    start(&f); /* the kernel accepts for it */
-    assert_told(&f, "no answer");
-    close(f.listening);
+    struct fixture *f = begin();
+    start(f); /* the kernel accepts for it */
+    assert_told(f, "no answer");
+    close(f->listening);
 }
 
 static void what_is_no_core_is_told(void **state)
@@ -141,21 +150,21 @@ static void what_is_no_core_is_told(void **state)
     static const uint8_t stream[] = {0, 'S', 'P', 0, 0, SP_PUB, 0, 0};
     (void)state;
     for (int i = 0; i < 3; i++) {
-        struct fixture f = begin();
-        start(&f);
+        struct fixture *f = begin();
+        start(f);
         switch (i) {
         case 0:
-            greet(&f, http, sizeof(http) - 1);
+            greet(f, http, sizeof(http) - 1);
             break;
         case 1:
-            greet(&f, stream, sizeof(stream));
+            greet(f, stream, sizeof(stream));
             break; /* --core names the control port */
         default:
-            greet(&f, "", 0);
+            greet(f, "", 0);
             break;
         }
-        assert_told(&f, i < 2 ? "no holdfast core" : "turns this edge away");
-        close(f.listening);
+        assert_told(f, i < 2 ? "no holdfast core" : "turns this edge away");
+        close(f->listening);
     }
 }
 
@@ -163,23 +172,23 @@ static void a_core_that_greets_is_no_reason_and_a_link_takes_it_back(void **stat
 {
     static const uint8_t control[] = {0, 'S', 'P', 0, 0, SP_REP, 0, 0};
     (void)state;
-    struct fixture f = begin();
-    start(&f);
-    greet(&f, control, sizeof(control));
-    assert_int_equal(f.told, 0);
-    close(f.listening);
-    assert_told(&f, "connection refused"); /* it went */
-    hf_reach_link(f.reach, HF_CHANNEL_CONTROL, true);
-    assert_string_equal(hf_reach_reason(f.reach), "");
-    f.told = 0;
-    assert_told(&f, "connection refused"); /* the stream */
-    hf_reach_link(f.reach, HF_CHANNEL_STREAM, true);
-    assert_string_equal(hf_reach_reason(f.reach), "");
-    f.told = 0;
-    run_until(&f, 1, 3 * PAUSE_MS);
-    assert_int_equal(f.told, 0);
-    hf_reach_link(f.reach, HF_CHANNEL_CONTROL, false);
-    assert_told(&f, "connection refused");
+    struct fixture *f = begin();
+    start(f);
+    greet(f, control, sizeof(control));
+    assert_int_equal(f->told, 0);
+    close(f->listening);
+    assert_told(f, "connection refused"); /* it went */
+    hf_reach_link(f->reach, HF_CHANNEL_CONTROL, true);
+    assert_string_equal(hf_reach_reason(f->reach), "");
+    f->told = 0;
+    assert_told(f, "connection refused"); /* the stream */
+    hf_reach_link(f->reach, HF_CHANNEL_STREAM, true);
+    assert_string_equal(hf_reach_reason(f->reach), "");
+    f->told = 0;
+    run_until(f, 1, 3 * PAUSE_MS);
+    assert_int_equal(f->told, 0);
+    hf_reach_link(f->reach, HF_CHANNEL_CONTROL, false);
+    assert_told(f, "connection refused");
 }
 
 int main(void)
