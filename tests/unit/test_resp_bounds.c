@@ -6,6 +6,8 @@
  */
 #include "resp_box.h"
 
+#include <errno.h>
+
 static void a_large_command_grows_the_buffer_and_idleness_gives_it_back(void **state)
 {
     struct fixture *f = *state;
@@ -47,6 +49,20 @@ static void restart_with_little_room(struct fixture *f)
     restart_with(f, &c);
 }
 
+/* Until all is sent, or the server has closed. */
+static void say_while_open(struct fixture *f, int fd, const char *at, size_t len)
+{
+    bool closed = false;
+    for (int tries = 0; len > 0 && !closed && tries < 20000; tries++) {
+        ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
+        closed = n < 0 && errno == EPIPE;
+        at += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_true(len == 0 || closed);
+}
+
 static void half_commands_of_all_clients_share_one_bound(void **state)
 {
     enum { CLIENTS = 24 };
@@ -59,7 +75,7 @@ static void half_commands_of_all_clients_share_one_bound(void **state)
     memcpy(half, "*2\r\n$4\r\nARGC\r\n$1000000\r\n", 24);
     for (int i = 0; i < CLIENTS; i++) {
         fd[i] = dial_unix(f);
-        say_bytes(f, fd[i], half, len);
+        say_while_open(f, fd[i], half, len);
         assert_true(f->server->input_bytes <= 2 * INPUT_BYTES_MAX);
     }
     uint32_t left = hf_resp_clients(f->server);
