@@ -23,8 +23,6 @@
  * client that gets near these is not waiting for its answers at all. */
 #define HELD_COMMANDS_MAX 16384u
 #define HELD_BYTES_MAX (16u << 20)
-/* What held commands may take of the loop at once; as those that were not held (resp.c). */
-#define RUN_US 4000u
 
 /* ---- the commands that core and edge share ---- */
 
@@ -361,7 +359,7 @@ static void run_session(struct hf_session *s, uint64_t until)
 hf_ms hf_commands_run(struct hf_commands *o)
 {
     hf_ms next = INT64_MAX;
-    uint64_t until = hf_clock_us() + RUN_US;
+    uint64_t until = hf_clock_us() + HF_RESP_TURN_US;
 
     if (o->waits > 0) {
         for (struct hf_session *s = o->sessions; s != NULL; s = s->next) {

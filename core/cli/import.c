@@ -150,7 +150,7 @@ static void make_id(struct import *m, const char *format, const struct hf_hash *
 /* The hash of all that follows in *fd, which is then where it was: what a shell read of standard
  * input before is not ours. What cannot be read twice (a pipe, a terminal) is copied, and *fd
  * becomes that of the copy. */
-static bool hash_once(int *fd, struct hf_hash *hash, const char **what)
+static bool hash_input(int *fd, struct hf_hash *hash, const char **what)
 {
     const size_t block_bytes = 1u << 20;
     off_t start = lseek(*fd, 0, SEEK_CUR);
@@ -180,11 +180,13 @@ static bool open_content(struct import *m, const char *file, const char *format)
     int fd = standard ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
     struct hf_hash hash = {0};
 
-    if (fd < 0 || (m->once && !hash_once(&fd, &hash, &what))) {
+    if (fd < 0 || (m->once && !hash_input(&fd, &hash, &what))) {
         hf_cli_fail("%s: %s", what, strerror(errno));
         return false;
     }
-    make_id(m, format, &hash);
+    if (m->once) {
+        make_id(m, format, &hash);
+    }
     hf_input_init(&m->in, fd, what);
     return true;
 }

@@ -18,6 +18,10 @@ struct hf_resp_server;
 struct hf_resp_client;
 struct hf_resp_slot; /* the place of a reply that comes later */
 
+/* What commands may take of one iteration of the loop: the server's, of those that it delivers, and
+ * the owner's, of those that it has kept until now. */
+#define HF_RESP_TURN_US 4000u
+
 struct hf_resp_config {
     const char *tcp;          /* "127.0.0.1:7412", "[::1]:0" (port 0 picks one), or NULL */
     const char *unix_path;    /* mode 0600; a stale socket file is replaced; or NULL */

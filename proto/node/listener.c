@@ -37,10 +37,6 @@
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/reqrep0/rep.h>
 
-/* What the peers call themselves in the SP handshake. */
-#define SP_SUB 0x0021u
-#define SP_REQ 0x0030u
-
 /* More than the owner lets FETCHes wait for, so that some are always left for HELLO and REPORT. */
 #define CONTEXTS_DEFAULT 1024u
 #define CONTEXTS_MAX 8192u
@@ -479,7 +475,7 @@ static int side_open(struct hf_listener *l, enum hf_channel channel)
         return rv;
     }
     s->owner = l;
-    hf_probe_init(&s->probe, l->loop, stream ? SP_SUB : SP_REQ);
+    hf_probe_init(&s->probe, l->loop, stream ? HF_SP_SUB : HF_SP_REQ);
     if ((rv = nng_socket_set_size(s->socket, NNG_OPT_RECVMAXSZ, HF_RECV_MAX)) != 0 ||
         (rv = nng_socket_set_bool(s->socket, NNG_OPT_TCP_NODELAY, true)) != 0 ||
         (rv = nng_socket_set_bool(s->socket, NNG_OPT_TCP_KEEPALIVE, true)) != 0 ||

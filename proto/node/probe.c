@@ -28,15 +28,11 @@
 #define FAILURES_MAX 2u
 #define UNREAPED_MAX 2u
 
-void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, uint16_t protocol)
+void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, enum hf_sp self)
 {
-    static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0, 0, 0};
-
     memset(p, 0, sizeof(*p));
     p->loop = loop;
-    memcpy(p->hello, hello, sizeof(hello));
-    p->hello[4] = (uint8_t)(protocol >> 8);
-    p->hello[5] = (uint8_t)(protocol & 0xffu);
+    hf_sp_greeting(self, p->hello);
     p->off = true;
     p->reaped = true;
 }

@@ -20,9 +20,6 @@
 #define PAUSE_MS 10000
 #define ANSWER_MS 5000
 #define REPEAT_MS 600000u
-#define GREETING_BYTES 8u
-#define SP_PUB 0x20u
-#define SP_REP 0x31u
 
 struct hf_reach {
     struct hf_reach_config config;
@@ -41,7 +38,7 @@ struct hf_reach {
     uv_getaddrinfo_t resolve;
     uv_tcp_t tcp;
     uv_connect_t connect;
-    uint8_t greeting[GREETING_BYTES];
+    uint8_t greeting[HF_SP_BYTES];
     size_t greeting_len;
 };
 
@@ -106,22 +103,22 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
     struct hf_reach *r = h->data;
     (void)suggested;
     *buf = uv_buf_init((char *)r->greeting + r->greeting_len,
-                       (unsigned)(GREETING_BYTES - r->greeting_len));
+                       (unsigned)(HF_SP_BYTES - r->greeting_len));
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct hf_reach *r = stream->data;
-    uint8_t expected[GREETING_BYTES] = {0, 'S', 'P', 0, 0, 0, 0, 0};
-    expected[5] = r->at == HF_CHANNEL_STREAM ? SP_PUB : SP_REP;
+    uint8_t expected[HF_SP_BYTES];
+    hf_sp_greeting(r->at == HF_CHANNEL_STREAM ? HF_SP_PUB : HF_SP_REP, expected);
     (void)buf;
     if (n < 0) {
         end(r, "it accepts and says nothing: no holdfast core, or one that turns this edge away");
         return;
     }
     r->greeting_len += (size_t)n;
-    if (r->greeting_len == GREETING_BYTES) {
-        bool good = memcmp(r->greeting, expected, GREETING_BYTES) == 0;
+    if (r->greeting_len == HF_SP_BYTES) {
+        bool good = memcmp(r->greeting, expected, HF_SP_BYTES) == 0;
         end(r, good ? NULL : "what listens there is no holdfast core");
     }
 }

@@ -8,8 +8,9 @@
  * Turns. Callbacks only queue replies and mark their client dirty. A turn runs after each poll
  * (what it brought) and before each poll (what completed in between): it tells the owner that all
  * commands are delivered, sends what is ready with one write a client, and lets go on who waited
- * for room. Commands take TURN_US of an iteration of the loop, and what is left then waits with its
- * clients for the next, in turns: whoever sends many slow ones must not stop the loop (G14, G16).
+ * for room. Commands take HF_RESP_TURN_US of an iteration of the loop, and what is left then waits
+ * with its clients for the next, in turns: whoever sends many slow ones must not stop the loop
+ * (G14, G16).
  *
  * Invariant: a client that holds more than HF_RESP_PAUSE_BYTES of replies or HF_RESP_SLOTS_MAX
  * deferred ones is neither read from nor served its buffered commands until it is below again; so
@@ -42,7 +43,6 @@
 /* A resumed client may queue more at once; after so many rounds the other handles get their turn.
  */
 #define TURN_ROUNDS_MAX 16u
-#define TURN_US 4000u
 
 /* ---- dirty clients ---- */
 
@@ -189,7 +189,7 @@ static bool spent(struct hf_resp_server *s)
     uint64_t now = hf_clock_us();
     if (s->turn_of != uv_now(s->loop)) {
         s->turn_of = uv_now(s->loop);
-        s->turn_until = now + TURN_US;
+        s->turn_until = now + HF_RESP_TURN_US;
     }
     return now >= s->turn_until;
 }

@@ -34,6 +34,15 @@ static const char *port_text(const char *url)
     return strlen(colon + 1) <= 5 ? colon + 1 : NULL;
 }
 
+void hf_sp_greeting(enum hf_sp self, uint8_t out[HF_SP_BYTES])
+{
+    static const uint8_t none[HF_SP_BYTES] = {0, 'S', 'P', 0, 0, 0, 0, 0};
+
+    memcpy(out, none, sizeof(none));
+    out[4] = (uint8_t)((unsigned)self >> 8);
+    out[5] = (uint8_t)((unsigned)self & 0xffu);
+}
+
 enum hf_err hf_transport_port(const char *url, uint32_t *port)
 {
     const char *digits;

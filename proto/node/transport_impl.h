@@ -1,7 +1,7 @@
 /*
  * transport_impl.h - what the files of the transport share: dialer.c (edge), listener.c (core) and
- * their parts inbox.c, requests.c, pipes.c, strangers.c, probe.c, descriptors.c; transport.c has
- * the helpers.
+ * their parts inbox.c, requests.c, pipes.c, strangers.c, probe.c, descriptors.c; reach.c looks beside
+ * them; transport.c has the helpers.
  *
  * Invariant: nng's threads touch only what inbox.lock protects, and a pipe callback or a completion
  * never calls anything of nng that can wait. All else belongs to the loop's thread.
@@ -28,6 +28,15 @@
 /* nng counts the header of a request or reply (4 bytes a hop) in NNG_OPT_RECVMAXSZ. */
 #define HF_RECV_MAX (HF_MESSAGE_MAX + 64u)
 #define HF_URL_BYTES 256u
+/* With which each side of an SP connection greets: what it is. */
+#define HF_SP_BYTES 8u
+enum hf_sp {
+    HF_SP_PUB = 0x20,
+    HF_SP_SUB = 0x21,
+    HF_SP_REQ = 0x30,
+    HF_SP_REP = 0x31,
+};
+void hf_sp_greeting(enum hf_sp self, uint8_t out[HF_SP_BYTES]);
 /* The guards look this often; each look costs a few microseconds. */
 #define HF_GUARD_MS 250u
 /* A pipe on which nothing came for so long may be closed (fault C). */
@@ -279,7 +288,7 @@ struct hf_probe {
     uv_connect_t connecting;
     uv_write_t writing;
     struct sockaddr_storage to;
-    uint8_t hello[8];
+    uint8_t hello[HF_SP_BYTES];
     char sink[64];
     bool off;  /* an address that is not TCP */
     bool open; /* the handle is in use, up to its close callback */
@@ -296,7 +305,7 @@ struct hf_probe {
     bool reaped;
 };
 
-void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, uint16_t protocol);
+void hf_probe_init(struct hf_probe *p, uv_loop_t *loop, enum hf_sp self);
 /* The address of the listener; ANY becomes loopback. */
 void hf_probe_target(struct hf_probe *p, const nng_sockaddr *bound);
 enum hf_probe_verdict hf_probe_tick(struct hf_probe *p, uint64_t now, pthread_mutex_t *lock);

@@ -189,7 +189,7 @@ static void too_many_deferred_replies_pause_and_then_go_on(void **state)
     }
     say_bytes(f, fd, commands, len);
     free(commands);
-    turn_for(f, 100); /* more than TURN_US where a sanitizer is in it */
+    turn_for(f, 100); /* more than HF_RESP_TURN_US where a sanitizer is in it */
     assert_int_equal(f->commands, HF_RESP_SLOTS_MAX);
     for (size_t i = 0; i < HF_RESP_SLOTS_MAX; i++) {
         end_slot(f, i, "OK");
