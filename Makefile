@@ -130,7 +130,7 @@ $B/tests/unit/test_preload: $(FAULTS)
 $B/tests/unit/test_transport_links: TEST_L += -Wl,--wrap=uv_hrtime
 $B/tests/unit/test_edge_restart: TEST_L += -Wl,--wrap=hf_state_inbox_del
 $B/tests/unit/test_ahead: TEST_L += -Wl,--wrap=hf_state_apply_batch
-$B/tests/unit/test_env: TEST_L += -Wl,--wrap=access,--wrap=mmap
+$B/tests/unit/test_env: TEST_L += -Wl,--wrap=access,--wrap=fork,--wrap=mmap
 $B/tests/e2e/%: $B/tests/e2e/%.o $B/libholdfast-test.a
 	$(call link,$(TEST_L))
 $B/tests/fuzz/%: $B/tests/fuzz/%.o $(FUZZ_MAIN) $B/libholdfast-test.a

@@ -129,6 +129,32 @@ expect 0 'what came of it' holdfast --data core export --prefix behind/
 expect 0 'an export of the longest prefix' holdfast --data core export --prefix "$(printf '*%.0s' $(seq 480))"
 silent
 
+head -c 20000000 /dev/zero | tr '\0' x >long.tsv
+expect 1 'an import of a line that is too long' holdfast --data core import long.tsv
+says 'long.tsv:1: the line is too long'
+! grep -q 'run it again' err || { echo 'FAILED: it would go the same way:'; cat err; failed=1; }
+
+# An edge whose core is not there.
+expect 0 'a token for this machine only' holdfast --data core edge invite near
+says 'which is this machine only'
+expect 0 'nobody is to use it' holdfast --data core edge revoke near
+key=$(sed -n 's,^core key ,,p' core.out)
+holdfast-edge --data alone --core tcp://127.0.0.1:1 --core-key "$key" --resp off >alone.out 2>&1 &
+pids="$pids $!"
+ready alone
+for _ in $(seq 100); do
+    grep -q 'cannot reach the core' alone.out && break
+    sleep 0.1
+done
+grep -q 'cannot reach the core reason="tcp://127.0.0.1:2: connection refused"' alone.out ||
+    { echo 'FAILED: no reason in:'; cat alone.out; failed=1; }
+expect 1 'a read of an edge that cannot reach its core' holdfast --data alone get k
+says 'it cannot reach tcp://127.0.0.1:2: connection refused'
+expect 0 'its status' holdfast --data alone status
+grep -q '^THE CORE CANNOT BE REACHED: tcp' out || { echo 'FAILED: no reason in:'; cat out; failed=1; }
+expect 0 'its status as JSON' holdfast --data alone status --json
+grep -q '"unreached":"tcp://127.0.0.1:2: connection refused"' out || { echo 'FAILED: not in:'; cat out; failed=1; }
+
 # A token that went to the wrong hands.
 lost=$(holdfast --data core edge invite lost 2>/dev/null)
 expect 0 'the list with an open token' holdfast --data core edge list

@@ -465,6 +465,32 @@ static void a_condition_below_the_delta_floor_is_stale(void **state)
     assert_int_equal(put_if(b, 6, "other", "1").code, HF_OK);
 }
 
+/* ---- the log ---- */
+
+/* One sync fails, and what follows goes well. How often the log has told of any. */
+static unsigned failures_logged(struct box *b, int error)
+{
+    unsigned count = 0;
+    box_sync_error = error;
+    box_sync_failed = box_syncs_are_well;
+    assert_int_not_equal(box_put(b, "a", "1").code, HF_OK);
+    for (const char *at = b->notes; (at = strstr(at, "core: append")) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+static void a_failure_is_logged_once_a_minute_and_another_one_at_once(void **state)
+{
+    struct box *b = *state;
+    assert_int_equal(failures_logged(b, EIO), 1);
+    assert_int_equal(failures_logged(b, EIO), 1);
+    assert_int_equal(failures_logged(b, ENOSPC), 2);
+    assert_int_equal(failures_logged(b, ENOSPC), 2);
+    box_pass(b, 60000);
+    assert_int_equal(failures_logged(b, ENOSPC), 3);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
 
 int main(void)
@@ -495,6 +521,7 @@ int main(void)
         T(a_condition_holds_while_no_named_key_changed_since),
         T(a_condition_sees_what_the_same_group_wrote_before),
         T(a_condition_below_the_delta_floor_is_stale),
+        T(a_failure_is_logged_once_a_minute_and_another_one_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -276,12 +276,6 @@ static void a_failed_sync_fails_the_group_and_the_next_write_goes_on(void **stat
     assert_string_equal(box_get(b, "a"), "2");
 }
 
-static void syncs_are_well(void)
-{
-    box_sync_error = 0;
-    box_sync_failed = NULL;
-}
-
 /* Nothing is left to commit, so nothing will go well until somebody writes. */
 static void a_write_that_failed_is_told_of_for_a_minute(void **state)
 {
@@ -289,7 +283,7 @@ static void a_write_that_failed_is_told_of_for_a_minute(void **state)
     box_put(b, "a", "1");
     box_commit(b);
     box_sync_error = EIO;
-    box_sync_failed = syncs_are_well; /* again, so that the recovery has nothing to do */
+    box_sync_failed = box_syncs_are_well; /* again, so that the recovery has nothing to do */
     assert_int_equal(box_put(b, "a", "2").code, HF_IO);
     box_pass(b, 50000);
     assert_non_null(box_status(b).refusing);
@@ -350,7 +344,7 @@ a_state_that_cannot_be_opened_again_is_read_and_is_once_it_can_without_a_write(v
     box_sync_error = EIO;
     box_sync_failed = state_goes;
     assert_int_equal(box_put(b, "a", "2").code, HF_IO);
-    syncs_are_well();
+    box_syncs_are_well();
     box_pass(b, 5000);
     assert_non_null(box_status(b).refusing);
     assert_string_equal(box_get(b, "a"), "1"); /* what is open stays open until then */
@@ -721,7 +715,7 @@ static void signatures_that_the_failed_sync_of_a_fact_took_are_made_again(void *
     syncs_fail(b);
     hf_core_edge_invite(b->core, "edge", told_code, &code);
     box_work(b);
-    syncs_are_well();
+    box_syncs_are_well();
     assert_int_equal(code, HF_IO);
     assert_int_equal(box_put(b, "c", "3").code, HF_OK);
     assert_as_published(b, 2);
@@ -734,7 +728,7 @@ static void signatures_that_a_failed_sync_took_are_made_again(void **state)
     struct box *b = *state;
     syncs_fail(b);
     assert_int_equal(box_put(b, "c", "3").code, HF_IO);
-    syncs_are_well();
+    box_syncs_are_well();
     box_pass(b, 3000);
     assert_as_published(b, 2);
     assert_int_equal(box_put(b, "c", "3").code, HF_OK);

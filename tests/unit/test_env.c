@@ -319,6 +319,16 @@ int __wrap_access(const char *path, int mode)
     return access_error != 0 ? -1 : __real_access(path, mode);
 }
 
+static bool no_processes;
+
+pid_t __real_fork(void);
+pid_t __wrap_fork(void);
+pid_t __wrap_fork(void)
+{
+    errno = EAGAIN;
+    return no_processes ? -1 : __real_fork();
+}
+
 void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
 void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
 void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
@@ -531,6 +541,30 @@ static void a_page_that_nobody_names_need_not_be_in_the_file(void **state)
     close(fd);
 }
 
+/* The file is short, and who is to see whether anything is missing cannot be started. */
+static void what_cannot_be_looked_at_is_not_called_damaged(void **state)
+{
+    struct store *b = *state;
+    struct hf_state_config c = {.dir = b->dir, .map_bytes = 1 << 30};
+    struct hf_error e = {HF_OK, ""};
+    char path[256];
+    write_one(b->s, "a", "1");
+    assert_ok(hf_state_commit(b->s));
+    snprintf(path, sizeof(path), "%s/data.mdb", b->dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    promise_pages(fd, 3);
+    close(fd);
+    no_processes = true;
+    assert_int_equal(hf_state_reopen(b->s, &e), HF_IO);
+    assert_shows(b->s, "a", "1");
+    hf_state_close(b->s);
+    assert_int_equal(hf_state_open(&c, &b->s, &e), HF_IO);
+    no_processes = false;
+    b->s = open_store(b->dir);
+    assert_shows(b->s, "a", "1");
+}
+
 static void *reopen_it(void *arg)
 {
     struct hf_error e = {HF_OK, ""};
@@ -650,6 +684,7 @@ int main(void)
         IN_STORE(a_map_that_cannot_grow_stays_as_it_is),
         IN_STORE(view_goes_on_after_a_reopen),
         IN_STORE(a_page_that_nobody_names_need_not_be_in_the_file),
+        IN_STORE(what_cannot_be_looked_at_is_not_called_damaged),
         IN_STORE(who_has_a_view_gets_another_while_the_owner_waits_for_it),
         IN_STORE(readers_never_see_half_a_batch_nor_stop_growth),
         IN_STORE(full_disk_is_reported_and_recovers_without_a_restart),
