@@ -9,6 +9,7 @@
  */
 #include "core/commands_impl.h"
 
+#include "hf/lost_pages.h"
 #include "hf/transport.h"
 
 #include <inttypes.h>
@@ -142,9 +143,9 @@ static void info_holdfast(void *ctx, FILE *out)
     fprintf(out,
             "epoch:%" PRIu64 "\r\nepoch_id:%s\r\nhead:%" PRIu64 "\r\ncommitted:%" PRIu64
             "\r\ndigest:%s\r\nlog_first:%" PRIu64 "\r\nlog_bytes:%" PRIu64 "\r\nedges:%" PRIu32
-            "\r\nrefusing:%s\r\n",
+            "\r\nlost_pages:%" PRIu64 "\r\nrefusing:%s\r\n",
             s->epoch, epoch, s->head, s->committed, digest, s->log_first, s->log_bytes,
-            s->edge_count, s->refusing != NULL ? s->refusing : "");
+            s->edge_count, hf_lost_pages_count(), s->refusing != NULL ? s->refusing : "");
     print_counters(i, out);
     print_connections(i->call->owner->listener, out);
 }

@@ -21,6 +21,7 @@
 #include "hf/life.h"
 #include "hf/log.h"
 #include "hf/loop.h"
+#include "hf/lost_pages.h"
 #include "hf/transport.h"
 #include "hf/version.h"
 
@@ -359,6 +360,7 @@ int main(int argc, char **argv)
     hf_daemon_options(&app.daemon, &core_options_table, &app.opt, &app.opt.example, usage);
     hf_log_init(app.opt.log);
     hf_daemon_harden();
+    hf_lost_pages_outlive();
     loop_config.pool_threads = (uint32_t)app.opt.pool_threads;
     if (hf_daemon_data(&app.daemon, app.opt.data, "edge.key", &e) != HF_OK ||
         open_key(&app, &e) != HF_OK || examine(&app, &e) != HF_OK ||

@@ -13,6 +13,7 @@
 #include "edge/commands.h"
 
 #include "hf/loop.h"
+#include "hf/lost_pages.h"
 #include "hf/number.h"
 #include "hf/reach.h"
 #include "hf/transport.h"
@@ -271,6 +272,7 @@ static void info_holdfast(void *ctx, FILE *out)
         line(out, "staleness_ms:%" PRIu64, s->staleness_ms);
     }
     line(out, "store_state:%s", hf_store_state_name(s->store_state));
+    line(out, "lost_pages:%" PRIu64, hf_lost_pages_count());
     line(out, "transfer_done:%" PRIu64, s->transfer_done);
     line(out, "transfer_total:%" PRIu64, s->transfer_total);
     if (s->transfer_eta_ms != UINT64_MAX) {

@@ -105,9 +105,16 @@ static void look_done(struct hf_job *job)
     if (h->found != HF_CORRUPT) {
         return;
     }
+    /* So that the start examines it. On a disk that came to an end there is no other start. */
+    enum hf_err err = hf_life_doubt(&h->life);
+    if (err != HF_OK) {
+        hf_log(HF_LEVEL_ERROR,
+               "store: damaged, and the disk takes no other, serving what can be read reason=%s",
+               h->why.text);
+        return;
+    }
     hf_log(HF_LEVEL_ERROR, "store: damaged, starting this process anew to replace it reason=%s",
            h->why.text);
-    hf_life_doubt(&h->life); /* so that the start examines it */
     h->on_damaged(h->ctx);
 }
 

@@ -17,6 +17,7 @@
 #include "hf/keyfile.h"
 #include "hf/log.h"
 #include "hf/loop.h"
+#include "hf/lost_pages.h"
 #include "hf/reach.h"
 #include "hf/stdio.h"
 #include "hf/transport.h"
@@ -433,6 +434,7 @@ int main(int argc, char **argv)
     hf_daemon_options(&app.daemon, &edge_options_table, &app.opt, &app.opt.example, usage);
     hf_log_init(app.opt.log);
     hf_daemon_harden();
+    hf_lost_pages_outlive();
     snprintf(key, sizeof(key), "%s/edge.key", app.opt.data);
     snprintf(app.dir, sizeof(app.dir), "%s/main", app.opt.data);
     app.health = (struct edge_health){.dir = app.dir, .ctx = &app, .on_damaged = on_damaged};

@@ -32,8 +32,9 @@ void hf_life_begin(struct hf_life *l);
 /* Once the run has lasted a minute, an end of any kind is the first of a new row. It asks for no
  * tick of its own. */
 void hf_life_on_tick(struct hf_life *l, struct hf_loop *loop, hf_ms now);
-/* Makes the next start examine the state. The process must end now, without _end or _undo. */
-void hf_life_doubt(struct hf_life *l);
+/* Makes the next start examine the state; durable. Then the process must end now, without _end or
+ * _undo. Anything but HF_OK: the disk takes nothing, and a next start would find nothing either. */
+enum hf_err hf_life_doubt(struct hf_life *l);
 /* A clean end, or one that the data has no part in. */
 void hf_life_end(const struct hf_life *l);
 /* The start failed for a reason that is no crash: it does not count. */

@@ -76,10 +76,10 @@ void hf_life_on_tick(struct hf_life *l, struct hf_loop *loop, hf_ms now)
     }
 }
 
-void hf_life_doubt(struct hf_life *l)
+enum hf_err hf_life_doubt(struct hf_life *l)
 {
     l->running.unclean = UNCLEAN_MAX; /* and this run is one more */
-    (void)hf_running_begin(&l->running);
+    return hf_running_begin(&l->running);
 }
 
 void hf_life_end(const struct hf_life *l)

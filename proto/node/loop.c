@@ -8,8 +8,8 @@
  * wake-up.
  *
  * Invariant: done() runs on the loop's thread, once for each job that ran, in order of completion,
- * and never after hf_loop_close was called. Threads of lanes take no signals: those that a daemon
- * cares about arrive in the loop, the others at the main thread.
+ * and never after hf_loop_close was called. Threads of lanes take no signals (hf/thread.h): those
+ * that a daemon cares about arrive in the loop, the others at the main thread.
  *
  * Must not: know what a job does, log, or keep time in anything but hf_clock_ms (libuv's own clock
  * stands still while the machine sleeps; so no wait is longer than TICK_WAIT_MAX_MS).
@@ -18,6 +18,7 @@
  * processor, service.c for the service manager and re-exec.
  */
 #include "hf/loop.h"
+#include "hf/thread.h"
 #include "proto/node/pair.h"
 
 #include <pthread.h>
@@ -156,16 +157,10 @@ static void lane_init(struct lane *lane, struct hf_loop *l)
 
 static bool lane_start(struct lane *lane, uint32_t threads)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    /* A thread inherits the mask of who makes it; set afterwards, there would be a gap. */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (lane->thread_count < threads &&
-           pthread_create(&lane->thread[lane->thread_count], NULL, run_lane, lane) == 0) {
+           hf_thread_start(&lane->thread[lane->thread_count], run_lane, lane) == 0) {
         lane->thread_count++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return lane->thread_count == threads;
 }
 

@@ -13,9 +13,9 @@
 #include "adder.h"
 
 #include "hf/err.h"
+#include "hf/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,8 +67,6 @@ static void *run(void *arg)
 struct hf_adder *hf_adder_new(void)
 {
     struct hf_adder *a = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? calloc(1, sizeof(*a)) : NULL;
-    sigset_t all;
-    sigset_t old;
 
     if (a == NULL) {
         return NULL;
@@ -76,12 +74,7 @@ struct hf_adder *hf_adder_new(void)
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->more, NULL);
     pthread_cond_init(&a->done, NULL);
-    sigfillset(&all);
-    /* The thread must not be the one that a signal of the process is delivered to. */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&a->thread, NULL, run, a);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc != 0) {
+    if (hf_thread_start(&a->thread, run, a) != 0) {
         a->ends = true;
         hf_adder_free(a);
         return NULL;

@@ -197,17 +197,6 @@ static enum hf_err lock_dir(struct hf_state *s, struct hf_error *e)
 
 /* ---- opening ---- */
 
-static void on_assert(MDB_env *env, const char *message)
-{
-    const char *path = NULL;
-    if (mdb_env_get_path(env, &path) != 0 || path == NULL) {
-        path = "?";
-    }
-    fprintf(stderr, "error store: LMDB found its own structure damaged path=%s at=\"%s\"\n", path,
-            message);
-    abort();
-}
-
 /* Readahead stays on: the sets are meant to fit memory, and a cold first touch costs 11 ms whether
  * it brings one page or many. */
 enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flags, MDB_env **env)
@@ -216,7 +205,7 @@ enum hf_err hf_env_new(const struct hf_state *s, const char *path, unsigned flag
     if (rc != 0) {
         return hf_env_error(rc);
     }
-    rc = mdb_env_set_assert(*env, on_assert);
+    rc = mdb_env_set_assert(*env, hf_lmdb_assert);
     if (rc == 0) {
         rc = mdb_env_set_mapsize(*env, s->map_bytes);
     }
@@ -356,7 +345,7 @@ static enum hf_err check_format(MDB_txn *txn, struct hf_state *s, struct hf_erro
     MDB_val v;
     int rc = mdb_dbi_open(txn, table_names[HF_TABLE_META], 0, &meta);
     if (rc == 0) {
-        rc = mdb_get(txn, meta, &k, &v);
+        rc = hf_lmdb_get(txn, meta, &k, &v);
     }
     if (rc == 0 && v.mv_size != 4) {
         rc = MDB_NOTFOUND;

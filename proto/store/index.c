@@ -46,7 +46,7 @@ enum hf_err hf_index_rebuild(struct hf_state *s, struct hf_tree *t)
     if (e == HF_OK) {
         e = hf_env_error(mdb_cursor_open(s->txn, t->state, &c));
     }
-    while (e == HF_OK && (e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
+    while (e == HF_OK && (e = hf_env_error(hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         e = index_put(s, t, k, data);
     }
     if (c != NULL) {

@@ -204,7 +204,7 @@ static enum hf_err delete_old(const struct places *p, MDB_cursor *cursor)
         uint8_t bytes[HF_POINT_BYTES];
         MDB_val k = place_key(&p->old[i], bytes);
         MDB_val unused;
-        int rc = mdb_cursor_get(cursor, &k, &unused, MDB_SET);
+        int rc = hf_lmdb_cursor_get(cursor, &k, &unused, MDB_SET);
         if (rc == MDB_NOTFOUND) {
             return HF_CORRUPT; /* the record is there and its index entry is not */
         }
@@ -223,7 +223,7 @@ static enum hf_err append_flag(MDB_cursor *cursor, const struct place *first, un
 {
     MDB_val k;
     MDB_val unused;
-    int rc = mdb_cursor_get(cursor, &k, &unused, MDB_LAST);
+    int rc = hf_lmdb_cursor_get(cursor, &k, &unused, MDB_LAST);
     struct hf_point at = {first->seq, first->ordinal};
     *flag = MDB_NOOVERWRITE;
     if (rc == MDB_NOTFOUND ||

@@ -103,7 +103,7 @@ static enum hf_err index_forget(struct hf_state *s, struct hf_slice key, MDB_val
         return HF_OK;
     }
     hf_point_put(bytes, point_of(&old));
-    int rc = mdb_get(s->txn, t->byseq, &k, &named);
+    int rc = hf_lmdb_get(s->txn, t->byseq, &k, &named);
     if (rc == 0 && hf_slice_eq(hf_slice_of_val(named), key)) {
         rc = mdb_del(s->txn, t->byseq, &k, NULL);
     }
@@ -118,9 +118,9 @@ static enum hf_err remove_first(struct hf_state *s, MDB_cursor *c, const struct 
     uint8_t key[HF_STORE_KEY_MAX];
     MDB_val k = hf_val(after);
     MDB_val data;
-    int rc = mdb_cursor_get(c, &k, &data, after.len > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    int rc = hf_lmdb_cursor_get(c, &k, &data, after.len > 0 ? MDB_SET_RANGE : MDB_FIRST);
     if (rc == 0 && after.len > 0 && hf_slice_eq(hf_slice_of_val(k), after)) {
-        rc = mdb_cursor_get(c, &k, &data, MDB_NEXT);
+        rc = hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT);
     }
     if (rc != 0) {
         return hf_env_error(rc);
@@ -163,7 +163,7 @@ static enum hf_err put_over(struct hf_state *s, const struct hf_stored *r)
     uint8_t bytes[HF_POINT_BYTES];
     MDB_val k = hf_val(r->key);
     MDB_val v;
-    int rc = mdb_get(s->txn, t->state, &k, &v);
+    int rc = hf_lmdb_get(s->txn, t->state, &k, &v);
     if (rc == 0) {
         enum hf_err e = index_forget(s, r->key, v);
         if (e != HF_OK) {
@@ -201,7 +201,7 @@ static enum hf_err put_staged(struct hf_state *s)
         return HF_NOMEM;
     }
     enum hf_err e = hf_env_error(mdb_cursor_open(s->txn, hf_tree_staged(s)->state, &c));
-    while (e == HF_OK && (e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
+    while (e == HF_OK && (e = hf_env_error(hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         struct hf_stored r;
         e = hf_record_get(hf_slice_of_val(k), data, &r);
         if (e != HF_OK || r.key.len > sizeof(key) || r.value.len > HF_STORE_VALUE_MAX) {
@@ -243,7 +243,7 @@ static enum hf_err each(struct hf_state *s, MDB_dbi table,
     MDB_val k;
     MDB_val data;
     enum hf_err e = hf_env_error(mdb_cursor_open(s->txn, table, &c));
-    while (e == HF_OK && (e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
+    while (e == HF_OK && (e = hf_env_error(hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         e = visit(ctx, k, data);
     }
     if (c != NULL) {

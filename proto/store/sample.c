@@ -162,7 +162,7 @@ static enum hf_err root_find(struct walk *w)
     mdb_env_info(w->v->s->env, &info);
     w->page_bytes = st.ms_psize;
     w->page_count = info.me_last_pgno + 1;
-    int rc = mdb_get(w->v->txn, MAIN_TABLE, &name, &data);
+    int rc = hf_lmdb_get(w->v->txn, MAIN_TABLE, &name, &data);
     if (rc != 0 || data.mv_size != LMDB_TABLE_BYTES) {
         return rc != 0 ? hf_env_error(rc) : HF_CORRUPT;
     }
@@ -203,7 +203,7 @@ static enum hf_err put_change(struct walk *w, const struct page *p, uint32_t i, 
     }
     struct hf_point at = hf_point_get(e.key.data);
     MDB_val key = {e.bytes, (void *)(uintptr_t)e.value};
-    int rc = mdb_get(w->v->txn, w->v->table[VIEW_BY_KEY], &key, &data);
+    int rc = hf_lmdb_get(w->v->txn, w->v->table[VIEW_BY_KEY], &key, &data);
     if (rc != 0 || data.mv_size < HF_RECORD_HEAD) {
         return rc == 0 || rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
     }

@@ -91,7 +91,7 @@ static enum walked walk_all(const struct hf_state *s)
         MDB_val k;
         MDB_val v;
         int rc = mdb_cursor_open(txn, table[i], &c);
-        while (rc == 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+        while (rc == 0 && (rc = hf_lmdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
             for (size_t at = 0; at < v.mv_size; at += 512) {
                 (void)((const volatile uint8_t *)v.mv_data)[at];
             }

@@ -10,11 +10,11 @@
  * It must not touch any file but its own. Read changelog.c for how a spare becomes a segment.
  */
 #include "spare.h"
+#include "hf/thread.h"
 #include "segment.h"
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -60,13 +60,7 @@ static void *run(void *arg)
 
 static bool start(struct hf_spare *s)
 {
-    sigset_t all, old;
-
-    /* The thread must not be the one that a signal of the process is delivered to. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    s->with_thread = pthread_create(&s->thread, NULL, run, s) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    s->with_thread = hf_thread_start(&s->thread, run, s) == 0;
     return s->with_thread;
 }
 

@@ -304,7 +304,7 @@ static enum hf_err merge(struct hf_state *s)
         return e;
     }
     hf_tree_join(to, hf_tree_sum(from));
-    while ((e = hf_env_error(mdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
+    while ((e = hf_env_error(hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT))) == HF_OK) {
         struct hf_stored r;
         bool changed;
         e = hf_record_get(hf_slice_of_val(k), data, &r);

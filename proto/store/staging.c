@@ -52,7 +52,7 @@ static enum hf_err load_fragment(struct hf_state *s, uint32_t part, MDB_txn *txn
     struct hf_slice bytes;
     MDB_val k = hf_val(name);
     MDB_val v;
-    int rc = mdb_get(txn, s->table[HF_TABLE_META], &k, &v);
+    int rc = hf_lmdb_get(txn, s->table[HF_TABLE_META], &k, &v);
     if (rc != 0) {
         return hf_env_error(rc);
     }
@@ -99,7 +99,7 @@ void hf_staging_load(struct hf_state *s, MDB_txn *txn)
     memset(&s->staging, 0, sizeof(s->staging));
     s->staging_dirty = false;
     s->fragments_dirty = 0;
-    int rc = mdb_get(txn, s->table[HF_TABLE_META], &k, &v);
+    int rc = hf_lmdb_get(txn, s->table[HF_TABLE_META], &k, &v);
     if (rc == MDB_NOTFOUND) {
         return;
     }
@@ -184,13 +184,13 @@ static enum hf_err sweep_fragments(struct hf_state *s)
     if (rc != 0) {
         return hf_env_error(rc);
     }
-    rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+    rc = hf_lmdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
     while (rc == 0 && k.mv_size >= prefix.len &&
            hf_slice_eq(hf_slice_of(k.mv_data, prefix.len), prefix)) {
         rc = mdb_cursor_del(c, 0);
         if (rc == 0) {
             k = hf_val(prefix);
-            rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+            rc = hf_lmdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
         }
     }
     mdb_cursor_close(c);

@@ -196,7 +196,7 @@ static enum hf_err load_from(struct hf_state *s, MDB_txn *txn)
 {
     MDB_val k = hf_val(hf_slice_str("view"));
     MDB_val v;
-    enum hf_err err = hf_env_error(mdb_get(txn, s->table[HF_TABLE_META], &k, &v));
+    enum hf_err err = hf_env_error(hf_lmdb_get(txn, s->table[HF_TABLE_META], &k, &v));
     if (err == HF_OK) {
         err = hf_head_decode(hf_slice_of_val(v), &s->head);
     }
@@ -212,7 +212,7 @@ static enum hf_err load_from(struct hf_state *s, MDB_txn *txn)
     }
     struct hf_tree *t = hf_tree_visible(s);
     k = hf_val(hf_slice_str("lanes"));
-    err = hf_env_error(mdb_get(txn, s->table[HF_TABLE_META], &k, &v));
+    err = hf_env_error(hf_lmdb_get(txn, s->table[HF_TABLE_META], &k, &v));
     if (err == HF_OK) {
         err = hf_lanes_decode(hf_slice_of_val(v), s->head.at.seq, &t->sum.lanes);
     }

@@ -42,7 +42,7 @@ static enum hf_err blob_get(struct hf_state *s, enum hf_table table, struct hf_s
 {
     MDB_val k = hf_val(key);
     MDB_val v;
-    int rc = mdb_get(s->txn, s->table[table], &k, &v);
+    int rc = hf_lmdb_get(s->txn, s->table[table], &k, &v);
     return rc == 0 ? hf_blob_get(key, hf_slice_of_val(v), bytes) : hf_env_error(rc);
 }
 
@@ -62,7 +62,7 @@ static enum hf_err first_key(struct hf_state *s, enum hf_table table, struct hf_
     size_t cap = *len;
     int rc = mdb_cursor_open(s->txn, s->table[table], &c);
     if (rc == 0) {
-        rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+        rc = hf_lmdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
     }
     enum hf_err e = hf_env_error(rc);
     if (e == HF_OK && (k.mv_size > cap || k.mv_size < 8)) {

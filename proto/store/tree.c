@@ -27,7 +27,7 @@ enum hf_err hf_tree_find(struct hf_state *s, struct hf_tree *t, struct hf_slice 
     MDB_val v;
     enum hf_err e = cursor_of(s, t);
     if (e == HF_OK) {
-        e = hf_env_error(mdb_cursor_get(t->cursor, &k, &v, MDB_SET));
+        e = hf_env_error(hf_lmdb_cursor_get(t->cursor, &k, &v, MDB_SET));
     }
     return e == HF_OK ? hf_record_get(key, v, out) : e;
 }
@@ -256,7 +256,7 @@ static enum hf_err sweep_one(struct hf_state *s, struct hf_tree *t, MDB_cursor *
     MDB_val v;
     struct hf_stored r;
     hf_point_put(bytes, *at);
-    int rc = mdb_cursor_get(index, &k, &v, MDB_SET_RANGE);
+    int rc = hf_lmdb_cursor_get(index, &k, &v, MDB_SET_RANGE);
     if (rc != 0) {
         return hf_env_error(rc);
     }

@@ -53,7 +53,7 @@ static bool is_indexed(struct check *c, const struct hf_stored *r)
     }
     c->indexed++;
     hf_point_put(bytes, (struct hf_point){r->seq, r->ordinal});
-    int rc = mdb_get(c->v->txn, c->v->table[VIEW_BY_SEQ], &point, &named);
+    int rc = hf_lmdb_get(c->v->txn, c->v->table[VIEW_BY_SEQ], &point, &named);
     return rc == 0 && hf_slice_eq(hf_slice_of_val(named), r->key);
 }
 
@@ -95,12 +95,12 @@ static enum hf_err check_records(struct check *c)
     enum hf_err e = hf_view_cursor(c->v, VIEW_BY_KEY, &cursor);
     int rc = 0;
     if (e == HF_OK) {
-        rc = mdb_cursor_get(cursor, &k, &data, MDB_FIRST);
+        rc = hf_lmdb_cursor_get(cursor, &k, &data, MDB_FIRST);
     }
     while (e == HF_OK && rc == 0) {
         e = check_record(c, k, data);
         e = e == HF_OK ? give_way(c) : e;
-        rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT);
+        rc = hf_lmdb_cursor_get(cursor, &k, &data, MDB_NEXT);
     }
     if (e != HF_OK) {
         return e;
@@ -137,7 +137,7 @@ static enum hf_err check_table(struct check *c, enum hf_table table)
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
     }
     while (e == HF_OK && (e = give_way(c)) == HF_OK &&
-           (rc = mdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
+           (rc = hf_lmdb_cursor_get(cursor, &k, &data, MDB_NEXT)) == 0) {
         if (table != HF_TABLE_CHAIN) {
             e = hf_blob_get(hf_slice_of_val(k), hf_slice_of_val(data), &bytes);
         } else if (k.mv_size != 8) {
@@ -167,7 +167,7 @@ static enum hf_err check_lanes(struct check *c)
     struct hf_hash digest = {{0}};
     MDB_val k = hf_val(hf_slice_str("lanes"));
     MDB_val data;
-    int rc = mdb_get(c->v->txn, c->v->s->table[HF_TABLE_META], &k, &data);
+    int rc = hf_lmdb_get(c->v->txn, c->v->s->table[HF_TABLE_META], &k, &data);
     if (rc != 0 && rc != MDB_NOTFOUND) {
         return hf_error_set(c->e, hf_env_error(rc), "%s: %s", c->v->s->dir, mdb_strerror(rc));
     }

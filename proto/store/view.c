@@ -84,7 +84,7 @@ static enum hf_err read_head(struct hf_view *v)
 {
     MDB_val k = hf_val(hf_slice_str("view"));
     MDB_val data;
-    int rc = mdb_get(v->txn, v->s->table[HF_TABLE_META], &k, &data);
+    int rc = hf_lmdb_get(v->txn, v->s->table[HF_TABLE_META], &k, &data);
     if (rc != 0) {
         return rc == MDB_NOTFOUND ? HF_CORRUPT : hf_env_error(rc);
     }
@@ -235,15 +235,15 @@ int hf_view_seek_after(MDB_cursor *c, MDB_val *k, MDB_val *data)
     MDB_val after = *k;
     MDB_val here;
     if (after.mv_size == 0) {
-        return mdb_cursor_get(c, k, data, MDB_FIRST);
+        return hf_lmdb_cursor_get(c, k, data, MDB_FIRST);
     }
-    int rc = mdb_cursor_get(c, &here, data, MDB_GET_CURRENT);
+    int rc = hf_lmdb_cursor_get(c, &here, data, MDB_GET_CURRENT);
     if (rc == 0 && hf_slice_eq(hf_slice_of_val(here), hf_slice_of_val(after))) {
-        return mdb_cursor_get(c, k, data, MDB_NEXT);
+        return hf_lmdb_cursor_get(c, k, data, MDB_NEXT);
     }
-    rc = mdb_cursor_get(c, k, data, MDB_SET_RANGE);
+    rc = hf_lmdb_cursor_get(c, k, data, MDB_SET_RANGE);
     if (rc == 0 && hf_slice_eq(hf_slice_of_val(*k), hf_slice_of_val(after))) {
-        rc = mdb_cursor_get(c, k, data, MDB_NEXT);
+        rc = hf_lmdb_cursor_get(c, k, data, MDB_NEXT);
     }
     return rc;
 }
@@ -264,14 +264,14 @@ static enum hf_err prove_absent(struct hf_view *v, struct hf_slice key)
         return hf_env_error(rc);
     }
     bool sound = true;
-    rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
+    rc = hf_lmdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
     bool is_last = rc == MDB_NOTFOUND;
     if (rc == 0) {
         sound = hf_slice_cmp(hf_slice_of_val(k), key) > 0 &&
                 hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK;
     }
     if (sound && (rc == 0 || is_last)) {
-        rc = mdb_cursor_get(c, &k, &data, is_last ? MDB_LAST : MDB_PREV);
+        rc = hf_lmdb_cursor_get(c, &k, &data, is_last ? MDB_LAST : MDB_PREV);
         sound = rc != 0 || (hf_slice_cmp(hf_slice_of_val(k), key) < 0 &&
                             hf_record_get(hf_slice_of_val(k), data, &r) == HF_OK);
     }
@@ -291,7 +291,7 @@ enum hf_err hf_view_get(struct hf_view *v, struct hf_slice key, bool tombstones,
     }
     MDB_val k = hf_val(key);
     MDB_val data;
-    int rc = mdb_get(v->txn, v->table[VIEW_BY_KEY], &k, &data);
+    int rc = hf_lmdb_get(v->txn, v->table[VIEW_BY_KEY], &k, &data);
     if (rc != 0) {
         return rc == MDB_NOTFOUND ? prove_absent(v, key) : hf_env_error(rc);
     }
@@ -346,7 +346,7 @@ enum hf_err hf_view_chain(struct hf_view *v, hf_seq seq, struct hf_hash *chain)
     MDB_val k = {sizeof(key), key};
     MDB_val data;
     hf_store64_be(key, seq);
-    int rc = mdb_get(v->txn, v->s->table[HF_TABLE_CHAIN], &k, &data);
+    int rc = hf_lmdb_get(v->txn, v->s->table[HF_TABLE_CHAIN], &k, &data);
     return rc == 0 ? hf_chain_decode(seq, hf_slice_of_val(data), chain) : hf_env_error(rc);
 }
 
@@ -360,7 +360,7 @@ enum hf_err hf_view_object(struct hf_view *v, struct hf_slice name, struct hf_sl
     }
     MDB_val k = hf_val(name);
     MDB_val data;
-    int rc = mdb_get(v->txn, v->s->table[HF_TABLE_OBJECT], &k, &data);
+    int rc = hf_lmdb_get(v->txn, v->s->table[HF_TABLE_OBJECT], &k, &data);
     return rc == 0 ? hf_blob_get(name, hf_slice_of_val(data), bytes) : hf_env_error(rc);
 }
 
@@ -377,7 +377,7 @@ enum hf_err hf_view_next_object(struct hf_view *v, struct hf_slice prefix, struc
     }
     if (after.len == 0 && prefix.len > 0) {
         k = hf_val(prefix); /* the first may be named just as the prefix */
-        rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
+        rc = hf_lmdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
     } else {
         rc = hf_view_seek_after(c, &k, &data);
     }
@@ -409,7 +409,7 @@ enum hf_err hf_view_inbox_next(struct hf_view *v, hf_seq from, hf_seq *seq,
     if (rc != 0) {
         return hf_env_error(rc);
     }
-    rc = mdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
+    rc = hf_lmdb_cursor_get(c, &k, &data, MDB_SET_RANGE);
     mdb_cursor_close(c);
     if (rc != 0) {
         return hf_env_error(rc);

@@ -63,7 +63,7 @@ enum hf_err hf_view_walk(struct hf_view *v, struct hf_walk *w)
             return HF_OK;
         }
         take(w, key, data);
-        rc = mdb_cursor_get(c, &k, &data, MDB_NEXT);
+        rc = hf_lmdb_cursor_get(c, &k, &data, MDB_NEXT);
     }
     w->end = rc == 0 || rc == MDB_NOTFOUND;
     return w->end ? HF_OK : hf_env_error(rc);

@@ -7,8 +7,8 @@
  * must be gone in the end, when the edge has the core's digest and all of its values (G15). The
  * core rewrites all keys in each round, so damage that no start notices is met by then.
  *
- * The second test damages the file under the running process. The third is the other side of it:
- * what is sound is not given up, however often the daemon is killed. Next: test_crash.c.
+ * The second and third damage the file under the running process. The fourth is the other side of
+ * it: what is sound is not given up, however often the daemon is killed. Next: test_crash.c.
  */
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
@@ -435,6 +435,33 @@ static void structure_damaged_under_a_running_edge_does_not_end_it_again_and_aga
     e2e_passed();
 }
 
+/* What the disk does not give back must not end the process: it reads as damage, and is fetched
+ * anew by the same process. */
+static void pages_lost_under_a_running_edge_are_damage_and_no_death(void **state)
+{
+    struct pair p = open_pair();
+    int round = 0;
+
+    e2e_begin(state);
+    for (int i = 0; i < ROUNDS / 2; i++) {
+        struct tally first = {0};
+        struct stat st;
+        pid_t pid = p.edge_node->pid;
+
+        assert_int_equal(stat(data_file(p.edge_node), &st), 0);
+        assert_int_equal(truncate(data_file(p.edge_node), st.st_size / 2 / PAGE * PAGE), 0);
+        int starts = supervise(&p, true, &round, &first);
+        print_message("half of the file lost: %d starts; at first %d right, %d refused\n", starts,
+                      first.right, first.refused);
+        assert_int_equal(first.missing, 0);
+        E2E_WAIT(SOON_MS, equal_in_the_end(&p));
+        assert_int_equal(p.edge_node->pid, pid);
+        assert_true(e2e_alive(p.edge_node));
+    }
+    assert_true(e2e_logged(p.edge_node, "the disk does not give a page of the state"));
+    e2e_passed();
+}
+
 /* Killed under load again and again, so it is examined each second time: it must pass. */
 static void sound_edge_is_examined_and_kept(void **state)
 {
@@ -582,6 +609,7 @@ int main(void)
 #define BOXED(test) cmocka_unit_test_setup_teardown(test, e2e_setup, e2e_teardown)
         BOXED(damaged_edge_heals_and_never_serves_a_wrong_value),
         BOXED(structure_damaged_under_a_running_edge_does_not_end_it_again_and_again),
+        BOXED(pages_lost_under_a_running_edge_are_damage_and_no_death),
         BOXED(sound_edge_is_examined_and_kept),
         BOXED(edge_that_ended_twice_on_a_damaged_record_serves_the_others_and_repairs),
         BOXED(damaged_value_is_refused_and_the_others_are_served_without_a_core),

@@ -22,6 +22,7 @@
 
 static struct campaign_option options[] = {
     {"--node", "edge", "whose disk: core or edge", NULL},
+    {"--fs", "ext4", "what is on it: ext4 or xfs", NULL},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -156,7 +157,7 @@ static void end_and_come_back(bool busy)
     pid_t load = busy ? load_begin() : 0;
 
     e2e_sleep_ms((int)campaign_random_below(&campaign, MOMENT_MS_MAX));
-    disk_stop();
+    disk_stop(!busy);
     read_and_write();
     assert_true(says_so());
     if (busy) {
@@ -217,6 +218,7 @@ int main(int argc, char **argv)
 {
     campaign_begin(&campaign, "dead", "a file system that ends under a daemon", 3, options, argc,
                    argv);
+    disk_fs = campaign_option(&campaign, "--fs");
     const char *why = disk_impossible();
     if (why != NULL) {
         return campaign_skip(&campaign, why);

@@ -1,10 +1,11 @@
 /*
- * loop_disk.h - an ext4 of a campaign's own, in memory, behind a loop device, that can come to a
- * sudden end under the daemons on it.
+ * loop_disk.h - an ext4 or XFS of a campaign's own, in memory, behind a loop device, that can come
+ * to a sudden end under the daemons on it.
  *
- * Its end is EXT4_IOC_SHUTDOWN without flushing the journal: from then on every call fails that
- * needs the file system, reads of an open file and opening one among them, but not what is mapped
- * and in memory.
+ * Its end is EXT4_IOC_SHUTDOWN without flushing the journal, which XFS knows too: from then on
+ * every call fails that needs the file system, reads of an open file and opening one among them,
+ * but not what is mapped and in memory. On XFS the first write to a shared map fails as well, once
+ * the kernel has written the page back.
  *
  * Needs root. Nothing is left behind, whatever ends the program: the disk is anonymous memory, the
  * loop device frees itself with its last user, and the mounts are in a namespace of their own. One
@@ -19,11 +20,17 @@
 #include <sys/mount.h>
 
 #define DISK_BYTES (512u << 20)   /* of which only what is written takes memory */
-#define IOC_SHUTDOWN 0x8004587dUL /* EXT4_IOC_SHUTDOWN, in no header of user space */
+#define IOC_SHUTDOWN 0x8004587dUL /* EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN, in no header here */
 #define NO_LOG_FLUSH 2u
 
 static int disk_fd = -1; /* a memfd */
 static char mount_point[128];
+static const char *disk_fs = "ext4"; /* or "xfs", set before all else */
+
+static inline const char *mkfs(void)
+{
+    return strcmp(disk_fs, "xfs") == 0 ? "/sbin/mkfs.xfs" : "/sbin/mkfs.ext4";
+}
 
 /* For main: why there can be none here, or NULL; then the program has its namespace. */
 static inline const char *disk_impossible(void)
@@ -35,7 +42,7 @@ static inline const char *disk_impossible(void)
         access("/dev/loop-control", R_OK | W_OK) != 0) {
         return "no mounts or no loop devices are allowed here";
     }
-    return NULL;
+    return access(mkfs(), X_OK) == 0 ? NULL : "its mkfs is not installed";
 }
 
 /* In the test, before all else. */
@@ -57,7 +64,7 @@ static inline void disk_make(void)
     assert_true(disk_fd >= 0);
     assert_int_equal(ftruncate(disk_fd, DISK_BYTES), 0);
     snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), disk_fd);
-    run_program((const char *const[]){"/sbin/mkfs.ext4", "-q", "-F", path, NULL});
+    run_program((const char *const[]){mkfs(), "-q", disk_fs[0] == 'x' ? "-f" : "-F", path, NULL});
 }
 
 /* A loop device on it, gone with its last user. */
@@ -89,7 +96,7 @@ static inline bool disk_mount(void)
 {
     char path[32];
     int fd = loop_open(path);
-    bool good = mount(path, mount_point, "ext4", MS_NOATIME, "") == 0;
+    bool good = mount(path, mount_point, disk_fs, MS_NOATIME, "") == 0;
 
     close(fd);
     if (good) {
@@ -110,13 +117,15 @@ static inline void disk_unmount(void)
     box.mounted[0] = '\0';
 }
 
-/* Its end, until it is mounted again. */
-static inline void disk_stop(void)
+/* Its end, until it is mounted again. `settled`: once the kernel has written back what it has in
+ * memory, so that each page of a shared map is clean and the first write to it asks the disk. */
+static inline void disk_stop(bool settled)
 {
     uint32_t flags = NO_LOG_FLUSH;
     int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     assert_true(fd >= 0);
+    assert_true(!settled || syncfs(fd) == 0);
     assert_int_equal(ioctl(fd, IOC_SHUTDOWN, &flags), 0);
     close(fd);
 }

@@ -94,7 +94,7 @@ static void cut(void)
 {
     double began = campaign_now_s();
 
-    disk_stop();
+    disk_stop(false);
     e2e_stop(core_node, SIGKILL);
     e2e_stop(edge_node, SIGKILL);
     disk_unmount();
@@ -171,7 +171,7 @@ static bool control_cut(void)
     assert_int_equal(came_up(core_node, &status), DAEMON_LIVES);
     start_load(1);
     run_a_while();
-    disk_stop();
+    disk_stop(false);
     e2e_stop(core_node, SIGKILL);
     disk_unmount();
     newest = clients_newest(clients);

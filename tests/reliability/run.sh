@@ -46,6 +46,8 @@ slow-disk|syncs that take 200 ms longer, core and edge in turn: readers do not n
 hung-disk|syncs that take 3 s, core and edge in turn: readers do not notice|disks --what hang --slow-ms 3000|40|10|2 --slow-ms 500
 dead-edge|the file system under it ends, and it goes on answering reads: edge|dead --node edge|50|15|2
 dead-core|the same: core|dead --node core|50|15|2
+dead-edge-xfs|the same on XFS, which takes no write to a shared page then: edge|dead --node edge --fs xfs|50|15|-
+dead-core-xfs|the same: core|dead --node core --fs xfs|50|15|-
 full-map|a map of 1 MiB, full again and again, and kill -9 in between|disks --what map|300|100|10
 flips-state|one bit flipped in a state file, read in a child process|flips --what state|8000|2000|60
 flips-core|one bit flipped under a real core|flips --what core|500|100|3

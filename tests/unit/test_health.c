@@ -1,7 +1,8 @@
 /*
  * test_health.c - whether an edge vouches for its store when it ends: only if nothing speaks
- * against it; and that it repairs what the examination has seen, and nothing else. The rest of what
- * a damaged store leads to is in tests/e2e/test_damage.c.
+ * against it; that it repairs what the examination has seen, and nothing else; that it gives up a
+ * store only where it can have another. The rest of what a damaged store leads to is in
+ * tests/e2e/test_damage.c.
  */
 #include "edge_box.h"
 
@@ -65,6 +66,29 @@ static void what_the_examination_saw_is_repaired(void **state)
     assert_int_equal(repair_of(rig, true), HF_REPAIR_WAITING);
 }
 
+static void count_ends(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+static void damaged_store_on_a_disk_that_takes_nothing_is_served_on(void **state)
+{
+    struct rig *rig = *state;
+    int ends = 0;
+    struct edge_health h = {.dir = rig->dir, .ctx = &ends, .on_damaged = count_ends};
+    rig_start(rig);
+    edge_health_watch(&h, NULL, rig->edge);
+    for (int takes = 0; takes < 2; takes++) {
+        snprintf(h.life.running.path, sizeof(h.life.running.path), "%s%s/running", rig->dir,
+                 takes ? "" : "/nowhere");
+        h.looking = true;
+        h.found = HF_CORRUPT;
+        h.look.done(&h.look);
+        assert_int_equal(ends, takes);
+        assert_false(h.looking);
+    }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
@@ -73,6 +97,7 @@ int main(void)
         T(end_after_an_error_that_nobody_looked_into_does_not),
         T(end_while_the_pages_are_looked_at_does_not),
         T(what_the_examination_saw_is_repaired),
+        T(damaged_store_on_a_disk_that_takes_nothing_is_served_on),
     };
     return cmocka_run_group_tests(tests, crypto_ready, NULL);
 }

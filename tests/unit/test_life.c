@@ -175,7 +175,7 @@ static void a_doubt_makes_the_next_start_look(void **state)
     struct hf_life l;
     start(f, &l);
     hf_life_begin(&l);
-    hf_life_doubt(&l);
+    assert_int_equal(hf_life_doubt(&l), HF_OK);
     assert_int_equal(start(f, &l), HF_CORRUPT);
 }
 
