@@ -8,9 +8,10 @@
  * Turns. Callbacks only queue replies and mark their client dirty. A turn runs after each poll
  * (what it brought) and before each poll (what completed in between): it tells the owner that all
  * commands are delivered, sends what is ready with one write a client, and lets go on who waited
- * for room. Commands take HF_RESP_TURN_US of an iteration of the loop, and what is left then waits
- * with its clients for the next, in turns: whoever sends many slow ones must not stop the loop
- * (G14, G16).
+ * for room. Commands take HF_RESP_TURN_US of an iteration of the loop; the clients with what is
+ * left then stand in a queue, and who had time goes to its end. Each iteration has time for one
+ * command of the first of them, whatever came in. So whoever sends many slow ones stops neither the
+ * loop nor anybody else (G14, G16).
  *
  * Invariant: a client that holds more than HF_RESP_PAUSE_BYTES of replies or HF_RESP_SLOTS_MAX
  * deferred ones is neither read from nor served its buffered commands until it is below again; so
@@ -61,6 +62,24 @@ static void client_clean(struct hf_resp_client *c)
         c->dirty = false;
         TAILQ_REMOVE(&c->server->dirty, c, dirty_link);
         c->server->dirty_count--;
+    }
+}
+
+/* ---- clients that wait for time ---- */
+
+static void waits_begin(struct hf_resp_client *c)
+{
+    if (!c->waits && !c->closed) {
+        c->waits = true;
+        TAILQ_INSERT_TAIL(&c->server->waiting, c, waiting_link);
+    }
+}
+
+static void waits_end(struct hf_resp_client *c)
+{
+    if (c->waits) {
+        c->waits = false;
+        TAILQ_REMOVE(&c->server->waiting, c, waiting_link);
     }
 }
 
@@ -161,6 +180,7 @@ void hf_resp_client_close(struct hf_resp_client *c)
     }
     struct hf_resp_server *s = c->server;
     client_clean(c);
+    waits_end(c);
     c->closed = true;
     TAILQ_REMOVE(&s->clients, c, link);
     s->client_count--;
@@ -183,12 +203,11 @@ static bool over_limits(const struct hf_resp_client *c)
     return c->queued_bytes > most || c->slot_count >= HF_RESP_SLOTS_MAX;
 }
 
-/* Whether commands had their time in this iteration, which is as long as the loop's time stands. */
+/* Whether commands had their time in this iteration of the loop, which is counted from the first. */
 static bool spent(struct hf_resp_server *s)
 {
     uint64_t now = hf_clock_us();
-    if (s->turn_of != uv_now(s->loop)) {
-        s->turn_of = uv_now(s->loop);
+    if (s->turn_until == 0) {
         s->turn_until = now + HF_RESP_TURN_US;
     }
     return now >= s->turn_until;
@@ -233,17 +252,18 @@ static void deliver_command(struct hf_resp_client *c, const uint8_t *command)
     s->config.on_command(s->config.ctx, c, s->argv, argc);
 }
 
-/* Delivers the whole commands in data; returns how many bytes are done with. */
-static size_t deliver(struct hf_resp_client *c, uint8_t *data, size_t len)
+/* Delivers the whole commands in data; returns how many bytes are done with. `owed`: one of them
+ * also when there is no time. */
+static size_t deliver(struct hf_resp_client *c, uint8_t *data, size_t len, bool owed)
 {
     size_t at = 0;
-    c->waits = false;
     while (at < len && may_deliver(c)) {
         size_t used = 0;
-        if (spent(c->server)) {
-            c->waits = true;
+        if (spent(c->server) && !owed) {
+            waits_begin(c);
             break;
         }
+        owed = false;
         enum hf_resp_step step = hf_resp_parse(&c->parser, data + at, len - at, &used);
         if (step == HF_RESP_MORE) {
             break;
@@ -261,12 +281,12 @@ static size_t deliver(struct hf_resp_client *c, uint8_t *data, size_t len)
     return at;
 }
 
-static void deliver_buffered(struct hf_resp_client *c)
+static void deliver_buffered(struct hf_resp_client *c, bool owed)
 {
     if (c->in.len == 0) {
         return;
     }
-    c->in_start += deliver(c, c->in.data + c->in_start, c->in.len - c->in_start);
+    c->in_start += deliver(c, c->in.data + c->in_start, c->in.len - c->in_start, owed);
     if (c->in_start == c->in.len) {
         c->in_start = c->in.len = 0;
     }
@@ -341,11 +361,11 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
     size_t len = (size_t)nread;
     if (buf->base == (char *)s->read_buffer) {
-        size_t done = deliver(c, s->read_buffer, len);
+        size_t done = deliver(c, s->read_buffer, len, false);
         keep_rest(c, s->read_buffer + done, len - done);
     } else {
         c->in.len += len;
-        deliver_buffered(c);
+        deliver_buffered(c, false);
     }
     if ((!may_deliver(c) || c->waits) && !c->closed) {
         stop_reading(c);
@@ -355,15 +375,11 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 
 /* ---- turns ---- */
 
-/* After room was made: first the commands that waited, then the socket. */
-static void resume(struct hf_resp_client *c)
+/* After room was made, or in its turn: first the commands that waited, then the socket. */
+static void resume(struct hf_resp_client *c, bool owed)
 {
-    deliver_buffered(c);
-    if (!may_deliver(c)) {
-        return;
-    }
-    if (c->waits) {
-        hf_resp_client_dirty(c);
+    deliver_buffered(c, owed);
+    if (!may_deliver(c) || c->waits) {
         return;
     }
     c->reading = true;
@@ -385,8 +401,20 @@ static void visit(struct hf_resp_client *c)
         }
         return;
     }
-    if (!c->reading && may_deliver(c)) {
-        resume(c);
+    if (!c->reading && !c->waits && may_deliver(c)) {
+        resume(c, false);
+    }
+}
+
+/* Those who wait for time, in their order. */
+static void serve_waiting(struct hf_resp_server *s)
+{
+    while (!s->closed && !TAILQ_EMPTY(&s->waiting) && (!spent(s) || !s->owed_given)) {
+        struct hf_resp_client *c = TAILQ_FIRST(&s->waiting);
+        bool owed = !s->owed_given;
+        s->owed_given = true;
+        waits_end(c);
+        resume(c, owed);
     }
 }
 
@@ -407,6 +435,7 @@ static void turn(struct hf_resp_server *s)
         while (left-- > 0 && !s->closed && !TAILQ_EMPTY(&s->dirty)) {
             visit(TAILQ_FIRST(&s->dirty));
         }
+        serve_waiting(s);
         if ((s->dirty_count == 0 && !s->delivered) || spent(s)) {
             break;
         }
@@ -414,7 +443,7 @@ static void turn(struct hf_resp_server *s)
     if (s->closed) {
         return;
     }
-    if (s->dirty_count > 0 || s->delivered) {
+    if (s->dirty_count > 0 || s->delivered || !TAILQ_EMPTY(&s->waiting)) {
         uv_idle_start(&s->idle, on_idle);
     } else {
         uv_idle_stop(&s->idle);
@@ -423,7 +452,10 @@ static void turn(struct hf_resp_server *s)
 
 static void on_prepare(uv_prepare_t *h)
 {
-    turn(h->data);
+    struct hf_resp_server *s = h->data;
+    turn(s);
+    s->turn_until = 0; /* what the poll brings begins an iteration */
+    s->owed_given = false;
 }
 
 void hf_resp_send(struct hf_resp_server *s)
@@ -589,6 +621,7 @@ static struct hf_resp_server *server_new(uv_loop_t *loop, const struct hf_resp_c
     s->listener[1] = (struct hf_resp_listener){.server = s, .fd = -1, .is_unix = true};
     TAILQ_INIT(&s->clients);
     TAILQ_INIT(&s->dirty);
+    TAILQ_INIT(&s->waiting);
     return s;
 }
 

@@ -64,6 +64,7 @@ struct hf_resp_client {
     struct hf_resp_server *server;
     TAILQ_ENTRY(hf_resp_client) link;
     TAILQ_ENTRY(hf_resp_client) dirty_link;
+    TAILQ_ENTRY(hf_resp_client) waiting_link;
     uint64_t id;
     int version;
     bool is_unix;
@@ -72,7 +73,7 @@ struct hf_resp_client {
     bool failed; /* over a limit or out of memory; closed at the next turn */
     bool dirty;  /* in the server's list of clients that a turn must look at */
     bool reading;
-    bool waits; /* there are commands in `in`, and no time for them in this iteration */
+    bool waits; /* in the server's queue: there are commands in `in`, and was no time for them */
 
     struct hf_resp_parser parser;
     struct hf_resp_bytes
@@ -113,8 +114,8 @@ struct hf_resp_server {
     uint32_t handle_count; /* open handles of the server and of clients: it is freed at 0 */
     bool closed;
     bool delivered;      /* commands since the last on_drained */
-    uint64_t turn_of;    /* loop time of the iteration that turn_until is of */
-    uint64_t turn_until; /* hf_clock_us */
+    uint64_t turn_until; /* hf_clock_us: the time of commands in this iteration; 0: none ran yet */
+    bool owed_given;     /* the first that waits had its command in this iteration */
     struct hf_resp_listener listener[2];
     char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     dev_t unix_dev;
@@ -123,6 +124,7 @@ struct hf_resp_server {
 
     struct hf_resp_client_list clients;
     struct hf_resp_client_list dirty;
+    struct hf_resp_client_list waiting; /* for time to run their commands */
     uint32_t dirty_count;
     uint32_t client_count;
     uint64_t next_id;
