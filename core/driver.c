@@ -222,6 +222,9 @@ void hf_core_keys_drop(struct hf_core *core)
 static void recovered(struct hf_core *core)
 {
     const struct hf_lane_job *lane = &core->lane;
+    if (hf_err_is_damage(lane->code)) {
+        core->uncommitted = lane->code; /* or each write would replay it all, in vain */
+    }
     if (lane->code == HF_OK && core->uncommitted != HF_OK &&
         lane->head.committed == lane->head.at.seq) {
         core->uncommitted = HF_OK;

@@ -221,9 +221,12 @@ static void readers_go(struct hf_publisher *p, struct hf_publisher_effects *fx)
     fx_add(fx, (struct hf_publisher_effect){.type = HF_PUBFX_VISIBLE});
 }
 
-static bool is_damage(enum hf_err code)
+/* What waited for the log to be whole again need not wait any longer. */
+static void log_is_whole(struct hf_publisher *p, hf_ms now)
 {
-    return code == HF_CORRUPT || code == HF_DIGEST;
+    if (p->commit_not_before > now + COMMIT_RETRY_MS) {
+        p->commit_not_before = 0;
+    }
 }
 
 /* A failed lane leaves a transaction that must be aborted and replayed before anything else. */
@@ -258,6 +261,7 @@ static void on_group_done(struct hf_publisher *p, const struct hf_publisher_even
         return;
     }
     HF_ASSERT(ev->position.seq >= p->head.seq);
+    log_is_whole(p, ev->now);
     if (ev->position.seq == p->head.seq) {
         return;
     }
@@ -324,11 +328,13 @@ static void on_recovered(struct hf_publisher *p, const struct hf_publisher_event
         /* The next group or commit tries again, and answers with its failure. One must come, also
          * if nobody writes: the state may not even be open to readers. */
         on_recorded(p, ev->now);
-        if (is_damage(ev->code)) {
+        if (hf_err_is_damage(ev->code)) {
             p->commit_not_before = ev->now + COMMIT_RETRY_DAMAGED_MS;
+            readers_go(p, fx);
         }
         return;
     }
+    log_is_whole(p, ev->now);
     head_found(p, ev);
     p->committed = ev->seq; /* less than before on a disk that took back what it had synced */
     if (!dirty(p)) {        /* a replay that committed all: no other commit will follow */

@@ -546,11 +546,11 @@ static void on_refused(struct hf_replica *r, const struct hf_replica_event *ev)
         r->store_retry = r->now + r->cfg.backoff_ms_max;
         repair_refused(r, ev->code);
         /* Over a base that is damaged every DELTA is refused; only a look at it can tell. */
-        bool doubt = ev->code == HF_DIGEST || ev->code == HF_CORRUPT;
+        bool doubt = hf_err_is_damage(ev->code);
         if (doubt && r->stage.kind == HF_PLAN_DELTA) {
             order_check(r);
         }
-    } else if (ev->code == HF_DIGEST || ev->code == HF_CORRUPT) {
+    } else if (hf_err_is_damage(ev->code)) {
         note(r, HF_NOTE_STORE_TROUBLE, ev->seq, (uint64_t)ev->code);
         order_check(r);
     } else if (ev->op == HF_REPFX_APPLY || ev->op == HF_REPFX_TAKE) {
@@ -599,7 +599,7 @@ void on_checked(struct hf_replica *r, const struct hf_replica_event *ev)
         return;
     }
     r->checking = false;
-    if (ev->code == HF_CORRUPT || ev->code == HF_DIGEST) {
+    if (hf_err_is_damage(ev->code)) {
         r->drop_stage = r->stage.active;
         repair_want(r, true);
     } else if (ev->code != HF_OK) {

@@ -340,7 +340,7 @@ bool repair_checked(struct hf_replica *r, enum hf_err code)
         note(r, HF_NOTE_REPAIR_SOUND, r->repair.status.compared, 0);
         r->repair.damaged = false;
         ended(r, HF_REPAIR_SOUND);
-    } else if (code == HF_CORRUPT || code == HF_DIGEST) {
+    } else if (hf_err_is_damage(code)) {
         know(r);
         fetch_ranges(r);
     } else if (code == HF_BUSY) {

@@ -623,7 +623,7 @@ static void check_done(struct hf_job *job)
     struct check_job *c = (struct check_job *)job;
     struct hf_edge *edge = c->edge;
     struct hf_replica_event ev = {.type = HF_REPEV_CHECKED, .code = c->code};
-    if (c->code == HF_CORRUPT || c->code == HF_DIGEST) {
+    if (hf_err_is_damage(c->code)) {
         edge_note(edge, HF_LEVEL_ERROR, "store: own state is damaged reason=%s", c->why.text);
     } else if (c->code != HF_OK) {
         edge_note(edge, HF_LEVEL_WARN, "store: own state could not be checked reason=%s",

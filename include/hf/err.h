@@ -9,6 +9,7 @@
 #ifndef HF_ERR_H
 #define HF_ERR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* name, value (stable: printed and stored), sentence */
@@ -50,6 +51,12 @@ enum hf_err {
     HF_ERRORS(X)
 #undef X
 };
+
+/* What is stored reads back wrong: trying again makes nothing better, and a repair may. */
+static inline bool hf_err_is_damage(enum hf_err e)
+{
+    return e == HF_CORRUPT || e == HF_DIGEST;
+}
 
 /* The sentence of an error, never NULL; static storage. */
 const char *hf_err_text(enum hf_err e);

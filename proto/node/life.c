@@ -39,7 +39,7 @@ enum hf_err hf_life_examine(struct hf_life *l, const char *marker, const char *s
     hf_log(HF_LEVEL_WARN, "store: examining it, because of unclean ends in a row count=%u",
            r->unclean);
     enum hf_err err = hf_state_examine(state, EXAMINE_MS_MAX, &found);
-    if (err == HF_CORRUPT || err == HF_DIGEST) {
+    if (hf_err_is_damage(err)) {
         *e = found;
         return err;
     }

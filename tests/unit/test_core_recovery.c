@@ -691,11 +691,6 @@ static void signature_goes(void)
     record_put(&losing);
 }
 
-static void told_code(void *ctx, const struct hf_admin_result *r)
-{
-    *(enum hf_err *)ctx = r->code;
-}
-
 /* Two batches; from now on a sync fails, and takes the signature of the second. */
 static void syncs_fail(struct box *b)
 {
@@ -713,7 +708,7 @@ static void signatures_that_the_failed_sync_of_a_fact_took_are_made_again(void *
     struct box *b = *state;
     enum hf_err code = HF_OK;
     syncs_fail(b);
-    hf_core_edge_invite(b->core, "edge", told_code, &code);
+    hf_core_edge_invite(b->core, "edge", told, &code);
     box_work(b);
     box_syncs_are_well();
     assert_int_equal(code, HF_IO);
@@ -734,6 +729,22 @@ static void signatures_that_a_failed_sync_took_are_made_again(void **state)
     assert_int_equal(box_put(b, "c", "3").code, HF_OK);
     box_commit(b);
     assert_state_signed(b, 3);
+}
+
+static void a_log_that_reads_back_damaged_is_not_replayed_for_each_write(void **state)
+{
+    struct box *b = *state;
+    box_put(b, "a", "1");
+    record_take(b, 1, &losing);
+    losing.bytes[HF_LOG_RECORD_HEAD] ^= 1;
+    box_sync_failed = signature_goes; /* and more than that */
+    box_sync_error = EIO;
+    assert_int_equal(box_put(b, "b", "2").code, HF_IO);
+    box_syncs_are_well();
+    assert_int_equal(box_put(b, "c", "3").code, HF_CORRUPT);
+    uint64_t replays = b->core->n.recoveries;
+    assert_int_equal(box_put(b, "d", "4").code, HF_CORRUPT);
+    assert_int_equal(b->core->n.recoveries, replays);
 }
 
 /* Also of a group with several. */
@@ -761,6 +772,7 @@ int main(void)
         T(only_what_the_chain_has_is_signed),
         T(signatures_that_a_failed_sync_took_are_made_again),
         T(signatures_that_the_failed_sync_of_a_fact_took_are_made_again),
+        T(a_log_that_reads_back_damaged_is_not_replayed_for_each_write),
         T(the_state_keeps_the_signature_of_its_newest_batch),
         T(a_group_that_was_not_run_is_gone_after_a_crash),
         T(a_crash_right_after_the_first_start_loses_nothing),

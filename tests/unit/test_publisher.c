@@ -356,6 +356,24 @@ static void a_recovery_that_met_damage_is_tried_again_seldom(void **state)
     assert_true(hf_publisher_may_end(engine));
 }
 
+static void what_waits_while_damage_is_met_does_not_wait_for_the_next_try(void **state)
+{
+    (void)state;
+    start(2, 1, 0);
+    happens(HF_PUB_TICK, 0);
+    assert_string_equal(happens(HF_PUB_TICK, 50), "commit");
+    step((struct hf_publisher_event){.type = HF_PUB_COMMITTED, .code = HF_CORRUPT, .now = 51});
+    assert_string_equal(happens(HF_PUB_READ_WAITS, 52), "");
+    assert_string_equal(
+        step((struct hf_publisher_event){.type = HF_PUB_RECOVERED, .code = HF_DIGEST, .now = 53}),
+        "visible");
+    happens(HF_PUB_WRITE, 54); /* it found the log whole again */
+    assert_string_equal(happens(HF_PUB_FLUSH, 54), "group");
+    assert_string_equal(group_done(3, 1, 1, 55), "answer publish");
+    assert_string_equal(happens(HF_PUB_READ_WAITS, 56), "commit");
+    assert_string_equal(committed(3, 57), "visible");
+}
+
 static void recorded_facts_are_committed_soon_too(void **state)
 {
     (void)state;
@@ -625,6 +643,7 @@ int main(void)
         T(what_a_commit_finds_durable_above_the_head_counts),
         T(a_recovery_that_failed_is_tried_again_by_a_commit),
         T(a_recovery_that_met_damage_is_tried_again_seldom),
+        T(what_waits_while_damage_is_met_does_not_wait_for_the_next_try),
         T(recorded_facts_are_committed_soon_too),
         T(beacons_come_each_second_of_silence),
         T(spurious_ticks_are_harmless),
