@@ -264,11 +264,9 @@ static void train_if_ready(struct hf_core *core)
 static void failing_note(struct hf_core *core)
 {
     const struct hf_lane_job *lane = &core->lane;
-    hf_ms at = core->noted[lane->kind].at;
-    if (at == 0 || core->failed_at - at >= FAILING_MS ||
-        core->noted[lane->kind].code != lane->code) {
-        core->noted[lane->kind].at = core->failed_at;
-        core->noted[lane->kind].code = lane->code;
+    hf_ms *at = &core->noted[lane->kind][lane->code];
+    if (*at == 0 || core->failed_at - *at >= FAILING_MS) {
+        *at = core->failed_at;
         hf_core_note(core, HF_LEVEL_ERROR, "core: %s", core->failing);
     }
 }

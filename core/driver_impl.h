@@ -132,10 +132,8 @@ struct hf_core {
     char fenced[300];  /* why writes are refused for good; empty when they are not */
     char failing[400]; /* why the last order failed; empty when it did not, or long ago */
     hf_ms failed_at;
-    struct {
-        hf_ms at; /* 0 = never */
-        enum hf_err code;
-    } noted[HF_ORDERS];      /* the newest failure of that kind that was logged */
+    hf_ms noted[HF_ORDERS]
+               [HF_ERR_COUNT]; /* when that failure of that order was logged; 0 = never */
     enum hf_err uncommitted; /* why the last commit failed: no write is taken until one goes well */
     hf_ms presence_at;       /* the next look */
     struct hf_presence_row presence[HF_EDGES_MAX];

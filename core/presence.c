@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #define LOOK_MS 1000
+#define PAUSED_MS 3000 /* the process stood still: what edges sent meanwhile is not read yet */
 
 static enum hf_presence presence_of(enum hf_edge_state state)
 {
@@ -60,7 +61,11 @@ void hf_core_presence(struct hf_core *core, hf_ms now)
     if (now < core->presence_at) {
         return;
     }
+    bool paused = core->presence_at > 0 && now - core->presence_at >= PAUSED_MS;
     core->presence_at = now + LOOK_MS;
+    if (paused) {
+        return;
+    }
     for (uint32_t i = 0; i < hf_registry_count(core->registry); i++) {
         const struct hf_enrolled *e = hf_registry_at(core->registry, i);
         struct hf_edge_row row = {.state = HF_EDGE_NEVER_SEEN};

@@ -52,6 +52,11 @@ enum hf_err {
 #undef X
 };
 
+/* How many there are; they are numbered from 0 on without a gap. */
+#define X(name, value, text) +1
+enum { HF_ERR_COUNT = 0 HF_ERRORS(X) };
+#undef X
+
 /* What is stored reads back wrong: trying again makes nothing better, and a repair may. */
 static inline bool hf_err_is_damage(enum hf_err e)
 {

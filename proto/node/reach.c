@@ -8,7 +8,6 @@
  */
 #include "hf/reach.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,12 @@
 #define PAUSE_MS 10000
 #define ANSWER_MS 5000
 #define REPEAT_MS 600000u
+#define TOLD_MAX 4u /* reasons that come in turns: of a name with several addresses, say */
+
+struct told {
+    char reason[HF_URL_BYTES + 128];
+    uint64_t at;
+};
 
 struct hf_reach {
     struct hf_reach_config config;
@@ -27,8 +32,7 @@ struct hf_reach {
     char url[HF_CHANNELS][HF_URL_BYTES];
     bool up[HF_CHANNELS];
     char reason[HF_URL_BYTES + 128];
-    char told[HF_URL_BYTES + 128];
-    uint64_t told_at;
+    struct told told[TOLD_MAX];
 
     bool looking;
     bool resolving;
@@ -59,12 +63,16 @@ static bool all_up(const struct hf_reach *r)
 static void tell(struct hf_reach *r)
 {
     uint64_t now = uv_now(r->loop);
-    bool again = strcmp(r->told, r->reason) == 0 && now - r->told_at < REPEAT_MS;
-    if (r->reason[0] == '\0' || again) {
+    struct told *in = &r->told[0]; /* the same, or else the oldest */
+    for (uint32_t i = 0; i < TOLD_MAX && strcmp(in->reason, r->reason) != 0; i++) {
+        struct told *t = &r->told[i];
+        in = strcmp(t->reason, r->reason) == 0 || t->at < in->at ? t : in;
+    }
+    if (strcmp(in->reason, r->reason) == 0 && now - in->at < REPEAT_MS) {
         return;
     }
-    memcpy(r->told, r->reason, sizeof(r->told));
-    r->told_at = now;
+    memcpy(in->reason, r->reason, sizeof(in->reason));
+    in->at = now;
     r->config.on_reason(r->config.ctx, r->reason);
 }
 
@@ -113,7 +121,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     hf_sp_greeting(r->at == HF_CHANNEL_STREAM ? HF_SP_PUB : HF_SP_REP, expected);
     (void)buf;
     if (n < 0) {
-        end(r, "it accepts and says nothing: no holdfast core, or one that turns this edge away");
+        end(r, r->greeting_len > 0 ? "what listens there is no holdfast core"
+                                   : "it accepts and says nothing: no holdfast core, or one that "
+                                     "turns this edge away");
         return;
     }
     r->greeting_len += (size_t)n;
@@ -238,7 +248,8 @@ void hf_reach_link(struct hf_reach *r, enum hf_channel channel, bool up)
 {
     r->up[channel] = up;
     if (up && channel == r->at) {
-        r->reason[0] = r->told[0] = '\0'; /* said anew when it is lost again */
+        r->reason[0] = '\0';
+        memset(r->told, 0, sizeof(r->told)); /* said anew when it is lost again */
     }
     if (!up && !r->looking) {
         wait_for(r, r->config.first_ms);

@@ -550,8 +550,8 @@ static bool map_fits(uint64_t bytes)
 enum hf_err hf_state_grow(struct hf_state *s)
 {
     HF_ASSERT(!s->open);
-    if (s->env == NULL) {
-        return HF_IO;
+    if (s->env == NULL || s->broken) {
+        return HF_IO; /* what readers have is all there is, see hf_held_renew */
     }
     if (s->map_bytes > SIZE_MAX / 4) {
         return HF_TOO_BIG;

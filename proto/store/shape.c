@@ -79,25 +79,30 @@ static enum walked walk_all(const struct hf_state *s)
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi table[HF_TABLE_COUNT + 1] = {0}; /* the last one is LMDB's own list of free pages, 0 */
-    if (hf_env_new(s, s->dir, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, &env) != HF_OK ||
-        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
+    enum hf_err e = hf_env_new(s, s->dir, MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, &env);
+    if (e != HF_OK) {
+        return e == HF_CORRUPT ? WALKED_INTO_DAMAGE : NOT_WALKED;
+    }
+    int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0) {
         return NOT_WALKED;
     }
-    if (hf_tables_open(txn, 0, table) != 0) {
-        return WALKED_INTO_DAMAGE;
+    rc = hf_tables_open(txn, 0, table);
+    if (rc != 0) {
+        return rc == ENOMEM ? NOT_WALKED : WALKED_INTO_DAMAGE;
     }
     for (unsigned i = 0; i <= HF_TABLE_COUNT; i++) {
         MDB_cursor *c;
         MDB_val k;
         MDB_val v;
-        int rc = mdb_cursor_open(txn, table[i], &c);
+        rc = mdb_cursor_open(txn, table[i], &c);
         while (rc == 0 && (rc = hf_lmdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
             for (size_t at = 0; at < v.mv_size; at += 512) {
                 (void)((const volatile uint8_t *)v.mv_data)[at];
             }
         }
         if (rc != MDB_NOTFOUND) {
-            return WALKED_INTO_DAMAGE;
+            return rc == ENOMEM ? NOT_WALKED : WALKED_INTO_DAMAGE;
         }
     }
     return WALKED_ALL;
@@ -127,7 +132,8 @@ static enum hf_err walk_in_child(const struct hf_state *s)
     if (WIFEXITED(status) && WEXITSTATUS(status) != WALKED_INTO_DAMAGE) {
         return WEXITSTATUS(status) == WALKED_ALL ? HF_OK : HF_IO;
     }
-    return HF_CORRUPT;
+    /* Nothing that it meets kills it so: somebody else did, for want of memory say. */
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? HF_IO : HF_CORRUPT;
 }
 
 enum hf_err hf_shape_check(struct hf_state *s, const char *path, struct hf_error *e)

@@ -486,9 +486,44 @@ static void a_failure_is_logged_once_a_minute_and_another_one_at_once(void **sta
     assert_int_equal(failures_logged(b, EIO), 1);
     assert_int_equal(failures_logged(b, EIO), 1);
     assert_int_equal(failures_logged(b, ENOSPC), 2);
+    assert_int_equal(failures_logged(b, EIO), 2); /* they may come in turns */
     assert_int_equal(failures_logged(b, ENOSPC), 2);
     box_pass(b, 60000);
     assert_int_equal(failures_logged(b, ENOSPC), 3);
+}
+
+static void added(void *ctx, const struct hf_admin_result *r)
+{
+    *(enum hf_err *)ctx = r->code;
+}
+
+/* What they said meanwhile is still to be read. */
+static void edges_are_not_called_cut_off_because_the_core_stood_still(void **state)
+{
+    struct box *b = *state;
+    uint8_t seed[32] = {9};
+    enum hf_err code = HF_BUSY;
+    struct hf_identity edge;
+    struct hf_publisher_effects fx;
+    assert_int_equal(hf_identity_from_seed(&edge, seed), HF_OK);
+    hf_core_edge_add(b->core, "lagos", &edge.public_key, added, &code);
+    box_work(b);
+    assert_int_equal(code, HF_OK);
+    const struct hf_position *at = &b->core->head.at;
+    struct hf_report r = {.epoch_id = at->epoch_id, .digest = at->digest};
+    struct hf_publisher_event ev = {.type = HF_PUB_REPORT, .now = b->now, .report = &r};
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    box_pass(b, 1500);
+    assert_non_null(strstr(b->notes, "heard of name=lagos"));
+    b->now += 3600000;
+    box_pass(b, 10);
+    ev.now = b->now;
+    hf_publisher_step(b->core->publisher, &ev, &fx);
+    box_pass(b, 2000);
+    assert_null(strstr(b->notes, "cut off"));
+    box_pass(b, 5000);
+    assert_non_null(strstr(b->notes, "cut off name=lagos"));
+    hf_identity_free(&edge);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, box_setup, box_teardown)
@@ -522,6 +557,7 @@ int main(void)
         T(a_condition_sees_what_the_same_group_wrote_before),
         T(a_condition_below_the_delta_floor_is_stale),
         T(a_failure_is_logged_once_a_minute_and_another_one_at_once),
+        T(edges_are_not_called_cut_off_because_the_core_stood_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,14 +319,18 @@ int __wrap_access(const char *path, int mode)
     return access_error != 0 ? -1 : __real_access(path, mode);
 }
 
-static bool no_processes;
+static bool no_processes, killed_at_once;
 
 pid_t __real_fork(void);
 pid_t __wrap_fork(void);
 pid_t __wrap_fork(void)
 {
     errno = EAGAIN;
-    return no_processes ? -1 : __real_fork();
+    pid_t child = no_processes ? -1 : __real_fork();
+    if (child == 0 && killed_at_once) {
+        raise(SIGKILL); /* as by the kernel that has no memory left */
+    }
+    return child;
 }
 
 void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
@@ -561,6 +565,9 @@ static void what_cannot_be_looked_at_is_not_called_damaged(void **state)
     hf_state_close(b->s);
     assert_int_equal(hf_state_open(&c, &b->s, &e), HF_IO);
     no_processes = false;
+    killed_at_once = true;
+    assert_int_equal(hf_state_open(&c, &b->s, &e), HF_IO);
+    killed_at_once = false;
     b->s = open_store(b->dir);
     assert_shows(b->s, "a", "1");
 }

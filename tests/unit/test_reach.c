@@ -124,6 +124,25 @@ static void a_closed_port_is_named_with_its_reason(void **state)
     assert_int_equal(f->told, 1);
 }
 
+/* As behind a name with two addresses. */
+static void reasons_that_come_in_turns_are_told_once_each(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    close(f->listening);
+    start(f);
+    assert_told(f, "connection refused");
+    uint16_t control = (uint16_t)(f->port + 1);
+    f->listening = tcp_listen(&control, 5);
+    run_until(f, 2, PATIENCE_MS);
+    assert_int_equal(f->told, 2);
+    assert_non_null(strstr(f->reason, "no answer"));
+    close(f->listening);
+    run_until(f, 3, 3 * PAUSE_MS);
+    assert_int_equal(f->told, 2);
+    assert_non_null(strstr(hf_reach_reason(f->reach), "connection refused"));
+}
+
 static void a_name_that_nobody_has_is_named(void **state)
 {
     (void)state;
@@ -195,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_closed_port_is_named_with_its_reason),
+        cmocka_unit_test(reasons_that_come_in_turns_are_told_once_each),
         cmocka_unit_test(a_name_that_nobody_has_is_named),
         cmocka_unit_test(silence_is_told_from_a_refusal),
         cmocka_unit_test(what_is_no_core_is_told),
