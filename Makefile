@@ -28,12 +28,12 @@ STORE  := changelog recovery record segment spare log_view \
 NODE   := daemon life stdio loop pair service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes strangers probe requests inbox descriptors reach
 CORE   := publisher driver open writer group registry keyring facts mark cookie service admission transfer queue \
-          cache frames chunks ranges plan enrol fence inspect ages retention carry trainer hello lineage presence
+          cache frames chunks ranges plan enrol fence inspect ages retention carry trainer hello lineage presence audit
 EDGE   := replica held apply fetch pace share width repair liveness driver slots chunks session storing kept compare history carried \
           import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
-            commands_carry options
-CLI    := apply carry connect del edge export get import input keygen parse parse_json parse_pem put \
+            commands_carry commands_log options
+CLI    := apply carry connect del edge export get import input keygen log parse parse_json parse_pem put \
           repair request status status_print text
 SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
           script_words script_action script_timeline script_expect shipped scenario record record_events recorder report report_json report_html run \

@@ -68,6 +68,7 @@ static const struct hf_command own[] = {
     {"WAIT", hf_run_wait, 3, 3, CMD_WAIT},
     {"HF.STATUS", hf_run_status, 1, 1, 0},
     {"HF.EDGE", hf_run_edge, 2, 4, CMD_DEFERS},
+    {"HF.LOG", hf_run_log, 2, 2, CMD_DEFERS},
     {"HF.CARRY", hf_run_carry, 3, 6, CMD_DEFERS | CMD_READS},
     {"HF.REPAIR", run_repair, 1, 0, 0},
     {"INFO", hf_run_info, 1, 0, 0},

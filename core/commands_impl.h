@@ -201,6 +201,7 @@ void hf_run_info(struct hf_call *call);
 void hf_run_status(struct hf_call *call);
 void hf_run_edge(struct hf_call *call);
 void hf_run_carry(struct hf_call *call); /* commands_carry.c */
+void hf_run_log(struct hf_call *call);   /* commands_log.c */
 void hf_run_wait(struct hf_call *call);
 /* Number of edges that a WAIT asks for; false when the call is malformed. */
 bool hf_wait_arguments(const struct hf_slice *argv, size_t argc, uint64_t *edges, uint64_t *ms);

@@ -67,6 +67,8 @@ struct hf_train_job {
     bool under_way;
 };
 
+struct hf_audit_op;
+
 struct hf_visible_wait {
     void (*done)(void *ctx);
     void *ctx;
@@ -126,6 +128,7 @@ struct hf_core {
     uint32_t jobs;
     struct hf_fact_order *orders;  /* owned; under way */
     struct hf_visible_wait *waits; /* owned */
+    struct hf_audit_op *audits;    /* owned; the first is under way (audit.c) */
     struct hf_pending pending;
     bool draining;
     struct hf_core_numbers n;

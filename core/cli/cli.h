@@ -94,6 +94,7 @@ int hf_cli_import(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_export(struct hf_cli *cli, int argc, char **argv);
 /* `export --for`: a transfer to one edge as a file; since is EPOCH:SEQ, "0" or NULL. */
 int hf_cli_carry(struct hf_cli *cli, const char *edge, const char *since, const char *path);
+int hf_cli_log(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_edge(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_status(struct hf_cli *cli, int argc, char **argv);
 int hf_cli_repair(struct hf_cli *cli, int argc, char **argv);

@@ -51,9 +51,9 @@ static const struct hf_cli_command commands[] = {
      "escapes),\n"
      "jsonl ({\"key\":\"K\",\"value\":V}; key_b64 and value_b64 for bytes), pem (each certificate "
      "under\n"
-     "its # label, or its number). Goes out in requests of up to 500 changes, each atomic. Request "
-     "ids\n"
-     "come from the content: the same import again goes on where it stopped and repeats nothing."},
+     "its # label, or its number). Goes out in requests of up to 500 changes, each atomic. "
+     "What\n"
+     "is there already changes nothing, so an import that was cut short is simply run again."},
     {"export", hf_cli_export, "[OPTIONS] | --for EDGE [--since EPOCH:SEQ] FILE",
      "print all keys in a form that import reads, or carry a transfer\n"
      "The output is not one instant: keys that change meanwhile appear in their old or new form.\n"
@@ -62,6 +62,13 @@ static const struct hf_cli_command commands[] = {
      "take it there and run holdfast-edge --data DIR --import FILE. EPOCH:SEQ is what `holdfast "
      "status`\n"
      "of that edge shows as epoch and APPLIED."},
+    {"log", hf_cli_log, "[OPTIONS] [KEY]",
+     "show who changed what and why, the newest first\n"
+     "Each batch of the core's log with its seq and time, the author, request id and reason of "
+     "what\n"
+     "was asked with them, and the keys. With KEY, or --prefix, only changes of those. The log is\n"
+     "bounded (--log-bytes, --log-age of the core), and so is this. Exit status 1 when there is "
+     "none."},
     {"edge", hf_cli_edge, "invite NAME | add NAME KEY | list | revoke NAME",
      "enrol and revoke edges\n"
      "invite prints a join token for one edge; add enrols an edge whose public key is known."},

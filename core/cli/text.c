@@ -5,10 +5,14 @@
  * all 256 of them. A text that has no meaning is refused, never guessed at, because a wrong value
  * would be signed and sent to every edge.
  *
- * It must not allocate or print messages. Next: parse.c, which reads lines with these; export.c,
- * which writes them.
+ * It must not print messages, nor allocate but for JSON. Next: parse.c, which reads lines with
+ * these; export.c, which writes them.
  */
 #include "core/cli/text.h"
+
+#include <jansson.h>
+
+#include <stdlib.h>
 
 /* ---- escapes ---- */
 
@@ -286,4 +290,27 @@ void hf_text_plain(char *out, size_t cap, const char *text, size_t len)
         out[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
     }
     out[n] = '\0';
+}
+
+/* ---- JSON ---- */
+
+bool hf_text_json_set(struct json_t *object, const char *name, struct hf_slice bytes)
+{
+    char b64_name[24];
+    char *base64;
+    bool ok;
+
+    if (hf_text_is_utf8(bytes)) {
+        return json_object_set_new(object, name,
+                                   json_stringn((const char *)bytes.data, bytes.len)) == 0;
+    }
+    base64 = malloc(hf_base64_size(bytes.len));
+    if (base64 == NULL) {
+        return false;
+    }
+    hf_base64_encode(bytes, base64);
+    snprintf(b64_name, sizeof b64_name, "%.16s_b64", name);
+    ok = json_object_set_new(object, b64_name, json_string(base64)) == 0;
+    free(base64);
+    return ok;
 }

@@ -30,6 +30,11 @@ void hf_base64_encode(struct hf_slice bytes, char *out);
  * for text.len / 4 * 3 bytes. */
 bool hf_base64_decode(struct hf_slice text, uint8_t *out, size_t *len);
 
+/* Sets the member `name` of a JSON object, or NAME_b64 where the bytes are not UTF-8. False when
+ * there is no memory, or no object. */
+struct json_t;
+bool hf_text_json_set(struct json_t *object, const char *name, struct hf_slice bytes);
+
 /* Copies text for a terminal or a table: control bytes and bytes that are not ASCII become '?'. */
 void hf_text_plain(char *out, size_t cap, const char *text, size_t len);
 

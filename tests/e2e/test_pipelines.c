@@ -58,6 +58,7 @@ static void mix_at(const struct e2e_node *n, unsigned *seed)
         "DISCARD",   "RESET",    "PING",       "EXISTS a", "DBSIZE",
         "INFO",      "HELLO 2",  "HF.GET a",   "GET",      "NONE such",
         "HF.STATUS", "QUIT",     "MSET a 1 c", "SELECT 0", "HF.APPLY id SET a 3",
+        "HF.LOG 1",
     };
     const unsigned kinds = sizeof commands / sizeof commands[0];
     char text[1024] = "";
