@@ -24,7 +24,7 @@ LDALL   = $(HARDEN) -pie -Wl,-z,relro,-z,now
 WIRE   := err number cursor expand elements digest batch compress body seal genesis beacon token messages fetch records carry
 STORE  := changelog recovery record segment spare log_view \
           dictionary env state tables adder tree shape vouch moves index view walk verify sample stage bulk parts staging repair \
-          scrub doctor pages lost_pages lookup
+          scrub doctor pages lost_pages guarded
 NODE   := daemon life stdio loop pair service log config config_value keyfile resp resp_listen resp_parse resp_reply kv \
           transport dialer link listener pipes strangers probe requests inbox descriptors reach
 CORE   := publisher driver open writer group registry keyring facts mark cookie service admission transfer queue \

@@ -203,7 +203,7 @@ static bool over_limits(const struct hf_resp_client *c)
     return c->queued_bytes > most || c->slot_count >= HF_RESP_SLOTS_MAX;
 }
 
-/* Whether commands had their time in this iteration of the loop, which is counted from the first. */
+/* Whether commands had their time in this iteration of the loop, counted from the first. */
 static bool spent(struct hf_resp_server *s)
 {
     uint64_t now = hf_clock_us();

@@ -1,7 +1,7 @@
 /*
  * transport_impl.h - what the files of the transport share: dialer.c (edge), listener.c (core) and
- * their parts inbox.c, requests.c, pipes.c, strangers.c, probe.c, descriptors.c; reach.c looks beside
- * them; transport.c has the helpers.
+ * their parts inbox.c, requests.c, pipes.c, strangers.c, probe.c, descriptors.c; reach.c looks
+ * beside them; transport.c has the helpers.
  *
  * Invariant: nng's threads touch only what inbox.lock protects, and a pipe callback or a completion
  * never calls anything of nng that can wait. All else belongs to the loop's thread.

@@ -8,8 +8,8 @@
  * A branch key that is off by one bit makes LMDB miss records that a walk still finds; a page
  * number that is wrong in the page itself does nothing until a commit. Reading cannot tell either.
  *
- * It reads a map of its own, and only inside of it, so it cannot die of what it finds, except of a
- * disk that does not give its bytes back. The layout is in lmdb_layout.h.
+ * It reads a map of its own, and only inside of it, so it cannot die of what it finds. The layout
+ * is in lmdb_layout.h.
  *
  * It must not write. Read doctor.c for its use, shape.c for the size of the file, verify.c for what
  * the tables say.
@@ -364,6 +364,18 @@ static bool check_all(struct pages *p, uint64_t file_bytes)
            check_tree(p, TREE_FREE, meta + LMDB_META_FREE_AT);
 }
 
+struct looking {
+    struct pages *p;
+    size_t bytes;
+    bool good;
+};
+
+static void look(void *ctx)
+{
+    struct looking *l = ctx;
+    l->good = check_all(l->p, l->bytes);
+}
+
 enum hf_err hf_state_check_pages(const struct hf_state *s, bool keys, struct hf_error *e)
 {
     struct pages p = {.e = e, .keys = keys};
@@ -378,8 +390,11 @@ enum hf_err hf_state_check_pages(const struct hf_state *s, bool keys, struct hf_
         return hf_error_set(e, HF_NOMEM, "%s: cannot map its file", s->dir);
     }
     p.map = map;
-    bool good = check_all(&p, bytes);
+    struct looking l = {.p = &p, .bytes = bytes};
+    if (!hf_guarded(look, &l)) {
+        hf_error_set(e, HF_CORRUPT, "the disk does not give a page of the store");
+    }
     free(p.used);
     munmap(map, bytes);
-    return good ? HF_OK : hf_error_wrap(e, "%s", s->dir);
+    return l.good ? HF_OK : hf_error_wrap(e, "%s", s->dir);
 }

@@ -32,33 +32,44 @@ void hf_record_put_head(uint8_t out[HF_RECORD_HEAD], const struct hf_stored *r)
     hf_store64(out + 16, record_sum(r->key, out, r->value));
 }
 
+/* A record where the store has it. LMDB has not touched the pages of a long value. */
+struct mapped_record {
+    struct hf_slice key;
+    struct hf_slice bytes;
+    bool sound;
+    struct hf_stored *out;
+};
+
+static void head_read(void *ctx)
+{
+    const struct mapped_record *m = ctx;
+    const uint8_t *p = m->bytes.data;
+    m->out->seq = hf_load64(p);
+    m->out->ordinal = hf_load32(p + 8);
+    m->out->tombstone = (hf_load32(p + 12) & RECORD_TOMBSTONE) != 0;
+}
+
+static void record_read(void *ctx)
+{
+    struct mapped_record *m = ctx;
+    const uint8_t *p = m->bytes.data;
+    m->out->key = m->key;
+    m->out->value = hf_slice_of(p + HF_RECORD_HEAD, m->bytes.len - HF_RECORD_HEAD);
+    m->sound = hf_load64(p + 16) == record_sum(m->key, p, m->out->value);
+    head_read(m);
+}
+
 enum hf_err hf_record_get(struct hf_slice key, MDB_val data, struct hf_stored *out)
 {
-    const uint8_t *p = data.mv_data;
-    if (data.mv_size < HF_RECORD_HEAD) {
-        return HF_CORRUPT;
-    }
-    struct hf_slice value = hf_slice_of(p + HF_RECORD_HEAD, data.mv_size - HF_RECORD_HEAD);
-    if (hf_load64(p + 16) != record_sum(key, p, value)) {
-        return HF_CORRUPT;
-    }
-    out->key = key;
-    out->value = value;
-    out->seq = hf_load64(p);
-    out->ordinal = hf_load32(p + 8);
-    out->tombstone = (hf_load32(p + 12) & RECORD_TOMBSTONE) != 0;
-    return HF_OK;
+    struct mapped_record m = {.key = key, .bytes = hf_slice_of_val(data), .out = out};
+    bool there = data.mv_size >= HF_RECORD_HEAD && hf_guarded(record_read, &m);
+    return there && m.sound ? HF_OK : HF_CORRUPT;
 }
 
 enum hf_err hf_record_look(struct hf_slice record, struct hf_stored *out)
 {
-    if (record.len < HF_RECORD_HEAD) {
-        return HF_CORRUPT;
-    }
-    out->seq = hf_load64(record.data);
-    out->ordinal = hf_load32(record.data + 8);
-    out->tombstone = (hf_load32(record.data + 12) & RECORD_TOMBSTONE) != 0;
-    return HF_OK;
+    struct mapped_record m = {.bytes = record, .out = out};
+    return record.len >= HF_RECORD_HEAD && hf_guarded(head_read, &m) ? HF_OK : HF_CORRUPT;
 }
 
 /* ---- points: keys of byseq.G ---- */
@@ -359,15 +370,28 @@ uint64_t hf_blob_sum(struct hf_slice key, struct hf_slice bytes)
     return XXH3_64bits_withSeed(bytes.data, bytes.len, XXH3_64bits(key.data, key.len));
 }
 
+struct mapped_blob {
+    struct hf_slice key;
+    struct hf_slice in;
+    struct hf_slice rest;
+    bool sound;
+};
+
+static void blob_read(void *ctx)
+{
+    struct mapped_blob *m = ctx;
+    m->sound = hf_load64(m->in.data) == hf_blob_sum(m->key, m->rest);
+}
+
 enum hf_err hf_blob_get(struct hf_slice key, struct hf_slice in, struct hf_slice *bytes)
 {
     if (in.len < 8) {
         return HF_CORRUPT;
     }
-    struct hf_slice rest = hf_slice_of(in.data + 8, in.len - 8);
-    if (hf_load64(in.data) != hf_blob_sum(key, rest)) {
+    struct mapped_blob m = {.key = key, .in = in, .rest = hf_slice_of(in.data + 8, in.len - 8)};
+    if (!hf_guarded(blob_read, &m) || !m.sound) {
         return HF_CORRUPT;
     }
-    *bytes = rest;
+    *bytes = m.rest;
     return HF_OK;
 }

@@ -354,17 +354,30 @@ static enum hf_err twigs_grow(struct walk *w)
     return HF_OK;
 }
 
+struct sampling {
+    struct walk *w;
+    uint32_t points;
+    enum hf_err err;
+};
+
+static void sample_read(void *ctx)
+{
+    struct sampling *s = ctx;
+    struct walk *w = s->w;
+    s->err = root_find(w);
+    s->err = s->err == HF_OK ? twigs_grow(w) : s->err;
+    for (uint32_t t = 0; t < w->twig_count && s->err == HF_OK && w->looks < LOOKS_MAX; t++) {
+        s->err = draw_twig(w, t, s->points / w->twig_count);
+    }
+}
+
 /* Draws about `points` in all. */
 static enum hf_err sample(struct walk *w, uint32_t points)
 {
     HF_ASSERT(w->v->live && points >= TWIGS_MAX && points <= HF_SAMPLE_POINTS);
+    struct sampling s = {.w = w, .points = points};
     w->random = 0x9e3779b97f4a7c15u ^ w->v->head.at.seq;
-    enum hf_err err = root_find(w);
-    err = err == HF_OK ? twigs_grow(w) : err;
-    for (uint32_t t = 0; t < w->twig_count && err == HF_OK && w->looks < LOOKS_MAX; t++) {
-        err = draw_twig(w, t, points / w->twig_count);
-    }
-    return err;
+    return hf_guarded(sample_read, &s) ? s.err : HF_CORRUPT;
 }
 
 static int by_key(const void *a, const void *b)

@@ -25,6 +25,8 @@
 #include "hf/state.h"
 #include "adder.h"
 
+#include "guarded.h"
+
 #include <lmdb.h>
 
 #include <limits.h>
@@ -324,14 +326,6 @@ enum hf_err hf_state_settle(struct hf_state *s, const struct hf_header *h, struc
 /* Reads head, sums and stage after the environment was opened. */
 enum hf_err hf_state_load(struct hf_state *s, struct hf_error *e);
 enum hf_err hf_chain_put(struct hf_state *s, hf_seq seq, const struct hf_hash *chain);
-
-/* As mdb_get and mdb_cursor_get, but MDB_CORRUPTED where LMDB asserts what a damaged page does not
- * keep. A cursor that answered so is only good for being closed or renewed. All reads of the store
- * go through these. */
-int hf_lmdb_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *data);
-int hf_lmdb_cursor_get(MDB_cursor *c, MDB_val *key, MDB_val *data, MDB_cursor_op op);
-/* For mdb_env_set_assert. */
-void hf_lmdb_assert(MDB_env *env, const char *message);
 
 /* What a store says that its index by seq has. */
 #define FORMAT_FULL_INDEX 1u /* every record: a core's */

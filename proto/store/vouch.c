@@ -16,6 +16,7 @@
  * What changed underneath in between, without a write, is left to what a running daemon has against
  * it: checksums of records, the scrub, the digest, and the check after the next unclean end.
  */
+#include "hf/lost_pages.h"
 #include "state_impl.h"
 
 #include <fcntl.h>
@@ -60,7 +61,7 @@ void hf_state_vouch(struct hf_state *s)
 {
     char line[LINE_MAX_BYTES];
     hf_gate_enter(&s->gate); /* the writer may be about to reopen it */
-    bool good = !atomic_load(&s->doubtful) && describe(s, line);
+    bool good = !atomic_load(&s->doubtful) && hf_lost_pages_count() == 0 && describe(s, line);
     hf_gate_leave(&s->gate);
     if (!good) {
         return;
