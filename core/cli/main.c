@@ -72,9 +72,15 @@ static const struct hf_cli_command commands[] = {
     {"edge", hf_cli_edge, "invite NAME | add NAME KEY | list | revoke NAME",
      "enrol and revoke edges\n"
      "invite prints a join token for one edge; add enrols an edge whose public key is known."},
-    {"status", hf_cli_status, "[--json|--tsv] [--watch] [--max-lag N]",
+    {"status", hf_cli_status, "[OPTIONS] [NAME...]",
      "show the core and how far each edge is\n"
-     "Asked of an edge, it shows that edge. Unknown numbers are -, null or empty, never 0."},
+     "With names, only these edges are shown, and only they decide about the exit status; else "
+     "all\n"
+     "that are enrolled and not revoked. Asked of an edge, it shows that edge. Unknown numbers are "
+     "-,\n"
+     "null or empty, never 0, and exceed any limit. --max-lag alone does not find an edge that is "
+     "cut\n"
+     "off while nothing is written; --max-staleness does."},
     {"repair", hf_cli_repair, "",
      "let an edge compare its data with the core and heal what differs\n"
      "Ask the edge: --data DIR or --socket PATH of its own. Only ranges of keys that differ are\n"
@@ -131,7 +137,7 @@ static void print_option(const struct hf_cli_option *o)
 
     snprintf(name, sizeof name, "--%s%s%s", o->name, o->operand == NULL ? "" : " ",
              o->operand == NULL ? "" : o->operand);
-    printf("  %-20s %s\n", name, o->help);
+    printf("  %-24s %s\n", name, o->help);
 }
 
 static void print_commands(void)

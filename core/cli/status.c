@@ -2,8 +2,9 @@
  * status.c - `holdfast status`: asks a daemon for HF.STATUS and shows it, once or each second.
  *
  * The core answers with itself and a list of edges, an edge with its own view; which one it is
- * shows in the reply. --max-lag turns the answer into an exit status: an edge whose lag is not
- * known, or that has diverged, counts as too far behind: neither may pass for "in sync" (G8, G14).
+ * shows in the reply. Names leave only these rows. --max-lag and --max-staleness turn the answer
+ * into an exit status: what is not known, or has diverged, counts as beyond the limit: neither may
+ * pass for "in sync" (G8, G14).
  *
  * It must not compute what the daemon knows better: lag, staleness and state are printed as told.
  * Next: status_print.c for the three forms, core/commands_admin.c for the answer.
@@ -177,15 +178,52 @@ void hf_status_deinit(struct hf_status *s)
     *s = (struct hf_status){0};
 }
 
-bool hf_status_within(const struct hf_status *s, uint64_t max)
+/* ---- names and limits ---- */
+
+static bool is_named(const struct hf_status_edge *e, char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(e->name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *hf_status_choose(struct hf_status *s, char *const *names, size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+
+        while (at < s->edge_count && strcmp(s->edge[at].name, names[i]) != 0) {
+            at++;
+        }
+        if (at == s->edge_count) {
+            return names[i];
+        }
+    }
+    for (size_t i = 0; count > 0 && i < s->edge_count; i++) {
+        if (is_named(&s->edge[i], names, count)) {
+            s->edge[kept++] = s->edge[i];
+        }
+    }
+    s->edge_count = count > 0 ? kept : s->edge_count;
+    return NULL;
+}
+
+bool hf_status_within(const struct hf_status *s, uint64_t lag_max, uint64_t staleness_ms_max)
 {
     for (size_t i = 0; i < s->edge_count; i++) {
         const struct hf_status_edge *e = &s->edge[i];
 
-        if (strcmp(e->state, "revoked") == 0) {
+        /* At the core that is what somebody wanted; an edge that is asked itself gets nothing new.
+         */
+        if (!s->is_edge && strcmp(e->state, "revoked") == 0) {
             continue;
         }
-        if (e->lag_batches == HF_UNKNOWN || e->lag_batches > max ||
+        if (e->lag_batches > lag_max || e->staleness_ms > staleness_ms_max ||
             strcmp(e->state, "diverged") == 0) {
             return false;
         }
@@ -197,8 +235,10 @@ bool hf_status_within(const struct hf_status *s, uint64_t max)
 
 struct status_options {
     bool json, tsv, watch;
-    const char *max_lag; /* NULL = not asked */
-    uint64_t max;
+    const char *max_lag, *max_staleness; /* NULL = not asked */
+    uint64_t lag_max, staleness_ms_max;  /* HF_UNKNOWN = no limit */
+    char **names;
+    size_t name_count;
 };
 
 static volatile sig_atomic_t stopped;
@@ -209,10 +249,35 @@ static void on_interrupt(int sig)
     stopped = 1;
 }
 
+static int fail_name(const struct hf_status *s, const char *name)
+{
+    if (s->is_edge) {
+        return hf_cli_fail("no edge is called %.100s here: this is the edge %s", name,
+                           s->edge[0].name[0] == '\0' ? "-" : s->edge[0].name);
+    }
+    return hf_cli_fail("no edge is called %.100s (holdfast edge list)", name);
+}
+
+static void print(const struct hf_status *s, const struct status_options *o)
+{
+    if (o->watch && isatty(STDOUT_FILENO)) {
+        fputs("\033[H\033[J", stdout);
+    }
+    if (o->json) {
+        hf_status_print_json(s, stdout);
+    } else if (o->tsv) {
+        hf_status_print_tsv(s, stdout);
+    } else {
+        hf_status_print_table(s, stdout);
+    }
+    fflush(stdout);
+}
+
 /* Asks once and prints. */
 static int show_once(struct hf_cli *cli, const struct status_options *o)
 {
     const struct hf_slice command = hf_slice_str("HF.STATUS");
+    const char *missing;
     struct redisReply *reply;
     struct hf_status s;
     int status = HF_CLI_OK;
@@ -229,18 +294,14 @@ static int show_once(struct hf_cli *cli, const struct status_options *o)
         status = hf_cli_fail("%s did not answer as a core or an edge does", cli->target);
         goto out;
     }
-    if (o->watch && isatty(STDOUT_FILENO)) {
-        fputs("\033[H\033[J", stdout);
+    missing = hf_status_choose(&s, o->names, o->name_count);
+    if (missing != NULL) {
+        status = fail_name(&s, missing);
+        goto out;
     }
-    if (o->json) {
-        hf_status_print_json(&s, stdout);
-    } else if (o->tsv) {
-        hf_status_print_tsv(&s, stdout);
-    } else {
-        hf_status_print_table(&s, stdout);
-    }
-    fflush(stdout);
-    if (o->max_lag != NULL && !hf_status_within(&s, o->max)) {
+    print(&s, o);
+    if ((o->max_lag != NULL || o->max_staleness != NULL) &&
+        !hf_status_within(&s, o->lag_max, o->staleness_ms_max)) {
         status = HF_CLI_NO;
     }
 out:
@@ -268,6 +329,22 @@ static int watch(struct hf_cli *cli, const struct status_options *o)
     return status;
 }
 
+/* HF_UNKNOWN, which nothing exceeds, when the option was not given. False when it is no number. */
+static bool take_limit(const char *text, uint64_t unit, uint64_t *limit)
+{
+    uint64_t n;
+
+    *limit = HF_UNKNOWN;
+    if (text == NULL) {
+        return true;
+    }
+    if (!hf_number_parse(hf_slice_str(text), 0, (UINT64_MAX - 1) / unit, &n)) {
+        return false;
+    }
+    *limit = n * unit;
+    return true;
+}
+
 int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
 {
     struct status_options o = {0};
@@ -276,21 +353,32 @@ int hf_cli_status(struct hf_cli *cli, int argc, char **argv)
         {"tsv", NULL, NULL, &o.tsv, "print a header line and one line an edge, tab-separated"},
         {"watch", NULL, NULL, &o.watch, "print again each second until interrupted"},
         {"max-lag", "N", &o.max_lag, NULL,
-         "exit status 1 if an enrolled edge is more than N batches behind or has diverged, or its "
-         "lag is unknown"},
+         "exit status 1 if an edge is more than N batches behind or has diverged, or its lag is "
+         "unknown"},
+        {"max-staleness", "SECONDS", &o.max_staleness, NULL,
+         "exit status 1 if the data of an edge may be older than this or has diverged, or its age "
+         "is unknown"},
     };
 
     if (!hf_cli_options(cli, options, sizeof options / sizeof options[0], argc, argv)) {
         return cli->status;
     }
-    if (argc != cli->first) {
-        return hf_cli_usage(cli, "status takes no operand");
+    o.names = argv + cli->first;
+    o.name_count = (size_t)(argc - cli->first);
+    for (size_t i = 0; i < o.name_count; i++) {
+        if (o.names[i][0] == '-') { /* no name begins so */
+            return hf_cli_usage(cli, "options stand before names: %.60s", o.names[i]);
+        }
     }
     if (o.json && o.tsv) {
         return hf_cli_usage(cli, "--json and --tsv exclude each other");
     }
-    if (o.max_lag != NULL && !hf_number_parse(hf_slice_str(o.max_lag), 0, UINT64_MAX, &o.max)) {
+    if (!take_limit(o.max_lag, 1, &o.lag_max)) {
         return hf_cli_usage(cli, "--max-lag %.30s is not a number", o.max_lag);
+    }
+    if (!take_limit(o.max_staleness, 1000, &o.staleness_ms_max)) {
+        return hf_cli_usage(cli, "--max-staleness %.30s is not a number of seconds",
+                            o.max_staleness);
     }
     return o.watch ? watch(cli, &o) : show_once(cli, &o);
 }

@@ -34,9 +34,12 @@ struct hf_status {
 /* False when the reply has neither form. */
 bool hf_status_read(const struct redisReply *reply, struct hf_status *s);
 void hf_status_deinit(struct hf_status *s);
-/* True when every edge that is not revoked is known to be at most `max` batches behind, and none
- * has diverged. */
-bool hf_status_within(const struct hf_status *s, uint64_t max);
+/* Keeps the rows of the named edges, all of them when count is 0. A name that no edge has is
+ * returned, and then nothing is changed; else NULL. */
+const char *hf_status_choose(struct hf_status *s, char *const *names, size_t count);
+/* True when every edge is known to be within both limits, and none has diverged; a core's revoked
+ * edges do not count. HF_UNKNOWN is no limit. */
+bool hf_status_within(const struct hf_status *s, uint64_t lag_max, uint64_t staleness_ms_max);
 
 void hf_status_print_table(const struct hf_status *s, FILE *out);
 void hf_status_print_tsv(const struct hf_status *s, FILE *out);
