@@ -40,6 +40,8 @@ static void reply_hex(struct hf_resp_client *c, const uint8_t *bytes, size_t len
 
 static void reply_edge(struct hf_resp_client *c, const struct hf_edge_row *row)
 {
+    bool heard = row->last_heard_ms != UINT64_MAX;
+
     hf_resp_array(c, 18);
     hf_resp_bulk(c, hf_slice_str(row->name));
     reply_hex(c, row->key.b, HF_KEY_BYTES);
@@ -55,9 +57,9 @@ static void reply_edge(struct hf_resp_client *c, const struct hf_edge_row *row)
     hf_resp_number(c, row->digest_ok < 0 ? UINT64_MAX : (uint64_t)row->digest_ok);
     hf_resp_number(c, row->last_heard_ms);
     reply_text(c, row->version);
-    hf_resp_number(c, row->transfer_done);
-    hf_resp_number(c, row->transfer_total);
-    reply_text(c, row->last_heard_ms == UINT64_MAX ? NULL : hf_store_state_name(row->store_state));
+    hf_resp_number(c, heard ? row->transfer_done : UINT64_MAX);
+    hf_resp_number(c, heard ? row->transfer_total : UINT64_MAX);
+    reply_text(c, heard ? hf_store_state_name(row->store_state) : NULL);
     reply_text(c, hf_edge_floor_name(row->floor));
 }
 

@@ -285,24 +285,39 @@ static void json_text(struct json *j, const char *name, const char *text)
     putc('"', j->out);
 }
 
-static void json_number(struct json *j, const char *name, uint64_t n)
+static void json_null(struct json *j, const char *name)
 {
     json_name(j, name);
-    if (n == HF_UNKNOWN) {
-        fputs("null", j->out);
+    fputs("null", j->out);
+}
+
+static void json_known(struct json *j, const char *name, const char *text)
+{
+    if (text[0] == '\0') {
+        json_null(j, name);
     } else {
-        fprintf(j->out, "%" PRIu64, n);
+        json_text(j, name, text);
     }
+}
+
+static void json_number(struct json *j, const char *name, uint64_t n)
+{
+    if (n == HF_UNKNOWN) {
+        json_null(j, name);
+        return;
+    }
+    json_name(j, name);
+    fprintf(j->out, "%" PRIu64, n);
 }
 
 static void json_seconds(struct json *j, const char *name, uint64_t ms)
 {
-    json_name(j, name);
     if (ms == HF_UNKNOWN) {
-        fputs("null", j->out);
-    } else {
-        fprintf(j->out, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
+        json_null(j, name);
+        return;
     }
+    json_name(j, name);
+    fprintf(j->out, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
 }
 
 static void json_edge(const struct hf_status_edge *e, FILE *out)
@@ -323,16 +338,12 @@ static void json_edge(const struct hf_status_edge *e, FILE *out)
     json_name(&j, "digest_ok");
     fputs(e->digest_ok < 0 ? "null" : e->digest_ok > 0 ? "true" : "false", out);
     json_number(&j, "last_heard_ms", e->last_heard_ms);
-    if (e->version[0] == '\0') {
-        json_number(&j, "version", HF_UNKNOWN);
-    } else {
-        json_text(&j, "version", e->version);
-    }
-    if (e->floor[0] == '\0') {
-        json_number(&j, "floor", HF_UNKNOWN);
-    } else {
-        json_text(&j, "floor", e->floor);
-    }
+    json_known(&j, "version", e->version);
+    json_known(&j, "floor", e->floor);
+    json_known(&j, "key", e->key);
+    json_known(&j, "store_state", e->store);
+    json_number(&j, "transfer_done", e->transfer_done);
+    json_number(&j, "transfer_total", e->transfer_total);
     putc('}', out);
 }
 

@@ -9,6 +9,8 @@
 #include "tests/e2e/harness.c"
 #include "tests/e2e/hole.c"
 
+#include <jansson.h>
+
 #define SOON_MS 4000
 
 static struct e2e_node *core_node, *berlin_node, *lima_node;
@@ -109,6 +111,40 @@ static void limits_are_for_the_named_edges_alone(void **state)
     e2e_passed();
 }
 
+static const json_t *edge_of(const json_t *root, size_t i, const char *name)
+{
+    const json_t *e = json_array_get(json_object_get(root, "edges"), i);
+
+    assert_string_equal(json_string_value(json_object_get(e, "name")), name);
+    return e;
+}
+
+static void json_has_what_the_core_knows_of_an_edge(void **state)
+{
+    static const char *const reported[] = {"store_state", "transfer_done", "transfer_total"};
+    const json_t *e;
+    json_t *root;
+
+    e2e_begin(state);
+    assert_int_equal(STATUS(core_node, "--json", "berlin", "ship"), 0);
+    root = json_loads(out, 0, NULL);
+    assert_non_null(root);
+    e = edge_of(root, 0, "berlin");
+    assert_string_equal(json_string_value(json_object_get(e, "key")), berlin_node->key);
+    assert_string_equal(json_string_value(json_object_get(e, "store_state")), "ok");
+    assert_true(json_is_integer(json_object_get(e, "transfer_done")));
+    assert_true(json_is_integer(json_object_get(e, "transfer_total")));
+    e = edge_of(root, 1, "ship");
+    assert_int_equal(json_string_length(json_object_get(e, "key")), 64);
+    for (size_t i = 0; i < sizeof reported / sizeof reported[0]; i++) {
+        assert_true(json_is_null(json_object_get(e, reported[i])));
+    }
+    json_decref(root);
+    /* What was there before stays where it was. */
+    assert_non_null(strstr(out, ",\"floor\":\"clear\",\"key\":\""));
+    e2e_passed();
+}
+
 /* It lacks nothing, so that its lag says nothing. */
 static void an_edge_that_is_cut_off_on_a_quiet_stream_is_stale(void **state)
 {
@@ -145,6 +181,7 @@ int main(void)
         cmocka_unit_test(names_leave_only_these_rows),
         cmocka_unit_test(a_name_that_no_edge_has_is_an_error),
         cmocka_unit_test(limits_are_for_the_named_edges_alone),
+        cmocka_unit_test(json_has_what_the_core_knows_of_an_edge),
         cmocka_unit_test(an_edge_that_is_cut_off_on_a_quiet_stream_is_stale),
         cmocka_unit_test(an_edge_that_is_asked_itself_says_when_it_is_stale),
     };
