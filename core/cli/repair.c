@@ -28,6 +28,13 @@ struct standing {
     long long ended, compared, ranges, records, bytes;
 };
 
+/* It, as this tool sees it. */
+struct following {
+    bool terminal;
+    bool told; /* that the core cannot be reached */
+    int idle_ms;
+};
+
 static bool ask(struct hf_cli *cli, bool begin, struct standing *s)
 {
     const struct hf_slice command[2] = {hf_slice_str("HF.REPAIR"), hf_slice_str("STATUS")};
@@ -79,9 +86,9 @@ static int show_end(const struct standing *s)
                        "`holdfast status` whether the core can be reached");
 }
 
-/* Then it knows nothing of its lag. One that hears may wait for a transfer to end, which takes as
- * long as it takes. */
-static bool is_deaf(struct hf_cli *cli)
+/* Then it knows nothing of its lag; why, or its state, is put into `why`. One that hears may wait
+ * for a transfer to end, which takes as long as it takes. */
+static bool is_deaf(struct hf_cli *cli, char *why, size_t cap)
 {
     const struct hf_slice command = hf_slice_str("HF.STATUS");
     struct redisReply *r = hf_cli_call(cli, &command, 1);
@@ -89,45 +96,64 @@ static bool is_deaf(struct hf_cli *cli)
     bool deaf =
         r != NULL && hf_status_read(r, &s) && s.is_edge && s.edge[0].lag_batches == HF_UNKNOWN;
 
+    if (deaf) {
+        snprintf(why, cap, "%s", s.reason[0] != '\0' ? s.reason : s.edge[0].state);
+    }
     hf_status_deinit(&s);
     freeReplyObject(r);
     return deaf;
 }
 
-static bool is_stuck(struct hf_cli *cli, const struct standing *s, int idle_ms)
+/* What the user waits for is said as soon as it is known, and once. */
+static void tell_deaf(struct following *f, const char *why)
 {
-    if (strcmp(s->result, "waiting") == 0) {
-        return idle_ms >= DEAF_MS_MAX && is_deaf(cli);
+    if (f->told || f->idle_ms >= DEAF_MS_MAX) {
+        return;
     }
-    return idle_ms >= STUCK_MS_MAX;
+    f->told = true;
+    fprintf(stderr, "%sthe core cannot be reached (%s); waiting for it up to %d s\n",
+            f->terminal ? "\r\033[K" : "", why, (DEAF_MS_MAX - f->idle_ms + 999) / 1000);
+}
+
+static bool is_stuck(struct hf_cli *cli, const struct standing *s, struct following *f)
+{
+    char why[400];
+
+    if (strcmp(s->result, "waiting") != 0) {
+        return f->idle_ms >= STUCK_MS_MAX;
+    }
+    if (!is_deaf(cli, why, sizeof why)) {
+        return false;
+    }
+    tell_deaf(f, why);
+    return f->idle_ms >= DEAF_MS_MAX;
 }
 
 /* Until it has ended, or takes no further step. */
 static int follow(struct hf_cli *cli, long long ended, struct standing *s)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-    bool terminal = isatty(STDERR_FILENO) != 0;
-    int idle_ms = 0;
+    struct following f = {.terminal = isatty(STDERR_FILENO) != 0};
     bool gave_up = false;
 
     while (s->ended == ended && !gave_up) {
         struct standing last = *s;
 
-        show_progress(s, terminal);
+        show_progress(s, f.terminal);
         nanosleep(&pause, NULL);
         if (!ask(cli, false, s)) {
             return HF_CLI_NO;
         }
-        idle_ms = memcmp(&last, s, sizeof last) == 0 ? idle_ms + POLL_MS : 0;
-        gave_up = is_stuck(cli, s, idle_ms);
+        f.idle_ms = memcmp(&last, s, sizeof last) == 0 ? f.idle_ms + POLL_MS : 0;
+        gave_up = is_stuck(cli, s, &f);
     }
-    if (terminal) {
+    if (f.terminal) {
         fputc('\n', stderr);
     }
     if (gave_up) {
         return hf_cli_fail("no step in %d s: it is %s; it goes on by itself when the edge reaches "
                            "the core (`holdfast status`)",
-                           idle_ms / 1000, s->result);
+                           f.idle_ms / 1000, s->result);
     }
     return show_end(s);
 }

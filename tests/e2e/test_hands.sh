@@ -154,6 +154,9 @@ expect 0 'its status' holdfast --data alone status
 grep -q '^THE CORE CANNOT BE REACHED: tcp' out || { echo 'FAILED: no reason in:'; cat out; failed=1; }
 expect 0 'its status as JSON' holdfast --data alone status --json
 grep -q '"unreached":"tcp://127.0.0.1:2: connection refused"' out || { echo 'FAILED: not in:'; cat out; failed=1; }
+expect 124 'its repair' timeout 3 holdfast --data alone repair
+says '^the core cannot be reached \(tcp://127.0.0.1:2: connection refused\); waiting for it up to 10 s$'
+[ "$(grep -c . err)" = 1 ] || { echo 'FAILED: said more than once'; cat err; failed=1; }
 
 # A token that went to the wrong hands.
 lost=$(holdfast --data core edge invite lost 2>/dev/null)
