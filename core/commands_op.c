@@ -12,6 +12,7 @@
  */
 #include "core/commands_impl.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* Of the blocks that are kept: enough for a change of some two hundred bytes, and as many as a
@@ -180,13 +181,30 @@ static void reply_parts(struct hf_resp_client *c, const struct hf_write_op *op)
     }
 }
 
+/* With what the client needs to act on it: the key to read again, or where to read what to do. */
+static void reply_refusal(struct hf_resp_client *c, const struct hf_write_op *op,
+                          const struct hf_write_result *r)
+{
+    const char *text = r->text != NULL ? r->text : hf_err_text(r->code);
+    const struct hf_change *changed = r->changed;
+
+    if (changed != NULL) {
+        hf_resp_error(c, "%s the key %s changed at seq %" PRIu64 ", after %" PRIu64,
+                      hf_error_word(r->code),
+                      hf_show_bytes(changed->key.data, changed->key.len).text, r->changed_at,
+                      op->write.ifseq);
+    } else if (r->code == HF_FORK) {
+        hf_resp_error(c, "%s %s (RUNBOOK.md, The core says FENCED)", hf_error_word(r->code), text);
+    } else {
+        hf_resp_error(c, "%s %s", hf_error_word(r->code), text);
+    }
+}
+
 static void reply_result(struct hf_resp_client *c, const struct hf_write_op *op,
                          const struct hf_write_result *r)
 {
     if (r->code != HF_OK) {
-        const char *text = r->text != NULL ? r->text : hf_err_text(r->code);
-
-        hf_resp_error(c, "%s %s", hf_error_word(r->code), text);
+        reply_refusal(c, op, r);
         return;
     }
     switch (op->form) {

@@ -512,6 +512,8 @@ static enum hf_err condition_check(struct hf_core_writer *w, struct hf_write *wr
         if (err == HF_OK && old.seq > wr->ifseq) {
             wr->result.code = HF_CONFLICT;
             wr->result.text = "a key changed since";
+            wr->result.changed = &wr->change[i];
+            wr->result.changed_at = old.seq;
             *met = false;
         } else if (err != HF_OK && err != HF_NOTFOUND) {
             return failed(w, hf_state_position(w->state).seq, err, "look up");

@@ -76,6 +76,9 @@ struct hf_write_result {
     bool repeated;    /* the first answer to this request id */
     uint32_t deleted; /* how many dels found a live key (for DEL's reply) */
     const char *text; /* why it was refused; borrowed, may be NULL */
+    /* HF_CONFLICT: that of the write's changes whose key changed since, and when; else NULL, 0. */
+    const struct hf_change *changed;
+    hf_seq changed_at;
 };
 
 struct hf_write {

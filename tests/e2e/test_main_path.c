@@ -239,6 +239,7 @@ static void a_request_id_is_applied_once(void **state)
 
 static void ifseq_refuses_a_key_that_changed_since(void **state)
 {
+    char words[120];
     int64_t seen;
 
     e2e_begin(state);
@@ -248,10 +249,21 @@ static void ifseq_refuses_a_key_that_changed_since(void **state)
     assert_string_equal(e2e_text(core, "HF.APPLY if-1 IFSEQ %lld SET guarded 2", (long long)seen),
                         "");
     assert_string_equal(e2e_text(core, "GET guarded"), "2");
-    e2e_error(core, "CONFLICT", "HF.APPLY if-2 IFSEQ %lld SET guarded 3", (long long)seen);
+    snprintf(words, sizeof words, "CONFLICT the key guarded changed at seq %lld, after %lld",
+             (long long)seen + 2, (long long)seen + 1);
+    e2e_error(core, words, "HF.APPLY if-2 IFSEQ %lld SET other-key 1 SET guarded 3",
+              (long long)seen + 1);
     assert_int_equal(e2e_integer(core, "DEL guarded"), 1);
     e2e_error(core, "CONFLICT", "HF.APPLY if-3 IFSEQ %lld SET guarded 4", (long long)seen + 2);
     assert_string_equal(e2e_text(core, "GET guarded"), "(nil)");
+    e2e_ok(core, "SET %b 1", "b\r\n\0", (size_t)4);
+    e2e_error(core, "CONFLICT the key b\\x0d\\x0a\\x00 changed",
+              "HF.APPLY if-4 IFSEQ %lld SET %b 2", (long long)seen, "b\r\n\0", (size_t)4);
+    memset(words, 'w', 100);
+    words[100] = '\0';
+    e2e_ok(core, "SET %s 1", words);
+    e2e_error(core, "CONFLICT the key wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww... changed",
+              "HF.APPLY if-5 IFSEQ %lld SET %s 2", (long long)seen, words);
     all_equal();
     e2e_passed();
 }

@@ -476,6 +476,7 @@ static void a_core_that_was_rolled_back_is_found_out_and_told_apart(void **state
     E2E_WAIT(SOON_MS, e2e_core_says(core, "edge", "diverged"));
     E2E_WAIT(SOON_MS, strlen(e2e_core_status(core).refusing) > 0); /* its proof comes behind */
     e2e_error(core, "FENCED", "SET k 3");
+    assert_non_null(strstr(e2e_text(core, "SET k 3"), " (RUNBOOK.md, The core says FENCED)"));
     assert_int_equal(E2E_TOOL(core_node, out, "status", "--max-lag", "1000"), 1);
     assert_string_equal(e2e_text(edge, "GET k"), "2");
     e2e_passed();

@@ -429,10 +429,15 @@ static void a_condition_holds_while_no_named_key_changed_since(void **state)
     box_put(b, "a", "1");
     box_put(b, "b", "1");
     assert_int_equal(put_if(b, 1, "a", "2").code, HF_OK);
-    assert_int_equal(put_if(b, 1, "b", "2").code, HF_CONFLICT);
+    struct hf_write_result r = put_if(b, 1, "b", "2");
+    assert_int_equal(r.code, HF_CONFLICT);
+    assert_non_null(r.changed);
+    assert_int_equal(r.changed_at, 2);
     assert_int_equal(put_if(b, 2, "b", "2").code, HF_OK);
     box_put(b, "b", NULL);
-    assert_int_equal(put_if(b, 4, "b", "3").code, HF_CONFLICT);
+    r = put_if(b, 4, "b", "3");
+    assert_int_equal(r.code, HF_CONFLICT);
+    assert_int_equal(r.changed_at, 5);
     assert_int_equal(put_if(b, 5, "b", "3").code, HF_OK);
     assert_int_equal(put_if(b, 0, "new", "1").code, HF_OK);
 }
