@@ -731,6 +731,7 @@ enum hf_err hf_core_open(const struct hf_core_config *c, const struct hf_world *
         core_free(core);
         return hf_error_set(e, err, "%s", hf_err_text(err));
     }
+    core->created = opened.created;
     memcpy(core->fenced, opened.fenced, sizeof(opened.fenced));
     if (opened.uncommitted != HF_OK) {
         core->uncommitted = opened.uncommitted;

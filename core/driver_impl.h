@@ -132,6 +132,7 @@ struct hf_core {
     struct hf_pending pending;
     bool draining;
     struct hf_core_numbers n;
+    bool created;      /* the stream, by this start */
     char fenced[300];  /* why writes are refused for good; empty when they are not */
     char failing[400]; /* why the last order failed; empty when it did not, or long ago */
     hf_ms failed_at;

@@ -26,6 +26,7 @@ void hf_core_status(const struct hf_core *core, struct hf_core_status *out)
     out->log_bytes = hf_changelog_disk_bytes(core->writer.log);
     out->live_count = head->live_count;
     out->edge_count = hf_registry_count(core->registry);
+    out->created = core->created;
     if (core->fenced[0] != '\0') {
         out->refusing = core->fenced;
     } else if (core->failing[0] != '\0') {

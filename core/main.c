@@ -256,6 +256,18 @@ static void on_answered(void *ctx)
     hf_resp_send(app->server);
 }
 
+/* Whoever mistyped --data gets an empty core, which looks like one that lost its data. */
+static void tell_created(const struct app *app, const char *dir)
+{
+    struct hf_core_status s;
+
+    hf_core_status(app->core, &s);
+    if (s.created) {
+        hf_log(HF_LEVEL_INFO, "core: made a new stream dir=%s epoch=%llu", dir,
+               (unsigned long long)s.epoch);
+    }
+}
+
 static enum hf_err open_core(struct app *app, struct hf_error *e)
 {
     const struct core_options *o = &app->opt;
@@ -284,6 +296,9 @@ static enum hf_err open_core(struct app *app, struct hf_error *e)
     snprintf(dir, sizeof dir, "%s/%s", o->data, o->stream);
     hf_life_begin(&app->life);
     enum hf_err err = hf_core_open(&c, &world, &app->id, &app->core, e);
+    if (err == HF_OK) {
+        tell_created(app, dir);
+    }
     return err == HF_CORRUPT ? refuse_damaged(app, e) : err;
 }
 

@@ -414,6 +414,7 @@ static enum hf_err stream_find(struct opening *o)
             return hf_error_set(o->e, HF_CORRUPT, "%s has batches but no genesis", w->cfg->dir);
         }
         err = stream_create(o);
+        o->out->created = true;
     }
     if (err == HF_OK && hf_keyring_newest(&w->keys) == NULL) {
         return hf_error_set(o->e, HF_CORRUPT, "%s has a genesis but no content key", w->cfg->dir);

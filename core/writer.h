@@ -104,6 +104,7 @@ struct hf_core_writer {
 struct hf_opened {
     char fenced[256]; /* why writes must be refused; empty when they need not be */
     uint64_t boot;    /* number of this start, from 1: durable before anything is sent */
+    bool created;     /* there was no stream in the directory */
     char note[600];   /* something for the log; empty when there is nothing */
     /* Not HF_OK: the log was replayed, but there was no room to commit the state. What is committed
      * can be read, and writes must wait for a commit. The sentence is in the writer's error. */

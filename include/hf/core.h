@@ -155,6 +155,7 @@ struct hf_core_status {
     uint64_t log_bytes;
     uint64_t live_count; /* of committed */
     uint32_t edge_count;
+    bool created;         /* by this start: the directory had no stream */
     const char *refusing; /* why writes are refused, NULL when they are not */
 };
 void hf_core_status(const struct hf_core *core, struct hf_core_status *out);

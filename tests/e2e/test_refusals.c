@@ -239,6 +239,26 @@ static void a_directory_without_its_key_or_of_another_kind_is_left_as_it_is(void
     e2e_passed();
 }
 
+/* An empty core looks like one that lost its data. */
+static void a_directory_without_a_stream_is_pointed_out(void **state)
+{
+    redisContext *core;
+    struct e2e_node *core_node = start_core(&core);
+    char words[256];
+
+    e2e_begin(state);
+    snprintf(words, sizeof words, " info core: made a new stream dir=%s/main epoch=1\n",
+             core_node->dir);
+    assert_true(e2e_logged(core_node, words));
+    for (int i = 0; i < 2; i++) {
+        e2e_stop(core_node, i == 0 ? SIGKILL : SIGTERM);
+        assert_int_equal(unlink(core_node->err), 0);
+        e2e_start(core_node);
+        assert_false(e2e_logged(core_node, "new stream"));
+    }
+    e2e_passed();
+}
+
 static void a_port_in_use_and_a_directory_in_use_are_refused(void **state)
 {
     redisContext *core, *edge;
@@ -705,6 +725,7 @@ int main(void)
         BOXED(wrong_settings_are_refused_with_their_place),
         BOXED(a_key_that_others_can_read_is_refused),
         BOXED(a_directory_without_its_key_or_of_another_kind_is_left_as_it_is),
+        BOXED(a_directory_without_a_stream_is_pointed_out),
         BOXED(a_port_in_use_and_a_directory_in_use_are_refused),
         BOXED(a_directory_that_is_let_go_of_is_taken),
         BOXED(an_edge_that_has_forgotten_its_core_says_so),
