@@ -215,7 +215,7 @@ lint:  ## include rules, purity, clang-tidy, cppcheck, formatting
 format:  ## clang-format everything
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
 
-install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, scenarios, runbook
+install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, scenarios, runbook, protocol
 	install -d $(D)/bin $(D)/lib/systemd/system $(D)/lib/sysusers.d $(D)/share/doc/holdfast/examples $(D)/share/doc/holdfast/scenarios
 	install -m 755 $(filter-out %blackhole,$(BIN)) $(D)/bin
 	for u in core edge; do sed 's|/usr/local|$(PREFIX)|g' deploy/holdfast-$$u.service \
@@ -223,7 +223,7 @@ install: all  ## into DESTDIR=, PREFIX=/usr/local: programs, units, examples, sc
 	install -m 644 deploy/sysusers.conf $(D)/lib/sysusers.d/holdfast.conf
 	install -m 644 deploy/core.conf deploy/edge.conf $(D)/share/doc/holdfast/examples
 	install -m 644 sim/scenarios/* $(D)/share/doc/holdfast/scenarios
-	install -m 644 README.md deploy/RUNBOOK.md $(D)/share/doc/holdfast
+	install -m 644 README.md LICENSE deploy/RUNBOOK.md proto/PROTOCOL.md $(D)/share/doc/holdfast
 	install -D -m 644 sim/README.md $(D)/share/doc/holdfast/sim/README.md
 
 clean:  ## remove build/

@@ -5,7 +5,7 @@
 #
 # The example settings are what the option tables print, and the daemons accept them; the units parse,
 # and leave a taken-over daemon no more than deploy/ promises (systemd-analyze security, 1.5 of 10); the
-# scripts are POSIX sh. What a machine has no tool for is skipped with a word. It changes nothing.
+# scripts are POSIX sh; `make install` leaves all that a machine needs, with what each text refers to. What a machine has no tool for is skipped with a word. It changes nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bin=${1:-build}
@@ -45,5 +45,15 @@ for script in deploy/*.sh; do
     if command -v shellcheck >/dev/null; then
         shellcheck -S warning "$script" >&2 || wrong "$script"
     fi
+done
+
+# As it stands in the build directory: a test makes nothing. B is where the Makefile looks for programs.
+make -s -o all install B="$bin" DESTDIR="$work/root" PREFIX=/usr >"$work/out" 2>&1 ||
+    wrong "make install: $(cat "$work/out")"
+for file in bin/holdfast bin/holdfast-core bin/holdfast-edge bin/holdfast-sim lib/systemd/system/holdfast-core.service \
+    lib/systemd/system/holdfast-edge.service lib/sysusers.d/holdfast.conf share/doc/holdfast/examples/core.conf \
+    share/doc/holdfast/examples/edge.conf share/doc/holdfast/README.md share/doc/holdfast/RUNBOOK.md \
+    share/doc/holdfast/PROTOCOL.md share/doc/holdfast/LICENSE share/doc/holdfast/sim/README.md; do
+    [ -s "$work/root/usr/$file" ] || wrong "make install leaves no $file"
 done
 exit "$failed"
