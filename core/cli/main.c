@@ -273,9 +273,20 @@ static const struct hf_cli_command *find_command(const char *name)
     return NULL;
 }
 
-/* "help" and "help SUBCOMMAND", for who expects these. */
+/* What stands before the subcommand, or in place of it. */
+static bool tool_options(struct hf_cli *cli, int argc, char **argv, bool *version)
+{
+    const struct hf_cli_option options[] = {
+        {"version", NULL, NULL, version, "print the version"},
+    };
+
+    return hf_cli_options(cli, options, 1, argc, argv);
+}
+
+/* "help", "-h" and "help SUBCOMMAND", for who expects these. */
 static int help(struct hf_cli *cli, const char *of)
 {
+    bool version = false;
     char word[] = "--help";
     char *argv[] = {word, word, NULL};
 
@@ -286,24 +297,28 @@ static int help(struct hf_cli *cli, const char *of)
     if (of != NULL) {
         return hf_cli_usage(cli, "there is no subcommand %.60s", of);
     }
-    hf_cli_options(cli, NULL, 0, 2, argv);
+    tool_options(cli, 2, argv, &version);
     return cli->status;
 }
 
 static int run(struct hf_cli *cli, int argc, char **argv)
 {
+    bool version = false;
     int at;
 
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    if (!tool_options(cli, argc, argv, &version)) {
+        return cli->status;
+    }
+    if (version) {
         puts("holdfast " HF_VERSION);
         return HF_CLI_OK;
-    }
-    if (!hf_cli_options(cli, NULL, 0, argc, argv)) {
-        return cli->status;
     }
     at = cli->first;
     if (at == argc) {
         return hf_cli_usage(cli, "a subcommand is missing");
+    }
+    if (strcmp(argv[at], "-h") == 0) {
+        return help(cli, NULL);
     }
     if (strcmp(argv[at], "help") == 0) {
         return help(cli, at + 1 < argc ? argv[at + 1] : NULL);

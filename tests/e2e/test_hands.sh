@@ -59,9 +59,13 @@ ready lagos
 seq 30000 | holdfast --data core import --format lines - >/dev/null
 
 # Who expects "help" to be a command.
-for command in 'holdfast help' 'holdfast help put' 'holdfast-sim help'; do
+for command in 'holdfast help' 'holdfast -h' 'holdfast --data core -h' 'holdfast help put' 'holdfast-sim help'; do
     expect 0 "$command" $command
     grep -q '^usage: ' out || { echo "FAILED: $command prints no usage"; failed=1; }
+done
+for command in 'holdfast version' 'holdfast --version' 'holdfast --data core --version'; do
+    expect 0 "$command" $command
+    grep -q '^holdfast [0-9.]*$' out || { echo "FAILED: $command says:"; cat out; failed=1; }
 done
 expect 2 'help of what is none' holdfast help jump
 says 'there is no subcommand jump'
