@@ -3,8 +3,8 @@
  * file.
  *
  * An unknown section, key or option, a value out of range, or a duplicate is an error that names
- * file:line (or the option) and what was expected. The command line overrides the file, which must
- * be valid all the same.
+ * file:line (or the option) and what was expected, which is the names that exist if one does not.
+ * The command line overrides the file, which must be valid all the same.
  */
 #ifndef HF_CONFIG_H
 #define HF_CONFIG_H

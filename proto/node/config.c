@@ -135,6 +135,38 @@ static char *next_line(char *buffer, int size, void *stream)
     return ok ? buffer : NULL;
 }
 
+/* The first row of its section: a table may come back to one. */
+static bool first_of_section(const struct hf_config_table *t, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (strcmp(t->row[k].section, t->row[i].section) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lists what would have been right; both names are somebody's text, so they are cut. */
+static void fail_unknown(struct file_reader *r, const char *section, const char *key)
+{
+    const struct hf_config_table *t = r->table;
+    bool known = has_section(t, section);
+    const char *before = " ";
+    char text[PLACE_MAX];
+    size_t n = (size_t)snprintf(text, sizeof(text), "[%.60s] %.60s: unknown %s, expected one of",
+                                section, key, known ? "key" : "section");
+    for (size_t i = 0; i < t->count && n < sizeof(text); i++) {
+        const struct hf_config_row *row = &t->row[i];
+        if (known ? strcmp(row->section, section) != 0 : !first_of_section(t, i)) {
+            continue;
+        }
+        n += (size_t)snprintf(text + n, sizeof(text) - n, known ? "%s%s" : "%s[%s]", before,
+                              known ? row->key : row->section);
+        before = ", ";
+    }
+    fail_line(r, HF_ARG, text);
+}
+
 static int on_value(void *user, const char *section, const char *key, const char *value)
 {
     struct file_reader *r = user;
@@ -144,9 +176,7 @@ static int on_value(void *user, const char *section, const char *key, const char
     }
     const struct hf_config_row *row = find_key(r->table, section, key);
     if (row == NULL) {
-        const char *what = has_section(r->table, section) ? "key" : "section, for key";
-        snprintf(text, sizeof(text), "[%s] %s: unknown %s", section, key, what);
-        fail_line(r, HF_ARG, text);
+        fail_unknown(r, section, key);
         return 0;
     }
     if (r->seen[row - r->table->row]) {

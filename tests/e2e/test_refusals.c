@@ -183,7 +183,11 @@ static void wrong_settings_are_refused_with_their_place(void **state)
     path = e2e_config(n, "[core]\n\n# a comment\nlog = info\ncolour = red\n");
     snprintf(words, sizeof words, "%s:5:", path);
     refused(n, EXIT_USAGE, words);
-    refused(n, EXIT_USAGE, "colour");
+    refused(n, EXIT_USAGE, "colour: unknown key, expected one of data, listen, advertise,");
+    refused(n, EXIT_USAGE, ", dictionary, pool_threads"); /* all of the longest section */
+    e2e_config(n, "[log]\nlevel = info\n");
+    refused(n, EXIT_USAGE,
+            "unknown section, expected one of [core], [link], [retention], [store]\n");
     refused(e, EXIT_USAGE, "which core?");
     e2e_arg_set(e, "--join", "no-token-at-all");
     refused(e, EXIT_USAGE, "token");

@@ -135,8 +135,10 @@ static void a_file_sets_what_it_names_and_nothing_else(void **state)
 static void every_mistake_in_a_file_is_named_with_its_line(void **state)
 {
     struct fixture *f = *state;
-    check_error(f, "[core]\n\nedgse = 1\n", "3: [core] edgse: unknown key");
-    check_error(f, "[cor]\nedges = 1\n", "2: [cor] edges: unknown section, for key");
+    check_error(f, "[core]\n\nedgse = 1\n",
+                "3: [core] edgse: unknown key, expected one of listen, name, edges");
+    check_error(f, "[cor]\nedges = 1\n",
+                "2: [cor] edges: unknown section, expected one of [core], [store]");
     check_error(f, "[core]\nedges = 1\nedges = 1\n", "3: [core] edges: given twice");
     check_error(f, "[core]\nedges = 0\n", "2: [core] edges: out of range, expected 1 to 1000");
     check_error(f, "[core]\nedges = 1001\n", "2: [core] edges: out of range, expected 1 to 1000");
@@ -161,7 +163,19 @@ static void every_mistake_in_a_file_is_named_with_its_line(void **state)
                 "4: the line begins with a blank");
     check_error(f, "[core]\nnonsense\nedges = 0\n",
                 "2: expected [section], key = value, or a comment");
-    check_error(f, "edges = 1\n", "1: [] edges: unknown section, for key");
+    check_error(f, "edges = 1\n", "1: [] edges: unknown section, expected one of [core], [store]");
+}
+
+/* What there is must be seen though somebody's text is long. */
+static void a_long_unknown_key_is_cut(void **state)
+{
+    struct fixture *f = *state;
+    char file[400] = "[store]\n", expected[200] = "2: [store] ";
+    memset(file + strlen(file), 'k', 300);
+    strcat(file, " = 1\n");
+    memset(expected + strlen(expected), 'k', 60);
+    strcat(expected, ": unknown key, expected one of cache, hold, sync, free");
+    check_error(f, file, expected);
 }
 
 static void lines_the_library_would_split_are_refused(void **state)
@@ -380,6 +394,7 @@ int main(void)
         CONFIG_TEST(a_file_sets_what_it_names_and_nothing_else),
         CONFIG_TEST(every_mistake_in_a_file_is_named_with_its_line),
         CONFIG_TEST(long_values_and_comments_behind_values_are_taken),
+        CONFIG_TEST(a_long_unknown_key_is_cut),
         CONFIG_TEST(lines_the_library_would_split_are_refused),
         CONFIG_TEST(a_file_that_cannot_be_read_is_an_error),
         CONFIG_TEST(options_take_a_value_in_both_ways_and_stop_at_the_first_operand),
