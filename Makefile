@@ -33,7 +33,7 @@ EDGE   := replica held apply fetch pace share width repair liveness driver slots
           import dictionaries
 COMMANDS := commands commands_session commands_op commands_write commands_admin commands_info \
             commands_carry commands_log options
-CLI    := apply carry connect del edge export get import input keygen log parse parse_json parse_pem put \
+CLI    := apply carry connect del edge export get import input keygen log parse parse_json parse_pem progress put \
           repair request status status_print text
 SIM    := rng window interrupt world hop cubic tcp conn net memo node load oracle measure expect faults attacks marks script \
           script_words script_action script_timeline script_expect shipped scenario record record_events recorder report report_json report_html run \

@@ -8,6 +8,7 @@
  * It must not understand records or tokens. Next: hf/carry.h, core/commands_carry.c.
  */
 #include "core/cli/cli.h"
+#include "core/cli/progress.h"
 
 #include "hf/carry.h"
 
@@ -30,6 +31,7 @@ struct carry {
     char part[512];
     struct redisReply *reply; /* owned; the token of the next record is in it */
     struct hf_carry_head written;
+    struct hf_progress progress;
 };
 
 static struct hf_slice token_of(const struct carry *x)
@@ -131,6 +133,10 @@ static bool write_records(struct carry *x)
         if (x->reply->element[0]->len > 0 && !write_record(x, x->reply->element[0])) {
             return false;
         }
+        if (hf_progress_due(&x->progress)) {
+            hf_progress_say(&x->progress, "%" PRIu64 " bytes, %.0f bytes/s", x->written.bytes,
+                            (double)x->written.bytes / hf_progress_seconds(&x->progress));
+        }
     }
 }
 
@@ -222,10 +228,12 @@ int hf_cli_carry(struct hf_cli *cli, const char *edge, const char *since, const 
     if (snprintf(x.part, sizeof x.part, "%s.part", path) >= (int)sizeof x.part) {
         return hf_cli_usage(cli, "the name of the file is too long");
     }
+    hf_progress_begin(&x.progress, 0);
     if (!may_replace(path) || !hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
     }
     ok = begin(&x, edge, since != NULL ? since : "0") && write_file(&x, path);
+    hf_progress_end(&x.progress);
     if (x.file != NULL) {
         fclose(x.file);
     }

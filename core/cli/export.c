@@ -11,12 +11,14 @@
  */
 #include "core/cli/cli.h"
 #include "core/cli/parse.h"
+#include "core/cli/progress.h"
 #include "core/cli/text.h"
 
 #include <hiredis/hiredis.h>
 #include <jansson.h>
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Values may have 1 MiB each, and the daemon bounds one answer to 32 MiB and what a client leaves
  * unread to 64 MiB: 16 keys always fit, and one MGET ahead keeps the daemon busy while this side
@@ -31,6 +33,8 @@ struct export
     enum hf_format format;
     const char *prefix;
     char *base64; /* owned, room for the longest value */
+    uint64_t keys;
+    struct hf_progress progress;
 };
 
 /* ---- writing ---- */
@@ -101,8 +105,17 @@ static bool write_json(struct export *x, struct hf_slice key, struct hf_slice va
     return ok;
 }
 
+static void show_progress(struct export *x)
+{
+    if (hf_progress_due(&x->progress)) {
+        hf_progress_say(&x->progress, "%llu keys, %.0f keys/s", (unsigned long long)x->keys,
+                        (double)x->keys / hf_progress_seconds(&x->progress));
+    }
+}
+
 static bool write_key(struct export *x, struct hf_slice key, struct hf_slice value)
 {
+    x->keys++;
     switch (x->format) {
     case HF_FORMAT_LINES:
         return write_line(key);
@@ -166,6 +179,7 @@ static bool export_page(struct export *x, const struct redisReply *keys)
                 return false;
             }
         }
+        show_progress(x);
         return true;
     }
     for (size_t i = 0, asked = 0; i < keys->elements; i += MGET_KEYS) {
@@ -185,6 +199,7 @@ static bool export_page(struct export *x, const struct redisReply *keys)
         if (!ok) {
             return false;
         }
+        show_progress(x);
     }
     return !ferror(stdout);
 }
@@ -275,6 +290,9 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
     if (strlen(x.prefix) > HF_STORE_KEY_MAX) {
         return hf_cli_usage(cli, "--prefix is longer than a key may be");
     }
+    hf_progress_begin(&x.progress, 0);
+    /* Among the keys themselves it would only be in the way. */
+    x.progress.terminal = x.progress.terminal && isatty(STDOUT_FILENO) == 0;
     if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
     }
@@ -283,6 +301,7 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
         return hf_cli_fail("out of memory");
     }
     status = export_all(&x);
+    hf_progress_end(&x.progress);
     free(x.base64);
     return status;
 }

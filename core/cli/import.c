@@ -16,6 +16,7 @@
  */
 #include "core/cli/cli.h"
 #include "core/cli/input.h"
+#include "core/cli/progress.h"
 #include "core/cli/request.h"
 
 #include "hf/digest.h"
@@ -26,7 +27,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A request: large enough that its fixed cost (id, frame, signature) is small beside its keys,
@@ -36,6 +36,8 @@
 #define REQUEST_BYTES_MAX (1u << 20)
 /* Eight keep the core's group commit filled (each group is one sync) at a memory of 8 MiB or so. */
 #define WINDOW 8u
+/* What an import without a terminal leaves in a log. */
+#define LOG_S 5.0
 
 struct import {
     struct hf_cli *cli;
@@ -51,19 +53,11 @@ struct import {
     uint64_t keys;                  /* applied */
     uint64_t repeated;              /* keys of requests that an earlier run had made */
     uint64_t first_seq, last_seq;
-    double started, shown;
+    struct hf_progress progress;
     bool bad_line; /* the file must be changed before it can go on */
     bool refused;
     bool later_applied; /* a request behind the refused one was applied */
 };
-
-static double seconds_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* ---- the first reading: the hash ---- */
 
@@ -195,16 +189,11 @@ static bool open_content(struct import *m, const char *file, const char *format)
 
 static void show_progress(struct import *m)
 {
-    bool tty = isatty(STDERR_FILENO);
-    double now = seconds_now();
-
-    if (now - m->shown < (tty ? 0.2 : 5.0)) {
-        return;
+    if (hf_progress_due(&m->progress)) {
+        hf_progress_say(&m->progress, "%llu keys, line %llu, %.0f keys/s",
+                        (unsigned long long)m->keys, (unsigned long long)m->in.line,
+                        (double)m->keys / hf_progress_seconds(&m->progress));
     }
-    m->shown = now;
-    fprintf(stderr, "%s%llu keys, line %llu, %.0f keys/s%s", tty ? "\r\033[K" : "",
-            (unsigned long long)m->keys, (unsigned long long)m->in.line,
-            (double)m->keys / (now - m->started), tty ? "" : "\n");
 }
 
 static void take_success(struct import *m, uint64_t seq, bool repeated)
@@ -326,16 +315,14 @@ static bool send_lines(struct import *m)
     return false;
 }
 
-static void print_summary(const struct import *m, bool whole)
+static void print_summary(struct import *m, bool whole)
 {
     FILE *out = whole ? stdout : stderr;
 
-    if (isatty(STDERR_FILENO) && m->shown > m->started) {
-        fputs("\r\033[K", stderr);
-    }
+    hf_progress_end(&m->progress);
     fprintf(out, "%s %llu keys (%llu requests) in %.1f s", whole ? "imported" : "stopped after",
             (unsigned long long)m->keys, (unsigned long long)m->answered,
-            seconds_now() - m->started);
+            hf_progress_seconds(&m->progress));
     if (m->last_seq > 0) {
         fprintf(out, ", seq %llu..%llu", (unsigned long long)m->first_seq,
                 (unsigned long long)m->last_seq);
@@ -362,7 +349,7 @@ static int import_content(struct import *m)
     if (!hf_cli_connect(m->cli)) {
         return HF_CLI_NO;
     }
-    m->started = m->shown = seconds_now();
+    hf_progress_begin(&m->progress, LOG_S);
     whole = send_lines(m);
     while (m->answered < m->sent) {
         if (!take_answer(m)) {

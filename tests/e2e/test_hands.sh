@@ -92,6 +92,23 @@ for format in tsv jsonl; do
     silent
 done
 
+# How far an export is: for people who watch, and for nobody else.
+slow='holdfast --data core export | { sleep 1; cat >/dev/null; }'
+expect 0 'a slow export before a terminal' script -qec "$slow" /dev/null
+grep -Eq '[1-9][0-9]* keys, [0-9]+ keys/s' out || { echo 'FAILED: no progress:'; cat -v out; failed=1; }
+expect 0 'a slow export that nobody watches' sh -c "$slow"
+silent
+slow_core() { # it says nothing for a second
+    kill -STOP "$core_pid"
+    (sleep 1; kill -CONT "$core_pid") &
+}
+slow_core
+expect 0 'a slow export to the terminal itself' script -qec 'holdfast --data core export' /dev/null
+[ "$(wc -l <out)" -ge 30000 ] && ! grep -q 'keys/s' out || { echo 'FAILED: not the keys alone'; failed=1; }
+slow_core
+expect 0 'a slow export for an edge' script -qec 'holdfast --data core export --for lagos slow.hf' /dev/null
+grep -Eq '[1-9][0-9]* bytes, [0-9]+ bytes/s' out || { echo 'FAILED: no progress:'; cat -v out; failed=1; }
+
 # A daemon or a tool without its three descriptors.
 holdfast-core --data closed --listen tcp://127.0.0.1:0 --resp off <&- >&- 2>&- &
 pids="$pids $!"
