@@ -21,7 +21,7 @@ struct hf_audit_op {
     hf_seq seq;
     hf_audit_done *done;
     void *ctx;
-    struct hf_content_key *key; /* owned, guarded; NULL: none is kept for that seq */
+    struct hf_content_key *key; /* owned, guarded */
     struct hf_bytes frame, scratch, raw;
     struct hf_audit result;
 };
@@ -71,13 +71,15 @@ static enum hf_err open_frame(struct hf_audit_op *op)
         return HF_CORRUPT;
     }
     op->result.h = f.h;
-    return op->key != NULL && op->key->id == f.h.content_key_id ? unseal(op, &f) : HF_SEALED;
+    return op->key->id == f.h.content_key_id ? unseal(op, &f) : HF_SEALED;
 }
 
 static void work(struct hf_job *job)
 {
     struct hf_audit_op *op = (struct hf_audit_op *)job;
-    op->result.code = open_frame(op);
+    if (op->result.code == HF_OK) {
+        op->result.code = open_frame(op);
+    }
 }
 
 /* ---- on the owner's thread ---- */
@@ -89,10 +91,12 @@ static void done(struct hf_job *job)
     struct hf_audit_op *op = (struct hf_audit_op *)job;
     struct hf_core *core = op->core;
     core->audits = op->next;
+    core->audits_last = op->next != NULL ? core->audits_last : NULL;
+    core->audit_count--;
     core->jobs--;
+    run_next(core);
     op->done(op->ctx, &op->result);
     op_free(op);
-    run_next(core);
 }
 
 static void run_next(struct hf_core *core)
@@ -102,9 +106,14 @@ static void run_next(struct hf_core *core)
         return;
     }
     const struct hf_content_key *key = hf_keyring_at(hf_registry_keys(core->registry), op->seq);
-    op->key = key != NULL ? hf_secret_new(sizeof(*key)) : NULL;
+    op->result.code = key == NULL ? HF_SEALED : HF_OK;
+    if (key != NULL) {
+        op->key = hf_secret_new(sizeof(*key));
+    }
     if (op->key != NULL) {
         *op->key = *key;
+    } else if (key != NULL) {
+        op->result.code = HF_NOMEM;
     }
     op->job = (struct hf_job){.work = work, .done = done};
     core->jobs++;
@@ -115,7 +124,9 @@ void hf_core_audit(struct hf_core *core, hf_seq seq, hf_audit_done *done_with, v
 {
     struct hf_audit refused = {.code = HF_NOTFOUND};
     struct hf_audit_op *op = NULL;
-    if (seq >= hf_changelog_first(core->writer.log) && seq <= core->head.at.seq) {
+    if (core->audit_count >= HF_AUDIT_WAITING) {
+        refused.code = HF_BUSY;
+    } else if (seq >= hf_changelog_first(core->writer.log) && seq <= core->head.at.seq) {
         op = calloc(1, sizeof(*op));
         refused.code = HF_NOMEM;
     }
@@ -124,12 +135,12 @@ void hf_core_audit(struct hf_core *core, hf_seq seq, hf_audit_done *done_with, v
         return;
     }
     *op = (struct hf_audit_op){.core = core, .seq = seq, .done = done_with, .ctx = ctx};
-    struct hf_audit_op **end = &core->audits;
-    while (*end != NULL) {
-        end = &(*end)->next;
-    }
-    *end = op;
-    if (core->audits == op) {
+    core->audit_count++;
+    if (core->audits_last != NULL) {
+        core->audits_last->next = op;
+    } else {
+        core->audits = op;
         run_next(core);
     }
+    core->audits_last = op;
 }

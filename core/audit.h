@@ -12,14 +12,17 @@
 #include "hf/core.h"
 
 struct hf_audit {
-    enum hf_err code; /* HF_NOTFOUND: the log has no such batch; HF_SEALED: its key is gone */
+    enum hf_err code; /* HF_NOTFOUND: the log has no such batch; HF_SEALED: its key is gone;
+                         HF_BUSY: too many wait */
     struct hf_header h;
     struct hf_body body; /* its iterators may be used once; they borrow until done returns */
 };
 /* Once, perhaps before the call returns. */
 typedef void hf_audit_done(void *ctx, struct hf_audit *a);
 
-/* One batch is opened at a time, others wait: each takes some MiB while it is. */
+/* One batch is opened at a time, for it takes some MiB while it is; others wait, HF_AUDIT_WAITING
+ * of them. */
+#define HF_AUDIT_WAITING 1024u
 void hf_core_audit(struct hf_core *core, hf_seq seq, hf_audit_done *done, void *ctx);
 
 #endif

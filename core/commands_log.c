@@ -13,7 +13,8 @@
 
 #include "hf/number.h"
 
-#include <inttypes.h>
+/* Of one item of a reply, beside its texts. */
+#define ITEM_BYTES 128u
 
 static void reply_changes(struct hf_resp_client *c, struct hf_body *body)
 {
@@ -44,14 +45,30 @@ static void reply_requests(struct hf_resp_client *c, struct hf_body *body)
     }
 }
 
+/* What the reply takes at most; the body is a copy, whose iterators are used up. */
+static size_t reply_bytes(struct hf_body body)
+{
+    struct hf_change change;
+    struct hf_meta meta;
+    size_t n = ITEM_BYTES;
+
+    while (hf_body_next_change(&body, &change)) {
+        n += ITEM_BYTES + change.key.len;
+    }
+    while (hf_body_next_meta(&body, &meta)) {
+        n += ITEM_BYTES + meta.request_id.len + meta.author.len + meta.reason.len;
+    }
+    return n;
+}
+
 static void reply_error(struct hf_resp_client *c, enum hf_err code)
 {
     switch (code) {
     case HF_NOTFOUND:
-        hf_resp_error(c, "ERR the log has no such batch: holdfast status shows from where on");
+        hf_resp_error(c, "NOTFOUND the log has no such batch: holdfast status shows from where on");
         break;
     case HF_SEALED:
-        hf_resp_error(c, "ERR the content key of that batch is not kept any more");
+        hf_resp_error(c, "SEALED the content key of that batch is not kept any more");
         break;
     default:
         hf_resp_error(c, "%s log: %s", hf_error_word(code), hf_err_text(code));
@@ -65,7 +82,7 @@ static void on_done(void *ctx, struct hf_audit *a)
 
     if (c != NULL && a->code != HF_OK) {
         reply_error(c, a->code);
-    } else if (c != NULL) {
+    } else if (c != NULL && hf_resp_fits(c, reply_bytes(a->body))) {
         hf_resp_array(c, 5);
         hf_resp_number(c, a->h.seq);
         hf_resp_number(c, a->h.published_ms);

@@ -126,9 +126,10 @@ struct hf_core {
     struct hf_retention retention;
     struct hf_train_job train;
     uint32_t jobs;
-    struct hf_fact_order *orders;  /* owned; under way */
-    struct hf_visible_wait *waits; /* owned */
-    struct hf_audit_op *audits;    /* owned; the first is under way (audit.c) */
+    struct hf_fact_order *orders;             /* owned; under way */
+    struct hf_visible_wait *waits;            /* owned */
+    struct hf_audit_op *audits, *audits_last; /* owned; the first is under way (audit.c) */
+    uint32_t audit_count;
     struct hf_pending pending;
     bool draining;
     struct hf_core_numbers n;

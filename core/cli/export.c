@@ -32,7 +32,6 @@ struct export
     struct hf_cli *cli;
     enum hf_format format;
     const char *prefix;
-    char *base64; /* owned, room for the longest value */
     uint64_t keys;
     struct hf_progress progress;
 };
@@ -78,24 +77,11 @@ static void write_tsv(struct hf_slice key, struct hf_slice value)
     putchar('\n');
 }
 
-static bool set_member(struct export *x, json_t *object, const char *name, struct hf_slice bytes)
-{
-    char b64_name[16];
-
-    if (hf_text_is_utf8(bytes)) {
-        return json_object_set_new(object, name,
-                                   json_stringn((const char *)bytes.data, bytes.len)) == 0;
-    }
-    snprintf(b64_name, sizeof b64_name, "%.8s_b64", name);
-    hf_base64_encode(bytes, x->base64);
-    return json_object_set_new(object, b64_name, json_string(x->base64)) == 0;
-}
-
-static bool write_json(struct export *x, struct hf_slice key, struct hf_slice value)
+static bool write_json(struct hf_slice key, struct hf_slice value)
 {
     json_t *object = json_object();
-    bool ok = object != NULL && set_member(x, object, "key", key) &&
-              set_member(x, object, "value", value) &&
+    bool ok = object != NULL && hf_text_json_set(object, "key", key) &&
+              hf_text_json_set(object, "value", value) &&
               json_dumpf(object, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF;
 
     json_decref(object);
@@ -123,7 +109,7 @@ static bool write_key(struct export *x, struct hf_slice key, struct hf_slice val
         write_tsv(key, value);
         return true;
     case HF_FORMAT_JSONL:
-        return write_json(x, key, value);
+        return write_json(key, value);
     case HF_FORMAT_APPLY:
     case HF_FORMAT_PEM:
         break;
@@ -296,12 +282,7 @@ int hf_cli_export(struct hf_cli *cli, int argc, char **argv)
     if (!hf_cli_connect(cli) || !hf_cli_catch_up(cli)) {
         return HF_CLI_NO;
     }
-    x.base64 = malloc(hf_base64_size(HF_STORE_VALUE_MAX));
-    if (x.base64 == NULL) {
-        return hf_cli_fail("out of memory");
-    }
     status = export_all(&x);
     hf_progress_end(&x.progress);
-    free(x.base64);
     return status;
 }

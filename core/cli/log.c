@@ -48,24 +48,36 @@ static struct hf_slice bytes_of(const struct redisReply *r)
     return hf_slice_of(r->str, r->len);
 }
 
-static bool is_list_of(const struct redisReply *r, size_t elements)
+/* The kinds of the elements of a list, a letter each: s a text, i a number. */
+static bool has_form(const struct redisReply *r, const char *form)
 {
-    if (r->type != REDIS_REPLY_ARRAY) {
+    size_t n = strlen(form);
+
+    if (r->type != REDIS_REPLY_ARRAY || r->elements < n) {
         return false;
     }
-    for (size_t i = 0; i < r->elements; i++) {
-        const struct redisReply *e = r->element[i];
-        if (e->type != REDIS_REPLY_ARRAY || e->elements < elements) {
+    for (size_t i = 0; i < n; i++) {
+        if (r->element[i]->type != (form[i] == 's' ? REDIS_REPLY_STRING : REDIS_REPLY_INTEGER)) {
             return false;
         }
     }
     return true;
 }
 
+static bool is_list_of(const struct redisReply *r, const char *form)
+{
+    bool is = r->type == REDIS_REPLY_ARRAY;
+
+    for (size_t i = 0; is && i < r->elements; i++) {
+        is = has_form(r->element[i], form);
+    }
+    return is;
+}
+
 static bool is_batch(const struct redisReply *r)
 {
-    return r->type == REDIS_REPLY_ARRAY && r->elements >= 5 && is_list_of(r->element[3], 3) &&
-           is_list_of(r->element[4], 5);
+    return has_form(r, "iis") && r->elements >= 5 && is_list_of(r->element[3], "ssi") &&
+           is_list_of(r->element[4], "sssii");
 }
 
 static struct change change_at(const struct redisReply *batch, size_t i)
@@ -88,7 +100,7 @@ static bool request_of(const struct redisReply *batch, uint64_t i, size_t *at, s
 {
     for (; *at < batch->element[4]->elements; ++*at) {
         *out = request_at(batch, *at);
-        if (i < out->first + out->count) {
+        if (i < out->first || i - out->first < out->count) {
             return i >= out->first;
         }
     }
@@ -105,9 +117,14 @@ static bool is_asked_for(const struct log_options *o, const struct change *c)
     return c->key.len >= n && memcmp(c->key.data, o->prefix, n) == 0;
 }
 
+static bool asks_for_all(const struct log_options *o)
+{
+    return o->key.len == 0 && o->prefix[0] == '\0';
+}
+
 static bool has_what_is_asked_for(const struct log_options *o, const struct redisReply *batch)
 {
-    if (o->key.len == 0 && o->prefix[0] == '\0') {
+    if (asks_for_all(o)) {
         return true;
     }
     for (size_t i = 0; i < batch->element[3]->elements; i++) {
@@ -189,7 +206,7 @@ static void print_text(const struct log_options *o, const struct redisReply *bat
     }
     for (size_t i = 0; i < batch->element[4]->elements; i++) {
         struct request r = request_at(batch, i);
-        if (r.count == 0 && shown == 0) {
+        if (r.count == 0 && asks_for_all(o)) {
             print_head(batch, &r);
             puts("    changed nothing");
         }
@@ -257,22 +274,42 @@ static bool print_json(const struct log_options *o, const struct redisReply *bat
 
 /* ---- the walk ---- */
 
-/* The batch at seq; NULL after a message. */
-static struct redisReply *ask(struct hf_cli *cli, uint64_t seq)
+enum asked { ASKED_BATCH, ASKED_GONE, ASKED_SEALED, ASKED_IN_VAIN };
+
+static bool is_error(const struct redisReply *r, const char *word)
+{
+    return r->type == REDIS_REPLY_ERROR && strncmp(r->str, word, strlen(word)) == 0;
+}
+
+/* The batch at seq into *out, which the caller frees in any case. In vain: after a message. */
+static enum asked ask(struct hf_cli *cli, uint64_t seq, struct redisReply **out)
 {
     char number[24];
     struct hf_slice command[2] = {hf_slice_str("HF.LOG")};
-    struct redisReply *r;
+    struct redisReply *r = NULL;
 
     snprintf(number, sizeof number, "%" PRIu64, seq);
     command[1] = hf_slice_str(number);
-    r = hf_cli_call(cli, command, 2);
-    if (r != NULL && !is_batch(r)) {
-        freeReplyObject(r);
-        hf_cli_fail("%s did not answer as a core does", cli->target);
-        return NULL;
+    if (hf_cli_send(cli, command, 2) && hf_cli_flush(cli)) {
+        r = hf_cli_answer(cli);
     }
-    return r;
+    *out = r;
+    if (r == NULL) {
+        return ASKED_IN_VAIN;
+    }
+    if (is_batch(r)) {
+        return ASKED_BATCH;
+    }
+    if (is_error(r, "NOTFOUND")) {
+        return ASKED_GONE;
+    }
+    if (is_error(r, "SEALED")) {
+        return ASKED_SEALED;
+    }
+    if (!hf_cli_refused(r)) {
+        hf_cli_fail("%s did not answer as a core does", cli->target);
+    }
+    return ASKED_IN_VAIN;
 }
 
 /* Where the log begins and ends. */
@@ -294,29 +331,41 @@ static bool ask_bounds(struct hf_cli *cli, uint64_t *first, uint64_t *last)
     return ok;
 }
 
+static bool show(const struct log_options *o, const struct redisReply *batch)
+{
+    if (o->json) {
+        return print_json(o, batch);
+    }
+    print_text(o, batch);
+    return !ferror(stdout);
+}
+
 static int walk(struct hf_cli *cli, const struct log_options *o)
 {
     uint64_t first, seq, shown = 0;
+    enum asked asked = ASKED_BATCH;
 
     if (!hf_cli_connect(cli) || !ask_bounds(cli, &first, &seq)) {
         return HF_CLI_NO;
     }
     seq = o->from != NULL && o->from_seq < seq ? o->from_seq : seq;
     for (; seq >= first && seq > 0 && (o->last_n == 0 || shown < o->last_n); seq--) {
-        struct redisReply *batch = ask(cli, seq);
-        bool ok = batch != NULL;
+        struct redisReply *batch = NULL;
+        bool ok = true;
 
-        if (ok && has_what_is_asked_for(o, batch)) {
+        asked = ask(cli, seq, &batch);
+        if (asked == ASKED_BATCH && has_what_is_asked_for(o, batch)) {
             shown++;
-            if (o->json) {
-                ok = print_json(o, batch);
-            } else {
-                print_text(o, batch);
-            }
+            ok = show(o, batch);
+        } else if (asked == ASKED_SEALED) {
+            fprintf(stderr, "%" PRIu64 "  sealed with a key that the core has not kept\n", seq);
         }
         freeReplyObject(batch);
-        if (!ok || ferror(stdout)) {
+        if (!ok || asked == ASKED_IN_VAIN) {
             return HF_CLI_NO;
+        }
+        if (asked == ASKED_GONE) { /* trimmed in the meantime */
+            first = seq + 1;
         }
     }
     if (seq < first && first > 1 && !o->json) {

@@ -56,6 +56,7 @@ enum hf_err {
 #define X(name, value, text) +1
 enum { HF_ERR_COUNT = 0 HF_ERRORS(X) };
 #undef X
+_Static_assert(HF_MAP_FULL == HF_ERR_COUNT - 1, "a gap");
 
 /* What is stored reads back wrong: trying again makes nothing better, and a repair may. */
 static inline bool hf_err_is_damage(enum hf_err e)

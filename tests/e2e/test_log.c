@@ -86,7 +86,7 @@ static void log_tells_who_changed_what_and_why(void **state)
     assert_int_equal(E2E_TOOL(core_node, out, "log", "never"), 1);
     assert_string_equal(out, "");
     assert_int_equal(E2E_TOOL(core_node, out, "log", "--last", "x"), 2);
-    e2e_error(core, "ERR", "HF.LOG 6");
+    e2e_error(core, "NOTFOUND", "HF.LOG 6");
     e2e_error(core, "ERR", "HF.LOG 0");
     e2e_passed();
 }
@@ -160,7 +160,7 @@ static void log_begins_where_it_was_trimmed_to(void **state)
     assert_int_equal(E2E_TOOL(core_node, out, "log", "--last", "0", "--json"), 0);
     struct e2e_core_status s = e2e_core_status(core);
     assert_int_equal(lines(), s.head - s.log_first + 1);
-    e2e_error(core, "ERR the log has no such batch", "HF.LOG 1");
+    e2e_error(core, "NOTFOUND", "HF.LOG 1");
     e2e_passed();
 }
 
