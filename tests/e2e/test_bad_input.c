@@ -17,7 +17,8 @@
 #include <sys/un.h>
 
 #define SOON_MS 6000
-#define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 200) << 10)
+/* Unfinished commands, replies and waiting writes may have 64 MiB each; the rest is the daemon. */
+#define MEMORY_MAX_KIB ((size_t)(E2E_SANITIZED ? 1500 : 250) << 10)
 #define FLOOD 5000
 /* Descriptors that may come and go by themselves: a reconnecting edge, a probe of the transport. */
 #define FDS_SLACK 8u
