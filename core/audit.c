@@ -94,9 +94,12 @@ static void done(struct hf_job *job)
     core->audits_last = op->next != NULL ? core->audits_last : NULL;
     core->audit_count--;
     core->jobs--;
-    run_next(core);
+    bool more = op->next != NULL; /* what is asked for by done() starts by itself */
     op->done(op->ctx, &op->result);
     op_free(op);
+    if (more) {
+        run_next(core);
+    }
 }
 
 static void run_next(struct hf_core *core)
@@ -135,12 +138,13 @@ void hf_core_audit(struct hf_core *core, hf_seq seq, hf_audit_done *done_with, v
         return;
     }
     *op = (struct hf_audit_op){.core = core, .seq = seq, .done = done_with, .ctx = ctx};
+    struct hf_audit_op *before = core->audits_last;
     core->audit_count++;
-    if (core->audits_last != NULL) {
-        core->audits_last->next = op;
+    core->audits_last = op;
+    if (before != NULL) {
+        before->next = op;
     } else {
         core->audits = op;
         run_next(core);
     }
-    core->audits_last = op;
 }

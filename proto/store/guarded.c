@@ -12,7 +12,7 @@ struct way_out {
     struct way_out *outer;
 };
 
-static _Thread_local struct way_out *innermost;
+static _Thread_local struct way_out *volatile innermost;
 
 bool hf_guarded(void (*read)(void *ctx), void *ctx)
 {

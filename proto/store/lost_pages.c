@@ -31,6 +31,7 @@ static uint32_t copied_count;
 
 static atomic_uint_fast64_t lost;
 static _Thread_local volatile sig_atomic_t copying; /* the page under the copy may be lost, too */
+static _Thread_local volatile sig_atomic_t looking; /* a fault meanwhile is none to outlive */
 
 /* Of one line of /proc/self/maps. */
 enum mapped { MAPPED_ELSE, MAPPED_DATA, MAPPED_LOCK };
@@ -125,8 +126,8 @@ static void copy_page(void *ctx)
 }
 
 /* Moved there whole: other threads see the old page or the new one, and both are the same. Nobody
- * writes meanwhile, for every write of it ends here. What cannot even be read is left zero: no
- * reader has a place there, and on such a disk no writer looks for one. */
+ * writes meanwhile, for every write of it ends here. What cannot even be read cannot be replaced:
+ * it says which commit is the newest, and who reads what. */
 static bool copy_instead(uint8_t *page)
 {
     struct copy c = {.from = page};
@@ -135,8 +136,12 @@ static bool copy_instead(uint8_t *page)
         return false;
     }
     copying = 1;
-    (void)hf_guarded(copy_page, &c);
+    bool read = hf_guarded(copy_page, &c);
     copying = 0;
+    if (!read) {
+        (void)munmap(c.to, page_bytes);
+        return false;
+    }
     return mremap(c.to, page_bytes, page_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED;
 }
 
@@ -180,7 +185,12 @@ static bool outlives(const siginfo_t *info)
     if (copying) {
         hf_guarded_leave();
     }
+    if (looking) {
+        return false;
+    }
+    looking = 1;
     enum mapped of = look((uint8_t *)(at - at % page_bytes));
+    looking = 0;
     atomic_fetch_add(&lost, 1);
     if (of == MAPPED_DATA) {
         say_once(&said_data, "error store: the disk does not give a page of the state; what lies "
@@ -213,6 +223,7 @@ void hf_lost_pages_outlive(void)
     long bytes = sysconf(_SC_PAGESIZE);
     page_bytes = bytes > 0 ? (size_t)bytes : 4096;
     maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    (void)look(NULL); /* its code is in memory from now on */
     sigemptyset(&a.sa_mask);
     sigaction(SIGBUS, &a, NULL);
 }

@@ -139,10 +139,23 @@ static size_t out_sum(const uint8_t *start, uint8_t *end, uint64_t seed)
     return len + 8;
 }
 
+struct mapped_meta {
+    struct hf_slice in;
+    uint64_t seed;
+    bool sound;
+};
+
+static void meta_read(void *ctx)
+{
+    struct mapped_meta *m = ctx;
+    size_t len = m->in.len - 8;
+    m->sound = hf_load64(m->in.data + len) == XXH3_64bits_withSeed(m->in.data, len, m->seed);
+}
+
 static bool sum_holds(struct hf_slice in, size_t least, uint64_t seed)
 {
-    return in.len >= least + 8 &&
-           hf_load64(in.data + in.len - 8) == XXH3_64bits_withSeed(in.data, in.len - 8, seed);
+    struct mapped_meta m = {.in = in, .seed = seed};
+    return in.len >= least + 8 && hf_guarded(meta_read, &m) && m.sound;
 }
 
 #define SEED_HEAD 1u

@@ -99,8 +99,11 @@ static enum hf_err index_forget(struct hf_state *s, struct hf_slice key, MDB_val
     uint8_t bytes[HF_POINT_BYTES];
     MDB_val k = {sizeof(bytes), bytes};
     MDB_val named;
-    if (hf_record_look(hf_slice_of_val(record), &old) != HF_OK) {
+    if (record.mv_size < HF_RECORD_HEAD) {
         return HF_OK;
+    }
+    if (hf_record_look(hf_slice_of_val(record), &old) != HF_OK) {
+        return HF_CORRUPT; /* its page cannot be had, and LMDB needs it to replace the record */
     }
     hf_point_put(bytes, point_of(&old));
     int rc = hf_lmdb_get(s->txn, t->byseq, &k, &named);

@@ -20,6 +20,17 @@
  * anew, and a file system that came to an end lets nothing be opened. Readers then share this
  * transaction, one thread at a time (G9). It costs no page: the writer spares those of the newest
  * commit anyhow. */
+/* LMDB finds the root of a table when a transaction first opens it, on a page that may be gone by
+ * the time that this one is shared. */
+static void find_roots(void *ctx)
+{
+    struct hf_state *s = ctx;
+    MDB_stat st;
+    for (unsigned i = 0; i < HF_TABLE_COUNT; i++) {
+        (void)mdb_stat(s->held.txn, s->table[i], &st);
+    }
+}
+
 void hf_held_renew(struct hf_state *s)
 {
     struct hf_held *h = &s->held;
@@ -30,6 +41,9 @@ void hf_held_renew(struct hf_state *s)
         rc = mdb_txn_renew(h->txn);
     } else {
         rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &h->txn);
+    }
+    if (rc == 0) {
+        (void)hf_guarded(find_roots, s);
     }
     pthread_mutex_unlock(&h->mutex);
     if (rc != 0) {
@@ -112,10 +126,19 @@ void hf_view_reset(struct hf_view *v)
     hf_gate_leave(&v->s->gate);
 }
 
+/* Of a transaction that begins LMDB reads them before it says that there can be none. */
+static void touch_metas(void *ctx)
+{
+    MDB_envinfo info;
+    (void)mdb_env_info(ctx, &info);
+}
+
 static int begin(struct hf_view *v)
 {
     int rc = MDB_PANIC;
-    if (v->txn != NULL) {
+    if (v->s->env != NULL && !hf_guarded(touch_metas, v->s->env)) {
+        rc = MDB_PANIC;
+    } else if (v->txn != NULL) {
         rc = mdb_txn_renew(v->txn);
     } else if (v->s->env != NULL) {
         rc = mdb_txn_begin(v->s->env, NULL, MDB_RDONLY, &v->txn);

@@ -273,6 +273,7 @@ static enum tried read_and_write(const struct box *b, uint64_t page, bool delete
         if (hf_view_renew(v) == HF_OK) {
             (void)hf_view_sample_keys(v, &sample);
             (void)hf_view_sample_changes(v, 0, &sample);
+            (void)hf_view_verify(v, &e);
         }
         hf_view_close(v);
         if (damaged > 0 && hf_lost_pages_count() == 0) {
