@@ -303,7 +303,7 @@ static void a_reply_that_was_on_its_way_outlives_the_redial(void **state)
     fetch(&e, 7, "late", 8000);
     run_for(700);
     hf_dialer_redial(e.dialer, HF_CHANNEL_CONTROL);
-    assert_true(run_until(&e.downs[HF_CHANNEL_CONTROL], 1, 1000));
+    assert_true(run_until(&e.downs[HF_CHANNEL_CONTROL], 1, 5000));
     s.slow_ms = 0;
     assert_true(run_until(&e.replies, 1, 4000));
     assert_int_equal(e.failures, 0);
